@@ -1,0 +1,31 @@
+# One way to make a target, so that every folder has the same language level, warnings and sanitizers.
+#
+#   gcore_settings(TARGET [STANDARD 20|23])
+
+include_guard(GLOBAL)
+
+function(gcore_settings target)
+  cmake_parse_arguments(ARG "" "STANDARD" "" ${ARGN})
+  if(NOT ARG_STANDARD)
+    set(ARG_STANDARD 23)
+  endif()
+  set_target_properties(${target} PROPERTIES
+    CXX_STANDARD ${ARG_STANDARD} CXX_STANDARD_REQUIRED ON CXX_EXTENSIONS OFF
+    C_STANDARD 11 C_STANDARD_REQUIRED ON C_EXTENSIONS OFF
+    POSITION_INDEPENDENT_CODE ON
+    CXX_VISIBILITY_PRESET hidden C_VISIBILITY_PRESET hidden)
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion
+    $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor -Woverloaded-virtual>)
+  if(GCORE_WARNINGS_AS_ERRORS)
+    target_compile_options(${target} PRIVATE -Werror)
+  endif()
+  target_compile_definitions(${target} PRIVATE GCORE_VERSION="${PROJECT_VERSION}" _FILE_OFFSET_BITS=64)
+  if(GCORE_SANITIZE)
+    target_compile_options(${target} PRIVATE -fsanitize=${GCORE_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+    # PUBLIC, so that a program that links a sanitized library is linked with the run-time too.
+    target_link_options(${target} PUBLIC -fsanitize=${GCORE_SANITIZE})
+  endif()
+  if(GCORE_FUZZ)
+    target_compile_options(${target} PRIVATE -fsanitize=fuzzer-no-link)
+  endif()
+endfunction()
