@@ -1,0 +1,65 @@
+// How the reader says that something is not there.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <expected>
+#include <string>
+
+namespace gcore::reader {
+
+/// A failure, for a person to read. `text` is one clause without a full stop that names the file and, where there is
+/// one, the place in it: "x.gcore: the program header table (...) ends at offset 9000, past the end of the file (4096
+/// bytes)".
+struct Error {
+  enum class Kind : uint8_t {
+    io,           // the operating system said no: missing file, permission, a disk error
+    not_elf,      // something else than a dump
+    not_core,     // an ELF file, but a program, a library, or the core of a process
+    unsupported,  // a dump that this reader does not know: another machine, sizes beyond its limits
+    malformed,    // fields that contradict each other
+    truncated,    // the file ends before what is needed to open it
+    not_present,  // what was asked for is not in this dump
+    usage,        // a wrong argument: no such vCPU
+  };
+  Kind kind;
+  std::string text;
+};
+
+template <class T>
+using Expected = std::expected<T, Error>;
+
+/// Why a byte of guest memory cannot be read.
+enum class Missing : uint8_t {
+  none,
+  not_in_any_segment,  // the dump does not say that the guest has memory there
+  left_out,            // it has, but the dump's writer put none of that segment into the file (p_filesz is 0)
+  file_truncated,      // the headers promise it, but the file ends before
+  io_error,            // the operating system failed to read it
+};
+
+/// The words for a reason, as in "cannot read 0x1000: it is in no segment of the dump". Empty for `none`.
+constexpr const char* describe(Missing missing) {
+  switch (missing) {
+    case Missing::none:
+      return "";
+    case Missing::not_in_any_segment:
+      return "it is in no segment of the dump";
+    case Missing::left_out:
+      return "the dump's writer left it out";
+    case Missing::file_truncated:
+      return "the dump file ends before it";
+    case Missing::io_error:
+      return "the dump file cannot be read there";
+  }
+  return "";
+}
+
+/// The result of reading guest memory: the `bytes` first bytes were read. If these are fewer than were asked for,
+/// `missing` says why the byte at address + bytes is not there; otherwise it is `none`.
+struct ReadResult {
+  size_t bytes = 0;
+  Missing missing = Missing::none;
+};
+
+}  // namespace gcore::reader
