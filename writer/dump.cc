@@ -1,0 +1,1 @@
+#include "writer/dump.h"

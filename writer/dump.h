@@ -1,0 +1,128 @@
+// Dumping a guest: the one header that a VMM written in C++ includes. For C there is gcore_dump.h; README.md beside
+// this file shows how to embed the writer.
+//
+// Two ways: dump() does it on the calling thread; a Dumper has a thread of its own and takes requests from anywhere,
+// signal handlers included. Either way the guest is paused only while its state and memory are copied, and is resumed
+// on every path, exactly once; a file appears under its final name only when it is complete and on disk.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "writer/guest.h"
+#include "writer/status.h"
+
+namespace gcore::writer {
+
+/// qnx: as the QNX hypervisor writes it (sys/kdump.h). vmcore: as QEMU's dump-guest-memory writes it, for crash, drgn,
+/// gdb.
+enum class Dialect : uint8_t { qnx, vmcore };
+
+/// gzip: NAME.gcore.gz. zstd: NAME.gcore.zst in the seekable format. A pipe gets the compressed bytes.
+enum class Compression : uint8_t { none, gzip, zstd };
+
+/// Whether this build of the writer has that compression.
+bool is_supported(Compression compression);
+
+/// Why the dump is taken. It goes into the file.
+struct Reason {
+  enum Kind : uint8_t { api, signal, watchdog, panic } kind = api;
+  std::string detail;  // free text, e.g. "SIGUSR2" or "wdt-ib700"
+  /// The signal number to record (KdumpNote::sig_num); 0 for the default: SIGABRT (6) for a watchdog or a panic, and
+  /// none for the others, since no fault led to the dump.
+  uint8_t signal = 0;
+  uint16_t cpu = 0;  // index of the vCPU that a debugger shows first
+};
+
+struct Options {
+  /// The argument of the VMM's `dump` option: a directory, or `|COMMAND` for a shell command that gets the dump on
+  /// stdin.
+  std::string target;
+  Dialect dialect = Dialect::qnx;
+  Compression compression = Compression::none;
+  std::string program;  // name and version of the VMM, recorded in the file
+
+  uint64_t bytes_per_second = 0;                // at most so many bytes go out; 0: as fast as it goes
+  std::chrono::milliseconds pause_deadline{0};  // when the guest has been paused for so long the dump fails; 0: never
+  /// A dump that fails or is cancelled half-way leaves NAME.partial, a valid ELF file of what was written. Only for
+  /// uncompressed files; without it nothing is left.
+  bool keep_partial = false;
+  bool sync = true;  // fsync file and directory before the dump counts as written
+
+  /// Not for VMMs: the exact file name in the target directory, instead of PREFIX-DATE-TIME and its -1 to -9.
+  std::string file_name;
+  bool replace = false;  // with file_name: an existing file is replaced, atomically
+};
+
+/// How many 4 KiB pages of guest memory went which way. Their sum is the guest's memory.
+struct PageCounts {
+  uint64_t written = 0;
+  uint64_t zero = 0;     // read, all zeros: a hole in the file
+  uint64_t absent = 0;   // never touched by the guest (a hole in its backing file): not even read; zeros
+  uint64_t missing = 0;  // could not be read: zeros in the file, listed in section .gcore.info
+};
+
+struct Result {
+  Status status;       // success: the dump is complete. Otherwise one sentence says why it is not
+  std::string path;    // the file; or "|COMMAND"; "" when nothing was created. With keep_partial, NAME.partial
+  uint64_t bytes = 0;  // length of the dump: the file's, or what went into the pipe
+  std::chrono::nanoseconds paused{0};
+  int command_status = 0;  // of |COMMAND: its exit status; 128 + N when signal N ended it; -1 when unknown
+  PageCounts pages;
+  bool cancelled = false;  // status then says so too
+  uint64_t requests = 0;   // how many requests this dump answers; more than 1 when they came during another dump
+};
+
+struct Progress {
+  enum Phase : uint8_t { idle, opening, pausing, writing, finishing } phase = idle;
+  uint64_t memory_done = 0, memory_total = 0;  // bytes of guest memory; holes count when they are passed
+  uint64_t dumps = 0;                          // finished since create(), in whichever way
+};
+
+/// Takes one dump on the calling thread and returns when it is written, or has failed. SIGPIPE and SIGXFSZ are blocked
+/// on this thread meanwhile. Not cancellable.
+Result dump(Guest& guest, const Options& options, const Reason& reason = {});
+
+/// A thread that takes dumps on request, one at a time. Requests that come while a dump runs are answered together, by
+/// one dump after it.
+class Dumper {
+ public:
+  using OnDone = std::function<void(const Result&)>;
+
+  /// `guest` must outlive the Dumper. `on_done` (may be empty) is called on the Dumper's thread after each dump, the
+  /// guest running again; it may call request() and must not destroy the Dumper. nullptr on error: `status` then says
+  /// why.
+  static std::unique_ptr<Dumper> create(Guest& guest, Options options, OnDone on_done, Status& status);
+
+  /// Cancels what runs, drops what waits, and joins the thread.
+  ~Dumper();
+  Dumper(const Dumper&) = delete;
+  Dumper& operator=(const Dumper&) = delete;
+
+  /// Asks for a dump; the time of this call goes into its name. Async-signal-safe: it may be all that a handler of
+  /// SIGUSR2 does (the reason is recorded as signal SIGUSR2). errno is kept.
+  void request() noexcept;
+  /// The same, from any thread, not from a signal handler. The reason of the first of several is kept.
+  void request(Reason reason);
+
+  /// Waits until every request made before this call has been answered; returns the last dump's result (an empty one
+  /// when there never was a dump). Not from on_done.
+  Result wait();
+
+  /// Gives up the dump that runs and drops the requests that wait, each with a Result that is `cancelled`; the guest
+  /// goes on within 100 ms, whatever the command on the other end of a pipe does. From any thread. (A disk or network
+  /// file system that blocks inside write() delays it by as much.)
+  void cancel() noexcept;
+
+  Progress progress() const;
+
+ private:
+  Dumper();
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace gcore::writer

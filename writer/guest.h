@@ -1,0 +1,63 @@
+// What a VMM implements, so that the writer can dump its guest.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "writer/format/registers.h"
+#include "writer/status.h"
+
+namespace gcore::writer {
+
+/// A range of guest-physical memory and where its bytes are in this process.
+///
+/// Address and size are multiples of 4096; ranges do not overlap; any order. Give `fd` whenever the memory is a shared
+/// mapping of a file (memfd, hugetlbfs, tmpfs): only a file can tell which pages the guest never touched. What `fd`
+/// holds must then be what the guest sees: no `fd` for a private (copy-on-write) mapping. With both, `fd` is tried
+/// first and `host` serves where it cannot be read. With neither, Guest::read_memory() is asked.
+struct MemoryRange {
+  uint64_t address = 0;        // guest-physical
+  uint64_t size = 0;           // bytes
+  const void* host = nullptr;  // where it is mapped in this process; nullptr: nowhere
+  int fd = -1;                 // the file behind it, borrowed, open until resume(); -1: none
+  uint64_t fd_offset = 0;      // of `address` in that file
+};
+
+/// The guest as the writer sees it. The VMM implements this.
+///
+/// All calls of one dump come from one thread (the Dumper's, or the one that calls dump()), in this order: name(),
+/// machine(), pause(); then, only while paused, cpu_count(), read_cpu(), process_name(), vmcoreinfo(), memory(),
+/// read_memory(); then resume(). When pause() succeeded, resume() follows exactly once, whatever happens in between;
+/// when it failed, resume() is not called. Strings and spans must stay valid until resume().
+class Guest {
+ public:
+  virtual ~Guest() = default;
+
+  /// The VM's name (qvm's `system` option): the file name's prefix, "qvm-guest" when empty.
+  virtual std::string_view name() = 0;
+  virtual format::Machine machine() = 0;
+
+  /// Stops every vCPU and every device that writes guest memory; returns when they have stopped.
+  virtual Status pause() = 0;
+  virtual void resume() = 0;
+
+  virtual size_t cpu_count() = 0;  // at most 65535
+  /// Sets every register of vCPU `index` that the VMM knows and no other: one that was not set is absent in the dump.
+  /// `registers` comes empty, for machine(). False: this vCPU cannot be read; its record is left out and the rest is
+  /// dumped.
+  virtual bool read_cpu(size_t index, format::RegisterFile& registers) = 0;
+  virtual std::vector<MemoryRange> memory() = 0;
+
+  /// Reads memory of a range that has neither `host` nor `fd`: returns how many leading bytes of [address, address +
+  /// size) were read; fewer than asked means that the page of the next byte cannot be read. Whole pages only.
+  virtual size_t read_memory(uint64_t /*address*/, void* /*to*/, size_t /*size*/) { return 0; }
+
+  /// The process that runs on a vCPU, "" when the VMM does not know (qnx dialect).
+  virtual std::string_view process_name(size_t /*cpu*/) { return {}; }
+  /// The text that a Linux guest gave as VMCOREINFO, "" when none (vmcore dialect).
+  virtual std::string_view vmcoreinfo() { return {}; }
+};
+
+}  // namespace gcore::writer
