@@ -29,7 +29,7 @@ bool is_supported(Compression compression);
 
 /// Why the dump is taken. It goes into the file.
 struct Reason {
-  enum Kind : uint8_t { api, signal, watchdog, panic } kind = api;
+  enum class Kind : uint8_t { api, signal, watchdog, panic } kind = Kind::api;
   std::string detail;  // free text, e.g. "SIGUSR2" or "wdt-ib700"
   /// The signal number to record (KdumpNote::sig_num); 0 for the default: SIGABRT (6) for a watchdog or a panic, and
   /// none for the others, since no fault led to the dump.
@@ -77,7 +77,7 @@ struct Result {
 };
 
 struct Progress {
-  enum Phase : uint8_t { idle, opening, pausing, writing, finishing } phase = idle;
+  enum class Phase : uint8_t { idle, opening, pausing, writing, finishing } phase = Phase::idle;
   uint64_t memory_done = 0, memory_total = 0;  // bytes of guest memory; holes count when they are passed
   uint64_t dumps = 0;                          // finished since create(), in whichever way
 };
