@@ -221,7 +221,8 @@ std::string RspClient::target_xml(const std::string& annex) {
 std::map<std::string, std::string> RspClient::registers() {
   static const std::regex reg("<reg\\s[^>]*>");
   static const std::regex attribute("(name|bitsize|regnum)=\"([^\"]*)\"");
-  const std::string description = target_xml();
+  static const std::regex comment("<!--[^]*?-->");
+  const std::string description = std::regex_replace(target_xml(), comment, "");
   const std::string block = request("g");
   std::map<std::string, std::string> result;
   std::map<uint64_t, std::pair<std::string, size_t>> by_number;
@@ -230,6 +231,7 @@ std::map<std::string, std::string> RspClient::registers() {
     const std::string element = it->str();
     std::string name;
     size_t digits = 0;
+    // A register without a number of its own follows the one before it.
     for (std::sregex_iterator a(element.begin(), element.end(), attribute); a != end; ++a) {
       if ((*a)[1] == "name") name = (*a)[2];
       if ((*a)[1] == "bitsize") digits = std::stoul((*a)[2]) / 4;

@@ -1,0 +1,80 @@
+#include "tests/support/qemu_guest.h"
+
+#include <stdexcept>
+
+#include "tests/support/paths.h"
+
+namespace gcore::test {
+
+QemuGuest::QemuGuest(Options options) {
+  Completed prepared = run({source_dir() + "/tests/guests/linux", options.machine, guests_dir()}, 300s);
+  if (prepared.status != ExitStatus{0, 0}) throw std::runtime_error("no Linux guest: " + prepared.out + prepared.err);
+  const std::string files = guests_dir() + "/linux-" + options.machine;
+  const bool x86 = options.machine == "x86_64";
+  const std::string memory = std::to_string(options.memory_mib) + "M";
+  qmp_.emplace(folder_.path("own-qmp"));
+  std::vector<std::string> argv{
+      "qemu-system-" + options.machine,
+      "-nodefaults",
+      "-no-user-config",
+      "-machine",
+      std::string(x86 ? "q35" : "virt") + ",accel=tcg,memory-backend=mem",
+      "-object",
+      "memory-backend-file,id=mem,size=" + memory + ",mem-path=" + memory_file() + ",share=on",
+      "-m",
+      memory,
+      "-smp",
+      std::to_string(options.cpus),
+      "-cpu",
+      options.cpu,
+      "-device",
+      "vmcoreinfo",
+      "-kernel",
+      files + "/vmlinuz",
+      "-initrd",
+      files + "/initrd.gz",
+      "-append",
+      std::string(x86 ? "console=ttyS0" : "console=ttyAMA0") + " " + options.append,
+      "-display",
+      "none",
+      "-serial",
+      "stdio",
+      "-monitor",
+      "none",
+      "-qmp",
+      "unix:" + folder_.path("own-qmp"),
+      "-qmp",
+      "unix:" + qmp_socket() + ",server=on,wait=off",
+      "-gdb",
+      "unix:" + gdb_socket() + ",server=on,wait=off",
+      "-no-reboot"};
+  if (!options.name.empty()) argv.insert(argv.end(), {"-name", options.name});
+  argv.insert(argv.end(), options.arguments.begin(), options.arguments.end());
+  process_.emplace(std::move(argv));
+  try {
+    qmp_->accept();
+  } catch (const std::exception& error) {
+    throw std::runtime_error(std::string(error.what()) + "; QEMU said: " + process_->err());
+  }
+}
+
+void QemuGuest::wait_until_booted(std::chrono::milliseconds timeout) {
+  if (process_->wait_for_line(Process::Stream::out, "gcore-guest-ready", timeout)) return;
+  throw std::runtime_error("the guest did not boot: " + process_->err() + console());
+}
+
+void QemuGuest::stop() {
+  qmp_->execute("stop");
+  qmp_->wait_event("STOP");
+}
+
+void QemuGuest::resume() {
+  qmp_->execute("cont");
+  qmp_->wait_event("RESUME");
+}
+
+void QemuGuest::dump_guest_memory(const std::string& path) {
+  qmp_->execute("dump-guest-memory", R"({"paging": false, "protocol": )" + Qmp::quote("file:" + path) + "}", 180s);
+}
+
+}  // namespace gcore::test

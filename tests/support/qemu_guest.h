@@ -1,0 +1,55 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tests/support/process.h"
+#include "tests/support/qmp.h"
+#include "tests/support/temp_dir.h"
+
+namespace gcore::test {
+
+/// Debian's kernel with a busybox user space, emulated by QEMU (TCG). Its RAM is a shared file. Dies with the object.
+class QemuGuest {
+ public:
+  struct Options {
+    std::string machine = "x86_64";  ///< or "aarch64"
+    std::string cpu = "max";         ///< as -cpu; x86_64's max has five levels of page tables
+    unsigned cpus = 2;
+    unsigned memory_mib = 512;
+    std::string name;                    ///< as -name; empty: none
+    std::string append;                  ///< more kernel arguments
+    std::vector<std::string> arguments;  ///< more arguments of QEMU (devices and the like)
+  };
+
+  /// Prepares the guest's files when they are not there (tests/guests/linux) and starts QEMU. Throws when either fails.
+  explicit QemuGuest(Options options);
+
+  /// Waits for the line with which the guest's init says that user space runs; throws when it does not come.
+  void wait_until_booted(std::chrono::milliseconds timeout = 150s);
+
+  void stop();
+  void resume();
+
+  /// QEMU's own ELF dump of all memory, without paging, into PATH: the oracle. Leaves the guest as it was.
+  void dump_guest_memory(const std::string& path);
+
+  Qmp& qmp() { return *qmp_; }
+  Process& process() { return *process_; }
+  /// A QMP server socket for the programs under test.
+  std::string qmp_socket() const { return folder_.path("qmp"); }
+  /// QEMU's gdb stub.
+  std::string gdb_socket() const { return folder_.path("gdb"); }
+  /// The file that is the guest's RAM.
+  std::string memory_file() const { return folder_.path("ram"); }
+  const TempDir& folder() const { return folder_; }
+  std::string console() const { return process_->out(); }
+
+ private:
+  TempDir folder_;
+  std::optional<Qmp> qmp_;
+  std::optional<Process> process_;
+};
+
+}  // namespace gcore::test
