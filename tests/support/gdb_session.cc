@@ -1,6 +1,6 @@
 #include "tests/support/gdb_session.h"
 
-namespace gcore::test {
+namespace gcore::tests {
 namespace {
 
 std::string marker(size_t index) { return "@@gcore-test-" + std::to_string(index) + "@@\n"; }
@@ -36,4 +36,4 @@ GdbResult run_gdb(const std::vector<std::string>& commands, const std::vector<st
   return result;
 }
 
-}  // namespace gcore::test
+}  // namespace gcore::tests

@@ -6,7 +6,7 @@
 
 #include "tests/support/process.h"
 
-namespace gcore::test {
+namespace gcore::tests {
 
 /// What a gdb batch session said: standard output and standard error together, in order.
 struct GdbResult {
@@ -21,4 +21,4 @@ struct GdbResult {
 GdbResult run_gdb(const std::vector<std::string>& commands, const std::vector<std::string>& arguments = {},
                   std::chrono::milliseconds timeout = 60s, const std::string& program = "gdb");
 
-}  // namespace gcore::test
+}  // namespace gcore::tests

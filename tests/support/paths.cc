@@ -2,7 +2,7 @@
 
 #include <cstdlib>
 
-namespace gcore::test {
+namespace gcore::tests {
 
 std::string program(std::string_view name) {
   const char* folder = std::getenv("GCORE_BIN_DIR");
@@ -19,4 +19,4 @@ std::string guests_dir() {
   return folder ? folder : source_dir() + "/build/guests";
 }
 
-}  // namespace gcore::test
+}  // namespace gcore::tests

@@ -3,7 +3,7 @@
 #include <string>
 #include <string_view>
 
-namespace gcore::test {
+namespace gcore::tests {
 
 /// Path of a built program, such as program("gcore-serve"). The environment variable GCORE_BIN_DIR names another
 /// folder.
@@ -19,4 +19,4 @@ std::string build_dir();
 /// GCORE_GUESTS_DIR.
 std::string guests_dir();
 
-}  // namespace gcore::test
+}  // namespace gcore::tests

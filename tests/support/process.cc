@@ -20,7 +20,7 @@
 
 extern char** environ;
 
-namespace gcore::test {
+namespace gcore::tests {
 namespace {
 
 struct Pipe {
@@ -251,4 +251,4 @@ Completed run(std::vector<std::string> argv, std::chrono::milliseconds timeout, 
   return result;
 }
 
-}  // namespace gcore::test
+}  // namespace gcore::tests

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-namespace gcore::test {
+namespace gcore::tests {
 
 using std::chrono_literals::operator""s;
 using std::chrono_literals::operator""ms;
@@ -79,4 +79,4 @@ struct Completed {
 Completed run(std::vector<std::string> argv, std::chrono::milliseconds timeout = 60s, std::string_view input = {},
               Process::Options options = {});
 
-}  // namespace gcore::test
+}  // namespace gcore::tests

@@ -4,7 +4,7 @@
 
 #include "tests/support/paths.h"
 
-namespace gcore::test {
+namespace gcore::tests {
 
 QemuGuest::QemuGuest(Options options) {
   Completed prepared = run({source_dir() + "/tests/guests/linux", options.machine, guests_dir()}, 300s);
@@ -77,4 +77,4 @@ void QemuGuest::dump_guest_memory(const std::string& path) {
   qmp_->execute("dump-guest-memory", R"({"paging": false, "protocol": )" + Qmp::quote("file:" + path) + "}", 180s);
 }
 
-}  // namespace gcore::test
+}  // namespace gcore::tests

@@ -8,7 +8,7 @@
 #include "tests/support/qmp.h"
 #include "tests/support/temp_dir.h"
 
-namespace gcore::test {
+namespace gcore::tests {
 
 /// Debian's kernel with a busybox user space, emulated by QEMU (TCG). Its RAM is a shared file. Dies with the object.
 class QemuGuest {
@@ -52,4 +52,4 @@ class QemuGuest {
   std::optional<Process> process_;
 };
 
-}  // namespace gcore::test
+}  // namespace gcore::tests

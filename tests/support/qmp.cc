@@ -14,7 +14,7 @@
 #include <system_error>
 #include <vector>
 
-namespace gcore::test {
+namespace gcore::tests {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -137,4 +137,4 @@ void Qmp::wait_event(std::string_view name, std::chrono::milliseconds timeout) {
 
 std::string Qmp::quote(std::string_view text) { return text_of(llvm::json::Value(std::string(text))); }
 
-}  // namespace gcore::test
+}  // namespace gcore::tests

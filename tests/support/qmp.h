@@ -7,7 +7,7 @@
 
 #include "tests/support/process.h"
 
-namespace gcore::test {
+namespace gcore::tests {
 
 /// A client of QEMU's machine protocol. Failures and missed deadlines throw std::runtime_error with QEMU's own words.
 class Qmp {
@@ -39,4 +39,4 @@ class Qmp {
   std::unique_ptr<State> state_;
 };
 
-}  // namespace gcore::test
+}  // namespace gcore::tests

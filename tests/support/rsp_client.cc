@@ -16,7 +16,7 @@
 #include <system_error>
 #include <utility>
 
-namespace gcore::test {
+namespace gcore::tests {
 namespace {
 
 [[noreturn]] void fail(const std::string& what) { throw std::runtime_error("rsp: " + what); }
@@ -31,6 +31,14 @@ uint8_t checksum(std::string_view payload) {
   uint8_t sum = 0;
   for (char c : payload) sum = static_cast<uint8_t>(sum + static_cast<uint8_t>(c));
   return sum;
+}
+
+std::string without_comments(std::string xml) {
+  for (size_t start = 0; (start = xml.find("<!--", start)) != std::string::npos;) {
+    size_t end = xml.find("-->", start);
+    xml.erase(start, end == std::string::npos ? end : end + 3 - start);
+  }
+  return xml;
 }
 
 }  // namespace
@@ -221,8 +229,7 @@ std::string RspClient::target_xml(const std::string& annex) {
 std::map<std::string, std::string> RspClient::registers() {
   static const std::regex reg("<reg\\s[^>]*>");
   static const std::regex attribute("(name|bitsize|regnum)=\"([^\"]*)\"");
-  static const std::regex comment("<!--[^]*?-->");
-  const std::string description = std::regex_replace(target_xml(), comment, "");
+  const std::string description = without_comments(target_xml());
   const std::string block = request("g");
   std::map<std::string, std::string> result;
   std::map<uint64_t, std::pair<std::string, size_t>> by_number;
@@ -253,4 +260,4 @@ std::map<std::string, std::string> RspClient::registers() {
   return result;
 }
 
-}  // namespace gcore::test
+}  // namespace gcore::tests

@@ -11,7 +11,7 @@
 
 #include "tests/support/process.h"
 
-namespace gcore::test {
+namespace gcore::tests {
 
 /// A small client of the GDB remote protocol, for tests that need thousands of answers or exact packets.
 ///
@@ -73,4 +73,4 @@ class RspClient {
 std::string to_hex(std::string_view bytes);
 std::string from_hex(std::string_view digits);
 
-}  // namespace gcore::test
+}  // namespace gcore::tests

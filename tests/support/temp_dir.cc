@@ -9,7 +9,7 @@
 #include <stdexcept>
 #include <system_error>
 
-namespace gcore::test {
+namespace gcore::tests {
 
 TempDir::TempDir() {
   const char* parent = std::getenv("TMPDIR");
@@ -45,4 +45,4 @@ std::string read_file(const std::string& path) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
-}  // namespace gcore::test
+}  // namespace gcore::tests

@@ -4,7 +4,7 @@
 #include <string_view>
 #include <vector>
 
-namespace gcore::test {
+namespace gcore::tests {
 
 /// A folder under $TMPDIR (or /tmp) that goes away, with everything in it, with the object. Throws when it cannot be
 /// made. Its path is short enough for a UNIX socket inside it.
@@ -30,4 +30,4 @@ class TempDir {
 /// The whole of a file; throws when it cannot be read.
 std::string read_file(const std::string& path);
 
-}  // namespace gcore::test
+}  // namespace gcore::tests
