@@ -1,0 +1,148 @@
+#include <fmt/format.h>
+
+#include <span>
+
+#include "tools/gcore-inspect/inspect.h"
+
+namespace gcore::tools::inspect {
+namespace {
+
+struct Bit {
+  const char* name;
+  unsigned bit;
+};
+
+// Highest bit first, as the manuals draw them. Intel SDM volume 3, sections 2.3, 2.5 and table 2-2; Arm ARM C5.2,
+// D19.2.
+constexpr Bit kRflags[] = {{"ID", 21}, {"VIP", 20}, {"VIF", 19}, {"AC", 18}, {"VM", 17}, {"RF", 16},
+                           {"NT", 14}, {"OF", 11},  {"DF", 10},  {"IF", 9},  {"TF", 8},  {"SF", 7},
+                           {"ZF", 6},  {"AF", 4},   {"PF", 2},   {"CF", 0}};
+constexpr Bit kCr0[] = {{"PG", 31}, {"CD", 30}, {"NW", 29}, {"AM", 18}, {"WP", 16}, {"NE", 5},
+                        {"ET", 4},  {"TS", 3},  {"EM", 2},  {"MP", 1},  {"PE", 0}};
+constexpr Bit kCr4[] = {
+    {"LAM_SUP", 28}, {"UINTR", 25},      {"PKS", 24},   {"CET", 23},      {"PKE", 22},  {"SMAP", 21}, {"SMEP", 20},
+    {"KL", 19},      {"OSXSAVE", 18},    {"PCIDE", 17}, {"FSGSBASE", 16}, {"SMXE", 14}, {"VMXE", 13}, {"LA57", 12},
+    {"UMIP", 11},    {"OSXMMEXCPT", 10}, {"OSFXSR", 9}, {"PCE", 8},       {"PGE", 7},   {"MCE", 6},   {"PAE", 5},
+    {"PSE", 4},      {"DE", 3},          {"TSD", 2},    {"PVI", 1},       {"VME", 0}};
+constexpr Bit kEfer[] = {{"TCE", 15}, {"FFXSR", 14}, {"LMSLE", 13}, {"SVME", 12},
+                         {"NXE", 11}, {"LMA", 10},   {"LME", 8},    {"SCE", 0}};
+constexpr Bit kPstate[] = {{"N", 31},  {"Z", 30}, {"C", 29}, {"V", 28}, {"PAN", 22}, {"SS", 21},
+                           {"IL", 20}, {"D", 9},  {"A", 8},  {"I", 7},  {"F", 6}};
+constexpr Bit kSctlr[] = {{"EE", 25}, {"E0E", 24}, {"WXN", 19}, {"I", 12}, {"SA0", 4},
+                          {"SA", 3},  {"C", 2},    {"A", 1},    {"M", 0}};
+
+std::span<const Bit> bits_of(format::Machine machine, std::string_view name) {
+  if (machine == format::Machine::aarch64) {
+    if (name == "pstate" || name == "spsr_el1") return kPstate;
+    if (name == "sctlr_el1") return kSctlr;
+    return {};
+  }
+  if (name == "rflags" || name == "efl") return kRflags;
+  if (name == "cr0") return kCr0;
+  if (name == "cr4") return kCr4;
+  if (name == "efer") return kEfer;
+  return {};
+}
+
+std::optional<uint64_t> first_of(const reader::Cpu& cpu, std::initializer_list<std::string_view> names) {
+  for (const std::string_view name : names)
+    if (const auto value = cpu.registers.get(name)) return value;
+  return std::nullopt;
+}
+
+}  // namespace
+
+const char* machine_name(format::Machine machine) {
+  switch (machine) {
+    case format::Machine::x86:
+      return "x86";
+    case format::Machine::x86_64:
+      return "x86_64";
+    case format::Machine::aarch64:
+      return "aarch64";
+  }
+  return "unknown";
+}
+
+const char* dialect_name(reader::Dialect dialect) { return dialect == reader::Dialect::qnx ? "qnx" : "vmcore"; }
+
+std::optional<uint64_t> program_counter(const reader::Cpu& cpu) { return first_of(cpu, {"rip", "eip", "elr"}); }
+std::optional<uint64_t> stack_pointer(const reader::Cpu& cpu) { return first_of(cpu, {"rsp", "esp", "sp"}); }
+
+std::string mode_name(const reader::Cpu& cpu) {
+  if (cpu.registers.machine() == format::Machine::aarch64) {
+    const auto pstate = cpu.registers.get("pstate");
+    if (!pstate) return "unknown";
+    if ((*pstate & 0x10) != 0) return (*pstate & 0xf) == 0 ? "user, AArch32" : "AArch32";
+    const unsigned level = *pstate >> 2 & 3;
+    constexpr const char* kWho[] = {"user", "kernel", "hypervisor", "secure monitor"};
+    return fmt::format("{}, EL{}", kWho[level], level);
+  }
+  const auto cs = cpu.registers.get("cs");
+  if (!cs) return "unknown";
+  // Real mode has no privilege levels; the low bits of CS are part of an address there.
+  if (const auto cr0 = cpu.registers.get("cr0"); cr0 && (*cr0 & 1) == 0) return "real mode";
+  const unsigned level = *cs & 3;
+  return fmt::format("{}, CPL {}", level == 3 ? "user" : "kernel", level);
+}
+
+std::string flag_names(format::Machine machine, std::string_view name, uint64_t value) {
+  std::string names;
+  const auto add = [&](std::string_view one) { names += (names.empty() ? "" : " ") + std::string(one); };
+  for (const Bit& bit : bits_of(machine, name))
+    if ((value >> bit.bit & 1) != 0) add(bit.name);
+  if ((name == "rflags" || name == "efl") && (value >> 12 & 3) != 0) add(fmt::format("IOPL={}", value >> 12 & 3));
+  if (machine == format::Machine::aarch64 && (name == "pstate" || name == "spsr_el1") && (value & 0x10) == 0)
+    add(fmt::format("EL{}{}", value >> 2 & 3, (value & 1) != 0 ? "h" : "t"));
+  return names;
+}
+
+std::vector<Gap> gaps(const reader::Dump& dump) {
+  std::vector<Gap> found;
+  for (const reader::Segment& segment : dump.segments()) {
+    if (segment.file_size == 0) {
+      found.push_back({segment.address, segment.memory_size, reader::Missing::left_out});
+      continue;
+    }
+    const uint64_t in_file =
+        segment.offset.value < dump.file_size() ? dump.file_size() - segment.offset.value : uint64_t{0};
+    if (in_file < segment.file_size)
+      found.push_back({segment.address + in_file, segment.file_size - in_file, reader::Missing::file_truncated});
+  }
+  return found;
+}
+
+std::vector<std::string> defects(const reader::Dump& dump) {
+  std::vector<std::string> all(dump.warnings().begin(), dump.warnings().end());
+  for (const reader::Cpu& cpu : dump.cpus())
+    if (cpu.page_table && dump.segment_at(*cpu.page_table) == nullptr)
+      all.push_back(fmt::format("vCPU {}: its page table at {:#x} is in no segment", cpu.index, cpu.page_table->value));
+  if (const InfoFacts info = info_facts(dump); !info.error.empty())
+    all.push_back("section .gcore.info is not JSON: " + info.error);
+  return all;
+}
+
+std::string counted(uint64_t count, std::string_view one, std::string_view many) {
+  return fmt::format("{} {}", count, count == 1 ? one : many);
+}
+
+std::string page_size_name(uint64_t bytes) {
+  constexpr std::string_view kUnits = "KMGT";
+  for (size_t unit = kUnits.size(); unit > 0; --unit)
+    if (const uint64_t size = uint64_t{1} << (10 * unit); bytes >= size && bytes % size == 0)
+      return fmt::format("{}{}", bytes / size, kUnits[unit - 1]);
+  return std::to_string(bytes);
+}
+
+std::string bold(const Job& job, std::string_view text) {
+  return job.colour ? fmt::format("\x1b[1m{}\x1b[0m", text) : std::string(text);
+}
+
+std::string InfoFacts::get(std::initializer_list<std::string_view> paths) const {
+  for (const std::string_view path : paths)
+    for (const auto& [name, value] : facts)
+      if (name == path) return value;
+  return "";
+}
+
+}  // namespace gcore::tools::inspect

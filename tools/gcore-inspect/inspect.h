@@ -1,0 +1,113 @@
+// gcore-inspect: one file a mode. Each mode gets an open dump, prints to standard output, and returns an exit status.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <initializer_list>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "reader/address_space.h"
+#include "reader/dump.h"
+#include "tools/common/program.h"
+
+namespace gcore::tools::inspect {
+
+/// What every mode needs.
+struct Job {
+  const Program& program;
+  const reader::Dump& dump;
+  bool colour;                // of standard output
+  std::optional<size_t> cpu;  // --vcpu (or the N of --registers), which the dump has
+
+  /// The vCPU whose address space is meant: --vcpu, else the faulting one, which is 0 when there was no fault.
+  size_t chosen_cpu() const { return cpu.value_or(dump.faulting_cpu()); }
+};
+
+int print_summary(const Job& job);
+int print_registers(const Job& job, bool all);  // all: the FPU's and vector registers too
+int print_segments(const Job& job);
+int print_translation(const Job& job, reader::VirtAddr address);
+int print_json(const Job& job);
+int print_map(const Job& job);
+int print_stats(const Job& job);
+int verify(const Job& job);
+int find(const Job& job, std::string_view pattern);
+
+struct ReadRequest {
+  uint64_t address = 0, size = 0;
+  bool physical = false, raw = false;
+};
+int read_memory(const Job& job, const ReadRequest& request);
+
+// --- facts that several modes print: facts.cc ---
+
+/// "x86_64", "aarch64", "x86".
+const char* machine_name(format::Machine machine);
+const char* dialect_name(reader::Dialect dialect);
+
+/// The program counter and stack pointer under the names that the machine has for them.
+std::optional<uint64_t> program_counter(const reader::Cpu& cpu);
+std::optional<uint64_t> stack_pointer(const reader::Cpu& cpu);
+
+/// "kernel, CPL 0", "user, CPL 3", "kernel, EL1"; or "unknown".
+std::string mode_name(const reader::Cpu& cpu);
+
+/// A register's flag bits that are set, as the manuals name them ("PG WP PE"); "" where no such bits are known.
+std::string flag_names(format::Machine machine, std::string_view name, uint64_t value);
+
+/// Every defect that the file's own headers show, one sentence each: the reader's warnings and more.
+std::vector<std::string> defects(const reader::Dump& dump);
+
+/// The parts of memory that the headers promise and the file does not have.
+struct Gap {
+  reader::PhysAddr address;
+  uint64_t size;
+  reader::Missing why;
+};
+std::vector<Gap> gaps(const reader::Dump& dump);
+
+/// "3 vCPUs", "1 vCPU".
+std::string counted(uint64_t count, std::string_view one, std::string_view many);
+
+/// A page size: "4K", "2M", "1G".
+std::string page_size_name(uint64_t bytes);
+
+/// The text in bold where the output is in colour.
+std::string bold(const Job& job, std::string_view text);
+
+// --- an address space as a list: map.cc ---
+
+/// Adjacent mappings of equal permissions and page size, wherever their memory is.
+struct Range {
+  reader::VirtAddr start{};
+  uint64_t size = 0;
+  std::optional<reader::PhysAddr> physical;  // where it starts; nothing when the range is scattered
+  uint64_t page_size = 0;                    // 0: paging is off
+  reader::Permissions permissions;
+  bool in_dump = true;  // all of the memory is in a segment
+};
+/// Calls `on_range` for each range, ascending, and says how the listing ended.
+reader::Listing list_ranges(const reader::Dump& dump, const reader::AddressSpace& space,
+                            const std::function<void(const Range&)>& on_range);
+
+// --- the JSON that a dump carries of itself (section .gcore.info): json.cc ---
+
+/// Its scalars in the order of their paths ("reason.kind", "40"). Nothing when there is none; `error` when it is not
+/// JSON.
+struct InfoFacts {
+  std::vector<std::pair<std::string, std::string>> facts;
+  std::string error;
+  /// The value of the first of these paths that is there, or "".
+  std::string get(std::initializer_list<std::string_view> paths) const;
+};
+InfoFacts info_facts(const reader::Dump& dump);
+
+/// What this program was built with, for --version.
+std::string built_with();
+
+}  // namespace gcore::tools::inspect

@@ -1,0 +1,187 @@
+// gcore-inspect DUMP: what a dump of a virtual machine says, for a person or (with --json) for a program.
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+
+#include "tools/gcore-inspect/inspect.h"
+
+namespace gcore::tools::inspect {
+namespace {
+
+/// The options that choose what is printed; at most one of them may be given.
+constexpr std::array kModes = {"json", "registers", "segments", "translate", "read", "find", "map", "stats", "verify"};
+
+ProgramInfo program_info() {
+  const auto cpu_or_all = [](std::string_view word) { return word == "all" || parse_number(word).has_value(); };
+  return {
+      .name = "gcore-inspect",
+      .usage = "DUMP [options]",
+      .description =
+          "Shows what a memory dump of a virtual machine holds: by default a summary. DUMP is a file of either\n"
+          "dialect (qnx, vmcore), also compressed with gzip or zstd, or - for standard input.",
+      .options =
+          {
+              {"json", "", "everything as one JSON object"},
+              {"registers", "[N|all]",
+               "registers of every vCPU, or of vCPU N;\nall: floating-point and vector registers too", cpu_or_all},
+              {"segments", "", "the memory map: what is in the file and where"},
+              {"translate", "ADDR", "every step of the page walk of a virtual address"},
+              {"read", "ADDR:LEN", "hex dump of virtual memory"},
+              {"find", "TEXT|0xHEX", "guest-physical addresses of these bytes, one a line"},
+              {"map", "", "a vCPU's address space: ranges, permissions, page\nsizes"},
+              {"stats", "", "how many pages are zero, duplicate and distinct"},
+              {"verify", "", "check the file against its own headers: each defect\non a line, and exit status 1"},
+              {"vcpu", "N",
+               "with --translate, --read, --map: the vCPU whose\naddress space is meant (default: the "
+               "faulting one)"},
+              {"phys", "", "with --read: ADDR is guest-physical"},
+              {"raw", "", "with --read: the bytes themselves"},
+          },
+      .min_operands = 1,
+      .max_operands = 1,
+      .operands_missing = "which dump?",
+      .epilogue =
+          "Numbers are decimal or 0x; LEN may end in K, M, G or T (powers of 1024).\n"
+          "Exit status: 0 done, 1 failed (or --verify found a defect, or --find nothing), 2 wrong usage.\n\n"
+          "  gcore-inspect qnx7-20261123-020000.gcore\n"
+          "  gcore-inspect qnx7-20261123-020000.gcore --translate 0xffff800000001000 --vcpu 1\n"
+          "  gcore-inspect qnx7-20261123-020000.gcore --read 0x1000:4K --phys --raw | strings",
+      .built_with = built_with(),
+  };
+}
+
+/// What the command line asks for, understood as far as that goes without the dump.
+struct Request {
+  std::string mode;  // one of kModes, or "" for the summary
+  std::optional<uint64_t> cpu;
+  std::optional<uint64_t> address;
+  ReadRequest read;
+  std::string pattern;  // the bytes to find
+  bool all_registers = false;
+};
+
+using Parsed = std::expected<void, std::string>;  // the error is wrong usage
+
+Parsed choose_mode(const Program& program, Request& request) {
+  for (const char* mode : kModes) {
+    if (!program.has(mode)) continue;
+    if (!request.mode.empty())
+      return std::unexpected("--" + request.mode + " and --" + mode + " cannot be given together");
+    request.mode = mode;
+  }
+  const std::string& mode = request.mode;
+  for (const char* option : {"phys", "raw"})
+    if (program.has(option) && mode != "read") return std::unexpected(std::string("--") + option + " needs --read");
+  if (program.has("vcpu") && mode != "translate" && mode != "read" && mode != "map" && mode != "registers")
+    return std::unexpected("--vcpu needs --translate, --read, --map or --registers");
+  if (program.has("vcpu") && program.has("phys"))
+    return std::unexpected("--vcpu and --phys cannot be given together: all vCPUs share guest-physical memory");
+  if (program.has("vcpu") && program.value("registers"))
+    return std::unexpected("--vcpu and an argument of --registers cannot be given together");
+  return {};
+}
+
+std::expected<uint64_t, std::string> number_of(const Program& program, const std::string& option) {
+  auto number = parse_number(program.value(option).value_or(""));
+  if (!number) return std::unexpected("--" + option + ": " + number.error());
+  return number;
+}
+
+Parsed parse_read(const std::string& text, ReadRequest& read) {
+  const size_t colon = text.rfind(':');
+  if (colon == std::string::npos)
+    return std::unexpected("--read: '" + printable(text) + "' is not ADDR:LEN, as in 0x1000:256");
+  const auto address = parse_number(std::string_view(text).substr(0, colon));
+  if (!address) return std::unexpected("--read: " + address.error());
+  const auto size = parse_size(std::string_view(text).substr(colon + 1));
+  if (!size) return std::unexpected("--read: " + size.error());
+  if (*size != 0 && *address + (*size - 1) < *address)
+    return std::unexpected("--read: '" + printable(text) + "' passes the end of the address space");
+  read.address = *address;
+  read.size = *size;
+  return {};
+}
+
+Parsed parse_pattern(const std::string& text, std::string& pattern) {
+  if (text.starts_with("0x") || text.starts_with("0X")) {
+    const std::string_view digits = std::string_view(text).substr(2);
+    if (digits.empty() || digits.size() % 2 != 0 ||
+        digits.find_first_not_of("0123456789abcdefABCDEF") != std::string_view::npos)
+      return std::unexpected("--find: '" + printable(text) + "' is not bytes: two hexadecimal digits each, after 0x");
+    for (size_t i = 0; i < digits.size(); i += 2)
+      pattern += static_cast<char>(*parse_number("0x" + std::string(digits.substr(i, 2))));
+  } else {
+    pattern = text;
+  }
+  if (pattern.find_first_not_of('\0') == std::string::npos)
+    return std::unexpected("--find: zeros alone are nearly everywhere; --stats counts pages of them");
+  return {};
+}
+
+Parsed parse_arguments(const Program& program, Request& request) {
+  const std::string registers = program.value("registers").value_or("");
+  request.all_registers = registers == "all";
+  for (const std::string option : {"vcpu", "registers"}) {
+    if (!program.value(option) || (option == "registers" && request.all_registers)) continue;
+    const auto number = number_of(program, option);
+    if (!number) return std::unexpected(number.error());
+    request.cpu = *number;
+  }
+  if (request.mode == "translate") {
+    const auto number = number_of(program, "translate");
+    if (!number) return std::unexpected(number.error());
+    request.address = *number;
+  }
+  request.read.physical = program.has("phys");
+  request.read.raw = program.has("raw");
+  if (request.mode == "read") return parse_read(*program.value("read"), request.read);
+  if (request.mode == "find") return parse_pattern(*program.value("find"), request.pattern);
+  return {};
+}
+
+int run_mode(const Request& request, const Job& job) {
+  const std::string& mode = request.mode;
+  if (mode == "json") return print_json(job);
+  if (mode == "registers") return print_registers(job, request.all_registers);
+  if (mode == "segments") return print_segments(job);
+  if (mode == "translate") return print_translation(job, reader::VirtAddr(*request.address));
+  if (mode == "read") return read_memory(job, request.read);
+  if (mode == "find") return find(job, request.pattern);
+  if (mode == "map") return print_map(job);
+  if (mode == "stats") return print_stats(job);
+  if (mode == "verify") return verify(job);
+  return print_summary(job);
+}
+
+int run(Program& program) {
+  Request request;
+  Parsed parsed = choose_mode(program, request);
+  if (parsed) parsed = parse_arguments(program, request);
+  if (!parsed) return program.usage_error(parsed.error());
+
+  const auto dump = reader::Dump::open(program.operands()[0]);
+  if (!dump) {
+    // To --verify, a file that cannot be understood is a defect like any other.
+    if (request.mode == "verify" && dump.error().kind != reader::Error::Kind::io)
+      std::printf("%s\n", printable(dump.error().text).c_str());
+    return program.fail("open dump", printable(dump.error().text));
+  }
+  Job job{program, **dump, colour_wanted(STDOUT_FILENO), std::nullopt};
+  if (request.cpu) {
+    const size_t count = (*dump)->cpus().size();
+    if (*request.cpu >= count)
+      return program.usage_error("there is no vCPU " + std::to_string(*request.cpu) + " in " +
+                                 printable(program.operands()[0]) + ", which has " + std::to_string(count) +
+                                 (count == 0 ? "" : ", counted from 0"));
+    job.cpu = static_cast<size_t>(*request.cpu);
+  }
+  return run_mode(request, job);
+}
+
+}  // namespace
+}  // namespace gcore::tools::inspect
+
+int main(int argc, char** argv) {
+  return gcore::tools::run_program(gcore::tools::inspect::program_info(), argc, argv, gcore::tools::inspect::run);
+}

@@ -1,0 +1,167 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "tools/gcore-inspect/inspect.h"
+
+namespace gcore::tools::inspect {
+namespace {
+
+constexpr size_t kLineWidth = 80;
+
+/// A row of registers that belong together. "x0..x30" stands for x0, x1, ...; FPU groups are for `--registers all`.
+struct Group {
+  const char* title;
+  bool fpu;
+  std::vector<std::string> names;
+};
+
+std::vector<std::string> numbered(const char* prefix, int count) {
+  std::vector<std::string> names;
+  for (int i = 0; i < count; ++i) names.push_back(fmt::format("{}{}", prefix, i));
+  return names;
+}
+
+std::vector<std::string> joined(std::vector<std::string> a, const std::vector<std::string>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+/// Registers wider than 64 bits are named without their .lo and .hi here.
+std::vector<Group> groups(format::Machine machine) {
+  switch (machine) {
+    case format::Machine::x86_64:
+      return {
+          {"general",
+           false,
+           {"rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
+            "r15", "rip", "rflags"}},
+          {"segments", false, {"cs", "ss", "ds", "es", "fs", "gs", "fs_base", "gs_base", "kernel_gs_base"}},
+          {"control", false, {"cr0", "cr2", "cr3", "cr4", "cr8", "efer", "xcr0"}},
+          {"tables",
+           false,
+           {"gdt_base", "gdt_limit", "idt_base", "idt_limit", "ldt_base", "ldt_limit", "ldtr", "tr_base", "tr_limit",
+            "tr"}},
+          {"model-specific",
+           false,
+           {"star", "lstar", "cstar", "fmask", "sysenter_cs", "sysenter_esp", "sysenter_eip", "apic_base", "pat"}},
+          {"debug", false, {"dr0", "dr1", "dr2", "dr3", "dr6", "dr7"}},
+          {"x87", true, joined({"fctrl", "fstat", "ftag", "fop", "fip", "fdp"}, numbered("st", 8))},
+          {"SSE", true, joined({"mxcsr"}, numbered("xmm", 16))},
+      };
+    case format::Machine::aarch64:
+      return {
+          {"general", false, joined(numbered("x", 31), {"sp", "elr", "pstate"})},
+          {"translation", false, {"sctlr_el1", "tcr_el1", "ttbr0_el1", "ttbr1_el1", "mair_el1", "id_aa64mmfr0_el1"}},
+          {"exceptions", false, {"vbar_el1", "esr_el1", "far_el1", "elr_el1", "spsr_el1", "par_el1"}},
+          {"other",
+           false,
+           {"sp_el0", "sp_el1", "tpidr_el0", "tpidr_el1", "tpidrro_el0", "contextidr_el1", "mpidr_el1", "midr_el1",
+            "cpacr_el1"}},
+          {"vector", true, joined({"fpsr", "fpcr"}, numbered("v", 32))},
+      };
+    case format::Machine::x86:
+      return {
+          {"general", false, {"eax", "ebx", "ecx", "edx", "esi", "edi", "ebp", "esp", "exx", "eip", "efl"}},
+          {"segments", false, {"cs", "ss", "ds", "es", "fs", "gs"}},
+          {"control", false, {"cr0", "cr2", "cr3", "cr4", "efer"}},
+      };
+  }
+  return {};
+}
+
+struct Shown {
+  std::string value;  // "" when the dump does not have it
+  std::string flags;
+};
+
+Shown show(const format::RegisterFile& file, const std::string& name) {
+  const auto all = format::registers(file.machine());
+  if (const auto slot = format::find_register(file.machine(), name)) {
+    const auto value = file.get_slot(*slot);
+    if (!value) return {};
+    return {fmt::format("0x{:0{}x}", *value, all[*slot].bytes * 2), flag_names(file.machine(), name, *value)};
+  }
+  const auto high = format::find_register(file.machine(), name + ".hi");
+  const auto low = format::find_register(file.machine(), name + ".lo");
+  if (!high || !low || !file.get_slot(*high) || !file.get_slot(*low)) return {};
+  return {fmt::format("0x{:0{}x}{:016x}", *file.get_slot(*high), all[*high].bytes * 2, *file.get_slot(*low)), ""};
+}
+
+void print_group(const Group& group, const format::RegisterFile& file, std::vector<std::string>& absent) {
+  std::vector<std::pair<std::string, Shown>> plain, flagged;
+  size_t name_width = 0, value_width = 0;
+  for (const std::string& name : group.names) {
+    Shown shown = show(file, name);
+    if (shown.value.empty()) {
+      absent.push_back(name);
+      continue;
+    }
+    name_width = std::max(name_width, name.size());
+    value_width = std::max(value_width, shown.value.size());
+    (shown.flags.empty() ? plain : flagged).emplace_back(name, std::move(shown));
+  }
+  if (plain.empty() && flagged.empty()) return;
+  std::puts(fmt::format("  {}", group.title).c_str());
+  const size_t cell = name_width + 1 + value_width + 3;
+  const size_t columns = std::max<size_t>(1, (kLineWidth - 4 + 3) / cell);
+  std::string line;
+  for (size_t i = 0; i < plain.size(); ++i) {
+    line += fmt::format("{:<{}} {:<{}}", plain[i].first, name_width, plain[i].second.value, value_width + 3);
+    if (i + 1 < plain.size() && (i + 1) % columns != 0) continue;
+    line.erase(line.find_last_not_of(' ') + 1);
+    std::puts(("    " + line).c_str());
+    line.clear();
+  }
+  for (const auto& [name, shown] : flagged)
+    std::puts(fmt::format("    {:<{}} {}  {}", name, name_width, shown.value, shown.flags).c_str());
+}
+
+void print_list(const char* title, const std::vector<std::string>& words) {
+  std::string line = fmt::format("  {}:", title);
+  for (size_t i = 0; i < words.size(); ++i) {
+    const std::string word = words[i] + (i + 1 < words.size() ? "," : "");
+    if (line.size() + 1 + word.size() > kLineWidth) {
+      std::puts(line.c_str());
+      line = "   ";
+    }
+    line += " " + word;
+  }
+  std::puts(line.c_str());
+}
+
+void print_cpu(const Job& job, const reader::Cpu& cpu, bool all) {
+  const auto space = reader::AddressSpace::of_cpu(job.dump, cpu.index);
+  std::string heading =
+      fmt::format("vCPU {}: {}; {}", cpu.index, mode_name(cpu), space ? space->describe() : "address space unknown");
+  if (cpu.index == job.dump.faulting_cpu() && job.dump.signal() != 0)
+    heading += fmt::format("; at fault (signal {})", job.dump.signal());
+  std::puts(bold(job, heading).c_str());
+  if (!cpu.process_name.empty()) std::puts(fmt::format("  process {}", printable(cpu.process_name)).c_str());
+  std::vector<std::string> absent;
+  for (const Group& group : groups(cpu.registers.machine()))
+    if (all || !group.fpu) print_group(group, cpu.registers, absent);
+  if (!cpu.other_registers.empty()) {
+    std::puts("  of names unknown to this program");
+    for (const auto& [name, value] : cpu.other_registers)
+      std::puts(fmt::format("    {} {:#018x}", printable(name), value).c_str());
+  }
+  if (!absent.empty()) print_list("not in the dump", absent);
+}
+
+}  // namespace
+
+int print_registers(const Job& job, bool all) {
+  if (job.dump.cpus().empty()) return job.program.fail("show registers", job.dump.path() + " has no vCPU");
+  bool first = true;
+  for (const reader::Cpu& cpu : job.dump.cpus()) {
+    if (job.cpu && cpu.index != *job.cpu) continue;
+    if (!first) std::puts("");
+    first = false;
+    print_cpu(job, cpu, all);
+  }
+  return kExitDone;
+}
+
+}  // namespace gcore::tools::inspect

@@ -1,0 +1,153 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "tools/gcore-inspect/inspect.h"
+
+namespace gcore::tools::inspect {
+namespace {
+
+// A summary is a screen or two, whatever the dump: longer lists are cut, and say so.
+constexpr size_t kMaxCpus = 16, kMaxRanges = 12, kMaxWarnings = 10;
+
+void print_fact(const char* name, const std::string& value) {
+  if (!value.empty()) std::puts(fmt::format("  {:<9} {}", name, value).c_str());
+}
+
+void print_heading(const Job& job, const std::string& text) { std::puts(("\n" + bold(job, text)).c_str()); }
+
+std::string warning_mark(const Job& job) { return job.colour ? "\x1b[33m!\x1b[0m" : "!"; }
+
+void print_file(const Job& job) {
+  const reader::Dump& dump = job.dump;
+  std::puts(bold(job, printable(dump.path())).c_str());
+  const std::string compression =
+      dump.compression() == "none" ? "not compressed" : fmt::format("compressed with {}", dump.compression());
+  print_fact("file",
+             fmt::format("{} ({} bytes{}), {} dialect, {}", human_size(dump.file_size()), dump.file_size(),
+                         dump.compression() == "none" ? "" : " unpacked", dialect_name(dump.dialect()), compression));
+  const bool unusual = !dump.is_64_bit() || dump.byte_order() == format::ByteOrder::big;
+  print_fact("machine",
+             fmt::format("{}, {}, {} of memory{}", machine_name(dump.machine()),
+                         counted(dump.cpus().size(), "vCPU", "vCPUs"), human_size(dump.memory_bytes()),
+                         !unusual ? ""
+                                  : fmt::format(" (ELF{}, {}-endian)", dump.is_64_bit() ? 64 : 32,
+                                                dump.byte_order() == format::ByteOrder::big ? "big" : "little")));
+}
+
+/// Value of a KEY=value line of VMCOREINFO.
+std::string vmcoreinfo_value(std::string_view text, std::string_view key) {
+  size_t at = 0;
+  while (at < text.size()) {
+    const size_t end = std::min(text.find('\n', at), text.size());
+    const std::string_view line = text.substr(at, end - at);
+    if (line.size() > key.size() && line.starts_with(key) && line[key.size()] == '=')
+      return printable(line.substr(key.size() + 1));
+    at = end + 1;
+  }
+  return "";
+}
+
+/// What the writer said of the dump, and the guest of itself.
+void print_origin(const Job& job) {
+  const InfoFacts info = info_facts(job.dump);
+  print_fact("VM", info.get({"system", "name", "guest.name"}));
+  print_fact("taken", info.get({"time", "requested", "taken"}));
+  print_fact("by", info.get({"program", "writer"}));
+  print_fact("guest", [&] {
+    const std::string release = vmcoreinfo_value(job.dump.vmcoreinfo(), "OSRELEASE");
+    return release.empty() ? "" : "Linux " + release;
+  }());
+  if (job.dump.signal() != 0)
+    print_fact("signal", fmt::format("{}, on vCPU {}", job.dump.signal(), job.dump.faulting_cpu()));
+}
+
+std::string hex_or_unknown(std::optional<uint64_t> value) {
+  return value ? fmt::format("{:#018x}", *value) : fmt::format("{:<18}", "not in the dump");
+}
+
+void print_cpus(const Job& job) {
+  const auto cpus = job.dump.cpus();
+  if (cpus.empty()) return;
+  print_heading(job, fmt::format("  {:>4}  {:<18}  {:<18}  {:<14}  {}", "vCPU", "pc", "sp", "mode", "address space"));
+  for (const reader::Cpu& cpu : cpus) {
+    if (cpu.index >= kMaxCpus && cpu.index != job.dump.faulting_cpu()) continue;
+    const auto space = reader::AddressSpace::of_cpu(job.dump, cpu.index);
+    const bool at_fault = cpu.index == job.dump.faulting_cpu() && job.dump.signal() != 0;
+    std::string line = fmt::format("{} {:>4}  {}  {}  {:<14}  {}", at_fault ? ">" : " ", cpu.index,
+                                   hex_or_unknown(program_counter(cpu)), hex_or_unknown(stack_pointer(cpu)),
+                                   mode_name(cpu), space ? space->describe() : "unknown");
+    if (!cpu.process_name.empty()) line += fmt::format("  {}", printable(cpu.process_name));
+    if (cpu.number != cpu.index) line += fmt::format("  (the guest's CPU {})", cpu.number);
+    std::puts(line.c_str());
+  }
+  if (cpus.size() > kMaxCpus) std::puts(fmt::format("  ... {} in all; --registers shows them", cpus.size()).c_str());
+}
+
+struct Stretch {
+  uint64_t first, last;
+};
+
+/// Segments that adjoin or overlap are one range to the guest.
+std::vector<Stretch> ranges(const reader::Dump& dump) {
+  std::vector<Stretch> all;
+  for (const reader::Segment& segment : dump.segments()) {
+    const uint64_t first = segment.address.value, last = first + (segment.memory_size - 1);
+    if (!all.empty() && (first <= all.back().last || first - 1 == all.back().last))
+      all.back().last = std::max(all.back().last, last);
+    else
+      all.push_back({first, last});
+  }
+  return all;
+}
+
+void print_memory(const Job& job) {
+  const auto all = ranges(job.dump);
+  print_heading(job, all.empty() ? "  no memory" : fmt::format("  memory, {}", counted(all.size(), "range", "ranges")));
+  for (size_t i = 0; i < all.size() && i < kMaxRanges; ++i)
+    std::puts(fmt::format("    {:#018x}-{:#018x}  {:>10}", all[i].first, all[i].last,
+                          human_size(all[i].last - all[i].first + 1))
+                  .c_str());
+  if (all.size() > kMaxRanges)
+    std::puts(fmt::format("    ... {} more; --segments shows them", all.size() - kMaxRanges).c_str());
+}
+
+void print_missing(const Job& job) {
+  const auto all = gaps(job.dump);
+  if (all.empty()) return;
+  uint64_t bytes = 0;
+  for (const Gap& gap : all) bytes += gap.size;
+  print_heading(job, fmt::format("  missing, {}", human_size(bytes)));
+  for (size_t i = 0; i < all.size() && i < kMaxRanges; ++i)
+    std::puts(fmt::format("  {} {:#018x}-{:#018x}  {:>10}  {}", warning_mark(job), all[i].address.value,
+                          all[i].address.value + (all[i].size - 1), human_size(all[i].size),
+                          reader::describe(all[i].why))
+                  .c_str());
+  if (all.size() > kMaxRanges)
+    std::puts(fmt::format("    ... {} more; --segments shows them", all.size() - kMaxRanges).c_str());
+}
+
+void print_warnings(const Job& job) {
+  const auto all = defects(job.dump);
+  if (all.empty()) return;
+  print_heading(job, "  " + counted(all.size(), "warning", "warnings"));
+  for (size_t i = 0; i < all.size() && i < kMaxWarnings; ++i)
+    std::puts(fmt::format("  {} {}", warning_mark(job), printable(all[i])).c_str());
+  if (all.size() > kMaxWarnings)
+    std::puts(fmt::format("    ... {} more; --verify shows them", all.size() - kMaxWarnings).c_str());
+}
+
+}  // namespace
+
+int print_summary(const Job& job) {
+  print_file(job);
+  print_origin(job);
+  print_cpus(job);
+  print_memory(job);
+  print_missing(job);
+  print_warnings(job);
+  return kExitDone;
+}
+
+}  // namespace gcore::tools::inspect
