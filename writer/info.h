@@ -1,0 +1,51 @@
+// Section .gcore.info: what the file's format has no place for, as one JSON object.
+//
+//     {"format": 1,                      raised when a field changes its meaning
+//      "program": "my-vmm 1.2",          Options::program
+//      "writer": "gcore 0.1.0",
+//      "vm": "qnx7", "host": "build3",
+//      "machine": "x86_64", "dialect": "qnx",
+//      "requested_ns": 1503317179000000000,    since 1970, UTC
+//      "reason": {"kind": "signal", "detail": "SIGUSR2", "signal": 0, "cpu": 0},
+//      "pause_ns": 1234567,
+//      "consistency": "paused",          all memory was copied while every vCPU stood still
+//      "complete": true,                 false: a partial dump, see the program headers
+//      "pages": {"size": 4096, "written": 1, "zero": 2, "absent": 3, "missing": 4},
+//      "vcpus": {"count": 4, "left_out": [2]},
+//      "unavailable": [{"vcpu": 1, "registers": "xcr0 dr0"}],    written as 0 in the notes
+//      "missing_ranges": 2,
+//      "missing": [["0x1000", "0x2000"]]}      [address, size]: zeros in the file because they could not be read
+//
+// Lists are cut off where they do not fit: missing_ranges and pages.missing still count all.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "writer/dump.h"
+#include "writer/state.h"
+
+namespace gcore::writer {
+
+/// The size of the section: known before its contents are. The object is padded with blanks and ends in a newline.
+inline constexpr size_t kInfoSize = 16384;
+
+struct Info {
+  std::string program, vm;
+  Dialect dialect;
+  Reason reason;
+  timespec requested;
+  std::chrono::nanoseconds paused;
+  bool complete;
+  PageCounts pages;
+  uint64_t missing_ranges;
+  std::vector<std::pair<uint64_t, uint64_t>> missing;  // address, size; the first of them
+};
+
+/// Exactly kInfoSize bytes.
+std::string info_json(const Info& info, const GuestState& state);
+
+}  // namespace gcore::writer

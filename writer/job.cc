@@ -1,0 +1,273 @@
+#include "writer/job.h"
+
+#include <cerrno>
+
+#include "writer/info.h"
+#include "writer/layout.h"
+#include "writer/memory.h"
+#include "writer/naming.h"
+#include "writer/notes.h"
+#include "writer/sink.h"
+
+namespace gcore::writer {
+namespace {
+
+constexpr size_t kMissingKept = 1024;  // more ranges than fit into .gcore.info
+
+// The guest, paused. Resumed at the latest when this goes out of scope.
+class Pause {
+ public:
+  Pause(Guest& guest, Control& control) : guest_(guest), control_(control) {}
+  ~Pause() { resume(); }
+
+  Status begin() {
+    start_ = Control::Clock::now();
+    if (Status status = guest_.pause(); !status) return status;
+    paused_ = true;
+    control_.pause_started();
+    return {};
+  }
+  void resume() {
+    if (!paused_) return;
+    paused_ = false;
+    guest_.resume();
+    control_.pause_ended();
+    duration_ = Control::Clock::now() - start_;
+  }
+  std::chrono::nanoseconds duration() const { return duration_; }
+
+ private:
+  Guest& guest_;
+  Control& control_;
+  bool paused_ = false;
+  Control::Clock::time_point start_{};
+  std::chrono::nanoseconds duration_{0};
+};
+
+class Job {
+ public:
+  Job(Guest& guest, const Options& options, const Request& request, Control& control)
+      : guest_(guest), options_(options), request_(request), control_(control), source_(guest) {}
+
+  Result run();
+
+ private:
+  Status take();
+  Status open_sink();
+  Status copy_guest();
+  Status check_room();
+  Status write_memory();
+  Status write_info();
+  void note_missing(uint64_t address, uint64_t size);
+  bool keep_partial();
+  std::string info(bool complete) const;
+
+  Guest& guest_;
+  const Options& options_;
+  const Request& request_;
+  Control& control_;
+  MemorySource source_;
+  std::string vm_;
+  std::unique_ptr<Sink> sink_;
+  GuestState state_{};
+  Layout layout_{};
+  uint64_t missing_ranges_ = 0;
+  std::vector<std::pair<uint64_t, uint64_t>> missing_;
+  Result result_;
+};
+
+Result Job::run() {
+  result_.requests = request_.count;
+  result_.status = take();
+  if (sink_) {
+    bool has_path = result_.status.ok();
+    if (!has_path) {
+      has_path = keep_partial();
+      if (!has_path) sink_->abandon();
+    }
+    result_.bytes = sink_->bytes();
+    result_.command_status = sink_->command_status();
+    if (has_path || options_.target.starts_with('|')) result_.path = sink_->path();
+  }
+  result_.cancelled = !result_.status.ok() && result_.status.error().code == ECANCELED;
+  return std::move(result_);
+}
+
+Status Job::take() {
+  if (Status status = check_options(options_); !status) return status;
+  if (Status status = control_.check(); !status) return status;
+  vm_ = guest_.name();
+  state_.machine = guest_.machine();
+  control_.phase = Progress::Phase::opening;
+  if (Status status = open_sink(); !status) return status;
+
+  control_.phase = Progress::Phase::pausing;
+  Pause pause(guest_, control_);
+  if (Status status = pause.begin(); !status) return status;
+  Status status = copy_guest();
+  pause.resume();
+  result_.paused = pause.duration();
+  if (!status) return status;
+
+  control_.phase = Progress::Phase::finishing;
+  if (status = write_info(); !status) return status;
+  return sink_->finish();
+}
+
+Status Job::open_sink() {
+  Status status;
+  if (options_.target.starts_with('|')) {
+    sink_ = open_pipe_sink(options_.target.substr(1), control_, status);
+  } else {
+    FileName name;
+    name.stem = dump_stem(vm_, request_.time.tv_sec);
+    name.extension = dump_extension(options_.compression);
+    if (!options_.file_name.empty()) name = {options_.file_name, "", false, options_.replace};
+    sink_ = open_file_sink(options_.target, std::move(name), options_.sync, control_, status);
+  }
+  if (status && options_.compression != Compression::none) sink_ = compress(options_.compression, std::move(sink_));
+  return status;
+}
+
+// All that happens while the guest is paused.
+Status Job::copy_guest() {
+  if (Status status = capture(guest_, state_.machine, state_); !status) return status;
+  std::vector<std::byte> notes;
+  if (options_.dialect == Dialect::qnx) {
+    notes = qnx_notes(state_, request_.reason);
+  } else if (Status status = vmcore_notes(state_, notes); !status) {
+    return status;
+  }
+  layout_ = lay_out(state_.machine, options_.dialect, notes, state_.memory, kInfoSize);
+  uint64_t total = 0;
+  for (const MemoryRange& range : state_.memory) total += range.size;
+  control_.memory_total = total;
+  control_.phase = Progress::Phase::writing;
+  if (Status status = check_room(); !status) return status;
+  if (Status status = sink_->write(layout_.head); !status) return status;
+  return write_memory();
+}
+
+// A disk that is too small is found out now, not when it is full and the guest has stood still for nothing.
+Status Job::check_room() {
+  const uint64_t room = sink_->room();
+  if (room == UINT64_MAX) return {};
+  uint64_t needed = layout_.head.size() + kInfoSize;
+  for (const MemoryRange& range : state_.memory) needed += source_.touched(range);
+  if (needed <= room) return {};
+
+  // Much of it may be zeros, which take no room. Only reading it tells.
+  needed = layout_.head.size() + kInfoSize;
+  for (const MemoryRange& range : state_.memory) {
+    source_.start(range);
+    for (Piece piece = source_.next(); piece.size > 0; piece = source_.next()) {
+      if (piece.kind == Piece::Kind::data) needed += piece.size;
+      if (Status status = control_.check(); !status) return status;
+    }
+  }
+  if (needed <= room) return {};
+  return Error{ENOSPC, "dump to directory '" + options_.target + "': it needs " + std::to_string(needed) + " bytes, " +
+                           std::to_string(room) + " are free; make room, or dump to another file system or a command"};
+}
+
+Status Job::write_memory() {
+  PageCounts& pages = result_.pages;
+  for (const MemoryRange& range : state_.memory) {
+    source_.start(range);
+    uint64_t done = 0;
+    for (Piece piece = source_.next(); piece.size > 0; piece = source_.next()) {
+      const uint64_t count = piece.size / kPageSize;
+      switch (piece.kind) {
+        case Piece::Kind::data:
+          pages.written += count;
+          break;
+        case Piece::Kind::zero:
+          pages.zero += count;
+          break;
+        case Piece::Kind::absent:
+          pages.absent += count;
+          break;
+        case Piece::Kind::missing:
+          pages.missing += count;
+          note_missing(range.address + done, piece.size);
+          break;
+      }
+      const bool has_bytes = piece.kind == Piece::Kind::data;
+      Status status = has_bytes ? sink_->write({piece.bytes, piece.size}) : sink_->skip(piece.size);
+      if (!status) return status;
+      done += piece.size;
+      control_.memory_done += piece.size;
+    }
+  }
+  if (pages.missing > 0 && pages.written + pages.zero + pages.absent == 0)
+    return Status(std::string("no page of the guest's memory could be read"));
+  return {};
+}
+
+void Job::note_missing(uint64_t address, uint64_t size) {
+  if (!missing_.empty() && missing_.back().first + missing_.back().second == address &&
+      missing_.size() == missing_ranges_) {
+    missing_.back().second += size;
+    return;
+  }
+  ++missing_ranges_;
+  if (missing_.size() < kMissingKept) missing_.emplace_back(address, size);
+}
+
+std::string Job::info(bool complete) const {
+  return info_json({options_.program, vm_, options_.dialect, request_.reason, request_.time, result_.paused, complete,
+                    result_.pages, missing_ranges_, missing_},
+                   state_);
+}
+
+Status Job::write_info() {
+  const std::string json = info(true);
+  return sink_->write(std::as_bytes(std::span(json)));
+}
+
+// True when a partial file was left as asked for.
+bool Job::keep_partial() {
+  if (!options_.keep_partial || !sink_->can_patch() || layout_.segments.empty()) return false;
+  if (sink_->bytes() <= layout_.head.size()) return false;
+  cut_off(layout_, sink_->bytes());
+  const std::string json = info(false);
+  return sink_->patch(0, layout_.head) && sink_->patch(layout_.info_offset, std::as_bytes(std::span(json))) &&
+         sink_->finish_partial();
+}
+
+}  // namespace
+
+Status check_options(const Options& options) {
+  if (options.target.empty() || options.target == "|")
+    return Status(std::string("the dump option needs a directory, or a pipe sign and a command"));
+  if (!is_supported(options.compression))
+    return Status(std::string("this build of the writer was made without that compression"));
+  if (options.file_name.find('/') != std::string::npos) return Status("'" + options.file_name + "' is not a file name");
+  return {};
+}
+
+Status capture(Guest& guest, format::Machine machine, GuestState& state) {
+  state.machine = machine;
+  const size_t count = guest.cpu_count();
+  if (count > UINT16_MAX) return Status("a dump has room for 65535 vCPUs; the guest has " + std::to_string(count));
+  for (size_t index = 0; index < count; ++index) {
+    CpuState cpu{index, format::RegisterFile(machine), {}};
+    if (guest.read_cpu(index, cpu.registers)) {
+      cpu.process_name = guest.process_name(index);
+      state.cpus.push_back(std::move(cpu));
+    } else {
+      state.cpus_left_out.push_back(index);
+    }
+  }
+  state.vmcoreinfo = guest.vmcoreinfo();
+  state.memory = guest.memory();
+  return check_memory(state.memory);
+}
+
+Result take_dump(Guest& guest, const Options& options, const Request& request, Control& control) {
+  Result result = Job(guest, options, request, control).run();
+  control.phase = Progress::Phase::idle;
+  return result;
+}
+
+}  // namespace gcore::writer

@@ -1,0 +1,142 @@
+#include "writer/layout.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "writer/format/elf.h"
+#include "writer/memory.h"
+
+namespace gcore::writer {
+namespace {
+
+using format::Elf64Header;
+using format::Elf64ProgramHeader;
+using format::Elf64SectionHeader;
+
+constexpr char kSectionNames[] = "\0.gcore.info\0.shstrtab";
+constexpr uint32_t kInfoName = 1, kNamesName = 13;  // offsets in kSectionNames
+constexpr size_t kSections = 3;
+
+constexpr uint64_t align_up(uint64_t value, uint64_t to) { return (value + to - 1) / to * to; }
+
+// crash checks no bounds and does not fill with zeros in a vmcore with one PT_LOAD, so there are at least two.
+std::vector<LoadSegment> load_segments(Dialect dialect, std::span<const MemoryRange> memory, uint64_t offset) {
+  std::vector<LoadSegment> segments;
+  const auto add = [&](uint64_t address, uint64_t size) {
+    segments.push_back({address, size, offset});
+    offset += size;
+  };
+  if (dialect == Dialect::vmcore && memory.size() == 1 && memory[0].size > kPageSize) {
+    const uint64_t half = align_up(memory[0].size / 2, kPageSize);
+    add(memory[0].address, half);
+    add(memory[0].address + half, memory[0].size - half);
+  } else {
+    for (const MemoryRange& range : memory) add(range.address, range.size);
+  }
+  return segments;
+}
+
+Elf64Header elf_header(format::Machine machine, size_t program_headers, uint64_t section_headers) {
+  Elf64Header header = {};
+  std::memcpy(header.magic, format::kElfMagic, sizeof header.magic);
+  header.file_class = format::kElfClass64;
+  header.data = format::kElfDataLittle;
+  header.ident_version = 1;
+  header.type = format::kElfTypeCore;
+  header.machine = static_cast<uint16_t>(machine);
+  header.version = 1;
+  header.program_headers = sizeof(Elf64Header);
+  header.section_headers = section_headers;
+  header.header_size = sizeof(Elf64Header);
+  header.program_header_size = sizeof(Elf64ProgramHeader);
+  header.program_header_count =
+      static_cast<uint16_t>(std::min<size_t>(program_headers, format::kProgramHeadersExtended));
+  header.section_header_size = sizeof(Elf64SectionHeader);
+  header.section_header_count = kSections;
+  header.section_names_index = kSections - 1;
+  return header;
+}
+
+Elf64ProgramHeader load_header(Dialect dialect, const LoadSegment& segment) {
+  Elf64ProgramHeader header = {};
+  header.type = format::kSegmentLoad;
+  header.flags = format::kSegmentRead | format::kSegmentWrite | format::kSegmentExecute;
+  header.offset = segment.offset;
+  header.physical_address = segment.address;
+  header.file_size = segment.size;
+  header.memory_size = segment.size;
+  if (dialect == Dialect::qnx) {
+    header.align = kPageSize;
+  } else {
+    header.virtual_address = segment.address;
+    header.align = 0;  // with another value and an offset like ours, crash takes the file for another format
+  }
+  return header;
+}
+
+}  // namespace
+
+Layout lay_out(format::Machine machine, Dialect dialect, std::span<const std::byte> notes,
+               std::span<const MemoryRange> memory, size_t info_size) {
+  Layout layout;
+  layout.segments = load_segments(dialect, memory, 0);
+  const size_t program_headers = 1 + layout.segments.size();
+  const uint64_t sections_at = sizeof(Elf64Header) + program_headers * sizeof(Elf64ProgramHeader);
+  const uint64_t names_at = sections_at + kSections * sizeof(Elf64SectionHeader);
+  const uint64_t notes_at = align_up(names_at + sizeof kSectionNames, 8);
+  const uint64_t memory_at = align_up(notes_at + notes.size(), kPageSize);
+  for (LoadSegment& segment : layout.segments) segment.offset += memory_at;
+  layout.info_offset = layout.segments.back().offset + layout.segments.back().size;
+
+  layout.head.resize(memory_at);
+  const auto put = [&layout](uint64_t offset, const void* from, size_t size) {
+    if (size > 0) std::memcpy(layout.head.data() + offset, from, size);
+  };
+  const Elf64Header header = elf_header(machine, program_headers, sections_at);
+  put(0, &header, sizeof header);
+
+  uint64_t at = header.program_headers;
+  Elf64ProgramHeader note = {};
+  note.type = format::kSegmentNote;
+  note.offset = notes_at;
+  note.file_size = notes.size();
+  note.memory_size = notes.size();
+  note.align = 4;
+  put(at, &note, sizeof note);
+  for (const LoadSegment& segment : layout.segments) {
+    const Elf64ProgramHeader load = load_header(dialect, segment);
+    put(at += sizeof load, &load, sizeof load);
+  }
+
+  Elf64SectionHeader sections[kSections] = {};
+  if (program_headers >= format::kProgramHeadersExtended) sections[0].info = static_cast<uint32_t>(program_headers);
+  sections[1].name = kInfoName;
+  sections[1].type = format::kSectionProgbits;
+  sections[1].offset = layout.info_offset;
+  sections[1].size = info_size;
+  sections[1].align = 1;
+  sections[2].name = kNamesName;
+  sections[2].type = format::kSectionStrtab;
+  sections[2].offset = names_at;
+  sections[2].size = sizeof kSectionNames;
+  sections[2].align = 1;
+  put(sections_at, sections, sizeof sections);
+  put(names_at, kSectionNames, sizeof kSectionNames);
+  put(notes_at, notes.data(), notes.size());
+  return layout;
+}
+
+void cut_off(Layout& layout, uint64_t end) {
+  std::byte* at = layout.head.data() + sizeof(Elf64Header);
+  for (const LoadSegment& segment : layout.segments) {
+    at += sizeof(Elf64ProgramHeader);
+    Elf64ProgramHeader header;
+    std::memcpy(&header, at, sizeof header);
+    const uint64_t written = end > segment.offset ? std::min(segment.size, end - segment.offset) : 0;
+    header.file_size = header.memory_size = written;
+    if (written == 0) header = {};  // type 0 is PT_NULL
+    std::memcpy(at, &header, sizeof header);
+  }
+}
+
+}  // namespace gcore::writer

@@ -1,0 +1,39 @@
+// Where everything stands in the file.
+//
+//     ELF header            64 bytes
+//     program headers       PT_NOTE, then a PT_LOAD for each range of memory, by address
+//     section headers       none (its sh_info holds the number of program headers from 65535 on), .gcore.info,
+//     .shstrtab .shstrtab notes                 PT_NOTE padding to 4096 memory                the PT_LOADs, each at a
+//     multiple of 4096 .gcore.info           JSON, in no segment; last, because only then all of it is known
+//
+// So everything but .gcore.info can be written before the first byte of memory: a pipe needs that.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "writer/dump.h"
+
+namespace gcore::writer {
+
+struct LoadSegment {
+  uint64_t address, size, offset;
+};
+
+struct Layout {
+  std::vector<std::byte> head;        // everything before the first byte of memory
+  std::vector<LoadSegment> segments;  // one after the other in the file
+  uint64_t info_offset;
+};
+
+/// `memory` must have passed check_memory().
+Layout lay_out(format::Machine machine, Dialect dialect, std::span<const std::byte> notes,
+               std::span<const MemoryRange> memory, size_t info_size);
+
+/// Makes `layout.head` valid for a file in which only the bytes before `end` were written: segments beyond are turned
+/// into PT_NULL, the one that contains `end` ends there.
+void cut_off(Layout& layout, uint64_t end);
+
+}  // namespace gcore::writer

@@ -1,0 +1,173 @@
+#include "writer/memory.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cinttypes>
+#include <cstdio>
+#include <cstring>
+
+namespace gcore::writer {
+namespace {
+
+// Large enough that system calls do not matter, small enough for the second-level cache.
+constexpr size_t kBufferSize = 512 * 1024;
+
+bool is_zero_page(const std::byte* page) {
+  uint64_t words[8];
+  for (size_t at = 0; at < kPageSize;
+       at += sizeof words) {  // a cache line at a time, so that most pages end it at once
+    std::memcpy(words, page + at, sizeof words);
+    if ((words[0] | words[1] | words[2] | words[3] | words[4] | words[5] | words[6] | words[7]) != 0) return false;
+  }
+  return true;
+}
+
+constexpr size_t round_down(size_t size) { return size & ~(kPageSize - 1); }
+
+}  // namespace
+
+Status check_memory(std::vector<MemoryRange>& ranges) {
+  std::sort(ranges.begin(), ranges.end(), [](const auto& a, const auto& b) { return a.address < b.address; });
+  const MemoryRange* before = nullptr;
+  for (const MemoryRange& range : ranges) {
+    const char* defect = nullptr;
+    if (range.address % kPageSize != 0 || range.size % kPageSize != 0) defect = "is not made of whole 4 KiB pages";
+    if (range.size == 0) {
+      defect = "is empty";
+    } else if (range.size - 1 > UINT64_MAX - range.address) {
+      defect = "goes beyond the end of the address space";
+    }
+    if (before && range.address - before->address < before->size) defect = "overlaps the one before it";
+    if (defect) {
+      char text[128];
+      std::snprintf(text, sizeof text, "the VMM's memory range at 0x%" PRIx64 ", size 0x%" PRIx64 ", %s", range.address,
+                    range.size, defect);
+      return Status(std::string(text));
+    }
+    before = &range;
+  }
+  if (ranges.empty()) return Status(std::string("the guest has no memory"));
+  return {};
+}
+
+MemorySource::MemorySource(Guest& guest) : guest_(guest), buffer_(new std::byte[kBufferSize]) {}
+
+void MemorySource::start(const MemoryRange& range) {
+  range_ = &range;
+  position_ = extent_end_ = 0;
+  buffered_ = consumed_ = 0;
+  file_size_ = UINT64_MAX;
+  struct stat info;
+  if (range.fd >= 0 && fstat(range.fd, &info) == 0 && S_ISREG(info.st_mode))
+    file_size_ = static_cast<uint64_t>(info.st_size);
+}
+
+// Finds out where position_ is: in data, in a hole of the backing file, or beyond that file's end.
+void MemorySource::find_extent() {
+  extent_kind_ = Piece::Kind::data;
+  extent_end_ = range_->size;
+  if (file_size_ == UINT64_MAX) return;
+  const uint64_t at = range_->fd_offset + position_;
+  if (at >= file_size_) {  // a mapping of this would raise SIGBUS
+    extent_kind_ = Piece::Kind::missing;
+    return;
+  }
+  const auto whole_pages_to = [&](uint64_t offset) {  // never backwards, never beyond the range
+    return std::min(range_->size, position_ + ((offset - at) & ~(kPageSize - 1)));
+  };
+  const off_t data = lseek(range_->fd, static_cast<off_t>(at), SEEK_DATA);
+  if (data < 0 && errno != ENXIO) return;  // the file system knows no holes
+  const uint64_t hole_end = data < 0 ? file_size_ : static_cast<uint64_t>(data);
+  if (hole_end - at >= kPageSize) {
+    extent_kind_ = Piece::Kind::absent;
+    extent_end_ = whole_pages_to(hole_end);
+    return;
+  }
+  const off_t hole = lseek(range_->fd, static_cast<off_t>(std::max(at, hole_end)), SEEK_HOLE);
+  if (hole >= 0) extent_end_ = whole_pages_to(static_cast<uint64_t>(hole) + kPageSize - 1);
+}
+
+uint64_t MemorySource::touched(const MemoryRange& range) {
+  uint64_t bytes = 0;
+  for (start(range); position_ < range.size; position_ = extent_end_) {
+    find_extent();
+    if (extent_kind_ == Piece::Kind::data) bytes += extent_end_ - position_;
+  }
+  return bytes;
+}
+
+Piece MemorySource::next() {
+  if (consumed_ == buffered_) {
+    if (position_ == range_->size) return {Piece::Kind::data, 0, nullptr};
+    if (position_ == extent_end_) find_extent();
+    const uint64_t left = extent_end_ - position_;
+    if (extent_kind_ != Piece::Kind::data) {
+      position_ = extent_end_;
+      return {extent_kind_, left, nullptr};
+    }
+    buffered_ = read(buffer_.get(), static_cast<size_t>(std::min<uint64_t>(left, kBufferSize)));
+    consumed_ = 0;
+    if (buffered_ == 0) {
+      position_ += kPageSize;
+      return {Piece::Kind::missing, kPageSize, nullptr};
+    }
+  }
+  const std::byte* start = buffer_.get() + consumed_;
+  const bool zero = is_zero_page(start);
+  size_t size = kPageSize;
+  while (consumed_ + size < buffered_ && is_zero_page(start + size) == zero) size += kPageSize;
+  consumed_ += size;
+  position_ += size;
+  return {zero ? Piece::Kind::zero : Piece::Kind::data, size, start};
+}
+
+// How many leading bytes could be read: whole pages; 0 when the first page cannot be read.
+size_t MemorySource::read(std::byte* to, size_t size) {
+  if (range_->fd >= 0) {
+    bool usable = true;
+    const size_t got = read_file(to, size, usable);
+    if (usable) return got;
+  }
+  if (range_->host) return read_host(to, size);
+  if (range_->fd >= 0) return 0;
+  return round_down(std::min(size, guest_.read_memory(range_->address + position_, to, size)));
+}
+
+// `usable` becomes false when this file cannot be read at all, so that the host mapping is to be tried.
+size_t MemorySource::read_file(std::byte* to, size_t size, bool& usable) {
+  size_t done = 0;
+  while (done < size) {
+    const ssize_t got =
+        pread(range_->fd, to + done, size - done, static_cast<off_t>(range_->fd_offset + position_ + done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && done == 0) usable = false;
+    if (got <= 0) break;
+    done += static_cast<size_t>(got);
+  }
+  // The file may end within a page; what a mapping shows behind its end is zeros.
+  if (done % kPageSize != 0 && range_->fd_offset + position_ + done >= file_size_) {
+    const size_t tail = kPageSize - done % kPageSize;
+    std::memset(to + done, 0, tail);
+    done += tail;
+  }
+  return round_down(done);
+}
+
+size_t MemorySource::read_host(std::byte* to, size_t size) {
+  const char* from = static_cast<const char*>(range_->host) + position_;
+  while (true) {
+    const iovec local{to, size};
+    const iovec remote{const_cast<char*>(from), size};
+    const ssize_t got = process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
+    if (got > 0 && round_down(static_cast<size_t>(got)) > 0) return round_down(static_cast<size_t>(got));
+    if (size == kPageSize) return 0;
+    size = std::max<size_t>(kPageSize, round_down(size / 2));  // kernels may refuse the whole for one bad page in it
+  }
+}
+
+}  // namespace gcore::writer

@@ -1,0 +1,58 @@
+// Guest memory as a sequence of pieces: bytes, zeros, never touched, cannot be read.
+//
+// Guest memory is never touched by loads: a page whose backing file was truncated would raise SIGBUS in the VMM. The
+// kernel copies it (pread, process_vm_readv) into a buffer of ours and reports a bad page as an error. The buffer stays
+// in the processor's cache, so looking for zeros in it and writing from it cost less than a second pass over the
+// guest's memory.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "writer/guest.h"
+
+namespace gcore::writer {
+
+inline constexpr uint64_t kPageSize = 4096;
+
+/// A run of whole pages of one kind.
+struct Piece {
+  enum class Kind : uint8_t { data, zero, absent, missing } kind;  // as in PageCounts
+  uint64_t size;                                                   // bytes; 0 at the end of the range
+  const std::byte* bytes;                                          // data: valid until the next next()
+};
+
+/// Sorts by address. An error when a range is not made of whole pages, wraps around, or overlaps another one.
+Status check_memory(std::vector<MemoryRange>& ranges);
+
+class MemorySource {
+ public:
+  /// `guest` is asked for memory that has neither host address nor file. It is paused all the time.
+  explicit MemorySource(Guest& guest);
+
+  /// Starts over, at the beginning of `range`, which must stay valid.
+  void start(const MemoryRange& range);
+  Piece next();
+
+  /// How many bytes of `range` are not known to be zero without reading them.
+  uint64_t touched(const MemoryRange& range);
+
+ private:
+  void find_extent();
+  size_t read(std::byte* to, size_t size);
+  size_t read_file(std::byte* to, size_t size, bool& usable);
+  size_t read_host(std::byte* to, size_t size);
+
+  Guest& guest_;
+  std::unique_ptr<std::byte[]> buffer_;
+  const MemoryRange* range_ = nullptr;
+  uint64_t position_ = 0;    // in the range
+  uint64_t file_size_ = 0;   // of the range's file; 0 when it does not bound the range
+  uint64_t extent_end_ = 0;  // in the range: up to there the kind is extent_kind_
+  Piece::Kind extent_kind_ = Piece::Kind::data;
+  size_t buffered_ = 0, consumed_ = 0;  // bytes in buffer_, and how many of them were handed out
+};
+
+}  // namespace gcore::writer

@@ -1,0 +1,125 @@
+#include <cstring>
+#include <string>
+
+#include "writer/format/vmcore_notes.h"
+#include "writer/notes.h"
+
+namespace gcore::writer {
+namespace {
+
+using format::Le32;
+using format::Le64;
+using format::RegisterFile;
+
+void append(std::vector<std::byte>& notes, std::string_view name, uint32_t type, const void* descriptor, size_t size) {
+  const auto add = [&notes](const void* from, size_t length) {
+    const auto* bytes = static_cast<const std::byte*>(from);
+    notes.insert(notes.end(), bytes, bytes + length);
+    notes.resize((notes.size() + 3) / 4 * 4);
+  };
+  const std::string name_and_nul = std::string(name) + '\0';
+  const format::ElfNoteHeader header = {static_cast<uint32_t>(name_and_nul.size()), static_cast<uint32_t>(size), type};
+  add(&header, sizeof header);
+  add(name_and_nul.data(), name_and_nul.size());
+  add(descriptor, size);
+}
+
+// A register by name; these notes have no way to say that one is unknown.
+uint64_t value(const RegisterFile& registers, std::string_view name) { return registers.get(name).value_or(0); }
+
+void append_prstatus_x86_64(std::vector<std::byte>& notes, const CpuState& cpu) {
+  static constexpr const char* kOrder[] = {"r15",    "r14", "r13", "r12",     "rbp",     "rbx", "r11", "r10", "r9",
+                                           "r8",     "rax", "rcx", "rdx",     "rsi",     "rdi", "",    "rip", "cs",
+                                           "rflags", "rsp", "ss",  "fs_base", "gs_base", "ds",  "es",  "fs",  "gs"};
+  format::PrstatusX86_64 status = {};
+  static_assert(sizeof kOrder / sizeof *kOrder * sizeof(Le64) == offsetof(format::PrstatusX86_64, fpvalid) - 112);
+  status.head.pid = static_cast<uint32_t>(cpu.index + 1);
+  auto* slot = reinterpret_cast<std::byte*>(&status) + offsetof(format::PrstatusX86_64, r15);
+  for (const char* name : kOrder) {
+    const Le64 number = value(cpu.registers, name);
+    std::memcpy(slot, &number, sizeof number);
+    slot += sizeof number;
+  }
+  append(notes, format::kNoteNameCore, format::kNotePrstatus, &status, sizeof status);
+}
+
+void append_qemu(std::vector<std::byte>& notes, const RegisterFile& registers) {
+  format::QemuCpuState state = {};
+  state.version = 1;
+  state.size = sizeof state;
+  static constexpr const char* kOrder[] = {"rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", "r8",
+                                           "r9",  "r10", "r11", "r12", "r13", "r14", "r15", "rip", "rflags"};
+  static_assert(sizeof kOrder / sizeof *kOrder * sizeof(Le64) ==
+                offsetof(format::QemuCpuState, cs) - offsetof(format::QemuCpuState, rax));
+  auto* slot = reinterpret_cast<std::byte*>(&state) + offsetof(format::QemuCpuState, rax);
+  for (const char* name : kOrder) {
+    const Le64 number = value(registers, name);
+    std::memcpy(slot, &number, sizeof number);
+    slot += sizeof number;
+  }
+  const auto segment = [&](format::QemuSegment& to, std::string_view selector, std::string_view base,
+                           std::string_view limit) {
+    to.selector = static_cast<uint32_t>(value(registers, selector));
+    to.base = value(registers, base);
+    to.limit = static_cast<uint32_t>(value(registers, limit));
+  };
+  segment(state.cs, "cs", "", "");  // in long mode these four have neither base nor limit
+  segment(state.ds, "ds", "", "");
+  segment(state.es, "es", "", "");
+  segment(state.ss, "ss", "", "");
+  segment(state.fs, "fs", "fs_base", "");
+  segment(state.gs, "gs", "gs_base", "");
+  segment(state.ldt, "ldtr", "ldt_base", "ldt_limit");
+  segment(state.tr, "tr", "tr_base", "tr_limit");
+  segment(state.gdt, "", "gdt_base", "gdt_limit");
+  segment(state.idt, "", "idt_base", "idt_limit");
+  state.cr[0] = value(registers, "cr0");
+  state.cr[2] = value(registers, "cr2");
+  state.cr[3] = value(registers, "cr3");
+  state.cr[4] = value(registers, "cr4");
+  state.kernel_gs_base = value(registers, "kernel_gs_base");
+  append(notes, format::kNoteNameQemu, format::kNoteQemu, &state, sizeof state);
+}
+
+void append_prstatus_aarch64(std::vector<std::byte>& notes, const CpuState& cpu) {
+  const RegisterFile& registers = cpu.registers;
+  const bool has_vectors = registers.get("v0.lo").has_value();
+  format::PrstatusAarch64 status = {};
+  status.head.pid = static_cast<uint32_t>(cpu.index + 1);
+  for (size_t i = 0; i < 31; ++i) status.x[i] = value(registers, "x" + std::to_string(i));
+  status.sp = value(registers, "sp");
+  status.pc = value(registers, "elr");
+  status.pstate = value(registers, "pstate");
+  status.fpvalid = has_vectors ? 1 : 0;
+  append(notes, format::kNoteNameCore, format::kNotePrstatus, &status, sizeof status);
+  if (!has_vectors) return;
+
+  format::PrfpregAarch64 vectors = {};
+  for (size_t i = 0; i < 32; ++i) {
+    vectors.v[i][0] = value(registers, "v" + std::to_string(i) + ".lo");
+    vectors.v[i][1] = value(registers, "v" + std::to_string(i) + ".hi");
+  }
+  vectors.fpsr = static_cast<uint32_t>(value(registers, "fpsr"));
+  vectors.fpcr = static_cast<uint32_t>(value(registers, "fpcr"));
+  append(notes, format::kNoteNameCore, format::kNotePrfpreg, &vectors, sizeof vectors);
+}
+
+}  // namespace
+
+Status vmcore_notes(const GuestState& state, std::vector<std::byte>& notes) {
+  using format::Machine;
+  if (state.machine == Machine::x86_64) {
+    for (const CpuState& cpu : state.cpus) append_prstatus_x86_64(notes, cpu);
+    for (const CpuState& cpu : state.cpus) append_qemu(notes, cpu.registers);
+  } else if (state.machine == Machine::aarch64) {
+    for (const CpuState& cpu : state.cpus) append_prstatus_aarch64(notes, cpu);
+  } else {
+    return Status(std::string("the vmcore dialect has x86_64 and aarch64 guests only; use the qnx dialect"));
+  }
+  if (!state.vmcoreinfo.empty())
+    append(notes, format::kNoteNameVmcoreinfo, format::kNoteVmcoreinfo, state.vmcoreinfo.data(),
+           state.vmcoreinfo.size());
+  return {};
+}
+
+}  // namespace gcore::writer

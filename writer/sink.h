@@ -1,0 +1,64 @@
+// Where a dump goes: one interface for a file and a pipe, so that nothing above knows which it is.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "writer/control.h"
+
+namespace gcore::writer {
+
+/// Takes the dump's bytes in order. Calls: write() and skip(), then finish() once, or abandon() once after any failure.
+/// Destroying a sink that was not finished abandons it.
+class Sink {
+ public:
+  virtual ~Sink() = default;
+
+  virtual Status write(std::span<const std::byte> bytes) = 0;
+  /// `size` zero bytes; costs a file nothing.
+  virtual Status skip(uint64_t size) = 0;
+  /// All bytes are there: makes the dump appear, or waits for the command.
+  virtual Status finish() = 0;
+  /// Leaves nothing behind; a command is killed with its process group.
+  virtual void abandon() = 0;
+
+  /// How much room there is, or UINT64_MAX when nobody knows.
+  virtual uint64_t room() const { return UINT64_MAX; }
+  /// Files only: writes anywhere, whatever the limits say, so that an unfinished dump can be made valid.
+  virtual bool can_patch() const { return false; }
+  virtual Status patch(uint64_t /*offset*/, std::span<const std::byte> /*bytes*/) { return {}; }
+  /// Files only: finish() under the name that tells that the dump is not complete.
+  virtual Status finish_partial() { return {}; }
+
+  /// After finish(): the file, or "|COMMAND".
+  virtual std::string path() const = 0;
+  virtual uint64_t bytes() const = 0;  // that went out, holes included
+  virtual int command_status() const { return 0; }
+};
+
+/// The name that a finished file gets.
+struct FileName {
+  std::string stem;       // "qnx7-20170821-120619"
+  std::string extension;  // ".gcore"
+  bool numbered = true;   // -1 to -9 go between them when the name is taken
+  bool replace = false;   // an existing file is replaced
+};
+
+/// How a file stays invisible until it is finished: without a name (O_TMPFILE) where the file system can, else under a
+/// hidden one. To insist on the latter is for tests.
+enum class Invisible : uint8_t { automatic, hidden_name };
+
+/// A file in `directory`, which may be a symbolic link to one. `sync`: fsync file and directory.
+std::unique_ptr<Sink> open_file_sink(const std::string& directory, FileName name, bool sync, Control& control,
+                                     Status& status, Invisible invisible = Invisible::automatic);
+
+/// The standard input of `/bin/sh -c command`. SIGPIPE must be blocked on this thread.
+std::unique_ptr<Sink> open_pipe_sink(const std::string& command, Control& control, Status& status);
+
+/// Passes on to `next` what is written to it, compressed.
+std::unique_ptr<Sink> compress(Compression compression, std::unique_ptr<Sink> next);
+
+}  // namespace gcore::writer

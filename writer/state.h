@@ -1,0 +1,30 @@
+// What is captured of a guest while it is paused, before its memory is copied.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "writer/guest.h"
+
+namespace gcore::writer {
+
+struct CpuState {
+  size_t index;
+  format::RegisterFile registers;
+  std::string process_name;
+};
+
+struct GuestState {
+  format::Machine machine;
+  std::vector<CpuState> cpus;         // those that could be read, in index order
+  std::vector<size_t> cpus_left_out;  // those that could not
+  std::string vmcoreinfo;
+  std::vector<MemoryRange> memory;  // checked, by address
+};
+
+/// Only while `guest` is paused.
+Status capture(Guest& guest, format::Machine machine, GuestState& state);
+
+}  // namespace gcore::writer
