@@ -1,0 +1,88 @@
+// The virtual memory of one vCPU of a dump, or of any root table in it.
+//
+//   auto space = AddressSpace::of_cpu(dump, 0);
+//   if (!space) return fail(space.error());
+//   auto got = space->read(VirtAddr{0xffffffff81000000}, buffer);
+//   if (got.bytes < buffer.size()) report(got.why);
+#pragma once
+
+#include <cstddef>
+#include <expected>
+#include <span>
+#include <string>
+
+#include "reader/address.h"
+#include "reader/dump.h"
+#include "reader/error.h"
+#include "reader/translate/translator.h"
+#include "reader/translate/types.h"
+
+namespace gcore::reader {
+
+using translate::Fault;
+using translate::Limits;
+using translate::Listing;
+using translate::Mapping;
+using translate::OnMapping;
+using translate::Permissions;
+using translate::Step;
+using translate::Translation;
+using translate::VirtReadResult;
+using translate::Walk;
+
+/// Holds a reference to the dump, which must outlive it. Movable; all const methods may be called from several threads.
+class AddressSpace {
+ public:
+  struct Options {
+    /// A Linux guest with page-table isolation that was stopped in user mode has a root (bit 12 set) that lacks the
+    /// kernel. Look kernel addresses up through the root with bit 12 clear, where that page is plausibly its other
+    /// half: then describe() and Walk::note say so.
+    bool kpti_fallback = true;
+  };
+  /// Which root with_root() replaces on aarch64: TTBR0 (a process) or TTBR1 (the kernel). Other machines have one.
+  enum class Root { lower, upper };
+
+  /// As vCPU `cpu` (an index into dump.cpus()) translates. The root comes from its control registers; where the dump
+  /// has none, from Cpu::page_table, then from VMCOREINFO (the kernel's tables); describe() says which and what had to
+  /// be assumed. Identity when the vCPU had paging off. Errors: usage (no such vCPU), not_present (no root is known).
+  static Expected<AddressSpace> of_cpu(const Dump& dump, size_t cpu, const Options& options);
+  static Expected<AddressSpace> of_cpu(const Dump& dump, size_t cpu) { return of_cpu(dump, cpu, Options{}); }
+
+  /// The same with another root table, by its physical address (flag bits of a register's value are stripped). Uses the
+  /// vCPU's mode; where that had paging off or has no root, the mode that its machine most likely has.
+  static Expected<AddressSpace> with_root(const Dump& dump, size_t cpu, PhysAddr root, Root which = Root::lower);
+
+  std::expected<Translation, Fault> translate(VirtAddr address) const { return translator_.translate(address); }
+
+  /// Every entry on the way, uncached.
+  Walk walk(VirtAddr address) const;
+
+  /// Reads run by run. `why` is one sentence, e.g. "PDE at 0x2000 is 0x0: not present" or "0x7000 maps to physical
+  /// 0x5000, which is in no segment of the dump".
+  VirtReadResult read(VirtAddr address, std::span<std::byte> into) const { return translator_.read(address, into); }
+
+  /// What is mapped, ascending and merged; see translate::Translator::enumerate.
+  Listing enumerate(const OnMapping& on_mapping, const Limits& limits = {}) const {
+    return translator_.enumerate(on_mapping, limits);
+  }
+
+  /// The address without aarch64's tag and pointer authentication bits.
+  VirtAddr without_tag(VirtAddr address) const { return translator_.without_tag(address); }
+
+  /// False when virtual addresses are physical ones.
+  bool paging() const { return translator_.paging().mode != translate::Mode::identity; }
+  const translate::Translator& translator() const { return translator_; }
+
+  /// One line without a stop, e.g. "x86_64, 4-level, root 0x1000 from cr3".
+  const std::string& describe() const { return description_; }
+
+ private:
+  AddressSpace(translate::Translator translator, std::string description, bool second_root)
+      : translator_(std::move(translator)), description_(std::move(description)), second_root_(second_root) {}
+
+  translate::Translator translator_;
+  std::string description_;
+  bool second_root_;  // kernel addresses go through the root with bit 12 clear
+};
+
+}  // namespace gcore::reader

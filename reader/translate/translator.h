@@ -1,0 +1,53 @@
+// Translates addresses of one address space over any physical memory. Pure: it knows neither dumps nor files.
+//
+// There is one step function (step.h): translate() and walk() both call it until it is done, and enumerate() decodes
+// with the same code. Two small caches, of translations and of last-level tables, make repeated translation cheap; they
+// never hold failures. All methods may be called from several threads at once.
+#pragma once
+
+#include <cstddef>
+#include <expected>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "reader/translate/paging.h"
+#include "reader/translate/types.h"
+
+namespace gcore::translate {
+
+class Translator {
+ public:
+  Translator(Paging paging, ReadPhysical read);
+  Translator(Translator&&) noexcept;
+  Translator& operator=(Translator&&) noexcept;
+  ~Translator();
+
+  const Paging& paging() const { return paging_; }
+
+  std::expected<Translation, Fault> translate(VirtAddr address) const;
+
+  /// The same translation without the caches, with every entry on the way.
+  Walk walk(VirtAddr address) const;
+
+  /// Reads run by run: one physical read for each stretch that is contiguous.
+  VirtReadResult read(VirtAddr address, std::span<std::byte> into) const;
+
+  /// Lists what is mapped, in ascending order, adjacent ranges merged. Linear in the tables that exist; ends on any
+  /// memory. When paging is off, one range. Entries that are malformed and tables that are missing are counted and
+  /// passed over.
+  Listing enumerate(const OnMapping& on_mapping, const Limits& limits = {}) const;
+
+  /// The address as the tables see it: aarch64's tag and pointer authentication bits are replaced by copies of bit 55.
+  /// On other machines the address itself.
+  VirtAddr without_tag(VirtAddr address) const;
+
+ private:
+  struct Caches;
+
+  Paging paging_;
+  ReadPhysical read_;
+  std::unique_ptr<Caches> caches_;
+};
+
+}  // namespace gcore::translate
