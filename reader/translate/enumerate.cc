@@ -1,14 +1,17 @@
 // Listing what is mapped: a depth-first visit of the tables, in the order of the addresses.
+#include <algorithm>
 #include <array>
 #include <cinttypes>
+#include <span>
 #include <unordered_map>
-#include <vector>
 
 #include "reader/translate/step.h"
 #include "reader/translate/translator.h"
 
 namespace gcore::translate {
 namespace {
+
+constexpr size_t kPiece = 4096;
 
 class Lister {
  public:
@@ -41,11 +44,23 @@ class Lister {
   bool visit(uint64_t table, unsigned height, uint64_t base, Rights rights, size_t first, size_t last) {
     const size_t width = paging_.entry_bytes;
     if (!enter(table, height, (last - first) * width)) return !listing_.stopped;
+    bool missing = false;
+    for (size_t from = first; from < last; from += kPiece / width) {
+      const size_t to = std::min(from + kPiece / width, last);
+      if (!visit_piece(table, height, base, rights, from, to, missing)) return false;
+    }
+    if (missing) ++listing_.missing_tables;
+    return true;
+  }
+
+  /// At most 4 KiB of a table: of a larger one the dump may have some pages only.
+  bool visit_piece(uint64_t table, unsigned height, uint64_t base, Rights rights, size_t first, size_t last,
+                   bool& missing) {
+    const size_t width = paging_.entry_bytes;
     auto& bytes = buffers_[height];
-    bytes.resize((last - first) * width);
-    const auto got = read_(PhysAddr(table + first * width), bytes);
+    const auto got = read_(PhysAddr(table + first * width), std::span(bytes).first((last - first) * width));
     const size_t present = got.bytes / width;
-    if (present < last - first) ++listing_.missing_tables;
+    if (present < last - first) missing = true;
 
     const unsigned shift = shift_of(*half_, height);
     for (size_t i = 0; i < present; ++i) {
@@ -68,7 +83,7 @@ class Lister {
       ++listing_.skipped_tables;
       return false;
     }
-    const uint64_t cost = size <= 4096 ? 1 : size / 4096;
+    const uint64_t cost = size <= kPiece ? 1 : size / kPiece;
     if (limits_.table_visits - listing_.table_visits < cost) {
       listing_.stopped = true;
       limit_hit_ = true;
@@ -124,7 +139,7 @@ class Lister {
   bool limit_hit_ = false;
   Mapping pending_{VirtAddr(0), 0, PhysAddr(0), 0, {}};
   std::unordered_map<uint64_t, uint32_t> visits_;  // (table, height) -> times entered
-  std::array<std::vector<std::byte>, 5> buffers_;  // one per height: a visit is alive at each height at most once
+  std::array<std::array<std::byte, kPiece>, 5> buffers_;  // one per height: a visit is alive at each height at most once
 };
 
 }  // namespace
