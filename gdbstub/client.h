@@ -1,0 +1,102 @@
+// What one client has negotiated and chosen, and what a packet handler is: a function from a packet to exactly one
+// reply.
+//
+// Internal to the stub. Handlers never send: they return, so that none of them can reply twice or not at all.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "gdbstub/session.h"
+#include "gdbstub/target.h"
+
+namespace gcore::gdbstub {
+
+struct Client {
+  const Target& target;
+  const SessionOptions& options;
+
+  size_t cpu;  // what Hg selected
+  bool physical = false;
+  std::optional<Root> root = std::nullopt;
+
+  bool multiprocess = false;   // thread ids are pPROCESS.THREAD
+  bool error_text = false;     // errors may be E.TEXT
+  bool binary_upload = false;  // `x` replies start with b
+  bool no_ack = false;
+
+  size_t listed_threads = 0;  // how far qsThreadInfo has come
+  bool exec_file_open = false;
+
+  Space space() const { return {cpu, physical, root}; }
+};
+
+class Task;
+
+struct Reply {
+  std::string packet;                    // the payload; empty: "not supported"
+  std::string console = {};              // text for the user, sent before the packet
+  bool run_length = true;                // false where clients want binary data without run-length encoding
+  bool silent = false;                   // only for `k`: no packet at all
+  bool close = false;                    // the conversation ends with this reply
+  std::unique_ptr<Task> task = nullptr;  // when set, the reply is what the task comes to
+};
+
+/// Work that takes longer than a client may hold up the others: done in slices of a few milliseconds.
+class Task {
+ public:
+  virtual ~Task() = default;
+  /// Does a slice; a reply when the work is done.
+  virtual std::optional<Reply> step() = 0;
+  /// The reply when the client interrupts it.
+  virtual Reply cancelled() = 0;
+};
+
+using Handler = Reply (*)(Client&, std::string_view arguments);
+struct NamedHandler {
+  std::string_view name;  // the packet up to its first : ; , or a single letter
+  Handler run;            // gets what follows the name, and the separator with it for named packets
+};
+
+/// An error reply: `why` for clients that take text, E01 for the others.
+Reply error(const Client& client, std::string_view why);
+Reply ok();
+
+/// Thread ids are vCPU index + 1, of process 1.
+std::string thread_id(const Client& client, size_t cpu);
+/// The vCPU that an id of either form names. `any` is what 0 and -1 mean.
+std::optional<size_t> parse_thread(const Client& client, std::string_view id, size_t any);
+/// The stop reply that names this vCPU.
+std::string stop_reply(const Client& client, size_t cpu, uint8_t signal);
+/// vCPUs in the order in which they are listed: that of the fault first.
+size_t listed_cpu(const Client& client, size_t position);
+
+/// "ADDRESS,LENGTH" in hex.
+struct AddressLength {
+  uint64_t address, length;
+};
+std::optional<AddressLength> parse_address_length(std::string_view text, char separator = ',');
+
+/// The part of `document` that "OFFSET,LENGTH" asks for, as qXfer replies have it.
+Reply document_part(const Client& client, std::string_view document, std::string_view range);
+
+/// Text that may stand in XML content and attributes.
+std::string xml_escape(std::string_view text);
+/// A JSON string with its quotation marks.
+std::string json_string(std::string_view text);
+
+// The packets, grouped by purpose; each list is in the file of that name.
+std::span<const NamedHandler> control_handlers();
+std::span<const NamedHandler> file_handlers();
+std::span<const NamedHandler> lldb_handlers();
+std::span<const NamedHandler> memory_handlers();
+std::span<const NamedHandler> query_handlers();
+std::span<const NamedHandler> thread_handlers();
+
+/// `monitor COMMAND`.
+Reply run_monitor(Client& client, std::string_view command);
+
+}  // namespace gcore::gdbstub

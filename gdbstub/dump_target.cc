@@ -1,0 +1,303 @@
+#include "gdbstub/dump_target.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "reader/address_space.h"
+#include "reader/dump.h"
+
+namespace gcore::gdbstub {
+namespace {
+
+using reader::AddressSpace;
+using reader::PhysAddr;
+using reader::VirtAddr;
+
+constexpr size_t kMaxCachedSpaces = 64;
+/// QNX and GDB number these signals alike (HUP to TERM); the others they do not.
+constexpr uint8_t kLastCommonSignal = 15;
+constexpr uint64_t kMaxRing = 1 << 20;
+
+std::string missing_text(uint64_t physical, reader::Missing missing) {
+  return fmt::format("guest-physical {:#x} cannot be read: {}", physical, describe(missing));
+}
+
+Mapping to_mapping(const reader::Mapping& from) {
+  return {.start = from.start.value,
+          .size = from.size,
+          .physical = from.physical.value,
+          .page_size = from.page_size,
+          .read = from.permissions.read,
+          .write = from.permissions.write,
+          .execute = from.permissions.execute,
+          .user = from.permissions.user};
+}
+
+class DumpTarget : public Target {
+ public:
+  explicit DumpTarget(const reader::Dump& dump) : dump_(dump) {
+    for (const auto& segment : dump.segments())
+      segments_.push_back({segment.address.value, segment.memory_size, segment.file_size});
+    for (size_t cpu = 0; cpu < dump.cpus().size(); ++cpu) {
+      const auto space = AddressSpace::of_cpu(dump, cpu);
+      unpaged_ = unpaged_ && space && !space->paging();
+    }
+    unpaged_ = unpaged_ && !dump.cpus().empty();
+  }
+
+  Arch arch() const override {
+    switch (dump_.machine()) {
+      case format::Machine::aarch64:
+        return Arch::aarch64;
+      case format::Machine::x86:
+        return Arch::i386;
+      case format::Machine::x86_64:
+        break;
+    }
+    return Arch::x86_64;
+  }
+  bool big_endian() const override { return dump_.byte_order() == format::ByteOrder::big; }
+  std::string path() const override { return dump_.path(); }
+  std::string summary() const override;
+
+  // Debuggers insist on a thread: a dump without vCPUs has one that knows no register.
+  size_t cpu_count() const override { return std::max<size_t>(dump_.cpus().size(), 1); }
+  size_t faulting_cpu() const override { return std::min(dump_.faulting_cpu(), cpu_count() - 1); }
+  uint8_t signal() const override { return dump_.signal() <= kLastCommonSignal ? dump_.signal() : 0; }
+  std::string cpu_name(size_t cpu) const override;
+  std::string cpu_details(size_t cpu) const override;
+  std::optional<uint64_t> register_value(size_t cpu, std::string_view name) const override {
+    return cpu < dump_.cpus().size() ? dump_.cpus()[cpu].registers.get(name) : std::nullopt;
+  }
+
+  std::vector<Segment> segments() const override { return segments_; }
+  bool unpaged() const override { return unpaged_; }
+  size_t read(const Space& space, uint64_t address, std::span<std::byte> into) const override;
+  std::string why_unreadable(const Space& space, uint64_t address) const override;
+  Walk walk(const Space& space, uint64_t address) const override;
+  std::string mappings(const Space& space, const std::function<bool(const Mapping&)>& each) const override;
+  std::string describe(const Space& space) const override;
+  std::expected<void, std::string> check(const Root& root) const override;
+
+  std::optional<uint64_t> kernel_displacement() const override;
+  std::expected<std::string, std::string> kernel_messages() const override;
+
+ private:
+  const reader::Expected<AddressSpace>& address_space(const Space& space) const;
+  bool is_physical(const Space& space) const {
+    if (space.physical) return true;
+    const auto& found = address_space(space);
+    return found && !found->paging();
+  }
+  std::string segment_mappings(const std::function<bool(const Mapping&)>& each) const;
+
+  const reader::Dump& dump_;
+  std::vector<Segment> segments_;
+  bool unpaged_ = true;
+  // Making an address space reads tables and explains itself in text, so the ones in use are kept.
+  using Key = std::tuple<size_t, std::string, uint64_t>;
+  mutable std::map<Key, reader::Expected<AddressSpace>> spaces_;
+};
+
+const reader::Expected<AddressSpace>& DumpTarget::address_space(const Space& space) const {
+  const Key key{space.cpu, space.root ? space.root->name : "", space.root ? space.root->value : 0};
+  if (const auto found = spaces_.find(key); found != spaces_.end()) return found->second;
+  if (spaces_.size() >= kMaxCachedSpaces) spaces_.clear();
+  const auto make = [&] {
+    if (!space.root) return AddressSpace::of_cpu(dump_, space.cpu);
+    const auto which = space.root->name == "ttbr1" ? AddressSpace::Root::upper : AddressSpace::Root::lower;
+    return AddressSpace::with_root(dump_, space.cpu, PhysAddr(space.root->value), which);
+  };
+  return spaces_.emplace(key, make()).first->second;
+}
+
+std::string DumpTarget::summary() const {
+  constexpr const char* kMachines[] = {"x86_64", "aarch64", "x86"};
+  std::string text =
+      fmt::format("{}: {} dump of a {} machine, {} vCPUs, {} bytes of memory in {} segments\n", dump_.path(),
+                  dump_.dialect() == reader::Dialect::qnx ? "qnx" : "vmcore", kMachines[static_cast<size_t>(arch())],
+                  dump_.cpus().size(), dump_.memory_bytes(), dump_.segments().size());
+  if (dump_.signal() != 0) text += fmt::format("signal {} on vCPU {}\n", dump_.signal(), dump_.faulting_cpu());
+  for (const std::string& warning : dump_.warnings()) text += fmt::format("warning: {}\n", warning);
+  return text;
+}
+
+std::string DumpTarget::cpu_name(size_t cpu) const {
+  if (arch() == Arch::aarch64) {
+    constexpr uint64_t kModeIs32Bit = 1 << 4;
+    const auto pstate = register_value(cpu, "pstate");
+    if (!pstate) return fmt::format("vCPU {}", cpu);
+    const uint64_t level = (*pstate & kModeIs32Bit) != 0 ? ((*pstate & 15) == 0 ? 0 : 1) : *pstate >> 2 & 3;
+    constexpr const char* kLevels[] = {"user", "kernel", "hypervisor", "firmware"};
+    return fmt::format("vCPU {} [{}, EL{}]", cpu, kLevels[level], level);
+  }
+  const auto cs = register_value(cpu, "cs");
+  if (!cs) return fmt::format("vCPU {}", cpu);
+  return fmt::format("vCPU {} [{}, CPL {}]", cpu, (*cs & 3) == 3 ? "user" : "kernel", *cs & 3);
+}
+
+std::string DumpTarget::cpu_details(size_t cpu) const {
+  if (cpu >= dump_.cpus().size()) return "the dump has no registers";
+  const std::string& process = dump_.cpus()[cpu].process_name;
+  return process.empty() ? "" : "process " + process;
+}
+
+size_t DumpTarget::read(const Space& space, uint64_t address, std::span<std::byte> into) const {
+  if (space.physical) return dump_.read(PhysAddr(address), into).bytes;
+  const auto& found = address_space(space);
+  return found ? found->read(found->without_tag(VirtAddr(address)), into).bytes : 0;
+}
+
+std::string DumpTarget::why_unreadable(const Space& space, uint64_t address) const {
+  std::byte byte{};
+  if (space.physical) {
+    const auto result = dump_.read(PhysAddr(address), std::span(&byte, 1));
+    return result.bytes == 1 ? "" : missing_text(address, result.missing);
+  }
+  const auto& found = address_space(space);
+  if (!found) return found.error().text;
+  const auto result = found->read(found->without_tag(VirtAddr(address)), std::span(&byte, 1));
+  return result.bytes == 1 ? "" : result.why;
+}
+
+Walk DumpTarget::walk(const Space& space, uint64_t address) const {
+  Walk walk;
+  if (space.physical) {
+    walk.physical = address;
+    walk.mapping = {
+        .start = address, .size = 1, .physical = address, .read = true, .write = true, .execute = true, .user = true};
+    return walk;
+  }
+  const auto& found = address_space(space);
+  if (!found) {
+    walk.fault = found.error().text;
+    return walk;
+  }
+  const auto walked = found->walk(found->without_tag(VirtAddr(address)));
+  for (const auto& step : walked.steps) walk.steps.push_back({step.level, step.entry_address.value, step.entry});
+  walk.note = walked.note;
+  if (!walked.result) {
+    walk.fault = walked.result.error().text;
+    return walk;
+  }
+  const auto& result = *walked.result;
+  walk.physical = result.address.value;
+  walk.mapping = to_mapping({VirtAddr(address), std::max<uint64_t>(result.contiguous, 1), result.address,
+                             result.page_size, result.permissions});
+  return walk;
+}
+
+std::string DumpTarget::segment_mappings(const std::function<bool(const Mapping&)>& each) const {
+  std::optional<Mapping> run;
+  for (const Segment& segment : segments_) {
+    // Segments may overlap; the list must not.
+    const uint64_t last = segment.address + (segment.size - 1);
+    if (run) {
+      const uint64_t run_last = run->start + (run->size - 1);
+      if (segment.address <= run_last) {
+        run->size = std::max(run_last, last) - run->start + 1;
+        continue;
+      }
+      if (!each(*run)) return {};
+    }
+    run = {.start = segment.address,
+           .size = segment.size,
+           .physical = segment.address,
+           .page_size = 0,
+           .read = true,
+           .write = true,
+           .execute = true,
+           .user = true};
+  }
+  if (run) each(*run);
+  return {};
+}
+
+std::string DumpTarget::mappings(const Space& space, const std::function<bool(const Mapping&)>& each) const {
+  if (is_physical(space)) return segment_mappings(each);
+  const auto& found = address_space(space);
+  if (!found) return found.error().text;
+  bool stopped = false;
+  const auto listing = found->enumerate([&](const reader::Mapping& mapping) {
+    stopped = !each(to_mapping(mapping));
+    return !stopped;
+  });
+  return stopped ? "" : listing.note;
+}
+
+std::string DumpTarget::describe(const Space& space) const {
+  if (space.physical) return "guest-physical addresses";
+  const auto& found = address_space(space);
+  return found ? found->describe() : found.error().text;
+}
+
+std::expected<void, std::string> DumpTarget::check(const Root& root) const {
+  const bool arm = arch() == Arch::aarch64;
+  if (arm ? root.name != "ttbr0" && root.name != "ttbr1" : root.name != "cr3")
+    return std::unexpected(
+        fmt::format("this machine has no \"{}\": say {}", root.name, arm ? "ttbr0 or ttbr1" : "cr3"));
+  const auto space =
+      AddressSpace::with_root(dump_, faulting_cpu(), PhysAddr(root.value),
+                              root.name == "ttbr1" ? AddressSpace::Root::upper : AddressSpace::Root::lower);
+  if (!space) return std::unexpected(space.error().text);
+  constexpr uint64_t kTableAddress = 0x000ffffffffff000;  // without ASID, PCID and flags
+  std::byte byte{};
+  const uint64_t table = root.value & kTableAddress;
+  const auto result = dump_.read(PhysAddr(table), std::span(&byte, 1));
+  if (result.bytes == 1) return {};
+  return std::unexpected("no table is there: " + missing_text(table, result.missing));
+}
+
+/// KERNELOFFSET of VMCOREINFO, in hex: by how much the kernel was moved.
+std::optional<uint64_t> DumpTarget::kernel_displacement() const {
+  constexpr std::string_view kKey = "KERNELOFFSET=";
+  const std::string_view facts = dump_.vmcoreinfo();
+  const size_t at = facts.starts_with(kKey) ? 0 : facts.find("\nKERNELOFFSET=");
+  if (at == std::string_view::npos) return std::nullopt;
+  const size_t value_at = facts.find('=', at) + 1;
+  uint64_t value = 0;
+  size_t digits = 0;
+  for (size_t i = value_at; i < facts.size() && digits <= 16; ++i, ++digits) {
+    const char c = facts[i];
+    if (c >= '0' && c <= '9')
+      value = value << 4 | static_cast<uint64_t>(c - '0');
+    else if (c >= 'a' && c <= 'f')
+      value = value << 4 | static_cast<uint64_t>(c - 'a' + 10);
+    else
+      break;
+  }
+  return digits >= 1 && digits <= 16 ? std::optional(value) : std::nullopt;
+}
+
+/// The structure is the one in FORMAT's "kernel-message ring": sizes first, then the buffer. Segment number 0 also says
+/// "unknown", so nothing is believed that does not fit.
+std::expected<std::string, std::string> DumpTarget::kernel_messages() const {
+  const auto none = std::unexpected(
+      "this dump has no kernel message ring: only a QNX kernel's own dump carries one, a dump that a VMM took does "
+      "not");
+  const auto& facts = dump_.kdump_facts();
+  if (!facts || !facts->dumpinfo) return none;
+  const size_t header = dump_.is_64_bit() ? 44 : 40;
+  std::byte raw[44];
+  const auto& segment = *facts->dumpinfo;
+  if (segment.memory_size <= header || dump_.read(segment.address, std::span(raw, header)).bytes != header) return none;
+  const uint32_t size = format::load<uint32_t>(raw + header - 8, dump_.byte_order());
+  const uint32_t index = format::load<uint32_t>(raw + header - 4, dump_.byte_order());
+  if (size == 0 || size > kMaxRing || size > segment.memory_size - header || index > size) return none;
+  std::string ring(size, '\0');
+  if (dump_.read(segment.address + header, std::as_writable_bytes(std::span(ring))).bytes != size) return none;
+  std::rotate(ring.begin(), ring.begin() + index % size, ring.end());
+  std::erase(ring, '\0');
+  const auto is_text = [](unsigned char c) { return (c >= 0x20 && c < 0x7f) || c == '\n' || c == '\r' || c == '\t'; };
+  if (ring.empty() || !std::ranges::all_of(ring, is_text)) return none;
+  return ring.ends_with('\n') ? ring : ring + "\n";
+}
+
+}  // namespace
+
+std::unique_ptr<Target> make_dump_target(const reader::Dump& dump) { return std::make_unique<DumpTarget>(dump); }
+
+}  // namespace gcore::gdbstub

@@ -1,0 +1,37 @@
+// The guest's own ELF file, which the debugger may read through the stub: the only file of the host that it can.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <expected>
+#include <optional>
+#include <span>
+#include <string>
+
+namespace gcore::gdbstub {
+
+class ExecFile {
+ public:
+  /// Opens an ELF file; the error is the reason only.
+  static std::expected<ExecFile, std::string> open(const std::string& path);
+  ExecFile(ExecFile&& other) noexcept;
+  ExecFile& operator=(ExecFile&&) = delete;
+  ~ExecFile();
+
+  /// Absolute.
+  const std::string& path() const { return path_; }
+  uint64_t size() const { return size_; }
+  /// Reads up to into.size() bytes; fewer at the end of the file or after an error.
+  size_t read(uint64_t offset, std::span<std::byte> into) const;
+  /// The lowest-numbered PT_LOAD's virtual address, which is where GDB counts a relocation from.
+  std::optional<uint64_t> first_segment() const;
+
+ private:
+  ExecFile(int fd, std::string path, uint64_t size) : fd_(fd), path_(std::move(path)), size_(size) {}
+
+  int fd_;
+  std::string path_;
+  uint64_t size_;
+};
+
+}  // namespace gcore::gdbstub

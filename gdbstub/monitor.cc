@@ -1,0 +1,204 @@
+#include "gdbstub/monitor.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "gdbstub/packet.h"
+#include "gdbstub/registers.h"
+#include "gdbstub/scan.h"
+
+namespace gcore::gdbstub {
+namespace {
+
+constexpr size_t kMaxHits = 100;
+constexpr char kCached[] = "gdb may have cached memory: `maint flush dcache` drops that\n";
+
+/// Words are separated by blanks; quotation marks keep one together.
+std::vector<std::string> split_words(std::string_view text) {
+  std::vector<std::string> words;
+  for (size_t at = 0; at < text.size();) {
+    if (text[at] == ' ' || text[at] == '\t' || text[at] == '\n') {
+      ++at;
+      continue;
+    }
+    std::string word;
+    for (bool quoted = false; at < text.size() && (quoted || (text[at] != ' ' && text[at] != '\t' && text[at] != '\n'));
+         ++at) {
+      if (text[at] == '"') {
+        quoted = !quoted;
+      } else {
+        word += text[at];
+      }
+    }
+    words.push_back(std::move(word));
+  }
+  return words;
+}
+
+std::string space_text(const Client& client) { return client.target.describe(client.space()) + "\n"; }
+
+MonitorResult change_root(Client& client, std::span<const std::string> words) {
+  if (words.empty()) return space_text(client);
+  std::optional<Root> root;
+  if (words[0] != "off") {
+    const size_t equals = words[0].find('=');
+    if (words.size() != 1 || equals == std::string::npos)
+      return std::unexpected("say as cr3=ADDRESS, as ttbr0=ADDRESS, as ttbr1=ADDRESS or as off");
+    const auto value = monitor_number(client, std::string_view(words[0]).substr(equals + 1));
+    if (!value) return std::unexpected(value.error());
+    root = Root{words[0].substr(0, equals), *value};
+    if (const auto fine = client.target.check(*root); !fine) return std::unexpected(fine.error());
+  }
+  client.root = root;
+  client.physical = false;
+  return space_text(client) + kCached;
+}
+
+MonitorResult change_physical(Client& client, std::span<const std::string> words) {
+  if (words.empty()) return fmt::format("phys is {}: {}", client.physical ? "on" : "off", space_text(client));
+  if (words.size() != 1 || (words[0] != "on" && words[0] != "off")) return std::unexpected("say phys on or phys off");
+  client.physical = words[0] == "on";
+  return space_text(client) + kCached;
+}
+
+MonitorResult kernel_messages(Client& client, std::span<const std::string>) { return client.target.kernel_messages(); }
+
+MonitorResult change_process(Client&, std::span<const std::string> words) {
+  if (words.size() == 1 && words[0] == "0") return "the vCPUs' own address spaces and registers are shown\n";
+  return std::unexpected(
+      "this dump does not name its QNX system page, without which processes cannot be found; "
+      "`monitor as cr3=ADDRESS` looks through a page table that you know");
+}
+
+MonitorResult help(Client& client, std::span<const std::string> words);
+
+constexpr MonitorCommand kCommands[] = {
+    {"help", "[COMMAND]", "this list", help},
+    {"as", "[cr3=ADDR|ttbr0=ADDR|ttbr1=ADDR|off]", "read memory through another root page table", change_root},
+    {"phys", "[on|off]", "read guest-physical memory", change_physical},
+    {"info", "[registers|mem|tlb|mtree -f|version|cpus]", "facts about the dump; without a word, a summary",
+     monitor_info},
+    {"kprintf", "", "the kernel's message ring", kernel_messages},
+    {"pid", "PID[-TID]", "look at a QNX process; 0 goes back", change_process},
+};
+constexpr MonitorCommand kFind = {"find", "TEXT|0xHEX [START [LENGTH]]", "addresses of a text or of bytes", nullptr};
+
+const MonitorCommand* find_command(std::string_view name) {
+  for (const auto list : {std::span<const MonitorCommand>(kCommands), monitor_memory_commands()}) {
+    const auto found = std::ranges::find(list, name, &MonitorCommand::name);
+    if (found != list.end()) return &*found;
+  }
+  return name == kFind.name ? &kFind : nullptr;
+}
+
+std::string help_line(const MonitorCommand& command) {
+  return fmt::format("{:<48} {}\n", fmt::format("{} {}", command.name, command.arguments), command.help);
+}
+
+MonitorResult help(Client&, std::span<const std::string> words) {
+  if (!words.empty()) {
+    const MonitorCommand* command = find_command(words[0]);
+    if (command == nullptr) return std::unexpected(fmt::format("there is no command \"{}\"", words[0]));
+    return help_line(*command);
+  }
+  std::string text;
+  for (const auto list : {std::span<const MonitorCommand>(kCommands), monitor_memory_commands()})
+    for (const MonitorCommand& command : list) text += help_line(command);
+  text += help_line(kFind);
+  return text + "Numbers are decimal or 0x, or $REGISTER of the selected vCPU.\n";
+}
+
+class FindTask : public Task {
+ public:
+  explicit FindTask(Scan scan) : scan_(std::move(scan)) {}
+  std::optional<Reply> step() override {
+    if (!scan_.step()) return std::nullopt;
+    return finish(scan_.problem());
+  }
+  Reply cancelled() override { return finish("interrupted"); }
+
+ private:
+  Reply finish(std::string_view problem) const {
+    std::string text;
+    for (const uint64_t hit : scan_.hits()) text += fmt::format("{:#x}\n", hit);
+    if (!problem.empty()) {
+      text += fmt::format("find: {}\n", problem);
+    } else if (scan_.hits().size() == kMaxHits) {
+      text += fmt::format("these are the first {}; go on with a START behind the last\n", kMaxHits);
+    } else if (scan_.hits().empty()) {
+      text += "not found\n";
+    }
+    return {.packet = "OK", .console = text};
+  }
+
+  Scan scan_;
+};
+
+std::expected<Reply, std::string> start_find(const Client& client, std::span<const std::string> words) {
+  if (words.empty() || words.size() > 3 || words[0].empty())
+    return std::unexpected("say find TEXT|0xHEX [START [LENGTH]]");
+  std::string pattern = words[0];
+  if (pattern.starts_with("0x")) {
+    const auto bytes = from_hex(std::string_view(pattern).substr(2));
+    if (!bytes || bytes->empty()) return std::unexpected("bytes are pairs of hex digits, in the order of memory");
+    pattern = *bytes;
+  }
+  uint64_t bounds[2] = {0, UINT64_MAX};
+  for (size_t i = 1; i < words.size(); ++i) {
+    const auto number = monitor_number(client, words[i]);
+    if (!number) return std::unexpected(number.error());
+    bounds[i - 1] = *number;
+  }
+  if (bounds[1] == 0) return std::unexpected("the length is 0");
+  const uint64_t last = bounds[0] + std::min(bounds[1] - 1, UINT64_MAX - bounds[0]);
+  Reply reply;
+  reply.task =
+      std::make_unique<FindTask>(Scan(client.target, client.space(), bounds[0], last, std::move(pattern), kMaxHits));
+  return reply;
+}
+
+}  // namespace
+
+std::expected<uint64_t, std::string> monitor_number(const Client& client, std::string_view word) {
+  const auto bad = [word] {
+    return std::unexpected(fmt::format("\"{}\" is no number: decimal, 0x… or $register", word));
+  };
+  if (word.starts_with('$')) {
+    const Register* reg = find_register(client.target.arch(), word.substr(1));
+    const auto value = reg == nullptr ? std::nullopt : client.target.register_value(client.cpu, reg->low);
+    if (!value) return std::unexpected(fmt::format("the dump has no register {} for this vCPU", word));
+    return *value;
+  }
+  if (word.starts_with("0x")) {
+    const auto value = parse_hex(word.substr(2));
+    return value ? std::expected<uint64_t, std::string>(*value) : bad();
+  }
+  uint64_t value = 0;
+  if (word.empty()) return bad();
+  for (const char c : word) {
+    if (c < '0' || c > '9') return bad();
+    if (__builtin_mul_overflow(value, uint64_t{10}, &value) ||
+        __builtin_add_overflow(value, static_cast<uint64_t>(c - '0'), &value))
+      return bad();
+  }
+  return value;
+}
+
+Reply run_monitor(Client& client, std::string_view command) {
+  const auto words = split_words(command);
+  if (words.empty()) return {.packet = "OK", .console = *help(client, {})};
+  const std::span<const std::string> arguments = std::span(words).subspan(1);
+  if (words[0] == kFind.name) {
+    auto reply = start_find(client, arguments);
+    if (reply) return std::move(*reply);
+    return {.packet = "OK", .console = fmt::format("find: {}\n", reply.error())};
+  }
+  const MonitorCommand* found = find_command(words[0]);
+  if (found == nullptr)
+    return {.packet = "OK", .console = fmt::format("{}: there is no such command; see monitor help\n", words[0])};
+  const auto result = found->run(client, arguments);
+  return {.packet = "OK", .console = result ? *result : fmt::format("{}: {}\n", words[0], result.error())};
+}
+
+}  // namespace gcore::gdbstub

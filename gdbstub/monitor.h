@@ -1,0 +1,35 @@
+// `monitor`: a command is a function from words to text. Internal to the stub.
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gdbstub/client.h"
+
+namespace gcore::gdbstub {
+
+/// What a command that failed says; run_monitor puts the command's name before it.
+using MonitorResult = std::expected<std::string, std::string>;
+
+struct MonitorCommand {
+  std::string_view name;
+  std::string_view arguments;  // for help
+  std::string_view help;
+  MonitorResult (*run)(Client&, std::span<const std::string> words);  // words after the name
+};
+
+/// Decimal, 0x, or $register of the selected vCPU.
+std::expected<uint64_t, std::string> monitor_number(const Client& client, std::string_view word);
+
+/// Output that would flood a terminal is cut here, with a line that says so.
+inline constexpr size_t kMaxMonitorText = 256 << 10;
+
+std::span<const MonitorCommand> monitor_memory_commands();
+/// `info WORD ...`
+MonitorResult monitor_info(Client& client, std::span<const std::string> words);
+
+}  // namespace gcore::gdbstub

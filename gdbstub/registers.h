@@ -1,0 +1,49 @@
+// The registers as debuggers number them, and the target description that tells them so.
+//
+// Names and numbers are those of QEMU's stub, which scripts rely on; numbers that QEMU does not use come after them.
+// The `g` packet holds the registers 0 to g_count - 1; the rest, the system registers among them, are read one by one.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "gdbstub/target.h"
+
+namespace gcore::gdbstub {
+
+struct Register {
+  const char* name;     // as debuggers show it
+  uint16_t number;      // as they number it
+  uint8_t bytes;        // its width towards the debugger
+  const char* type;     // in the target description
+  const char* group;    // likewise; "" for none
+  const char* feature;  // likewise
+  const char* low;      // what Target::register_value calls it, or its lower 64 bits
+  const char* high;     // its bits from 64 on; "" when it has none
+  uint8_t shift = 0;    // bits of the source below the value
+};
+
+struct RegisterSet {
+  std::span<const Register> all;  // ascending by number, without gaps
+  size_t g_count;
+  size_t program_counter, stack_pointer;  // numbers
+};
+
+const RegisterSet& register_set(Arch arch);
+
+/// The register of a vCPU in the target's byte order and in hex; `x` for each digit of one that the dump does not have.
+std::string register_hex(const Target& target, size_t cpu, const Register& reg);
+/// The whole `g` reply.
+std::string general_registers_hex(const Target& target, size_t cpu);
+
+/// Looks a register up by name, regardless of case.
+const Register* find_register(Arch arch, std::string_view name);
+
+/// The document that qXfer:features:read:target.xml serves.
+std::string target_xml(Arch arch);
+
+}  // namespace gcore::gdbstub

@@ -1,0 +1,114 @@
+// What a debugger is shown: the stub's only view of a dump. Pure, so that a session is tested without a file.
+//
+// Nothing here changes: a target is a machine that stands still. What one client has chosen (a vCPU, another root
+// table, physical addresses) is in the `Space` that it passes along, so that many clients can look at one target at
+// once. The methods are called from one thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <expected>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace gcore::gdbstub {
+
+enum class Arch : uint8_t { x86_64, aarch64, i386 };
+
+/// A root table that replaces the vCPU's own: `name` is cr3, ttbr0 or ttbr1, `value` what that register would hold.
+struct Root {
+  std::string name;
+  uint64_t value = 0;
+};
+
+/// Which addresses are meant: those of a vCPU's address space, of another root table, or guest-physical ones.
+struct Space {
+  size_t cpu = 0;
+  bool physical = false;
+  std::optional<Root> root;
+};
+
+/// A piece of the dump's memory by guest-physical address. Bytes from `file_size` on are not in the file and read as 0.
+struct Segment {
+  uint64_t address = 0;
+  uint64_t size = 0;
+  uint64_t file_size = 0;
+};
+
+/// A run of an address space. `size` is never 0, and start + size - 1 does not wrap.
+struct Mapping {
+  uint64_t start = 0;
+  uint64_t size = 0;
+  uint64_t physical = 0;
+  uint64_t page_size = 0;
+  bool read = false, write = false, execute = false, user = false;
+};
+
+/// One table entry that a page walk looked at.
+struct WalkStep {
+  std::string level;
+  uint64_t entry_address = 0;  // guest-physical
+  uint64_t entry = 0;
+};
+
+/// A page walk: its steps, and either the mapping that holds the address or, in `fault`, why there is none.
+struct Walk {
+  std::vector<WalkStep> steps;
+  uint64_t physical = 0;  // of the address itself, when `fault` is empty
+  Mapping mapping;        // the page, when `fault` is empty
+  std::string fault;
+  std::string note;  // what is remarkable about the walk, or empty
+};
+
+class Target {
+ public:
+  virtual ~Target() = default;
+
+  virtual Arch arch() const = 0;
+  virtual bool big_endian() const = 0;
+  /// The dump's path, for people.
+  virtual std::string path() const = 0;
+  /// A few lines about the dump, each ending in a newline: format, machine, vCPUs, memory, oddities.
+  virtual std::string summary() const = 0;
+
+  /// At least 1.
+  virtual size_t cpu_count() const = 0;
+  /// Less than cpu_count(): the vCPU that a debugger should show first.
+  virtual size_t faulting_cpu() const = 0;
+  /// The signal of the fault in GDB's numbering, or 0.
+  virtual uint8_t signal() const = 0;
+  /// Such as "vCPU 0 [kernel, CPL 0]".
+  virtual std::string cpu_name(size_t cpu) const = 0;
+  /// More about it, such as the process it ran; may be empty.
+  virtual std::string cpu_details(size_t cpu) const = 0;
+  /// A register by the name it has in writer/format/registers.h; nothing when the dump does not have it.
+  virtual std::optional<uint64_t> register_value(size_t cpu, std::string_view name) const = 0;
+
+  /// The dump's memory, ascending.
+  virtual std::vector<Segment> segments() const = 0;
+  /// True when no vCPU has paging on, so that every address is guest-physical anyway.
+  virtual bool unpaged() const = 0;
+  /// Reads as many leading bytes as there are; fewer than asked means that the next one cannot be read.
+  virtual size_t read(const Space& space, uint64_t address, std::span<std::byte> into) const = 0;
+  /// One sentence that says why the byte at `address` cannot be read; empty when it can.
+  virtual std::string why_unreadable(const Space& space, uint64_t address) const = 0;
+  virtual Walk walk(const Space& space, uint64_t address) const = 0;
+  /// Calls `each` for the address space's runs, ascending, until it returns false. Physical spaces: the segments. The
+  /// result is one sentence when the list is not the whole truth, else empty.
+  virtual std::string mappings(const Space& space, const std::function<bool(const Mapping&)>& each) const = 0;
+  /// Such as "x86_64, 4-level, root 0x1000 from cr3"; or why there is no such address space.
+  virtual std::string describe(const Space& space) const = 0;
+  /// Whether a client may look through this root; the error is one sentence.
+  virtual std::expected<void, std::string> check(const Root& root) const = 0;
+
+  /// By how much the kernel was moved from where it was linked (KASLR), when that is known.
+  virtual std::optional<uint64_t> kernel_displacement() const = 0;
+  /// The kernel's message ring as text, or one sentence that says why there is none.
+  virtual std::expected<std::string, std::string> kernel_messages() const = 0;
+};
+
+}  // namespace gcore::gdbstub
