@@ -1,0 +1,277 @@
+// gcore-vmm: the reference VMM. It runs a guest and has the writer dump it on SIGUSR2.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <string>
+
+#include "tools/common/program.h"
+#include "tools/gcore-vmm/vm.h"
+#include "tools/gcore-vmm/vmm_guest.h"
+#include "writer/dump.h"
+
+namespace gcore::tools::vmm {
+namespace {
+
+constexpr char kStatus = 's', kEnd = 'e', kNoDump = 'n', kWatchdogEnd = 'w';
+
+// What signal handlers reach. The pipe carries one of the letters above to the main thread.
+int event_pipe[2] = {-1, -1};
+std::atomic<writer::Dumper*> signal_dumper = nullptr;
+static_assert(std::atomic<writer::Dumper*>::is_always_lock_free);
+
+void post_event(char event) {
+  // A full pipe has plenty of events in it already.
+  [[maybe_unused]] const ssize_t written = write(event_pipe[1], &event, 1);
+}
+
+extern "C" void on_signal(int number) {
+  const int saved = errno;
+  if (number == SIGUSR2) {
+    if (writer::Dumper* dumper = signal_dumper) {
+      dumper->request();
+    } else {
+      post_event(kNoDump);
+    }
+  } else {
+    post_event(number == SIGUSR1 ? kStatus : kEnd);
+  }
+  errno = saved;
+}
+
+sigset_t our_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int number : {SIGUSR1, SIGUSR2, SIGTERM, SIGINT}) sigaddset(&set, number);
+  return set;
+}
+
+// Signals stay blocked, and so pending, until the guest runs; threads that are made meanwhile never see them.
+bool prepare_signals() {
+  const sigset_t set = our_signals();
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  struct sigaction action{};
+  action.sa_handler = on_signal;
+  action.sa_flags = SA_RESTART;
+  action.sa_mask = set;
+  for (const int number : {SIGUSR1, SIGUSR2, SIGTERM, SIGINT}) sigaction(number, &action, nullptr);
+  // The console's reader may go away; the guest goes on.
+  signal(SIGPIPE, SIG_IGN);
+  return pipe2(event_pipe, O_CLOEXEC) == 0 && fcntl(event_pipe[1], F_SETFL, O_NONBLOCK) == 0;
+}
+
+std::expected<Config, std::string> configuration(const Program& program) {
+  auto config =
+      program.has("demo") ? std::expected<Config, std::string>(demo_config(".")) : read_config(program.operands()[0]);
+  if (config)
+    if (const auto directory = program.value("dump-directory")) config->dump = *directory;
+  return config;
+}
+
+// Why the directory cannot be dumped into, or "".
+std::string directory_trouble(const std::string& directory) {
+  struct stat status{};
+  if (stat(directory.c_str(), &status) != 0) return std::strerror(errno);
+  if (!S_ISDIR(status.st_mode)) return std::strerror(ENOTDIR);
+  return access(directory.c_str(), W_OK | X_OK) == 0 ? "" : std::strerror(errno);
+}
+
+// The file appears with its contents or not at all.
+std::string write_pid_file(const std::string& path) {
+  const std::string temporary = path + "." + std::to_string(getpid());
+  const std::string text = std::to_string(getpid()) + "\n";
+  const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd < 0) return std::strerror(errno);
+  const bool written = write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());
+  const bool closed = close(fd) == 0;
+  if (written && closed && rename(temporary.c_str(), path.c_str()) == 0) return "";
+  const std::string why = std::strerror(errno);
+  unlink(temporary.c_str());
+  return why;
+}
+
+/// One VM from start to end, and the dumps that are taken of it.
+class Session {
+ public:
+  Session(const Program& program, const Config& config) : program_(program), config_(config) {}
+
+  int run();
+
+ private:
+  bool set_up_dumper();
+  void watchdog_expired();
+  void report(const writer::Result& result);
+  int serve_events();
+  void shut_down();
+
+  const Program& program_;
+  const Config& config_;
+  std::unique_ptr<Vm> vm_;
+  std::unique_ptr<VmmGuest> guest_;
+  std::unique_ptr<writer::Dumper> dumper_;
+  std::atomic<uint64_t> dumps_ = 0;
+};
+
+void Session::report(const writer::Result& result) {
+  if (!result.status.ok()) {
+    program_.note("dump failed: " + result.status.text());
+    return;
+  }
+  ++dumps_;
+  const auto paused = std::chrono::ceil<std::chrono::milliseconds>(result.paused);
+  program_.note("dump written: " + result.path + " (" + std::to_string(result.bytes) + " bytes, guest paused " +
+                std::to_string(paused.count()) + " ms)");
+}
+
+bool Session::set_up_dumper() {
+  guest_ = std::make_unique<VmmGuest>(*vm_);
+  if (!config_.dump) return true;
+  writer::Options options;
+  options.target = *config_.dump;
+  options.program = program_.name() + " " GCORE_VERSION;
+  if (program_.value("dialect") == "vmcore") options.dialect = writer::Dialect::vmcore;
+  const std::string compression = program_.value("compress").value_or("none");
+  if (compression == "gzip") options.compression = writer::Compression::gzip;
+  if (compression == "zstd") options.compression = writer::Compression::zstd;
+  writer::Status status;
+  dumper_ = writer::Dumper::create(*guest_, options, [this](const writer::Result& result) { report(result); }, status);
+  if (dumper_ == nullptr) program_.fail("preparing dumps to " + *config_.dump, status.text());
+  return dumper_ != nullptr;
+}
+
+void Session::watchdog_expired() {
+  const WatchdogConfig& watchdog = *config_.watchdog;
+  const char* device = watchdog.device == WatchdogConfig::Device::ib700 ? "wdt-ib700" : "wdt-sp805";
+  program_.note(std::string("watchdog ") + device + " expired");
+  if (watchdog.dump && dumper_ != nullptr) {
+    dumper_->request({.kind = writer::Reason::Kind::watchdog, .detail = device, .signal = 0, .cpu = 0});
+    dumper_->wait();
+  } else if (watchdog.dump) {
+    post_event(kNoDump);
+  }
+  if (watchdog.terminate) post_event(kWatchdogEnd);
+}
+
+int Session::run() {
+  VmEvents events;
+  events.note = [this](const std::string& text) { program_.note(text); };
+  events.power_off = [] { post_event(kEnd); };
+  events.watchdog_expired = [this] { watchdog_expired(); };
+  if (!prepare_signals()) return program_.fail("preparing signals", std::strerror(errno));
+  auto vm = Vm::create(config_, STDOUT_FILENO, std::move(events));
+  if (!vm) return program_.fail("starting the VM", vm.error());
+  vm_ = std::move(*vm);
+  if (!set_up_dumper()) return kExitFailed;
+
+  signal_dumper = dumper_.get();
+  const sigset_t set = our_signals();
+  vm_->start();
+  pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+  const auto pid_file = program_.value("pid-file");
+  int exit_status = kExitDone;
+  if (pid_file)
+    if (const std::string why = write_pid_file(*pid_file); !why.empty())
+      exit_status = program_.fail("writing the pid file " + *pid_file, why);
+  if (exit_status == kExitDone && program_.has("demo"))
+    program_.note("the demo guest runs; \"kill -USR2 " + std::to_string(getpid()) + "\" has it dumped to " +
+                  *config_.dump + ", Ctrl-C ends it");
+  if (exit_status == kExitDone) exit_status = serve_events();
+  shut_down();
+  if (pid_file) unlink(pid_file->c_str());
+  return exit_status;
+}
+
+// Until something ends the VM; returns the exit status.
+int Session::serve_events() {
+  while (true) {
+    char event = 0;
+    const ssize_t got = read(event_pipe[0], &event, 1);
+    if (got < 0 && errno == EINTR) continue;
+    if (got != 1) return program_.fail("waiting for signals", std::strerror(errno));
+    switch (event) {
+      case kStatus:
+        program_.note("status: " + (config_.system.empty() ? "qvm-guest" : config_.system) + ": " + vm_->status() +
+                      ", " + std::to_string(dumps_.load()) + (dumps_ == 1 ? " dump" : " dumps"));
+        break;
+      case kNoDump:
+        program_.note("dump failed: the configuration has no 'dump' line");
+        break;
+      case kWatchdogEnd:
+        return program_.fail("running the guest", "terminated by its watchdog");
+      default:
+        return kExitDone;
+    }
+  }
+}
+
+void Session::shut_down() {
+  const sigset_t set = our_signals();
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  signal_dumper = nullptr;
+  if (dumper_ != nullptr) dumper_->cancel();
+  vm_->stop();
+  dumper_.reset();
+}
+
+ProgramInfo describe() {
+  ProgramInfo info;
+  info.name = "gcore-vmm";
+  info.usage = "[options] CONFIG | --demo";
+  info.description =
+      "Runs a guest, which embeds gcore's writer. The guest's console goes to standard output.\n"
+      "SIGUSR2: dump the guest, which then goes on. SIGUSR1: a status line. SIGTERM, SIGINT: end.";
+  info.options = {
+      {.name = "demo",
+       .argument = "",
+       .help = "run the built-in guest without a CONFIG; it is dumped to the current directory"},
+      {.name = "dump-directory", .argument = "DIRECTORY", .help = "where dumps go, whatever CONFIG says"},
+      {.name = "dialect", .argument = "qnx|vmcore", .help = "of dumps; default qnx"},
+      {.name = "compress", .argument = "none|gzip|zstd", .help = "dumps; default none"},
+      {.name = "pid-file", .argument = "FILE", .help = "written when the guest runs, removed at the end"},
+  };
+  info.max_operands = 1;
+  info.epilogue =
+      "CONFIG, one option a line:\n"
+      "  system NAME           file name prefix of dumps\n"
+      "  cpu                   one line a vCPU\n"
+      "  ram [ADDRESS,]SIZE    K M G T\n"
+      "  load FILE             an ELF guest program; without it the built-in guest runs\n"
+      "  cmdline \"TEXT\"        for the guest program\n"
+      "  arch x86_64|aarch64\n"
+      "  vdev wdt-ib700|wdt-sp805 [action dump,terminate]\n"
+      "  dump DIRECTORY        or: dump \"|SHELL COMMAND\"\n";
+  unsigned major = 0, minor = 0;
+  uc_version(&major, &minor);
+  info.built_with = "Unicorn " + std::to_string(major) + "." + std::to_string(minor);
+  return info;
+}
+
+int run_vmm(Program& program) {
+  if (program.has("demo") == !program.operands().empty())
+    return program.usage_error(program.has("demo") ? "--demo takes no CONFIG" : "which CONFIG? (or --demo)");
+  const std::string dialect = program.value("dialect").value_or("qnx");
+  if (dialect != "qnx" && dialect != "vmcore") return program.usage_error("--dialect is qnx or vmcore");
+  const std::string compression = program.value("compress").value_or("none");
+  if (compression != "none" && compression != "gzip" && compression != "zstd")
+    return program.usage_error("--compress is none, gzip or zstd");
+  const auto config = configuration(program);
+  if (!config) return program.fail("reading the configuration", config.error());
+  if (config->dump && config->dump->front() != '|')
+    if (const std::string why = directory_trouble(*config->dump); !why.empty())
+      return program.fail("dump directory " + *config->dump, why);
+  return Session(program, *config).run();
+}
+
+}  // namespace
+}  // namespace gcore::tools::vmm
+
+int main(int argc, char** argv) {
+  const gcore::tools::ProgramInfo info = gcore::tools::vmm::describe();
+  return gcore::tools::run_program(info, argc, argv, gcore::tools::vmm::run_vmm);
+}

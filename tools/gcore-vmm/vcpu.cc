@@ -1,0 +1,199 @@
+#include "tools/gcore-vmm/vcpu.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+
+#include "tools/gcore-vmm/boot.h"
+
+namespace gcore::tools::vmm {
+namespace {
+
+constexpr uint64_t kPageSize = 4096;
+constexpr uint64_t kNeverReached = 0x8000000000000000;  // not canonical: where uc_emu_start would end by itself
+
+std::string at_pc(const std::string& why, uint64_t pc) {
+  char text[32];
+  std::snprintf(text, sizeof text, ", pc 0x%llx", static_cast<unsigned long long>(pc));
+  return why + text;
+}
+
+}  // namespace
+
+Vcpu::Vcpu(const Arch& arch, GuestMemory& memory, Board& board, RunControl& control, const BootState& state)
+    : arch_(arch), memory_(memory), board_(board), control_(control), index_(state.cpu) {}
+
+std::expected<std::unique_ptr<Vcpu>, std::string> Vcpu::create(const Arch& arch, GuestMemory& memory, Board& board,
+                                                               RunControl& control, const BootState& state) {
+  std::unique_ptr<Vcpu> cpu(new Vcpu(arch, memory, board, control, state));
+  if (auto done = cpu->set_up(state); !done)
+    return std::unexpected("vCPU " + std::to_string(state.cpu) + ": " + done.error());
+  return cpu;
+}
+
+Vcpu::~Vcpu() {
+  if (thread_.joinable()) thread_.join();
+  if (engine_ != nullptr) uc_close(engine_);
+  if (nowhere_ != nullptr) munmap(nowhere_, kPageSize);
+}
+
+std::expected<void, std::string> Vcpu::set_up(const BootState& state) {
+  auto engine = arch_.open();
+  if (!engine) return std::unexpected(engine.error());
+  engine_ = *engine;
+  void* page = mmap(nullptr, kPageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (page == MAP_FAILED) return std::unexpected(std::string("out of memory"));
+  nowhere_ = page;
+  for (const GuestMemory::Range& range : memory_.ranges()) {
+    const uc_err error = uc_mem_map_ptr(engine_, range.address, range.size, UC_PROT_ALL, range.host);
+    if (error != UC_ERR_OK) return std::unexpected(std::string("mapping guest RAM: ") + uc_strerror(error));
+  }
+  const auto read = [](uc_engine*, uint64_t offset, unsigned, void* device) -> uint64_t {
+    const auto* mmio = static_cast<MmioPage*>(device);
+    return mmio->cpu->board_.read_mmio(mmio->address + offset);
+  };
+  const auto write = [](uc_engine*, uint64_t offset, unsigned, uint64_t value, void* device) {
+    const auto* mmio = static_cast<MmioPage*>(device);
+    mmio->cpu->board_.write_mmio(mmio->cpu->index_, mmio->address + offset, value);
+  };
+  for (const uint64_t address : board_.mmio_pages()) {
+    mmio_.push_back(std::make_unique<MmioPage>(MmioPage{this, address}));
+    void* device = mmio_.back().get();
+    const uc_err error = uc_mmio_map(engine_, address, kPageSize, read, device, write, device);
+    if (error != UC_ERR_OK) return std::unexpected(std::string("mapping a device: ") + uc_strerror(error));
+  }
+  add_hooks();
+  if (!arch_.boot(engine_, state)) return std::unexpected(std::string("setting its registers failed"));
+  return {};
+}
+
+void Vcpu::add_hooks() {
+  uc_hook hook = 0;
+  const auto add = [&](int type, auto* function, auto... instruction) {
+    uc_hook_add(engine_, &hook, type, reinterpret_cast<void*>(function), this, 1, 0, instruction...);
+  };
+  if (arch_.machine() == format::Machine::x86_64) {
+    add(UC_HOOK_INSN, on_out, static_cast<int>(UC_X86_INS_OUT));
+    add(UC_HOOK_INSN, on_in, static_cast<int>(UC_X86_INS_IN));
+  }
+  add(UC_HOOK_INTR, on_exception);
+  add(UC_HOOK_MEM_UNMAPPED, on_unmapped);
+}
+
+void Vcpu::start() {
+  thread_ = std::thread([this] { run(); });
+}
+
+void Vcpu::kick() {
+  kicked_ = true;
+  uc_emu_stop(engine_);
+}
+
+void Vcpu::run() {
+  while (wait_until_allowed()) {
+    const Outcome outcome = emulate();
+    if (outcome == Outcome::sleep) {
+      std::unique_lock lock(control_.mutex);
+      control_.wake_cpus.wait_for(lock, std::chrono::milliseconds(GCORE_TICK_MILLISECONDS),
+                                  [this] { return control_.pauses > 0 || control_.stopping; });
+    } else if (outcome == Outcome::ended) {
+      board_.cpu_ended(index_, fault_);
+      const std::lock_guard lock(control_.mutex);
+      ended_ = true;
+    }
+  }
+}
+
+// Parks while the VM is paused, and for good once this vCPU has ended. False: the VM stops.
+bool Vcpu::wait_until_allowed() {
+  std::unique_lock lock(control_.mutex);
+  while (!control_.stopping && (control_.pauses > 0 || ended_)) {
+    parked_ = true;
+    control_.parked.notify_all();
+    control_.wake_cpus.wait(lock);
+  }
+  parked_ = control_.stopping;
+  control_.parked.notify_all();
+  kicked_ = false;
+  return !control_.stopping;
+}
+
+Vcpu::Outcome Vcpu::emulate() {
+  wants_sleep_ = false;
+  fault_.clear();
+  const uc_err error = uc_emu_start(engine_, arch_.pc(engine_), kNeverReached, 0, 0);
+  if (!fault_.empty()) {
+    arch_.set_pc(engine_, fault_pc_);
+    return Outcome::ended;
+  }
+  if (error != UC_ERR_OK) {
+    fault_ = at_pc(uc_strerror(error), arch_.pc(engine_));
+    return Outcome::ended;
+  }
+  if (wants_sleep_) return Outcome::sleep;
+  // A vCPU that is both asked to stop and at an instruction that waits wakes up early, which boot.h permits.
+  if (kicked_) return Outcome::again;
+  switch (arch_.waiting(engine_, memory_)) {
+    case Arch::Wait::none:
+      return Outcome::again;
+    case Arch::Wait::until_tick:
+      return Outcome::sleep;
+    case Arch::Wait::forever:
+      break;
+  }
+  fault_ = at_pc("halted with interrupts disabled", arch_.pc(engine_));
+  return Outcome::ended;
+}
+
+// The engine asks for a region at a virtual address before it walks the guest's tables (and on x86_64 takes the bytes
+// from there, whatever the walk says), so each page that the guest uses is mapped at its virtual address too, on first
+// use. Where the tables have nothing the engine gets a page all the same: it then walks, and raises the right
+// exception.
+bool Vcpu::map_shadow(uint64_t address) {
+  const auto page = arch_.translate(engine_, address, memory_);
+  if (page && map_page(*page, address)) return true;
+  const uint64_t base = address & ~(kPageSize - 1);
+  if (page) {
+    const std::byte* host = memory_.at(page->physical_address + (base - page->virtual_address), kPageSize);
+    if (host != nullptr)
+      return uc_mem_map_ptr(engine_, base, kPageSize, UC_PROT_ALL, const_cast<std::byte*>(host)) == UC_ERR_OK;
+  }
+  return uc_mem_map_ptr(engine_, base, kPageSize, UC_PROT_ALL, nowhere_) == UC_ERR_OK;
+}
+
+// Maps as much of a page as is in one range of RAM. False where something of it is mapped already.
+bool Vcpu::map_page(const Page& page, uint64_t address) {
+  const uint64_t physical = page.physical_address + (address - page.virtual_address);
+  const GuestMemory::Range* range = memory_.find(physical);
+  if (range == nullptr) return false;
+  const uint64_t start = std::max(page.physical_address, range->address);
+  const uint64_t end = std::min(page.physical_address + page.size, range->address + range->size);
+  const uint64_t at = page.virtual_address + (start - page.physical_address);
+  return uc_mem_map_ptr(engine_, at, end - start, UC_PROT_ALL, range->host + (start - range->address)) == UC_ERR_OK;
+}
+
+void Vcpu::on_out(uc_engine* engine, uint32_t port, int, uint32_t value, void* self) {
+  auto* cpu = static_cast<Vcpu*>(self);
+  if (!cpu->board_.write_port(cpu->index_, port, value)) return;
+  cpu->wants_sleep_ = true;
+  uc_emu_stop(engine);
+}
+
+uint32_t Vcpu::on_in(uc_engine*, uint32_t port, int, void* self) {
+  return static_cast<Vcpu*>(self)->board_.read_port(port);
+}
+
+void Vcpu::on_exception(uc_engine* engine, uint32_t number, void* self) {
+  auto* cpu = static_cast<Vcpu*>(self);
+  cpu->fault_pc_ = cpu->arch_.pc(engine);
+  cpu->fault_ = at_pc(cpu->arch_.exception(engine, number), cpu->fault_pc_);
+  uc_emu_stop(engine);
+}
+
+bool Vcpu::on_unmapped(uc_engine*, uc_mem_type, uint64_t address, int, int64_t, void* self) {
+  return static_cast<Vcpu*>(self)->map_shadow(address);
+}
+
+}  // namespace gcore::tools::vmm

@@ -1,0 +1,23 @@
+#include "tools/gcore-vmm/vmm_guest.h"
+
+namespace gcore::tools::vmm {
+
+writer::Status VmmGuest::pause() {
+  vm_.pause();
+  return {};
+}
+
+bool VmmGuest::read_cpu(size_t index, format::RegisterFile& registers) {
+  vm_.read_registers(index, registers);
+  return true;
+}
+
+std::vector<writer::MemoryRange> VmmGuest::memory() {
+  const GuestMemory& memory = vm_.memory();
+  std::vector<writer::MemoryRange> ranges;
+  for (const GuestMemory::Range& range : memory.ranges())
+    ranges.push_back({range.address, range.size, range.host, memory.fd(), range.offset});
+  return ranges;
+}
+
+}  // namespace gcore::tools::vmm
