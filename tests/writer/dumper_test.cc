@@ -1,0 +1,283 @@
+// Requests, their coalescing, cancellation and progress.
+#include <gmock/gmock.h>
+#include <sys/wait.h>
+
+#include <cerrno>
+#include <condition_variable>
+#include <csignal>
+#include <mutex>
+#include <thread>
+
+#include "tests/writer/fake_guest.h"
+
+namespace gcore::tests {
+namespace {
+
+using writer::Dumper;
+using writer::Options;
+using writer::Progress;
+using writer::Reason;
+using writer::Result;
+
+Options to(const std::string& target) {
+  Options options;
+  options.target = target;
+  return options;
+}
+
+std::unique_ptr<Dumper> make(FakeGuest& guest, Options options, Dumper::OnDone on_done = {}) {
+  writer::Status status;
+  auto dumper = Dumper::create(guest, std::move(options), std::move(on_done), status);
+  EXPECT_TRUE(status.ok()) << status.text();
+  return dumper;
+}
+
+/// Waits for what another thread makes true. A test that hangs here is ended by its time limit.
+void wait_until(const std::function<bool()>& condition) {
+  while (!condition()) std::this_thread::yield();
+}
+
+/// Opens once, for any number of waiters.
+class Gate {
+ public:
+  void open() {
+    const std::lock_guard lock(mutex_);
+    open_ = true;
+    opened_.notify_all();
+  }
+  void wait() {
+    std::unique_lock lock(mutex_);
+    opened_.wait(lock, [&] { return open_; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable opened_;
+  bool open_ = false;
+};
+
+TEST(Dumper, WaitWithoutARequestReturnsAtOnce) {
+  FakeGuest guest;
+  TempDir directory;
+  const auto dumper = make(guest, to(directory.path()));
+  const Result result = dumper->wait();
+  EXPECT_TRUE(result.status.ok());
+  EXPECT_EQ(result.requests, 0U);
+  EXPECT_EQ(result.path, "");
+}
+
+TEST(Dumper, RequestWithAReasonIsInTheFile) {
+  FakeGuest guest;
+  TempDir directory;
+  const auto dumper = make(guest, to(directory.path()));
+  dumper->request({Reason::Kind::watchdog, "wdt-sp805", 0, 1});
+  const Result result = dumper->wait();
+  ASSERT_TRUE(result.status.ok()) << result.status.text();
+  const Bytes file(read_file(result.path));
+  EXPECT_THAT(file.info(), testing::HasSubstr(R"("kind": "watchdog", "detail": "wdt-sp805")"));
+  EXPECT_EQ(file.u16(file.p_offset(0) + 6), 1);
+}
+
+Dumper* g_dumper = nullptr;
+
+TEST(Dumper, SignalHandlerMayRequest) {
+  FakeGuest guest;
+  TempDir directory;
+  const auto dumper = make(guest, to(directory.path()));
+  g_dumper = dumper.get();
+  struct sigaction before, action = {};
+  action.sa_handler = [](int) { g_dumper->request(); };
+  ASSERT_EQ(sigaction(SIGUSR2, &action, &before), 0);
+  errno = 4711;
+  raise(SIGUSR2);
+  EXPECT_EQ(errno, 4711);
+  const Result first = dumper->wait();
+  kill(getpid(), SIGUSR2);  // to the process: no thread of the writer takes it
+  const Result second = dumper->wait();
+  sigaction(SIGUSR2, &before, nullptr);
+  ASSERT_TRUE(first.status.ok() && second.status.ok()) << second.status.text();
+  EXPECT_EQ(directory.entries().size(), 2U);
+  const Bytes file(read_file(first.path));
+  EXPECT_THAT(file.info(), testing::HasSubstr(R"("kind": "signal", "detail": "SIGUSR2", "signal": 0)"));
+  EXPECT_EQ(file.u8(file.p_offset(0) + 1), 0) << "no fault led to it";
+  EXPECT_EQ(guest.pauses, 2);
+}
+
+TEST(Dumper, RequestsDuringADumpAreAnsweredByOneMore) {
+  FakeGuest guest;
+  TempDir directory;
+  Gate inside, go;
+  guest.on_read_cpu = [&](size_t, format::RegisterFile&) {
+    inside.open();
+    go.wait();
+    return true;
+  };
+  std::vector<Result> results;
+  const auto dumper = make(guest, to(directory.path()), [&](const Result& result) { results.push_back(result); });
+  dumper->request();
+  inside.wait();
+  for (int i = 0; i < 5; ++i) dumper->request({Reason::Kind::api, "number " + std::to_string(i), 0, 0});
+  go.open();
+  dumper->wait();
+  ASSERT_EQ(results.size(), 2U);
+  EXPECT_EQ(results[0].requests, 1U);
+  EXPECT_EQ(results[1].requests, 5U);
+  EXPECT_THAT(Bytes(read_file(results[1].path)).info(), testing::HasSubstr(R"("detail": "number 0")"));
+  EXPECT_EQ(dumper->progress().dumps, 2U);
+  EXPECT_EQ(guest.pauses, 2);
+}
+
+TEST(Dumper, CancelEndsADumpIntoACommandThatDoesNotRead) {
+  FakeGuest guest(4096);
+  guest.fill(0, 'x', 4096);
+  TempDir directory;
+  const auto dumper = make(guest, to("|echo $$ > " + directory.path("pid") + "; sleep 1000 | sleep 1000"));
+  dumper->request();
+  wait_until([&] {
+    return dumper->progress().phase == Progress::Phase::writing && !directory.entries().empty() &&
+           !read_file(directory.path("pid")).empty();
+  });
+  EXPECT_TRUE(guest.paused);
+  const pid_t group = std::stoi(read_file(directory.path("pid")));
+  dumper->cancel();
+  const Result result = dumper->wait();
+  EXPECT_TRUE(result.cancelled);
+  EXPECT_EQ(result.status.text(), "the dump was cancelled");
+  EXPECT_EQ(result.command_status, 128 + SIGKILL);
+  EXPECT_EQ(guest.resumes, 1);
+  wait_until([&] { return kill(-group, 0) != 0; });  // the members that are not our children are reaped by init
+  EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1) << "nothing is left to reap";
+}
+
+TEST(Dumper, CancelEndsTheWaitForACommand) {
+  FakeGuest guest;
+  const auto dumper = make(guest, to("|cat > /dev/null; sleep 1000"));
+  dumper->request();
+  wait_until([&] { return dumper->progress().phase == Progress::Phase::finishing; });
+  dumper->cancel();
+  EXPECT_TRUE(dumper->wait().cancelled);
+}
+
+TEST(Dumper, CancelEndsASlowDump) {
+  FakeGuest guest(64);
+  guest.fill(0, 'x', 64);
+  TempDir directory;
+  Options options = to(directory.path());
+  options.bytes_per_second = 1;
+  const auto dumper = make(guest, options);
+  dumper->request();
+  wait_until([&] { return dumper->progress().phase == Progress::Phase::writing; });
+  dumper->cancel();
+  EXPECT_TRUE(dumper->wait().cancelled);
+  EXPECT_TRUE(directory.entries().empty());
+  EXPECT_EQ(guest.resumes, 1);
+}
+
+TEST(Dumper, CancelDropsWhatWaitsAndNothingThatComesLater) {
+  FakeGuest guest;
+  TempDir directory;
+  Gate inside, go;
+  guest.on_read_cpu = [&](size_t, format::RegisterFile&) {
+    inside.open();
+    go.wait();
+    return true;
+  };
+  std::vector<Result> results;
+  const auto dumper = make(guest, to(directory.path()), [&](const Result& result) { results.push_back(result); });
+  dumper->request();
+  inside.wait();
+  dumper->request();
+  dumper->cancel();
+  go.open();
+  dumper->wait();
+  dumper->request();
+  dumper->wait();
+  ASSERT_EQ(results.size(), 3U);
+  EXPECT_TRUE(results[0].cancelled);
+  EXPECT_TRUE(results[1].cancelled);
+  EXPECT_TRUE(results[2].status.ok()) << results[2].status.text();
+  EXPECT_EQ(guest.pauses, 2) << "a request that was dropped does not stop the guest";
+  EXPECT_EQ(directory.entries().size(), 1U);
+}
+
+TEST(Dumper, DestructionCancels) {
+  FakeGuest guest(4096);
+  guest.fill(0, 'x', 4096);
+  auto dumper = make(guest, to("|sleep 1000"));
+  dumper->request();
+  wait_until([&] { return guest.paused.load(); });
+  dumper->request();
+  dumper.reset();
+  EXPECT_EQ(guest.pauses, 1);
+  EXPECT_EQ(guest.resumes, 1);
+}
+
+TEST(Dumper, CallbackMayRequestAgain) {
+  FakeGuest guest;
+  TempDir directory;
+  Dumper* self = nullptr;
+  Gate ready;
+  std::atomic<int> done{0};
+  auto dumper = make(guest, to(directory.path()), [&](const Result&) {
+    ready.wait();
+    if (++done < 3) self->request();
+  });
+  self = dumper.get();
+  ready.open();
+  dumper->request();
+  wait_until([&] { return done == 3; });
+  EXPECT_EQ(dumper->progress().dumps, 3U);
+}
+
+TEST(Dumper, GuestRunsWhenTheCallbackIsCalled) {
+  FakeGuest guest;
+  TempDir directory;
+  bool paused = true;
+  const auto dumper = make(guest, to(directory.path()), [&](const Result&) { paused = guest.paused; });
+  dumper->request();
+  dumper->wait();
+  EXPECT_FALSE(paused);
+}
+
+TEST(Dumper, ProgressCountsMemory) {
+  FakeGuest guest(64);
+  TempDir directory;
+  guest.fill(0, 'x', 64);
+  Options options = to(directory.path());
+  options.bytes_per_second = 100;
+  const auto dumper = make(guest, options);
+  EXPECT_EQ(dumper->progress().phase, Progress::Phase::idle);
+  dumper->request();
+  wait_until([&] { return dumper->progress().phase == Progress::Phase::writing; });
+  EXPECT_EQ(dumper->progress().memory_total, 64 * kPage);
+  EXPECT_LE(dumper->progress().memory_done, 64 * kPage);
+}
+
+TEST(Dumper, BadOptionsAreRefusedAtCreation) {
+  FakeGuest guest;
+  writer::Status status;
+  EXPECT_EQ(Dumper::create(guest, to(""), {}, status), nullptr);
+  EXPECT_FALSE(status.ok());
+}
+
+TEST(Dumper, ManyRequestsFromManyThreadsAreAllCounted) {
+  FakeGuest guest;
+  TempDir directory;
+  uint64_t answered = 0;
+  Options options = to(directory.path());
+  options.sync = false;
+  options.file_name = "dump";
+  options.replace = true;
+  const auto dumper = make(guest, options, [&](const Result& result) { answered += result.requests; });
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i)
+    threads.emplace_back([&] {
+      for (int j = 0; j < 100; ++j) dumper->request();
+    });
+  for (std::thread& thread : threads) thread.join();
+  dumper->wait();
+  EXPECT_EQ(answered, 400U);
+}
+
+}  // namespace
+}  // namespace gcore::tests
