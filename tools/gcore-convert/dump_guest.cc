@@ -1,0 +1,125 @@
+#include "tools/gcore-convert/dump_guest.h"
+
+#include <llvm/Support/JSON.h>
+
+#include <algorithm>
+#include <cinttypes>
+#include <cstdio>
+#include <cstring>
+
+namespace gcore::tools::convert {
+namespace {
+
+constexpr uint64_t kPage = 4096;
+
+std::string plural(uint64_t count, const char* one) {
+  return std::to_string(count) + " " + one + (count == 1 ? "" : "s");
+}
+
+writer::Reason::Kind reason_kind(llvm::StringRef name) {
+  using Kind = writer::Reason::Kind;
+  if (name == "signal") return Kind::signal;
+  if (name == "watchdog") return Kind::watchdog;
+  return name == "panic" ? Kind::panic : Kind::api;
+}
+
+/// Bytes of memory that the dump does not hold, though it says that the guest has them.
+uint64_t missing_bytes(const reader::Dump& dump) {
+  uint64_t missing = 0;
+  reader::PhysAddr at;
+  while (const auto extent = dump.next_extent(at)) {
+    if (extent->kind == reader::Dump::Extent::Kind::missing) missing += extent->size;
+    const reader::PhysAddr next = extent->address + extent->size;
+    if (next <= at && extent->size != 0 && next.value == 0) break;  // the end of the address space
+    at = next;
+  }
+  return missing;
+}
+
+}  // namespace
+
+DumpGuest::DumpGuest(const reader::Dump& dump, int fd) : dump_(dump) {
+  reason_.signal = dump.signal();
+  reason_.cpu = static_cast<uint16_t>(dump.faulting_cpu());
+  read_info();
+  collect_ranges(fd);
+}
+
+/// What the dump's own writer noted about it.
+void DumpGuest::read_info() {
+  auto parsed = llvm::json::parse(llvm::StringRef(dump_.info_json().data(), dump_.info_json().size()));
+  if (!parsed) return llvm::consumeError(parsed.takeError());
+  const llvm::json::Object* info = parsed->getAsObject();
+  if (!info) return;
+  name_ = info->getString("vm").value_or("").str();
+  program_ = info->getString("program").value_or("").str();
+  const llvm::json::Object* reason = info->getObject("reason");
+  if (!reason) return;
+  reason_.kind = reason_kind(reason->getString("kind").value_or(""));
+  reason_.detail = reason->getString("detail").value_or("").str();
+}
+
+/// Segments as whole pages that do not overlap. One that is so already, and stands in the file as a whole, is read from
+/// the file, where holes stay holes; the others go through the reader, which knows which of two segments counts.
+void DumpGuest::collect_ranges(int fd) {
+  uint64_t padded = 0;
+  for (const reader::Segment& segment : dump_.segments()) {
+    const uint64_t start = segment.address.value & ~(kPage - 1);
+    const uint64_t last = (segment.address.value + (segment.memory_size - 1)) | (kPage - 1);
+    padded += (last - start + 1) - segment.memory_size;
+    const bool in_file = fd >= 0 && start == segment.address.value && segment.file_size == segment.memory_size &&
+                         segment.memory_size % kPage == 0;
+    if (!ranges_.empty()) {
+      writer::MemoryRange& before = ranges_.back();
+      const uint64_t before_last = before.address + (before.size - 1);
+      if (before_last >= start) {
+        before.size = std::max(before_last, last) - before.address + 1;
+        before.fd = -1;
+        continue;
+      }
+    }
+    writer::MemoryRange range{.address = start, .size = last - start + 1};
+    if (range.size == 0) continue;  // all of 2^64 bytes: no such guest
+    if (in_file) {
+      range.fd = fd;
+      range.fd_offset = segment.offset.value;
+    }
+    ranges_.push_back(range);
+  }
+  if (padded > 0)
+    notes_.push_back("segments that are not whole pages are filled up with zeros (" + plural(padded, "byte") + ")");
+  if (const uint64_t missing = missing_bytes(dump_))
+    notes_.push_back(plural(missing, "byte") + " of memory are not in " + dump_.path() + " and become zeros");
+}
+
+bool DumpGuest::read_cpu(size_t index, format::RegisterFile& registers) {
+  if (index >= dump_.cpus().size()) return false;
+  registers = dump_.cpus()[index].registers;
+  return true;
+}
+
+/// Zeros where no segment has the byte (the rest of a page), and where the segment has it and the file does not.
+size_t DumpGuest::read_memory(uint64_t address, void* to, size_t size) {
+  auto* bytes = static_cast<std::byte*>(to);
+  size_t done = 0;
+  while (done < size) {
+    const auto part = dump_.read(reader::PhysAddr(address + done), {bytes + done, size - done});
+    done += part.bytes;
+    if (done == size) break;
+    if (part.missing == reader::Missing::io_error) return done / kPage * kPage;
+    // Up to where there is something again, or the end of the page when that is not known.
+    const auto next = dump_.next_extent(reader::PhysAddr(address + done));
+    uint64_t gap = size - done;
+    if (next && next->address.value > address + done) {
+      gap = next->address.value - (address + done);
+    } else if (next) {
+      gap = next->size;
+    }
+    const size_t zeros = static_cast<size_t>(std::min<uint64_t>(gap, size - done));
+    std::memset(bytes + done, 0, zeros);
+    done += zeros;
+  }
+  return done;
+}
+
+}  // namespace gcore::tools::convert

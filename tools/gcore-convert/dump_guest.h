@@ -1,0 +1,53 @@
+// An existing dump as a guest that the writer can dump again.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "reader/dump.h"
+#include "writer/dump.h"
+
+namespace gcore::tools::convert {
+
+/// A dump and, where its memory can be read from there, its file.
+class DumpGuest : public writer::Guest {
+ public:
+  /// `fd` is the dump's own file, or -1 for one that is compressed or comes from a pipe: memory is then read through
+  /// `dump`. Both must outlive the guest.
+  DumpGuest(const reader::Dump& dump, int fd);
+
+  std::string_view name() override { return name_; }
+  format::Machine machine() override { return dump_.machine(); }
+  writer::Status pause() override { return {}; }
+  void resume() override {}
+  size_t cpu_count() override { return dump_.cpus().size(); }
+  bool read_cpu(size_t index, format::RegisterFile& registers) override;
+  std::vector<writer::MemoryRange> memory() override { return ranges_; }
+  size_t read_memory(uint64_t address, void* to, size_t size) override;
+  std::string_view process_name(size_t cpu) override { return dump_.cpus()[cpu].process_name; }
+  std::string_view vmcoreinfo() override { return dump_.vmcoreinfo(); }
+
+  /// Why the dump was taken, as it says itself.
+  const writer::Reason& reason() const { return reason_; }
+  /// The program that took it, "" when it does not say.
+  const std::string& program() const { return program_; }
+  /// What of the memory becomes different: parts that the dump does not hold, segments that are not whole pages. One
+  /// sentence each.
+  const std::vector<std::string>& notes() const { return notes_; }
+
+ private:
+  void collect_ranges(int fd);
+  void read_info();
+
+  const reader::Dump& dump_;
+  std::string name_, program_;
+  writer::Reason reason_;
+  std::vector<writer::MemoryRange> ranges_;
+  std::vector<std::string> notes_;
+};
+
+/// What `dialect` has no place for, of what the dump says. One sentence each. Found out by writing the notes in that
+/// dialect and reading them again, so it needs a directory for a small temporary file.
+reader::Expected<std::vector<std::string>> losses(const reader::Dump& dump, writer::Dialect dialect);
+
+}  // namespace gcore::tools::convert

@@ -1,0 +1,144 @@
+// gcore-convert IN OUT: the same memory and registers, in the other container.
+#include <fcntl.h>
+#include <llvm/Config/llvm-config.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "tools/common/program.h"
+#include "tools/gcore-convert/dump_guest.h"
+
+namespace gcore::tools::convert {
+namespace {
+
+ProgramInfo program_info() {
+  return {
+      .name = "gcore-convert",
+      .usage = "IN OUT [options]",
+      .description =
+          "Writes the memory and the registers of the dump IN into the new dump OUT. IN may be of either dialect\n"
+          "and compressed, or - for standard input. What OUT's dialect has no place for is named.",
+      .options =
+          {
+              {"dialect", "qnx|vmcore",
+               "of OUT; vmcore is for crash, drgn and gdb (default: the one\nthat IN is not; with --compress alone, "
+               "that of IN)"},
+              {"compress", "none|gzip|zstd", "default: none"},
+              {"force", "", "replace OUT if it exists"},
+          },
+      .min_operands = 2,
+      .max_operands = 2,
+      .operands_missing = "which dump, and where to? Give IN and OUT",
+      .epilogue =
+          "OUT appears when it is complete. Exit status: 0 done, 1 failed, 2 wrong usage.\n\n"
+          "  gcore-convert vm-20261123-020000.gcore vm.vmcore --dialect vmcore\n"
+          "  gcore-convert vm.vmcore vm.gcore.zst --dialect qnx --compress zstd",
+      .built_with = "LLVM " LLVM_VERSION_STRING,
+  };
+}
+
+/// What the command line asks for.
+struct Settings {
+  std::string in, out;
+  std::optional<writer::Dialect> dialect;
+  writer::Compression compression = writer::Compression::none;
+  bool force = false;
+};
+
+std::expected<Settings, std::string> parse(const Program& program) {
+  Settings settings;
+  settings.in = program.operands()[0];
+  settings.out = program.operands()[1];
+  settings.force = program.has("force");
+  if (const auto dialect = program.value("dialect")) {
+    if (*dialect != "qnx" && *dialect != "vmcore")
+      return std::unexpected("--dialect is qnx or vmcore, not \"" + *dialect + "\"");
+    settings.dialect = *dialect == "qnx" ? writer::Dialect::qnx : writer::Dialect::vmcore;
+  }
+  const std::string compress = program.value("compress").value_or("none");
+  if (compress == "gzip" || compress == "zstd") {
+    settings.compression = compress == "gzip" ? writer::Compression::gzip : writer::Compression::zstd;
+    if (!writer::is_supported(settings.compression))
+      return std::unexpected("this gcore-convert was built without " + compress);
+  } else if (compress != "none") {
+    return std::unexpected("--compress is none, gzip or zstd, not \"" + compress + "\"");
+  }
+  const size_t slash = settings.out.rfind('/');
+  if (settings.out.empty() || slash + 1 == settings.out.size())
+    return std::unexpected("OUT is a file, not \"" + settings.out + "\"");
+  return settings;
+}
+
+/// The descriptor under which the memory of an uncompressed dump can be read, or -1.
+int open_memory(const reader::Dump& dump, const std::string& path) {
+  if (path == "-" || dump.compression() != "none") return -1;
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  struct stat facts;
+  if (fd < 0) return -1;
+  // Only a regular file has holes and is at the same place each time it is read; and it must still be the one that was
+  // opened.
+  if (fstat(fd, &facts) == 0 && S_ISREG(facts.st_mode) && static_cast<uint64_t>(facts.st_size) == dump.file_size())
+    return fd;
+  close(fd);
+  return -1;
+}
+
+writer::Options writer_options(const Settings& settings, writer::Dialect dialect, const DumpGuest& guest) {
+  writer::Options options;
+  const size_t slash = settings.out.rfind('/');
+  options.target = slash == std::string::npos ? "." : slash == 0 ? "/" : settings.out.substr(0, slash);
+  if (options.target.starts_with('|')) options.target.insert(0, "./");
+  options.file_name = settings.out.substr(slash + 1);
+  options.replace = settings.force;
+  options.dialect = dialect;
+  options.compression = settings.compression;
+  options.program = "gcore-convert " GCORE_VERSION;
+  if (!guest.program().empty()) options.program += " (from a dump by " + guest.program() + ")";
+  return options;
+}
+
+/// Without a word about it: the other container; but whoever only wants to compress a dump keeps what it is.
+writer::Dialect choose_dialect(const Settings& settings, const reader::Dump& dump) {
+  if (settings.dialect) return *settings.dialect;
+  const bool is_qnx = dump.dialect() == reader::Dialect::qnx;
+  const bool want_qnx = settings.compression == writer::Compression::none ? !is_qnx : is_qnx;
+  return want_qnx ? writer::Dialect::qnx : writer::Dialect::vmcore;
+}
+
+int run(Program& program) {
+  const auto settings = parse(program);
+  if (!settings) return program.usage_error(settings.error());
+  const std::string attempted = "convert " + settings->in + " to " + settings->out;
+  struct stat facts;
+  if (lstat(settings->out.c_str(), &facts) == 0) {
+    if (S_ISDIR(facts.st_mode)) return program.fail(attempted, settings->out + " is a directory");
+    if (!settings->force) return program.fail(attempted, settings->out + " exists; --force replaces it");
+  }
+  const auto dump = reader::Dump::open(settings->in);
+  if (!dump) return program.fail(attempted, dump.error().text);
+  const writer::Dialect dialect = choose_dialect(*settings, **dump);
+  if (dialect == writer::Dialect::vmcore && (*dump)->machine() == format::Machine::x86)
+    return program.fail(attempted, "the vmcore dialect is for x86_64 and aarch64; this dump is of a 32-bit x86");
+
+  const int fd = open_memory(**dump, settings->in);
+  DumpGuest guest(**dump, fd);
+  const auto lost = losses(**dump, dialect);
+  if (!lost) return program.fail(attempted, lost.error().text);
+  const writer::Result result = writer::dump(guest, writer_options(*settings, dialect, guest), guest.reason());
+  if (fd >= 0) close(fd);
+  if (!result.status) return program.fail(attempted, result.status.text());
+  for (const std::string& note : guest.notes()) program.note(note);
+  for (const std::string& what : *lost)
+    program.note("not carried over, since the " + std::string(dialect == writer::Dialect::qnx ? "qnx" : "vmcore") +
+                 " dialect has no place for it: " + what);
+  return kExitDone;
+}
+
+}  // namespace
+}  // namespace gcore::tools::convert
+
+int main(int argc, char** argv) {
+  return gcore::tools::run_program(gcore::tools::convert::program_info(), argc, argv, gcore::tools::convert::run);
+}

@@ -1,0 +1,175 @@
+#include "tools/gcore-dump/capture.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+#include <vector>
+
+namespace gcore::tools::qemu {
+namespace {
+
+namespace json = llvm::json;
+
+constexpr uint64_t kKeptInMemory = 64 << 20;
+constexpr size_t kBlock = 4096, kBufferSize = 256 * kBlock;
+constexpr uint64_t kSlowestPerSecond = 20 << 20;  // bytes that QEMU writes in a second, if it is not stuck
+constexpr char kFdName[] = "gcore-dump";
+
+QmpError failure(std::string text) { return {QmpError::Kind::unavailable, std::move(text)}; }
+
+std::string os_error() { return std::strerror(errno); }
+
+QmpResult<UniqueFd> scratch_file(uint64_t size, const std::string& directory) {
+  if (size <= kKeptInMemory) {
+    UniqueFd file(memfd_create("gcore-dump", MFD_CLOEXEC));
+    if (file.valid()) return file;
+    return std::unexpected(failure("cannot make a file in memory: " + os_error()));
+  }
+  UniqueFd file(open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  if (!file.valid() && (errno == EOPNOTSUPP || errno == EISDIR)) {
+    std::string name = directory + "/.gcore-dump-XXXXXX";
+    file = UniqueFd(mkostemp(name.data(), O_CLOEXEC));
+    if (file.valid()) unlink(name.c_str());
+  }
+  if (!file.valid())
+    return std::unexpected(failure("cannot make a temporary file in " + directory + ": " + os_error()));
+  return file;
+}
+
+bool all_zero(const char* bytes, size_t size) {
+  return size == 0 || (bytes[0] == 0 && std::memcmp(bytes, bytes + 1, size - 1) == 0);
+}
+
+bool write_at(int fd, const char* bytes, size_t size, uint64_t offset) {
+  while (size > 0) {
+    const ssize_t written = pwrite(fd, bytes, size, static_cast<off_t>(offset));
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return false;
+    bytes += written;
+    size -= static_cast<size_t>(written);
+    offset += static_cast<uint64_t>(written);
+  }
+  return true;
+}
+
+/// Takes everything out of a pipe into a file, blocks of zeros as holes. Stops early when the file cannot be written;
+/// QEMU then gets EPIPE, once the pipe is closed.
+class Drain {
+ public:
+  Drain(UniqueFd from, int to)
+      : from_(std::move(from)), to_(to), give_up_(eventfd(0, EFD_CLOEXEC)), thread_([this] { run(); }) {}
+  ~Drain() {
+    if (thread_.joinable()) give_up();
+  }
+  /// Waits for the end of the pipe; 0 or errno.
+  int finish() {
+    thread_.join();
+    return errno_;
+  }
+  int problem() const { return errno_; }
+  /// Closes the pipe, whatever else is to come: a QEMU that writes into it gets an error and stops writing.
+  void give_up() {
+    eventfd_write(give_up_.get(), 1);
+    thread_.join();
+  }
+
+ private:
+  /// Like read(), but 0 when given up.
+  ssize_t read_some(char* to, size_t size) {
+    pollfd both[2] = {{from_.get(), POLLIN, 0}, {give_up_.get(), POLLIN, 0}};
+    while (poll(both, 2, -1) < 0)
+      if (errno != EINTR) return -1;
+    return both[1].revents ? 0 : read(from_.get(), to, size);
+  }
+
+  void run() {
+    std::vector<char> buffer(kBufferSize);
+    uint64_t offset = 0;
+    for (;;) {
+      size_t filled = 0;  // whole blocks, so that a block of zeros is seen as one
+      bool end = false;
+      while (filled < buffer.size()) {
+        const ssize_t got = read_some(buffer.data() + filled, buffer.size() - filled);
+        if (got < 0 && errno == EINTR) continue;
+        end = got <= 0;
+        if (end) break;
+        filled += static_cast<size_t>(got);
+      }
+      if (!store(buffer.data(), filled, offset)) break;
+      offset += filled;
+      if (end) break;
+    }
+    if (errno_ == 0 && ftruncate(to_, static_cast<off_t>(offset)) != 0) errno_ = errno;
+    from_.reset();
+  }
+
+  bool store(const char* bytes, size_t size, uint64_t offset) {
+    for (size_t start = 0; start < size;) {
+      const size_t length = std::min(kBlock, size - start);
+      size_t end = start + length;
+      if (!all_zero(bytes + start, length)) {
+        while (end < size && !all_zero(bytes + end, std::min(kBlock, size - end))) end += std::min(kBlock, size - end);
+        if (!write_at(to_, bytes + start, end - start, offset + start)) {
+          errno_ = errno;
+          return false;
+        }
+      }
+      start = end;
+    }
+    return true;
+  }
+
+  UniqueFd from_;
+  int to_;
+  int errno_ = 0;
+  UniqueFd give_up_;
+  std::thread thread_;
+};
+
+}  // namespace
+
+QmpResult<Capture> capture(Qmp& qmp, uint64_t address, uint64_t size, const std::string& directory) {
+  auto file = scratch_file(size, directory);
+  if (!file) return std::unexpected(file.error());
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return std::unexpected(failure("cannot make a pipe: " + os_error()));
+  UniqueFd read_end(ends[0]), write_end(ends[1]);
+  fcntl(ends[1], F_SETPIPE_SZ, 1 << 20);  // fewer switches; where it is refused, the default serves
+
+  if (auto given = qmp.execute("getfd", json::Object{{"fdname", kFdName}}, Qmp::kTimeout, write_end.get()); !given)
+    return std::unexpected(given.error());
+  write_end.reset();
+  Drain drain(std::move(read_end), file->get());
+  const std::chrono::seconds patience(30 + size / kSlowestPerSecond);
+  auto dumped = qmp.execute("dump-guest-memory",
+                            json::Object{{"paging", false},
+                                         {"protocol", std::string("fd:") + kFdName},
+                                         {"begin", static_cast<int64_t>(address)},
+                                         {"length", static_cast<int64_t>(size)}},
+                            patience);
+  if (!dumped) {
+    drain.give_up();
+    // QEMU has closed its end if it took it at all; if it did not, nobody else would.
+    if (dumped.error().kind == QmpError::Kind::refused) (void)qmp.execute("closefd", json::Object{{"fdname", kFdName}});
+  }
+  const int problem = dumped ? drain.finish() : drain.problem();
+  if (problem != 0)
+    return std::unexpected(failure("cannot write a temporary file: " + std::string(std::strerror(problem))));
+  if (!dumped) return std::unexpected(dumped.error());
+
+  const int again = fcntl(file->get(), F_DUPFD_CLOEXEC, 3);
+  if (again < 0) return std::unexpected(failure(os_error()));
+  auto dump = reader::Dump::open_descriptor(again, "QEMU's dump");
+  if (!dump)
+    return std::unexpected(failure("QEMU's dump-guest-memory gave a file that cannot be read: " + dump.error().text));
+  return Capture{std::move(*dump), std::move(*file)};
+}
+
+}  // namespace gcore::tools::qemu

@@ -1,0 +1,28 @@
+// QEMU's own dump-guest-memory of a part of guest-physical space, taken into a file of ours.
+//
+// QEMU writes into a pipe that it is handed over the QMP socket, so neither process needs to reach the other's files.
+// What arrives is stored with pages of zeros left out: the file is sparse however much memory it stands for.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "reader/dump.h"
+#include "tools/gcore-dump/qmp.h"
+#include "tools/gcore-dump/unique_fd.h"
+
+namespace gcore::tools::qemu {
+
+struct Capture {
+  std::unique_ptr<reader::Dump> dump;  // notes and memory of the captured range
+  UniqueFd file;                       // the same file, for ranges of memory that are given by descriptor
+};
+
+/// Captures [address, address + size) and every vCPU's notes. The guest should be paused (QEMU pauses it meanwhile
+/// otherwise). Small ranges are kept in memory; others in an unnamed file in `directory`. At most one capture at a
+/// time.
+QmpResult<Capture> capture(Qmp& qmp, uint64_t address, uint64_t size, const std::string& directory);
+
+}  // namespace gcore::tools::qemu

@@ -1,0 +1,18 @@
+// Keeping a directory of dumps from growing without end.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace gcore::tools::qemu {
+
+/// "vm" for "vm-20170821-120619-2.gcore.zst", "" for a name that no dump option gives.
+std::string dump_prefix(std::string_view file_name);
+
+/// Removes the oldest dumps with the prefix of the one just written, in its directory, so that `keep` of them are left;
+/// never that one itself. Their age is the date and number in the name. Returns what went wrong, a sentence each.
+std::vector<std::string> remove_old_dumps(const std::string& newest, uint64_t keep);
+
+}  // namespace gcore::tools::qemu

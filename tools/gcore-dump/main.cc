@@ -1,0 +1,129 @@
+// gcore-dump [options] DIRECTORY | '|COMMAND': dumps a guest that QEMU runs, over its QMP socket.
+#include <fcntl.h>
+#include <llvm/Config/llvm-config.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "tools/gcore-dump/unique_fd.h"
+#include "tools/gcore-dump/watch.h"
+
+namespace gcore::tools::qemu {
+namespace {
+
+ProgramInfo program_info() {
+  return {
+      .name = "gcore-dump",
+      .usage = "--qmp SOCKET [options] DIRECTORY | '|COMMAND'",
+      .description =
+          "Dumps the guest that a running QEMU has: into a file in DIRECTORY, or into the standard input of a\n"
+          "shell command. The guest is paused meanwhile, and goes on if it ran. Prints the dump's path.",
+      .options =
+          {
+              {"qmp", "SOCKET", "QEMU's QMP socket (-qmp unix:SOCKET,server=on,wait=off);\nrequired"},
+              {"system", "NAME", "file name prefix (default: QEMU's -name, else qvm-guest)"},
+              {"watch", "", "stay: dump on SIGUSR2, on the guest's WATCHDOG and on\nGUEST_PANICKED"},
+              {"dialect", "qnx|vmcore",
+               "how the dump says what it says (default: qnx); vmcore is\nfor crash, drgn and gdb"},
+              {"compress", "none|gzip|zstd", "default: none; the file name gets .gz or .zst"},
+              {"pid-file", "FILE", "write the process id there; removed at the end"},
+              {"reconnect", "", "with --watch: when QEMU ends, wait for the next one"},
+              {"keep", "N", "leave the newest N dumps of this guest in DIRECTORY and\nremove the others"},
+          },
+      .min_operands = 1,
+      .max_operands = 1,
+      .operands_missing = "where to? Give a directory or '|COMMAND'",
+      .epilogue =
+          "For --watch start QEMU with -action panic=pause,watchdog=pause, or the guest may be gone before it is\n"
+          "dumped. Exit status: 0 done, 1 failed, 2 wrong usage.\n\n"
+          "  gcore-dump --qmp /run/vm1.qmp /var/dumps\n"
+          "  gcore-dump --qmp /run/vm1.qmp --dialect vmcore --compress zstd '|ssh host \"cat > vm1.zst\"'\n"
+          "  gcore-dump --qmp /run/vm1.qmp --watch --pid-file /run/vm1.pid --keep 5 /var/dumps",
+      .built_with = "LLVM " LLVM_VERSION_STRING,
+  };
+}
+
+std::expected<void, std::string> parse_dialect(const Program& program, Settings& settings) {
+  const std::string dialect = program.value("dialect").value_or("qnx");
+  if (dialect != "qnx" && dialect != "vmcore")
+    return std::unexpected("--dialect is qnx or vmcore, not \"" + dialect + "\"");
+  settings.dump.dialect = dialect == "qnx" ? writer::Dialect::qnx : writer::Dialect::vmcore;
+  const std::string compress = program.value("compress").value_or("none");
+  if (compress == "none") {
+    settings.dump.compression = writer::Compression::none;
+  } else if (compress == "gzip" || compress == "zstd") {
+    settings.dump.compression = compress == "gzip" ? writer::Compression::gzip : writer::Compression::zstd;
+    if (!writer::is_supported(settings.dump.compression))
+      return std::unexpected("this gcore-dump was built without " + compress);
+  } else {
+    return std::unexpected("--compress is none, gzip or zstd, not \"" + compress + "\"");
+  }
+  return {};
+}
+
+std::expected<Settings, std::string> parse(const Program& program) {
+  Settings settings;
+  const auto socket = program.value("qmp");
+  if (!socket) return std::unexpected("which guest? Give QEMU's QMP socket with --qmp");
+  settings.socket = *socket;
+  settings.system = program.value("system");
+  if (auto parsed = parse_dialect(program, settings); !parsed) return std::unexpected(parsed.error());
+  settings.reconnect = program.has("reconnect");
+  if (settings.reconnect && !program.has("watch")) return std::unexpected("--reconnect needs --watch");
+  if (const auto keep = program.value("keep")) {
+    const auto number = parse_number(*keep);
+    if (!number) return std::unexpected("--keep: " + number.error());
+    if (*number == 0) return std::unexpected("--keep 0 would remove the dump that was just written");
+    settings.keep = *number;
+  }
+  settings.dump.target = program.operands().front();
+  if (settings.keep > 0 && settings.dump.target.starts_with('|'))
+    return std::unexpected("--keep is about a directory, and the dump goes to a command");
+  settings.dump.program = "gcore-dump " GCORE_VERSION;
+  return settings;
+}
+
+/// The file with the process id: removed with the object.
+class PidFile {
+ public:
+  ~PidFile() {
+    if (!path_.empty()) unlink(path_.c_str());
+  }
+  /// 0 or errno.
+  int write(const std::string& path) {
+    const UniqueFd file(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+    if (!file.valid()) return errno;
+    const std::string text = std::to_string(getpid()) + "\n";
+    if (::write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) return errno;
+    path_ = path;
+    return 0;
+  }
+
+ private:
+  std::string path_;
+};
+
+int run(Program& program) {
+  const auto settings = parse(program);
+  if (!settings) return program.usage_error(settings.error());
+  const std::string& target = settings->dump.target;
+  struct stat facts;
+  if (!target.starts_with('|')) {  // said before the guest is touched
+    const int problem = stat(target.c_str(), &facts) != 0 ? errno : S_ISDIR(facts.st_mode) ? 0 : ENOTDIR;
+    if (problem != 0) return program.fail("dump into " + target, std::strerror(problem));
+  }
+  block_signals();
+  PidFile pid_file;
+  if (const auto path = program.value("pid-file"))
+    if (const int problem = pid_file.write(*path); problem != 0)
+      return program.fail("write the process id into " + *path, std::strerror(problem));
+  return program.has("watch") ? watch(program, *settings) : dump_once(program, *settings);
+}
+
+}  // namespace
+}  // namespace gcore::tools::qemu
+
+int main(int argc, char** argv) {
+  return gcore::tools::run_program(gcore::tools::qemu::program_info(), argc, argv, gcore::tools::qemu::run);
+}

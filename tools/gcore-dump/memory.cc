@@ -1,0 +1,121 @@
+#include "tools/gcore-dump/memory.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cinttypes>
+#include <cstdio>
+
+#include "tools/common/program.h"
+
+namespace gcore::tools::qemu {
+namespace {
+
+constexpr uint64_t kPage = 4096;
+
+std::string hex(uint64_t number) {
+  char text[24];
+  std::snprintf(text, sizeof text, "0x%" PRIx64, number);
+  return text;
+}
+
+}  // namespace
+
+const Backing* Memory::backing_of(const RamRegion& region) const {
+  for (const Backing& backing : backings_)
+    if (backing.block == region.block) return backing.file.valid() ? &backing : nullptr;
+  return nullptr;
+}
+
+std::expected<Memory, std::string> Memory::find(Qmp& qmp) {
+  const auto text = qmp.human("info mtree -f");
+  if (!text) return std::unexpected(text.error().text);
+  auto regions = parse_flat_view(*text);
+  if (!regions) return std::unexpected("cannot make sense of QEMU's `info mtree -f`: " + regions.error());
+  Memory memory;
+  for (RamRegion& region : *regions) {
+    if (region.address % kPage == 0 && region.size % kPage == 0) {
+      memory.regions_.push_back(std::move(region));
+    } else {
+      memory.notes_.push_back("left out: " + region.block + " at " + hex(region.address) +
+                              ", which is not made of whole pages");
+    }
+  }
+  const int thread = qemu_thread(qmp);
+  for (const RamRegion& region : memory.regions_) {
+    const auto same = [&](const Backing& backing) { return backing.block == region.block; };
+    if (std::none_of(memory.backings_.begin(), memory.backings_.end(), same))
+      memory.backings_.push_back(find_backing(qmp, region, thread));
+  }
+  for (Backing& backing : memory.backings_) {
+    uint64_t total = 0, end = 0;
+    for (const RamRegion& region : memory.regions_) {
+      if (region.block != backing.block) continue;
+      total += region.size;
+      end = std::max(end, backing.start + region.offset + region.size);
+    }
+    struct stat facts;
+    if (backing.file.valid() &&
+        (fstat(backing.file.get(), &facts) != 0 || static_cast<uint64_t>(facts.st_size) < end)) {
+      backing.file.reset();
+      backing.why_not = backing.name + " is smaller than the memory that it should hold";
+    }
+    if (!backing.file.valid() && total > kDeviceMemory)
+      memory.notes_.push_back("memory \"" + backing.block + "\" (" + human_size(total) +
+                              ") is copied through QEMU, which is slower: " + backing.why_not +
+                              "; with -object memory-backend-memfd,share=on (or -file) it is read directly");
+  }
+  return memory;
+}
+
+std::expected<std::vector<writer::MemoryRange>, std::string> Memory::ranges(Qmp& qmp, const std::string& directory) {
+  std::vector<writer::MemoryRange> ranges;
+  uint64_t run_start = 0, run_size = 0;  // neighbours that have to be captured
+  const auto end_run = [&]() -> std::expected<void, std::string> {
+    if (run_size == 0) return {};
+    auto done = capture_run(qmp, run_start, run_size, directory, ranges);
+    run_size = 0;
+    return done;
+  };
+  for (const RamRegion& region : regions_) {
+    const Backing* backing = backing_of(region);
+    if (run_size > 0 && (backing || run_start + run_size != region.address))
+      if (auto done = end_run(); !done) return std::unexpected(done.error());
+    if (backing) {
+      ranges.push_back({.address = region.address,
+                        .size = region.size,
+                        .fd = backing->file.get(),
+                        .fd_offset = backing->start + region.offset});
+    } else {
+      if (run_size == 0) run_start = region.address;
+      run_size += region.size;
+    }
+  }
+  if (auto done = end_run(); !done) return std::unexpected(done.error());
+  return ranges;
+}
+
+std::expected<void, std::string> Memory::capture_run(Qmp& qmp, uint64_t address, uint64_t size,
+                                                     const std::string& directory,
+                                                     std::vector<writer::MemoryRange>& ranges) {
+  auto captured = capture(qmp, address, size, directory);
+  if (!captured) return std::unexpected(captured.error().text);
+  uint64_t covered = 0;
+  for (const reader::Segment& segment : captured->dump->segments()) {
+    const bool inside = segment.address.value >= address && segment.address.value - address <= size &&
+                        segment.memory_size <= size - (segment.address.value - address);
+    if (!inside || segment.file_size != segment.memory_size || segment.memory_size % kPage != 0) continue;
+    covered += segment.memory_size;
+    ranges.push_back({.address = segment.address.value,
+                      .size = segment.memory_size,
+                      .fd = captured->file.get(),
+                      .fd_offset = segment.offset.value});
+  }
+  if (covered != size || captured->dump->truncated())
+    return std::unexpected("QEMU's dump-guest-memory left out a part of the " + std::to_string(size) + " bytes at " +
+                           hex(address));
+  captures_.push_back(std::move(*captured));
+  return {};
+}
+
+}  // namespace gcore::tools::qemu

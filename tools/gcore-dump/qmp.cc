@@ -1,0 +1,267 @@
+#include "tools/gcore-dump/qmp.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace gcore::tools::qemu {
+namespace {
+
+namespace json = llvm::json;
+using Kind = QmpError::Kind;
+
+// The longest answer that is believed: `info registers -a` of 1024 vCPUs is 5 MB.
+constexpr size_t kLongestMessage = 64 << 20;
+
+std::unexpected<QmpError> error(Kind kind, std::string text) {
+  return std::unexpected(QmpError{kind, std::move(text)});
+}
+
+std::string os_error(int code) { return std::strerror(code); }
+
+int milliseconds_until(std::chrono::steady_clock::time_point deadline) {
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+  return static_cast<int>(std::clamp<int64_t>(left, 0, 1 << 30));
+}
+
+/// True when the descriptor is ready before the deadline.
+bool wait_for(int fd, short events, std::chrono::steady_clock::time_point deadline) {
+  for (;;) {
+    pollfd one{fd, events, 0};
+    const int ready = poll(&one, 1, milliseconds_until(deadline));
+    if (ready > 0) return true;
+    if (ready == 0 && milliseconds_until(deadline) == 0) return false;
+    if (ready < 0 && errno != EINTR) return false;
+  }
+}
+
+std::string seconds(std::chrono::milliseconds time) {
+  const auto count = time.count();
+  return count % 1000 == 0 ? std::to_string(count / 1000) + " s" : std::to_string(count) + " ms";
+}
+
+}  // namespace
+
+Qmp::~Qmp() {
+  if (fd_ >= 0) close(fd_);
+}
+
+QmpResult<std::unique_ptr<Qmp>> Qmp::connect(const std::string& path, std::chrono::milliseconds timeout) {
+  std::unique_ptr<Qmp> qmp(new Qmp);
+  const auto deadline = Clock::now() + timeout;
+  if (auto opened = qmp->open_socket(path, deadline); !opened) return std::unexpected(opened.error());
+  if (auto greeted = qmp->read_greeting(deadline); !greeted) {
+    if (greeted.error().kind != Kind::deadline) return std::unexpected(greeted.error());
+    return error(
+        Kind::deadline,
+        "no greeting within " + seconds(timeout) +
+            ": another client is connected to it (QEMU serves one at a time; give it a second -qmp socket), or "
+            "QEMU hangs, or it is not a QMP socket");
+  }
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
+  if (auto ready = qmp->execute("qmp_capabilities", {}, left); !ready) return std::unexpected(ready.error());
+  return qmp;
+}
+
+QmpResult<void> Qmp::open_socket(const std::string& path, Clock::time_point deadline) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.empty() || path.size() >= sizeof address.sun_path)
+    return error(Kind::unavailable,
+                 "the path of a UNIX socket has 1 to " + std::to_string(sizeof address.sun_path - 1) + " bytes");
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  fd_ = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd_ < 0) return error(Kind::unavailable, os_error(errno));
+  while (::connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    switch (errno) {
+      case EINTR:
+        continue;
+      case ENOENT:
+        return error(Kind::unavailable, "no such file; QEMU makes it with -qmp unix:PATH,server=on,wait=off");
+      case ECONNREFUSED:
+        return error(Kind::unavailable, "nobody listens: it is no socket, or QEMU has ended");
+      case EACCES:
+        return error(Kind::unavailable, "permission denied: run as the user that runs QEMU, or as root");
+      case EAGAIN: {  // the queue of waiting clients is full
+        if (milliseconds_until(deadline) == 0)
+          return error(Kind::deadline, "too many clients wait for it: QEMU serves one at a time");
+        poll(nullptr, 0, 10);
+        continue;
+      }
+      default:
+        return error(Kind::unavailable, os_error(errno));
+    }
+  }
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (getsockopt(fd_, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0) peer_pid_ = peer.pid;
+  return {};
+}
+
+QmpResult<void> Qmp::read_greeting(Clock::time_point deadline) {
+  auto greeting = next_message(deadline);
+  if (!greeting) return std::unexpected(greeting.error());
+  const json::Object* qmp = greeting->getObject("QMP");
+  const json::Object* version = qmp ? qmp->getObject("version") : nullptr;
+  const json::Object* numbers = version ? version->getObject("qemu") : nullptr;
+  if (!numbers) return error(Kind::protocol, "what answers is not QEMU's QMP (the greeting is missing)");
+  major_version_ = static_cast<int>(numbers->getInteger("major").value_or(0));
+  version_ = std::to_string(major_version_) + "." + std::to_string(numbers->getInteger("minor").value_or(0)) + "." +
+             std::to_string(numbers->getInteger("micro").value_or(0));
+  return {};
+}
+
+QmpResult<json::Value> Qmp::execute(std::string_view command, json::Object arguments, std::chrono::milliseconds timeout,
+                                    int pass_fd) {
+  const auto deadline = Clock::now() + timeout;
+  const int64_t id = static_cast<int64_t>(++next_id_);
+  json::Object request{{"execute", llvm::StringRef(command.data(), command.size())}, {"id", id}};
+  if (!arguments.empty()) request["arguments"] = std::move(arguments);
+  std::string text;
+  llvm::raw_string_ostream(text) << json::Value(std::move(request));
+  text += '\n';
+  const auto late = [&](QmpError why) {
+    if (why.kind == Kind::deadline) why.text = "QEMU did not answer within " + seconds(timeout);
+    why.text = std::string(command) + ": " + why.text;
+    return std::unexpected(std::move(why));
+  };
+  if (auto sent = send(text, pass_fd, deadline); !sent) return late(sent.error());
+  for (;;) {
+    auto message = next_message(deadline);
+    if (!message) return late(message.error());
+    if (keep_event(*message)) continue;
+    const auto answers = message->getInteger("id");
+    if (answers && *answers != id) continue;  // to a command that was given up
+    if (const json::Object* failed = message->getObject("error")) {
+      const auto words = failed->getString("desc");
+      return error(Kind::refused, std::string(command) + ": " + (words ? words->str() : std::string("refused")));
+    }
+    if (json::Value* result = message->get("return")) return std::move(*result);
+    return error(Kind::protocol, std::string(command) + ": the answer is neither a result nor an error");
+  }
+}
+
+QmpResult<std::string> Qmp::human(std::string_view command_line, int cpu) {
+  auto answer = execute(
+      "human-monitor-command",
+      json::Object{{"command-line", llvm::StringRef(command_line.data(), command_line.size())}, {"cpu-index", cpu}});
+  if (!answer) return std::unexpected(answer.error());
+  const auto text = answer->getAsString();
+  if (!text) return error(Kind::protocol, "human-monitor-command: the answer is no text");
+  std::string lines = text->str();
+  std::erase(lines, '\r');
+  return lines;
+}
+
+QmpResult<void> Qmp::receive() {
+  for (;;) {
+    if (auto message = take_message(); !message) {
+      return std::unexpected(message.error());
+    } else if (*message) {
+      keep_event(**message);
+    } else if (auto more = fill(Clock::time_point::min()); !more) {
+      if (more.error().kind == Kind::deadline) return {};
+      return more;
+    }
+  }
+}
+
+std::optional<QmpEvent> Qmp::next_event() {
+  if (events_.empty()) return std::nullopt;
+  QmpEvent event = std::move(events_.front());
+  events_.pop_front();
+  return event;
+}
+
+bool Qmp::keep_event(json::Object& message) {
+  const auto name = message.getString("event");
+  if (!name) return false;
+  QmpEvent event{name->str(), {}};
+  if (json::Object* data = message.getObject("data")) event.data = std::move(*data);
+  events_.push_back(std::move(event));
+  return true;
+}
+
+/// One line is one message: QEMU never breaks a message unless it was asked to print prettily.
+QmpResult<std::optional<json::Object>> Qmp::take_message() {
+  for (;;) {
+    const size_t end = buffer_.find('\n', scanned_);
+    if (end == std::string::npos) {
+      scanned_ = buffer_.size();
+      if (buffer_.size() > kLongestMessage) return error(Kind::protocol, "what answers is not QMP (an endless line)");
+      return std::nullopt;
+    }
+    const std::string line = buffer_.substr(0, end);
+    buffer_.erase(0, end + 1);
+    scanned_ = 0;
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    auto value = json::parse(line);
+    if (!value) {
+      llvm::consumeError(value.takeError());
+      return error(Kind::protocol, "what answers is not QMP (a line that is not JSON)");
+    }
+    if (json::Object* object = value->getAsObject()) return std::move(*object);
+    return error(Kind::protocol, "what answers is not QMP (a line that is no JSON object)");
+  }
+}
+
+QmpResult<json::Object> Qmp::next_message(Clock::time_point deadline) {
+  for (;;) {
+    auto message = take_message();
+    if (!message) return std::unexpected(message.error());
+    if (*message) return std::move(**message);
+    if (auto more = fill(deadline); !more) return std::unexpected(more.error());
+  }
+}
+
+QmpResult<void> Qmp::fill(Clock::time_point deadline) {
+  for (;;) {
+    char bytes[1 << 16];
+    const ssize_t got = recv(fd_, bytes, sizeof bytes, 0);
+    if (got > 0) {
+      buffer_.append(bytes, static_cast<size_t>(got));
+      return {};
+    }
+    if (got == 0) return error(Kind::closed, "QEMU closed the connection");
+    if (errno == EINTR) continue;
+    if (errno != EAGAIN) return error(Kind::closed, "QEMU has gone: " + os_error(errno));
+    if (!wait_for(fd_, POLLIN, deadline)) return error(Kind::deadline, "no answer");
+  }
+}
+
+QmpResult<void> Qmp::send(std::string_view text, int pass_fd, Clock::time_point deadline) {
+  while (!text.empty()) {
+    iovec part{const_cast<char*>(text.data()), text.size()};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+    if (pass_fd >= 0) {
+      message.msg_control = control;
+      message.msg_controllen = sizeof control;
+      cmsghdr* header = CMSG_FIRSTHDR(&message);
+      header->cmsg_level = SOL_SOCKET;
+      header->cmsg_type = SCM_RIGHTS;
+      header->cmsg_len = CMSG_LEN(sizeof(int));
+      std::memcpy(CMSG_DATA(header), &pass_fd, sizeof pass_fd);
+    }
+    const ssize_t sent = sendmsg(fd_, &message, MSG_NOSIGNAL);
+    if (sent > 0) {
+      text.remove_prefix(static_cast<size_t>(sent));
+      pass_fd = -1;
+      continue;
+    }
+    if (errno == EINTR) continue;
+    if (errno != EAGAIN) return error(Kind::closed, "QEMU has gone: " + os_error(errno));
+    if (!wait_for(fd_, POLLOUT, deadline)) return error(Kind::deadline, "no answer");
+  }
+  return {};
+}
+
+}  // namespace gcore::tools::qemu

@@ -1,0 +1,94 @@
+// A client of QEMU's machine protocol (QMP: docs/interop/qmp-spec.txt of QEMU) over its UNIX socket.
+//
+// One thread at a time. Every wait has a deadline, so that a QEMU that hangs, or serves another client (a QMP socket
+// serves one at a time and leaves the others waiting), is an error and not a hang.
+#pragma once
+
+#include <llvm/Support/JSON.h>
+
+#include <chrono>
+#include <deque>
+#include <expected>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace gcore::tools::qemu {
+
+struct QmpError {
+  enum class Kind : uint8_t {
+    refused,      // QEMU answered with an error: `text` has its words
+    deadline,     // no answer in time; the answer, if it comes, is dropped
+    closed,       // QEMU has gone, or closed the connection
+    unavailable,  // (connect only) there is no socket, no permission, or nobody listens
+    protocol,     // what came is not QMP
+  };
+  Kind kind = Kind::refused;
+  std::string text;  // one clause: why
+};
+
+template <class T>
+using QmpResult = std::expected<T, QmpError>;
+
+/// An event that QEMU sent on its own.
+struct QmpEvent {
+  std::string name;         // "WATCHDOG"
+  llvm::json::Object data;  // empty when the event has none
+};
+
+class Qmp {
+ public:
+  static constexpr std::chrono::milliseconds kTimeout{10'000};
+
+  /// Connects, reads the greeting and leaves the negotiation mode. All of it within `timeout`.
+  static QmpResult<std::unique_ptr<Qmp>> connect(const std::string& path, std::chrono::milliseconds timeout = kTimeout);
+  ~Qmp();
+  Qmp(const Qmp&) = delete;
+  Qmp& operator=(const Qmp&) = delete;
+
+  /// Runs a command and returns the answer's "return". `pass_fd`, if not -1, goes along with it (SCM_RIGHTS) and stays
+  /// the caller's.
+  QmpResult<llvm::json::Value> execute(std::string_view command, llvm::json::Object arguments = {},
+                                       std::chrono::milliseconds timeout = kTimeout, int pass_fd = -1);
+
+  /// Runs a command of the human monitor; its text has \n line ends. The human monitor has no errors: an unknown
+  /// command or a failure is a text, too.
+  QmpResult<std::string> human(std::string_view command_line, int cpu = 0);
+
+  /// Takes in what has arrived, without waiting. `closed` when QEMU has gone; events before that are still to be had.
+  QmpResult<void> receive();
+  /// The oldest event not taken yet.
+  std::optional<QmpEvent> next_event();
+
+  /// For poll(): readable when receive() has something to do.
+  int fd() const { return fd_; }
+  /// Process id of whoever made the socket: QEMU, unless a wrapper passed the socket to it. 0 when not known.
+  int peer_pid() const { return peer_pid_; }
+  /// "7.2.22", from the greeting.
+  const std::string& version() const { return version_; }
+  int major_version() const { return major_version_; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  Qmp() = default;
+  QmpResult<void> open_socket(const std::string& path, Clock::time_point deadline);
+  QmpResult<void> read_greeting(Clock::time_point deadline);
+  QmpResult<llvm::json::Object> next_message(Clock::time_point deadline);
+  QmpResult<void> fill(Clock::time_point deadline);
+  QmpResult<void> send(std::string_view text, int pass_fd, Clock::time_point deadline);
+  QmpResult<std::optional<llvm::json::Object>> take_message();
+  bool keep_event(llvm::json::Object& message);
+
+  int fd_ = -1;
+  int peer_pid_ = 0;
+  int major_version_ = 0;
+  std::string version_;
+  std::string buffer_;  // bytes received and not yet taken as messages
+  size_t scanned_ = 0;  // so many of them hold no line end
+  uint64_t next_id_ = 0;
+  std::deque<QmpEvent> events_;
+};
+
+}  // namespace gcore::tools::qemu

@@ -1,0 +1,30 @@
+// Every vCPU's registers of a QEMU guest, as completely as QEMU gives them.
+//
+//     x86_64    QEMU's dump notes (general, segments, control registers, KERNEL_GS_BASE), `info registers` (EFER, debug
+//               registers, x87 and SSE state; all of them when the guest is not in long mode, where QEMU writes 32-bit
+//               notes) and `info lapic` (CR8)
+//     aarch64   QEMU's dump notes (general and vector registers) and QEMU's gdb stub (system registers)
+#pragma once
+
+#include <expected>
+#include <string>
+#include <vector>
+
+#include "tools/gcore-dump/qmp.h"
+#include "writer/format/registers.h"
+
+namespace gcore::tools::qemu {
+
+struct CpuStates {
+  std::vector<format::RegisterFile> cpus;  // by vCPU index
+  std::string vmcoreinfo;                  // what the guest gave QEMU's vmcoreinfo device, "" when nothing
+  std::vector<std::string> notes;  // what the user should know: registers that could not be had. One sentence each
+};
+
+/// The machine that QEMU emulates. The error is a clause.
+std::expected<format::Machine, std::string> query_machine(Qmp& qmp);
+
+/// Reads all of it. The guest must be paused. `ram` is the address of a page of RAM.
+std::expected<CpuStates, std::string> read_registers(Qmp& qmp, format::Machine machine, uint64_t ram);
+
+}  // namespace gcore::tools::qemu

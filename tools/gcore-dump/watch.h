@@ -1,0 +1,32 @@
+// What gcore-dump does once it is connected: one dump, or one for each trigger until it is told to stop.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "tools/common/program.h"
+#include "tools/gcore-dump/qmp.h"
+#include "writer/dump.h"
+
+namespace gcore::tools::qemu {
+
+struct Settings {
+  std::string socket;                 // of QEMU's QMP
+  std::optional<std::string> system;  // file name prefix; QEMU's -name when not given
+  writer::Options dump;
+  bool reconnect = false;  // (watching) wait for the next QEMU when this one ends
+  uint64_t keep = 0;       // so many dumps of this guest stay in the directory; 0: all
+};
+
+/// Connects, takes one dump, prints its path. SIGINT, SIGTERM and SIGHUP end it early, the guest running again.
+int dump_once(Program& program, const Settings& settings);
+
+/// Connects and stays: a dump for every SIGUSR2 and for each of the events WATCHDOG and GUEST_PANICKED. Ends with
+/// kExitDone on SIGINT, SIGTERM or SIGHUP, and when QEMU ends (unless it is to reconnect).
+int watch(Program& program, const Settings& settings);
+
+/// Blocks the signals that the two above take by signalfd. To be called before any thread is started.
+void block_signals();
+
+}  // namespace gcore::tools::qemu
