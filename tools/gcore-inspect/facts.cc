@@ -101,13 +101,21 @@ std::vector<Gap> gaps(const reader::Dump& dump) {
   std::vector<Gap> found;
   for (const reader::Segment& segment : dump.segments()) {
     if (segment.file_size == 0) {
-      found.push_back({segment.address, segment.memory_size, reader::Missing::left_out});
+      found.push_back({segment.address, segment.memory_size, reader::describe(reader::Missing::left_out)});
       continue;
     }
     const uint64_t in_file =
         segment.offset.value < dump.file_size() ? dump.file_size() - segment.offset.value : uint64_t{0};
     if (in_file < segment.file_size)
-      found.push_back({segment.address + in_file, segment.file_size - in_file, reader::Missing::file_truncated});
+      found.push_back(
+          {segment.address + in_file, segment.file_size - in_file, reader::describe(reader::Missing::file_truncated)});
+  }
+  const InfoFacts info = info_facts(dump);
+  for (size_t i = 0;; ++i) {
+    const auto address = info.number(fmt::format("missing.{}.0", i)),
+               size = info.number(fmt::format("missing.{}.1", i));
+    if (!address || !size || *size == 0) break;
+    found.push_back({reader::PhysAddr(*address), *size, "the VMM could not read it: zeros in the file"});
   }
   return found;
 }
@@ -117,8 +125,14 @@ std::vector<std::string> defects(const reader::Dump& dump) {
   for (const reader::Cpu& cpu : dump.cpus())
     if (cpu.page_table && dump.segment_at(*cpu.page_table) == nullptr)
       all.push_back(fmt::format("vCPU {}: its page table at {:#x} is in no segment", cpu.index, cpu.page_table->value));
-  if (const InfoFacts info = info_facts(dump); !info.error.empty())
-    all.push_back("section .gcore.info is not JSON: " + info.error);
+  const InfoFacts info = info_facts(dump);
+  if (!info.error.empty()) all.push_back("section .gcore.info is not JSON: " + info.error);
+  if (info.get("complete") == "false") all.push_back("the dump is partial: its writer was interrupted");
+  for (size_t i = 0;; ++i) {
+    const auto cpu = info.number(fmt::format("vcpus.left_out.{}", i));
+    if (!cpu) break;
+    all.push_back(fmt::format("the VMM's vCPU {} is not in the dump: its registers could not be read", *cpu));
+  }
   return all;
 }
 
@@ -138,11 +152,14 @@ std::string bold(const Job& job, std::string_view text) {
   return job.colour ? fmt::format("\x1b[1m{}\x1b[0m", text) : std::string(text);
 }
 
-std::string InfoFacts::get(std::initializer_list<std::string_view> paths) const {
-  for (const std::string_view path : paths)
-    for (const auto& [name, value] : facts)
-      if (name == path) return value;
-  return "";
+std::string InfoFacts::get(std::string_view path) const {
+  const auto found = facts.find(path);
+  return found != facts.end() ? found->second : "";
+}
+
+std::optional<uint64_t> InfoFacts::number(std::string_view path) const {
+  const auto number = parse_number(get(path));
+  return number ? std::optional(*number) : std::nullopt;
 }
 
 }  // namespace gcore::tools::inspect

@@ -4,11 +4,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <initializer_list>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "reader/address_space.h"
@@ -63,11 +62,12 @@ std::string flag_names(format::Machine machine, std::string_view name, uint64_t 
 /// Every defect that the file's own headers show, one sentence each: the reader's warnings and more.
 std::vector<std::string> defects(const reader::Dump& dump);
 
-/// The parts of memory that the headers promise and the file does not have.
+/// The parts of memory that the headers promise and the file does not have, or has as zeros because they could not be
+/// read when the dump was taken.
 struct Gap {
   reader::PhysAddr address;
   uint64_t size;
-  reader::Missing why;
+  std::string why;
 };
 std::vector<Gap> gaps(const reader::Dump& dump);
 
@@ -89,21 +89,24 @@ struct Range {
   std::optional<reader::PhysAddr> physical;  // where it starts; nothing when the range is scattered
   uint64_t page_size = 0;                    // 0: paging is off
   reader::Permissions permissions;
-  bool in_dump = true;  // all of the memory is in a segment
+  enum class Presence : uint8_t { all, part, none } presence = Presence::all;  // how much of it is in a segment
 };
+const char* presence_name(Range::Presence presence);
+
 /// Calls `on_range` for each range, ascending, and says how the listing ended.
 reader::Listing list_ranges(const reader::Dump& dump, const reader::AddressSpace& space,
                             const std::function<void(const Range&)>& on_range);
 
 // --- the JSON that a dump carries of itself (section .gcore.info): json.cc ---
 
-/// Its scalars in the order of their paths ("reason.kind", "40"). Nothing when there is none; `error` when it is not
+/// Its scalars by their paths: "vm", "reason.kind", "missing.0.1". Empty when there is none; `error` when it is not
 /// JSON.
 struct InfoFacts {
-  std::vector<std::pair<std::string, std::string>> facts;
+  std::map<std::string, std::string, std::less<>> facts;
   std::string error;
-  /// The value of the first of these paths that is there, or "".
-  std::string get(std::initializer_list<std::string_view> paths) const;
+
+  std::string get(std::string_view path) const;  // "" when it is not there
+  std::optional<uint64_t> number(std::string_view path) const;
 };
 InfoFacts info_facts(const reader::Dump& dump);
 

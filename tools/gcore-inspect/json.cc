@@ -33,7 +33,7 @@ void flatten(const json::Value& value, const std::string& path, unsigned depth, 
   } else if (const json::Array* array = value.getAsArray()) {
     for (size_t i = 0; i < array->size(); ++i) flatten((*array)[i], fmt::format("{}.{}", path, i), depth + 1, info);
   } else {
-    info.facts.emplace_back(path, printable(text_of(value)));
+    info.facts.emplace(path, printable(text_of(value)));
   }
 }
 
@@ -94,15 +94,11 @@ json::Value kdump_value(const reader::Dump& dump) {
   const auto& facts = dump.kdump_facts();
   if (!facts) return nullptr;
   return json::Object{
-      {"note_version", facts->note_version},
-      {"signal_code", facts->signal_code},
-      {"fault_number", facts->fault_number},
-      {"cpu_count", facts->cpu_count},
-      {"regset_size", facts->regset_size},
-      {"cpu_info", hex(facts->cpu_info)},
-      {"procnto_segment", facts->procnto ? json::Value(facts->procnto->index) : json::Value(nullptr)},
-      {"syspage_segment", facts->syspage ? json::Value(facts->syspage->index) : json::Value(nullptr)},
-      {"dumpinfo_segment", facts->dumpinfo ? json::Value(facts->dumpinfo->index) : json::Value(nullptr)},
+      {"note_version", facts->note_version},       {"signal_code", facts->signal_code},
+      {"fault_number", facts->fault_number},       {"cpu_count", facts->cpu_count},
+      {"regset_size", facts->regset_size},         {"cpu_info", hex(facts->cpu_info)},
+      {"procnto_segnum", facts->procnto_number},   {"syspage_segnum", facts->syspage_number},
+      {"dumpinfo_segnum", facts->dumpinfo_number},
   };
 }
 
@@ -140,7 +136,7 @@ json::Value range_value(const Range& range) {
       {"permissions", to_string(range.permissions)},
       {"page_size", range.page_size == 0 ? json::Value(nullptr) : json::Value(range.page_size)},
       {"physical", range.physical ? hex(range.physical->value) : json::Value(nullptr)},
-      {"in_dump", range.in_dump},
+      {"in_dump", presence_name(range.presence)},
   };
 }
 
@@ -202,8 +198,7 @@ void write_memory(json::OStream& out, const reader::Dump& dump) {
   });
   out.attributeArray("missing", [&] {
     for (const Gap& gap : gaps(dump))
-      out.value(
-          json::Object{{"address", hex(gap.address.value)}, {"size", gap.size}, {"why", reader::describe(gap.why)}});
+      out.value(json::Object{{"address", hex(gap.address.value)}, {"size", gap.size}, {"why", utf8(gap.why)}});
   });
 }
 

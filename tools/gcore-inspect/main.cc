@@ -18,8 +18,9 @@ ProgramInfo program_info() {
       .name = "gcore-inspect",
       .usage = "DUMP [options]",
       .description =
-          "Shows what a memory dump of a virtual machine holds: by default a summary. DUMP is a file of either\n"
-          "dialect (qnx, vmcore), also compressed with gzip or zstd, or - for standard input.",
+          "Shows what a memory dump of a virtual machine holds: by default a summary. DUMP is\n"
+          "a file of either dialect (qnx, vmcore), also compressed with gzip or zstd, or -\n"
+          "for standard input.",
       .options =
           {
               {"json", "", "everything as one JSON object"},
@@ -43,7 +44,8 @@ ProgramInfo program_info() {
       .operands_missing = "which dump?",
       .epilogue =
           "Numbers are decimal or 0x; LEN may end in K, M, G or T (powers of 1024).\n"
-          "Exit status: 0 done, 1 failed (or --verify found a defect, or --find nothing), 2 wrong usage.\n\n"
+          "Exit status: 0 done; 1 failed, or --verify found a defect, or --find nothing; 2 wrong\n"
+          "usage.\n\nExamples:\n"
           "  gcore-inspect qnx7-20261123-020000.gcore\n"
           "  gcore-inspect qnx7-20261123-020000.gcore --translate 0xffff800000001000 --vcpu 1\n"
           "  gcore-inspect qnx7-20261123-020000.gcore --read 0x1000:4K --phys --raw | strings",
@@ -171,9 +173,9 @@ int run(Program& program) {
   if (request.cpu) {
     const size_t count = (*dump)->cpus().size();
     if (*request.cpu >= count)
-      return program.usage_error("there is no vCPU " + std::to_string(*request.cpu) + " in " +
-                                 printable(program.operands()[0]) + ", which has " + std::to_string(count) +
-                                 (count == 0 ? "" : ", counted from 0"));
+      return program.fail("show vCPU " + std::to_string(*request.cpu), printable(program.operands()[0]) + " has " +
+                                                                           counted(count, "vCPU", "vCPUs") +
+                                                                           (count == 0 ? "" : ", counted from 0"));
     job.cpu = static_cast<size_t>(*request.cpu);
   }
   return run_mode(request, job);

@@ -8,16 +8,25 @@
 namespace gcore::tools::inspect {
 namespace {
 
-bool all_in_dump(const reader::Dump& dump, reader::PhysAddr address, uint64_t size) {
-  while (size > 0) {
+Range::Presence presence(const reader::Dump& dump, reader::PhysAddr address, uint64_t size) {
+  const auto segments = dump.segments();
+  bool some = false, lacking = false;
+  while (size > 0 && !(some && lacking)) {
     const reader::Segment* segment = dump.segment_at(address);
-    if (segment == nullptr) return false;
-    const uint64_t rest = segment->memory_size - (address.value - segment->address.value);
-    if (rest >= size) return true;
-    address = address + rest;
-    size -= rest;
+    uint64_t rest = 0;
+    if (segment != nullptr) {
+      some = true;
+      rest = segment->memory_size - (address.value - segment->address.value);
+    } else {
+      lacking = true;
+      const auto next = std::ranges::upper_bound(segments, address, {}, &reader::Segment::address);
+      rest = next != segments.end() ? next->address.value - address.value : size;
+    }
+    const uint64_t step = std::min(rest, size);
+    address = address + step;
+    size -= step;
   }
-  return true;
+  return !lacking ? Range::Presence::all : some ? Range::Presence::part : Range::Presence::none;
 }
 
 void print_range(const Range& range) {
@@ -26,21 +35,27 @@ void print_range(const Range& range) {
                   human_size(range.size), to_string(range.permissions),
                   range.page_size == 0 ? "-" : page_size_name(range.page_size));
   line += range.physical ? fmt::format("{:#018x}", range.physical->value) : "scattered";
-  if (!range.in_dump) line += "  not in the dump";
+  if (range.presence == Range::Presence::none) line += "  not in the dump";
+  if (range.presence == Range::Presence::part) line += "  partly in the dump";
   std::puts(line.c_str());
 }
 
 }  // namespace
+
+const char* presence_name(Range::Presence presence) {
+  constexpr const char* kNames[] = {"all", "part", "none"};
+  return kNames[static_cast<size_t>(presence)];
+}
 
 reader::Listing list_ranges(const reader::Dump& dump, const reader::AddressSpace& space,
                             const std::function<void(const Range&)>& on_range) {
   Range range;
   reader::PhysAddr next_physical{};
   const auto listing = space.enumerate([&](const reader::Mapping& mapping) {
-    const bool in_dump = all_in_dump(dump, mapping.physical, mapping.size);
+    const auto in_dump = presence(dump, mapping.physical, mapping.size);
     const bool continues = range.size != 0 && mapping.start == range.start + range.size &&
                            mapping.permissions == range.permissions && mapping.page_size == range.page_size &&
-                           in_dump == range.in_dump;
+                           in_dump == range.presence;
     if (continues) {
       if (mapping.physical != next_physical) range.physical.reset();
       range.size += mapping.size;

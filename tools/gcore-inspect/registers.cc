@@ -8,7 +8,7 @@
 namespace gcore::tools::inspect {
 namespace {
 
-constexpr size_t kLineWidth = 80;
+constexpr size_t kLineWidth = 80, kGap = 2;
 
 /// A row of registers that belong together. "x0..x30" stands for x0, x1, ...; FPU groups are for `--registers all`.
 struct Group {
@@ -91,31 +91,35 @@ Shown show(const format::RegisterFile& file, const std::string& name) {
 
 void print_group(const Group& group, const format::RegisterFile& file, std::vector<std::string>& absent) {
   std::vector<std::pair<std::string, Shown>> plain, flagged;
-  size_t name_width = 0, value_width = 0;
+  size_t name_width = 0, value_width = 0, flagged_width = 0;
   for (const std::string& name : group.names) {
     Shown shown = show(file, name);
     if (shown.value.empty()) {
       absent.push_back(name);
       continue;
     }
-    name_width = std::max(name_width, name.size());
-    value_width = std::max(value_width, shown.value.size());
+    if (shown.flags.empty()) {
+      name_width = std::max(name_width, name.size());
+      value_width = std::max(value_width, shown.value.size());
+    } else {
+      flagged_width = std::max(flagged_width, name.size());
+    }
     (shown.flags.empty() ? plain : flagged).emplace_back(name, std::move(shown));
   }
   if (plain.empty() && flagged.empty()) return;
   std::puts(fmt::format("  {}", group.title).c_str());
-  const size_t cell = name_width + 1 + value_width + 3;
-  const size_t columns = std::max<size_t>(1, (kLineWidth - 4 + 3) / cell);
+  const size_t cell = name_width + 1 + value_width + kGap;
+  const size_t columns = std::max<size_t>(1, (kLineWidth - 4 + kGap) / cell);
   std::string line;
   for (size_t i = 0; i < plain.size(); ++i) {
-    line += fmt::format("{:<{}} {:<{}}", plain[i].first, name_width, plain[i].second.value, value_width + 3);
+    line += fmt::format("{:<{}} {:<{}}", plain[i].first, name_width, plain[i].second.value, value_width + kGap);
     if (i + 1 < plain.size() && (i + 1) % columns != 0) continue;
     line.erase(line.find_last_not_of(' ') + 1);
     std::puts(("    " + line).c_str());
     line.clear();
   }
   for (const auto& [name, shown] : flagged)
-    std::puts(fmt::format("    {:<{}} {}  {}", name, name_width, shown.value, shown.flags).c_str());
+    std::puts(fmt::format("    {:<{}} {}  {}", name, flagged_width, shown.value, shown.flags).c_str());
 }
 
 void print_list(const char* title, const std::vector<std::string>& words) {

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <ctime>
+#include <initializer_list>
+#include <iterator>
 
 #include "tools/gcore-inspect/inspect.h"
 
@@ -49,18 +52,53 @@ std::string vmcoreinfo_value(std::string_view text, std::string_view key) {
   return "";
 }
 
+/// "6 (SIGABRT)"; the numbers are the same in QNX and Linux up to 15.
+std::string signal_name(unsigned number) {
+  constexpr const char* kNames[] = {"",        "SIGHUP",  "SIGINT",  "SIGQUIT", "SIGILL", "SIGTRAP",
+                                    "SIGABRT", "",        "SIGFPE",  "SIGKILL", "",       "SIGSEGV",
+                                    "",        "SIGPIPE", "SIGALRM", "SIGTERM"};
+  if (number >= std::size(kNames) || *kNames[number] == '\0') return std::to_string(number);
+  return fmt::format("{} ({})", number, kNames[number]);
+}
+
+/// Seconds since 1970 as local time, with its zone.
+std::string local_time(uint64_t seconds) {
+  const auto time = static_cast<time_t>(seconds);
+  tm parts{};
+  char text[64];
+  if (localtime_r(&time, &parts) == nullptr || std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S %Z", &parts) == 0)
+    return "";
+  return text;
+}
+
+/// Why the dump was taken, as its writer recorded it.
+std::string reason(const InfoFacts& info) {
+  const std::string kind = info.get("reason.kind"), detail = info.get("reason.detail");
+  if (kind.empty()) return detail;
+  if (kind == "api") return detail.empty() ? "at the VMM's request" : detail;
+  return detail.empty() ? kind : kind + " " + detail;
+}
+
+std::string join(std::initializer_list<std::string> parts) {
+  std::string text;
+  for (const std::string& part : parts)
+    if (!part.empty()) text += (text.empty() ? "" : ", ") + part;
+  return text;
+}
+
 /// What the writer said of the dump, and the guest of itself.
 void print_origin(const Job& job) {
   const InfoFacts info = info_facts(job.dump);
-  print_fact("VM", info.get({"system", "name", "guest.name"}));
-  print_fact("taken", info.get({"time", "requested", "taken"}));
-  print_fact("by", info.get({"program", "writer"}));
-  print_fact("guest", [&] {
-    const std::string release = vmcoreinfo_value(job.dump.vmcoreinfo(), "OSRELEASE");
-    return release.empty() ? "" : "Linux " + release;
-  }());
+  const std::string host = info.get("host");
+  print_fact("VM", info.get("vm"));
+  const auto requested = info.number("requested_ns"), paused = info.number("pause_ns");
+  print_fact("taken", join({requested ? local_time(*requested / 1000000000) : "", reason(info),
+                            paused ? fmt::format("guest paused {:.1f} ms", static_cast<double>(*paused) / 1e6) : ""}));
+  print_fact("by", join({info.get("program"), info.get("writer"), host.empty() ? "" : "on " + host}));
+  const std::string release = vmcoreinfo_value(job.dump.vmcoreinfo(), "OSRELEASE");
+  print_fact("guest", release.empty() ? "" : "Linux " + release);
   if (job.dump.signal() != 0)
-    print_fact("signal", fmt::format("{}, on vCPU {}", job.dump.signal(), job.dump.faulting_cpu()));
+    print_fact("signal", fmt::format("{}, on vCPU {}", signal_name(job.dump.signal()), job.dump.faulting_cpu()));
 }
 
 std::string hex_or_unknown(std::optional<uint64_t> value) {
@@ -70,15 +108,21 @@ std::string hex_or_unknown(std::optional<uint64_t> value) {
 void print_cpus(const Job& job) {
   const auto cpus = job.dump.cpus();
   if (cpus.empty()) return;
-  print_heading(job, fmt::format("  {:>4}  {:<18}  {:<18}  {:<14}  {}", "vCPU", "pc", "sp", "mode", "address space"));
+  size_t process_width = 0;
+  for (const reader::Cpu& cpu : cpus)
+    if (!cpu.process_name.empty())
+      process_width = std::max({process_width, size_t{7}, printable(cpu.process_name).size()});
+  const std::string gap = process_width != 0 ? "  " : "";
+  print_heading(job, fmt::format("  {:>4}  {:<18}  {:<18}  {:<14}{}{:<{}}  {}", "vCPU", "pc", "sp", "mode", gap,
+                                 process_width != 0 ? "process" : "", process_width, "address space"));
   for (const reader::Cpu& cpu : cpus) {
     if (cpu.index >= kMaxCpus && cpu.index != job.dump.faulting_cpu()) continue;
     const auto space = reader::AddressSpace::of_cpu(job.dump, cpu.index);
     const bool at_fault = cpu.index == job.dump.faulting_cpu() && job.dump.signal() != 0;
-    std::string line = fmt::format("{} {:>4}  {}  {}  {:<14}  {}", at_fault ? ">" : " ", cpu.index,
-                                   hex_or_unknown(program_counter(cpu)), hex_or_unknown(stack_pointer(cpu)),
-                                   mode_name(cpu), space ? space->describe() : "unknown");
-    if (!cpu.process_name.empty()) line += fmt::format("  {}", printable(cpu.process_name));
+    std::string line =
+        fmt::format("{} {:>4}  {}  {}  {:<14}{}{:<{}}  {}", at_fault ? ">" : " ", cpu.index,
+                    hex_or_unknown(program_counter(cpu)), hex_or_unknown(stack_pointer(cpu)), mode_name(cpu), gap,
+                    printable(cpu.process_name), process_width, space ? space->describe() : "unknown");
     if (cpu.number != cpu.index) line += fmt::format("  (the guest's CPU {})", cpu.number);
     std::puts(line.c_str());
   }
@@ -121,8 +165,7 @@ void print_missing(const Job& job) {
   print_heading(job, fmt::format("  missing, {}", human_size(bytes)));
   for (size_t i = 0; i < all.size() && i < kMaxRanges; ++i)
     std::puts(fmt::format("  {} {:#018x}-{:#018x}  {:>10}  {}", warning_mark(job), all[i].address.value,
-                          all[i].address.value + (all[i].size - 1), human_size(all[i].size),
-                          reader::describe(all[i].why))
+                          all[i].address.value + (all[i].size - 1), human_size(all[i].size), all[i].why)
                   .c_str());
   if (all.size() > kMaxRanges)
     std::puts(fmt::format("    ... {} more; --segments shows them", all.size() - kMaxRanges).c_str());

@@ -71,7 +71,7 @@ int print_translation(const Job& job, reader::VirtAddr address) {
     print_step(walk.steps[n], entry_index(space->translator().paging(), address, n));
   if (!walk.steps.empty()) std::puts("");
   if (!walk.result) {
-    std::puts(fmt::format("physical  none: {}", walk.result.error().text).c_str());
+    std::puts(fmt::format("physical  none ({})", to_string(walk.result.error().kind)).c_str());
     return job.program.fail(attempted, walk.result.error().text);
   }
   const reader::Translation& to = *walk.result;

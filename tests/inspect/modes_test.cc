@@ -1,0 +1,228 @@
+// What each mode of gcore-inspect prints: of the sample as golden files, and what is special in words.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "tests/inspect/sample.h"
+
+namespace gcore::tests {
+namespace {
+
+using testing::ContainsRegex;
+using testing::HasSubstr;
+using testing::Not;
+
+struct Golden {
+  const char* file;
+  std::vector<std::string> arguments;
+  int status = 0;
+};
+void PrintTo(const Golden& golden, std::ostream* out) { *out << golden.file; }
+
+class Mode : public testing::TestWithParam<Golden> {};
+
+TEST_P(Mode, PrintsTheGoldenFile) {
+  std::vector<std::string> arguments = GetParam().arguments;
+  arguments.insert(arguments.begin(), "sample.gcore");
+  const Completed done = Inspect()(arguments);
+  EXPECT_EQ(done.status, (ExitStatus{GetParam().status, 0})) << done.err;
+  EXPECT_EQ(done.out, golden(std::string(GetParam().file) + ".txt", done.out));
+}
+
+INSTANTIATE_TEST_SUITE_P(Sample, Mode,
+                         testing::Values(Golden{"summary", {}}, Golden{"segments", {"--segments"}},
+                                         Golden{"registers", {"--registers"}},
+                                         Golden{"registers_all", {"--registers", "all"}},
+                                         Golden{"translate_4k", {"--translate", "0x400010"}},
+                                         Golden{"translate_2m", {"--translate", "6300212"}},
+                                         Golden{"translate_1g", {"--translate", "0xffff800000008010", "--vcpu", "0"}},
+                                         Golden{"translate_not_present", {"--translate", "0x700000123"}, 1},
+                                         Golden{"translate_outside", {"--translate", "0x402000"}},
+                                         Golden{"map", {"--map"}}, Golden{"stats", {"--stats"}},
+                                         Golden{"verify", {"--verify"}}),
+                         [](const auto& test) { return std::string(test.param.file); });
+
+TEST(Translate, SaysWhyThereIsNoAnswer) {
+  const Inspect inspect;
+  EXPECT_THAT(inspect({"sample.gcore", "--translate", "0x8000000000000000"}).err, HasSubstr("not a canonical address"));
+  const Completed hole = inspect({"sample.gcore", "--translate", "0x700000123"});
+  EXPECT_EQ(hole.err, "gcore-inspect: translate 0x700000123: PDPTE at 0x20e0 is 0x0: not present\n");
+}
+
+TEST(Read, DecimalAndHexadecimalAreTheSame) {
+  const Inspect inspect;
+  const Completed hex = inspect({"sample.gcore", "--read", "0x400000:0x16"});
+  EXPECT_EQ(hex.out,
+            "0x0000000000400000  74 68 65 20 71 75 69 63  6b 20 62 72 6f 77 6e 20  |the quick brown |\n"
+            "0x0000000000400010  66 6f 78 01 ff 00                                 |fox...|\n");
+  EXPECT_EQ(inspect({"sample.gcore", "--read", "4194304:22"}).out, hex.out);
+  EXPECT_EQ(inspect({"sample.gcore", "--read", "0xffff800000008000:22", "--raw"}).out,
+            inspect({"sample.gcore", "--read", "0x8000:22", "--phys", "--raw"}).out);
+}
+
+TEST(Read, RawIsTheBytes) {
+  const Inspect inspect;
+  EXPECT_EQ(inspect({"sample.gcore", "--read", "0:64K", "--phys", "--raw"}).out, sample_memory());
+  EXPECT_EQ(inspect({"sample.gcore", "--read", "0x200000:4M", "--phys", "--raw"}).out, std::string(4 << 20, '\0'));
+  EXPECT_EQ(inspect({"sample.gcore", "--read", "0:0", "--phys", "--raw"}).out, "");
+}
+
+TEST(Read, RepeatedRowsAreAStar) {
+  EXPECT_EQ(Inspect()({"sample.gcore", "--read", "0xaff0:0x1010", "--phys"}).out,
+            "0x000000000000aff0  ab ab ab ab ab ab ab ab  ab ab ab ab ab ab ab ab  |................|\n"
+            "0x000000000000b000  00 00 00 00 00 00 00 00  00 00 00 00 00 00 00 00  |................|\n*\n"
+            "0x000000000000c000\n");
+}
+
+TEST(Read, PrintsWhatIsThereAndSaysWhereItEnds) {
+  const Inspect inspect;
+  const Completed across = inspect({"sample.gcore", "--read", "0x401ff8:16", "--raw"});
+  EXPECT_EQ(across.status, (ExitStatus{1, 0}));
+  EXPECT_EQ(across.out, std::string(8, '\xab'));
+  EXPECT_THAT(across.err,
+              AllOf(HasSubstr("read virtual 0x402000"), HasSubstr("0xfee00000"), HasSubstr("8 of 16 bytes")));
+  const Completed physical = inspect({"sample.gcore", "--read", "0xfff8:16", "--phys"});
+  EXPECT_EQ(physical.status, (ExitStatus{1, 0}));
+  EXPECT_THAT(physical.err, AllOf(HasSubstr("read guest-physical 0x10000"), HasSubstr("in no segment")));
+}
+
+TEST(Find, PrintsGuestPhysicalAddresses) {
+  const Inspect inspect;
+  EXPECT_EQ(inspect({"sample.gcore", "--find", "quick"}).out, "0x0000000000008004\n");
+  EXPECT_EQ(inspect({"sample.gcore", "--find", "0x01ff"}).out, "0x0000000000008013\n");
+  // Overlapping ones, and one at the end of a run of them.
+  EXPECT_EQ(inspect({"sample.gcore", "--find", "0xabab00"}).out, "0x000000000000affe\n");
+  const Completed none = inspect({"sample.gcore", "--find", "nowhere"});
+  EXPECT_EQ(none.status, (ExitStatus{1, 0}));
+  EXPECT_EQ(none.out, "");
+  EXPECT_THAT(none.err, HasSubstr("not found in 4.1 MiB"));
+}
+
+TEST(Find, SeesAcrossSegmentsThatAdjoinAndNotAcrossGaps) {
+  DumpBuilder dump;
+  dump.note(sample_note().build());
+  dump.memory(0x10000, std::string(0xffd, 'x') + "nee").memory(0x11000, "dle" + std::string(0xffd, 'x'));
+  dump.memory(0x20000, std::string(0xffd, 'x') + "nee").memory(0x22000, "dle" + std::string(0xffd, 'x'));
+  dump.hole(0x40000, 0x2000).memory(0x42000, "tail" + std::string(0xffc, 'y'));
+  const Inspect inspect;
+  EXPECT_EQ(inspect.with(dump, {"--find", "needle"}).out, "0x0000000000010ffd\n");
+  EXPECT_EQ(inspect.with(dump, {"--find", "0x00007461696c"}).out, "0x0000000000041ffe\n");
+}
+
+TEST(Stats, CountsEachPageOnce) {
+  const std::string page(4096, 'p'), other(4096, 'q'), zero(4096, '\0');
+  DumpBuilder dump;
+  dump.note(sample_note().build()).memory(0, page + other + page + zero + page).memory(0x100000, page, 3 * 4096);
+  const Completed done = Inspect().with(dump, {"--stats"});
+  EXPECT_EQ(done.status, (ExitStatus{0, 0})) << done.err;
+  EXPECT_THAT(done.out, ContainsRegex("zero +3 "));
+  EXPECT_THAT(done.out, ContainsRegex("duplicate +3 "));
+  EXPECT_THAT(done.out, ContainsRegex("distinct +2 "));
+  EXPECT_THAT(done.out, ContainsRegex("all +8 "));
+}
+
+/// A dump whose last segment's second half is missing.
+DumpBuilder truncated() {
+  DumpBuilder dump;
+  dump.note(sample_note().build()).memory(0, sample_memory()).memory(0x100000, std::string(0x2000, 't'));
+  dump.cut(dump.build().size() - 0x1000);
+  return dump;
+}
+
+TEST(Truncated, SummaryAndVerifySaySo) {
+  const Inspect inspect;
+  const Completed summary = inspect.with(truncated(), {});
+  EXPECT_EQ(summary.status, (ExitStatus{0, 0})) << summary.err;
+  EXPECT_THAT(summary.out, AllOf(HasSubstr("missing, 4.0 KiB"), HasSubstr("0x0000000000101000-0x0000000000101fff")));
+  const Completed verify = inspect.with(truncated(), {"--verify"});
+  EXPECT_EQ(verify.status, (ExitStatus{1, 0}));
+  EXPECT_GE(std::ranges::count(verify.out, '\n'), 1);
+  EXPECT_THAT(verify.err, ContainsRegex("verify own.gcore: [0-9]+ defect"));
+  EXPECT_THAT(inspect.with(truncated(), {"--stats"}).out, ContainsRegex("missing +1 "));
+}
+
+TEST(Verify, EachDefectIsALine) {
+  const Inspect inspect;
+  DumpBuilder dump;
+  QnxNote note = sample_note();
+  note.cpus[1].pgtbl = 0x7777000;
+  dump.note(note.build()).memory(0, sample_memory()).section(".gcore.info", "{\"complete\": nonsense");
+  const Completed done = inspect.with(dump, {"--verify"});
+  EXPECT_EQ(done.status, (ExitStatus{1, 0}));
+  EXPECT_THAT(done.out, AllOf(HasSubstr("vCPU 1: its page table at 0x7777000 is in no segment\n"),
+                              HasSubstr("section .gcore.info is not JSON")));
+  EXPECT_THAT(done.err, HasSubstr("2 defects"));
+}
+
+TEST(Verify, AFileThatIsNoDumpIsADefect) {
+  const Inspect inspect;
+  inspect.folder().write("text", "This is not a dump.\n");
+  const Completed done = inspect({"text", "--verify"});
+  EXPECT_EQ(done.status, (ExitStatus{1, 0}));
+  EXPECT_EQ(std::ranges::count(done.out, '\n'), 1);
+  EXPECT_EQ(std::ranges::count(done.err, '\n'), 1);
+}
+
+TEST(Summary, TellsWhatTheWriterCouldNotRead) {
+  std::string info = sample_info();
+  const auto replace = [&](const std::string& from, const std::string& to) {
+    info.replace(info.find(from), from.size(), to);
+  };
+  replace("\"missing_ranges\": 0, \"missing\": []", "\"missing_ranges\": 1, \"missing\": [[\"0x3000\", \"0x2000\"]]");
+  replace("\"complete\": true", "\"complete\": false");
+  replace("\"left_out\": []", "\"left_out\": [3]");
+  DumpBuilder dump;
+  dump.note(sample_note().build()).memory(0, sample_memory()).section(".gcore.info", info);
+  const std::string out = Inspect().with(dump, {}).out;
+  EXPECT_THAT(out, ContainsRegex("0x0000000000003000-0x0000000000004fff +8.0 KiB  the VMM could not read it"));
+  EXPECT_THAT(out, HasSubstr("the dump is partial"));
+  EXPECT_THAT(out, HasSubstr("vCPU 3 is not in the dump"));
+}
+
+TEST(Summary, FitsAScreenHoweverManyVcpusAndRanges) {
+  QnxNote note = sample_note();
+  note.faulting_cpu = 150;
+  for (uint32_t i = 2; i < 200; ++i) {
+    note.cpus.push_back(note.cpus[0]);
+    note.cpus.back().number = i;
+  }
+  DumpBuilder dump;
+  dump.note(note.build()).memory(0, sample_memory());
+  for (uint64_t i = 0; i < 500; ++i) dump.hole(0x1000000 + i * 0x10000, 0x1000);
+  const std::string out = Inspect().with(dump, {}).out;
+  EXPECT_LT(std::ranges::count(out, '\n'), 50);
+  EXPECT_THAT(out, AllOf(HasSubstr(">  150  "), HasSubstr("200 in all"), HasSubstr("489 more")));
+}
+
+TEST(Summary, TextOfTheDumpCannotCommandTheTerminal) {
+  QnxNote note = sample_note();
+  note.cpus[1].process = "evil\x1b]0;title\x07";
+  DumpBuilder dump;
+  dump.note(note.build()).memory(0, sample_memory()).section(".gcore.info", "{\"vm\": \"a\\u001b[31mb\"}");
+  const Inspect inspect;
+  for (const auto& mode : {std::vector<std::string>{}, {"--registers"}, {"--json"}})
+    EXPECT_THAT(inspect.with(dump, mode).out, AllOf(Not(HasSubstr("\x1b")), Not(HasSubstr("\x07"))));
+}
+
+TEST(Summary, KnowsAarch64AndTheVmcoreDialect) {
+  DumpBuilder dump;
+  dump.machine = kEmAarch64;
+  dump.note(elf_note("CORE", 1,
+                     prstatus(kEmAarch64, 1,
+                              {{"elr", 0xffff800080001234}, {"sp", 0xffff800080fff000}, {"pstate", 0x600003c5}})) +
+            elf_note("CORE", 1, prstatus(kEmAarch64, 2, {{"elr", 0x4000}, {"sp", 0x8000}, {"pstate", 0}})) +
+            elf_note("VMCOREINFO", 0, "OSRELEASE=6.1.0-arm64\nPAGESIZE=4096\n"));
+  dump.memory(0x40000000, std::string(0x1000, 'm'));
+  const Inspect inspect;
+  const Completed done = inspect.with(dump, {});
+  EXPECT_EQ(done.status, (ExitStatus{0, 0})) << done.err;
+  EXPECT_THAT(done.out,
+              AllOf(HasSubstr("vmcore dialect"), HasSubstr("aarch64, 2 vCPUs"), HasSubstr("Linux 6.1.0-arm64"),
+                    HasSubstr("kernel, EL1"), HasSubstr("user, EL0"), HasSubstr("0xffff800080001234")));
+  EXPECT_THAT(inspect.with(dump, {"--registers", "0"}).out,
+              AllOf(HasSubstr("pstate 0x00000000600003c5  Z C D A I F EL1h"), HasSubstr("not in the dump: sctlr_el1")));
+}
+
+}  // namespace
+}  // namespace gcore::tests
