@@ -1,9 +1,32 @@
-#include "writer/sink.h"
+#include "writer/compress.h"
 
 namespace gcore::writer {
 
-bool is_supported(Compression compression) { return compression == Compression::none; }
+bool is_supported(Compression compression) {
+  switch (compression) {
+    case Compression::none:
+      return true;
+#ifdef GCORE_HAVE_ZLIB
+    case Compression::gzip:
+      return true;
+#endif
+#ifdef GCORE_HAVE_ZSTD
+    case Compression::zstd:
+      return true;
+#endif
+    default:
+      return false;
+  }
+}
 
-std::unique_ptr<Sink> compress(Compression /*compression*/, std::unique_ptr<Sink> next) { return next; }
+std::unique_ptr<Sink> compress(Compression compression, std::unique_ptr<Sink> next) {
+#ifdef GCORE_HAVE_ZLIB
+  if (compression == Compression::gzip) return open_gzip_sink(std::move(next));
+#endif
+#ifdef GCORE_HAVE_ZSTD
+  if (compression == Compression::zstd) return open_zstd_sink(std::move(next));
+#endif
+  return next;
+}
 
 }  // namespace gcore::writer

@@ -160,14 +160,14 @@ size_t MemorySource::read_file(std::byte* to, size_t size, bool& usable) {
 
 size_t MemorySource::read_host(std::byte* to, size_t size) {
   const char* from = static_cast<const char*>(range_->host) + position_;
-  while (true) {
-    const iovec local{to, size};
-    const iovec remote{const_cast<char*>(from), size};
+  // The kernel copies up to a bad page. Should one refuse the whole for a bad page in it, the page alone is asked for.
+  for (const size_t length : {size, size_t{kPageSize}}) {
+    const iovec local{to, length};
+    const iovec remote{const_cast<char*>(from), length};
     const ssize_t got = process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
-    if (got > 0 && round_down(static_cast<size_t>(got)) > 0) return round_down(static_cast<size_t>(got));
-    if (size == kPageSize) return 0;
-    size = std::max<size_t>(kPageSize, round_down(size / 2));  // kernels may refuse the whole for one bad page in it
+    if (got >= static_cast<ssize_t>(kPageSize)) return round_down(static_cast<size_t>(got));
   }
+  return 0;
 }
 
 }  // namespace gcore::writer

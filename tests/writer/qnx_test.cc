@@ -171,9 +171,10 @@ TEST_F(Qnx, InfoSectionTellsWhoWhenAndWhy) {
 
 TEST_F(Qnx, ManyRangesUseTheExtendedProgramHeaderCount) {
   constexpr unsigned kRanges = 65535;
-  FakeGuest guest(1);
-  guest.fill(0, 'x');
-  for (uint64_t i = 0; i < kRanges; ++i) guest.ranges.push_back(guest.range(i * 2 * kPage, 0, kPage));
+  FakeGuest guest(2);
+  guest.fill(1, 'x');
+  for (uint64_t i = 0; i < kRanges; ++i)
+    guest.ranges.push_back(guest.range(i * 2 * kPage, i + 1 == kRanges ? kPage : 0, kPage));
   const Bytes file = dump_bytes(guest, directory_);
   EXPECT_EQ(file.u16(56), 0xffff);
   EXPECT_EQ(file.u32(file.u64(40) + 44), kRanges + 1) << "sh_info of section header 0";

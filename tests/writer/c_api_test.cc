@@ -1,0 +1,107 @@
+#include "tests/writer/c_api_test.h"
+
+#include <gmock/gmock.h>
+
+#include <cerrno>
+
+#include "tests/writer/fake_guest.h"
+
+namespace gcore::tests {
+namespace {
+
+class CApi : public testing::Test {
+ protected:
+  CApi() : page_(kPage, 'p'), guest_{"c-guest", page_.data(), 40, 0, 0, 0} {}
+  std::string page_;
+  c_guest guest_;
+  TempDir directory_;
+};
+
+TEST_F(CApi, DumpsSynchronously) {
+  gcore_result result;
+  ASSERT_EQ(c_dump(&guest_, directory_.path().c_str(), &result), 0) << result.error;
+  EXPECT_EQ(result.ok, 1);
+  EXPECT_EQ(result.pages_written, 40U);
+  EXPECT_THAT(result.path, testing::MatchesRegex(".*/c-guest-[0-9]{8}-[0-9]{6}\\.gcore"));
+  const Bytes file(read_file(result.path));
+  EXPECT_EQ(file.u16(56), 41) << "more ranges than the first call has room for";
+  EXPECT_EQ(file.text(file.p_offset(40), kPage), page_);
+  EXPECT_EQ(file.u8(file.p_offset(0) + 1), 6) << "a watchdog's signal";
+  EXPECT_THAT(file.info(), testing::HasSubstr("\"program\": \"c-vmm 1\""));
+  EXPECT_EQ(guest_.pauses, 1);
+  EXPECT_EQ(guest_.resumes, 1);
+}
+
+TEST_F(CApi, ErrorIsASentence) {
+  gcore_result result;
+  EXPECT_EQ(c_dump(&guest_, "/nonexistent", &result), -1);
+  EXPECT_EQ(result.error_code, ENOENT);
+  EXPECT_STREQ(result.error, "open of the dump directory '/nonexistent': No such file or directory");
+  EXPECT_STREQ(result.path, "");
+}
+
+TEST_F(CApi, FailedPauseIsNotResumed) {
+  guest_.pause_error = EBUSY;
+  gcore_result result;
+  EXPECT_EQ(c_dump(&guest_, directory_.path().c_str(), &result), -1);
+  EXPECT_STREQ(result.error, "pausing the guest: Device or resource busy");
+  EXPECT_EQ(guest_.resumes, 0);
+}
+
+TEST_F(CApi, DumperAnswersRequests) {
+  gcore_guest functions;
+  c_guest_functions(&functions, &guest_);
+  gcore_options options;
+  gcore_options_init(&options);
+  const std::string target = directory_.path();
+  options.target = target.c_str();
+  int done = 0;
+  const auto on_done = [](void* self, const gcore_result* result) { *static_cast<int*>(self) += result->ok; };
+  char error[100];
+  gcore_dumper* dumper = gcore_dumper_create(&functions, &options, on_done, &done, error, sizeof error);
+  ASSERT_NE(dumper, nullptr) << error;
+  EXPECT_STREQ(error, "");
+  gcore_dumper_request(dumper);
+  gcore_result result;
+  EXPECT_EQ(gcore_dumper_wait(dumper, &result), 0) << result.error;
+  gcore_dumper_request_for(dumper, GCORE_REASON_API, nullptr, 0);
+  EXPECT_EQ(gcore_dumper_wait(dumper, nullptr), 0);
+  gcore_dumper_cancel(dumper);
+  uint64_t bytes_done = 1, total = 1;
+  gcore_dumper_progress(dumper, &bytes_done, &total);
+  EXPECT_EQ(bytes_done + total, 0U) << "none runs";
+  gcore_dumper_destroy(dumper);
+  gcore_dumper_destroy(nullptr);
+  EXPECT_EQ(done, 2);
+  EXPECT_EQ(directory_.entries().size(), 2U);
+}
+
+TEST_F(CApi, GuestWithoutItsFunctionsIsRefused) {
+  gcore_guest functions;
+  c_guest_functions(&functions, &guest_);
+  functions.resume = nullptr;
+  gcore_options options;
+  gcore_options_init(&options);
+  options.target = "/tmp";
+  char error[100];
+  EXPECT_EQ(gcore_dumper_create(&functions, &options, nullptr, nullptr, error, sizeof error), nullptr);
+  EXPECT_STREQ(error, "struct gcore_guest lacks a function that is not optional");
+}
+
+TEST_F(CApi, StructureOfAnOlderHeaderIsCompletedWithDefaults) {
+  gcore_guest functions;
+  c_guest_functions(&functions, &guest_);
+  functions.struct_size = offsetof(gcore_guest, read_memory);
+  functions.process_name = reinterpret_cast<const char* (*)(void*, size_t)>(1);  // beyond what an old program set
+  gcore_options options;
+  gcore_options_init(&options);
+  options.struct_size = offsetof(gcore_options, sync);
+  options.sync = 0;
+  const std::string target = directory_.path();
+  options.target = target.c_str();
+  gcore_result result;
+  EXPECT_EQ(gcore_dump(&functions, &options, GCORE_REASON_API, nullptr, 0, &result), 0) << result.error;
+}
+
+}  // namespace
+}  // namespace gcore::tests

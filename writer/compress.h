@@ -1,0 +1,31 @@
+// Sinks that compress on the way to another sink. Sources see Sink only; this is for the files that implement them.
+#pragma once
+
+#include <utility>
+
+#include "writer/sink.h"
+
+namespace gcore::writer {
+
+/// Hands everything on but write(), skip() and finish(). What it wrote cannot be patched, and nobody knows beforehand
+/// how much room it takes.
+class FilterSink : public Sink {
+ public:
+  explicit FilterSink(std::unique_ptr<Sink> next) : next_(std::move(next)) {}
+  void abandon() override { next_->abandon(); }
+  std::string path() const override { return next_->path(); }
+  uint64_t bytes() const override { return next_->bytes(); }
+  int command_status() const override { return next_->command_status(); }
+
+ protected:
+  Sink& next() { return *next_; }
+
+ private:
+  std::unique_ptr<Sink> next_;
+};
+
+/// In builds that have the library; see is_supported().
+std::unique_ptr<Sink> open_gzip_sink(std::unique_ptr<Sink> next);
+std::unique_ptr<Sink> open_zstd_sink(std::unique_ptr<Sink> next);
+
+}  // namespace gcore::writer

@@ -1,0 +1,196 @@
+#include "writer/gcore_dump.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "writer/dump.h"
+
+namespace writer = gcore::writer;
+namespace format = gcore::format;
+
+struct gcore_registers {
+  format::RegisterFile& file;
+};
+
+namespace {
+
+std::string_view text_of(const char* text) { return text ? std::string_view(text) : std::string_view(); }
+
+// A structure of an older program is shorter; what it lacks keeps its default.
+template <class T>
+T complete(const T* given, void (*init)(T*)) {
+  T result;
+  init(&result);
+  std::memcpy(&result, given, std::min(given->struct_size, sizeof result));
+  result.struct_size = sizeof result;
+  return result;
+}
+
+class CGuest final : public writer::Guest {
+ public:
+  explicit CGuest(const gcore_guest* guest) : c_(complete(guest, gcore_guest_init)) {}
+
+  bool is_complete() const { return c_.pause && c_.resume && c_.cpu_count && c_.read_cpu && c_.memory; }
+
+  std::string_view name() override { return c_.name ? text_of(c_.name(c_.self)) : std::string_view(); }
+  format::Machine machine() override { return static_cast<format::Machine>(c_.machine); }
+  writer::Status pause() override {
+    const int code = c_.pause(c_.self);
+    return code == 0 ? writer::Status() : writer::system_error(code, "pausing the guest");
+  }
+  void resume() override { c_.resume(c_.self); }
+  size_t cpu_count() override { return c_.cpu_count(c_.self); }
+  bool read_cpu(size_t index, format::RegisterFile& file) override {
+    gcore_registers registers{file};
+    return c_.read_cpu(c_.self, index, &registers) == 0;
+  }
+  std::vector<writer::MemoryRange> memory() override {
+    std::vector<gcore_memory_range> ranges(16);
+    size_t count = c_.memory(c_.self, ranges.data(), ranges.size());
+    while (count > ranges.size()) {
+      ranges.resize(count);
+      count = c_.memory(c_.self, ranges.data(), ranges.size());
+    }
+    ranges.resize(count);
+    std::vector<writer::MemoryRange> result;
+    for (const auto& range : ranges)
+      result.push_back({range.address, range.size, range.host, range.fd, range.fd_offset});
+    return result;
+  }
+  size_t read_memory(uint64_t address, void* to, size_t size) override {
+    return c_.read_memory ? c_.read_memory(c_.self, address, to, size) : 0;
+  }
+  std::string_view process_name(size_t cpu) override {
+    return c_.process_name ? text_of(c_.process_name(c_.self, cpu)) : std::string_view();
+  }
+  std::string_view vmcoreinfo() override {
+    return c_.vmcoreinfo ? text_of(c_.vmcoreinfo(c_.self)) : std::string_view();
+  }
+
+ private:
+  gcore_guest c_;
+};
+
+constexpr char kIncompleteGuest[] = "struct gcore_guest lacks a function that is not optional";
+
+writer::Options options_of(const gcore_options* given) {
+  const gcore_options c = complete(given, gcore_options_init);
+  writer::Options options;
+  options.target = text_of(c.target);
+  options.dialect = static_cast<writer::Dialect>(c.dialect);
+  options.compression = static_cast<writer::Compression>(c.compression);
+  options.program = text_of(c.program);
+  options.bytes_per_second = c.bytes_per_second;
+  options.pause_deadline = std::chrono::milliseconds(c.pause_deadline_ms);
+  options.keep_partial = c.keep_partial != 0;
+  options.sync = c.sync != 0;
+  return options;
+}
+
+writer::Reason reason_of(gcore_reason reason, const char* detail, unsigned cpu) {
+  return {static_cast<writer::Reason::Kind>(reason), std::string(text_of(detail)), 0, static_cast<uint16_t>(cpu)};
+}
+
+void copy(char* to, size_t room, const std::string& text) {
+  if (!to || room == 0) return;
+  const size_t size = std::min(text.size(), room - 1);
+  std::memcpy(to, text.data(), size);
+  to[size] = '\0';
+}
+
+int fill(gcore_result* c, const writer::Result& result) {
+  const int returned = result.status.ok() ? 0 : -1;
+  if (!c) return returned;
+  *c = {};
+  c->ok = result.status.ok();
+  c->cancelled = result.cancelled;
+  c->error_code = result.status.ok() ? 0 : result.status.error().code;
+  copy(c->error, sizeof c->error, result.status.text());
+  copy(c->path, sizeof c->path, result.path);
+  c->bytes = result.bytes;
+  c->paused_ns = static_cast<uint64_t>(result.paused.count());
+  c->command_status = result.command_status;
+  c->pages_written = result.pages.written;
+  c->pages_zero = result.pages.zero;
+  c->pages_absent = result.pages.absent;
+  c->pages_missing = result.pages.missing;
+  c->requests = result.requests;
+  return returned;
+}
+
+}  // namespace
+
+struct gcore_dumper {
+  explicit gcore_dumper(const gcore_guest* c_guest) : guest(c_guest) {}
+  CGuest guest;
+  std::unique_ptr<writer::Dumper> dumper;
+};
+
+extern "C" {
+
+int gcore_register_set(gcore_registers* registers, const char* name, uint64_t value) {
+  return registers->file.set(name, value) ? 0 : -1;
+}
+
+void gcore_guest_init(struct gcore_guest* guest) {
+  *guest = {};
+  guest->struct_size = sizeof *guest;
+  guest->machine = GCORE_MACHINE_X86_64;
+}
+
+void gcore_options_init(struct gcore_options* options) {
+  *options = {};
+  options->struct_size = sizeof *options;
+  options->sync = 1;
+}
+
+int gcore_dump(const struct gcore_guest* guest, const struct gcore_options* options, enum gcore_reason reason,
+               const char* detail, unsigned cpu, struct gcore_result* result) {
+  CGuest adapter(guest);
+  if (!adapter.is_complete()) {
+    writer::Result failed;
+    failed.status = writer::Status(std::string(kIncompleteGuest));
+    return fill(result, failed);
+  }
+  return fill(result, writer::dump(adapter, options_of(options), reason_of(reason, detail, cpu)));
+}
+
+gcore_dumper* gcore_dumper_create(const struct gcore_guest* guest, const struct gcore_options* options,
+                                  void (*on_done)(void* self, const struct gcore_result* result), void* on_done_self,
+                                  char* error, size_t error_size) {
+  auto dumper = std::make_unique<gcore_dumper>(guest);
+  writer::Dumper::OnDone callback;
+  if (on_done)
+    callback = [on_done, on_done_self](const writer::Result& result) {
+      gcore_result c;
+      fill(&c, result);
+      on_done(on_done_self, &c);
+    };
+  writer::Status status(std::string{kIncompleteGuest});
+  if (dumper->guest.is_complete())
+    dumper->dumper = writer::Dumper::create(dumper->guest, options_of(options), std::move(callback), status);
+  copy(error, error_size, status.text());
+  return dumper->dumper ? dumper.release() : nullptr;
+}
+
+void gcore_dumper_destroy(gcore_dumper* dumper) { delete dumper; }
+
+void gcore_dumper_request(gcore_dumper* dumper) { dumper->dumper->request(); }
+
+void gcore_dumper_request_for(gcore_dumper* dumper, enum gcore_reason reason, const char* detail, unsigned cpu) {
+  dumper->dumper->request(reason_of(reason, detail, cpu));
+}
+
+int gcore_dumper_wait(gcore_dumper* dumper, struct gcore_result* result) {
+  return fill(result, dumper->dumper->wait());
+}
+
+void gcore_dumper_cancel(gcore_dumper* dumper) { dumper->dumper->cancel(); }
+
+void gcore_dumper_progress(const gcore_dumper* dumper, uint64_t* done, uint64_t* total) {
+  const writer::Progress progress = dumper->dumper->progress();
+  if (done) *done = progress.memory_done;
+  if (total) *total = progress.memory_total;
+}
+
+}  // extern "C"

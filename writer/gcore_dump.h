@@ -1,0 +1,110 @@
+/* The writer for VMMs written in C: what dump.h and guest.h declare, as plain functions. Contracts that are not
+ * repeated here are those of these two headers. Everything starts with gcore_.
+ *
+ * Every structure that the caller fills starts with its size, set by its _init function, so that a program compiled
+ * against an older header goes on working with a newer library. */
+#ifndef GCORE_WRITER_GCORE_DUMP_H
+#define GCORE_WRITER_GCORE_DUMP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* e_machine of ELF. */
+enum gcore_machine { GCORE_MACHINE_X86 = 3, GCORE_MACHINE_X86_64 = 62, GCORE_MACHINE_AARCH64 = 183 };
+enum gcore_dialect { GCORE_DIALECT_QNX = 0, GCORE_DIALECT_VMCORE = 1 };
+enum gcore_compression { GCORE_COMPRESSION_NONE = 0, GCORE_COMPRESSION_GZIP = 1, GCORE_COMPRESSION_ZSTD = 2 };
+enum gcore_reason { GCORE_REASON_API = 0, GCORE_REASON_SIGNAL = 1, GCORE_REASON_WATCHDOG = 2, GCORE_REASON_PANIC = 3 };
+
+/* One range of guest memory: see MemoryRange in guest.h. `host` may be NULL and `fd` -1. */
+struct gcore_memory_range {
+  uint64_t address, size;
+  const void* host;
+  int fd;
+  uint64_t fd_offset;
+};
+
+/* The registers of one vCPU, while read_cpu() runs. */
+typedef struct gcore_registers gcore_registers;
+
+/* Sets a register by name ("rip", "cr3", "x0"; see format/registers.h). 0, or -1 when the machine has none of that
+ * name. */
+int gcore_register_set(gcore_registers* registers, const char* name, uint64_t value);
+
+/* What the VMM implements. `self` is passed to each function; the functions are called as guest.h says. Optional ones
+ * may be NULL. Strings must stay valid until resume(). */
+struct gcore_guest {
+  size_t struct_size;
+  void* self;
+  enum gcore_machine machine;
+  const char* (*name)(void* self); /* optional */
+  int (*pause)(void* self);        /* 0, or an errno value: the guest then runs on and nothing is dumped */
+  void (*resume)(void* self);
+  size_t (*cpu_count)(void* self);
+  int (*read_cpu)(void* self, size_t index, gcore_registers* registers); /* 0, or -1: this vCPU cannot be read */
+  /* Fills at most `room` ranges and returns how many there are; called again with more room when they do not fit. */
+  size_t (*memory)(void* self, struct gcore_memory_range* ranges, size_t room);
+  size_t (*read_memory)(void* self, uint64_t address, void* to, size_t size); /* optional */
+  const char* (*process_name)(void* self, size_t cpu);                        /* optional */
+  const char* (*vmcoreinfo)(void* self);                                      /* optional */
+};
+void gcore_guest_init(struct gcore_guest* guest);
+
+/* See Options in dump.h. Strings are copied by the functions that take the structure. */
+struct gcore_options {
+  size_t struct_size;
+  const char* target; /* "DIRECTORY" or "|COMMAND" */
+  enum gcore_dialect dialect;
+  enum gcore_compression compression;
+  const char* program;
+  uint64_t bytes_per_second;
+  uint64_t pause_deadline_ms;
+  int keep_partial;
+  int sync;
+};
+void gcore_options_init(struct gcore_options* options);
+
+/* See Result in dump.h. `error` is one sentence, "" on success; text that does not fit is cut off. */
+struct gcore_result {
+  int ok, cancelled;
+  int error_code; /* errno, or 0 */
+  char error[1024];
+  char path[4096 + 256];
+  uint64_t bytes, paused_ns;
+  int command_status;
+  uint64_t pages_written, pages_zero, pages_absent, pages_missing;
+  uint64_t requests;
+};
+
+/* Takes one dump on the calling thread. 0, or -1: then result->error says why. `detail` may be NULL. */
+int gcore_dump(const struct gcore_guest* guest, const struct gcore_options* options, enum gcore_reason reason,
+               const char* detail, unsigned cpu, struct gcore_result* result);
+
+/* A thread that takes dumps on request. */
+typedef struct gcore_dumper gcore_dumper;
+
+/* `on_done` may be NULL; it is called on the dumper's thread. What `guest` points to is copied, what its `self` points
+ * to must outlive the dumper. NULL on error: `error` (may be NULL) then has the sentence. */
+gcore_dumper* gcore_dumper_create(const struct gcore_guest* guest, const struct gcore_options* options,
+                                  void (*on_done)(void* self, const struct gcore_result* result), void* on_done_self,
+                                  char* error, size_t error_size);
+/* Cancels and joins. NULL is allowed. */
+void gcore_dumper_destroy(gcore_dumper* dumper);
+
+/* Async-signal-safe: what a handler of SIGUSR2 calls. */
+void gcore_dumper_request(gcore_dumper* dumper);
+void gcore_dumper_request_for(gcore_dumper* dumper, enum gcore_reason reason, const char* detail, unsigned cpu);
+/* Waits for all requests made so far. `result` (may be NULL) is that of the last dump. 0, or -1 when it failed. */
+int gcore_dumper_wait(gcore_dumper* dumper, struct gcore_result* result);
+void gcore_dumper_cancel(gcore_dumper* dumper);
+/* Bytes of guest memory done and in all, of the dump that runs; 0 and 0 when none does. Either may be NULL. */
+void gcore_dumper_progress(const gcore_dumper* dumper, uint64_t* done, uint64_t* total);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
