@@ -139,7 +139,8 @@ class Lister {
   bool limit_hit_ = false;
   Mapping pending_{VirtAddr(0), 0, PhysAddr(0), 0, {}};
   std::unordered_map<uint64_t, uint32_t> visits_;  // (table, height) -> times entered
-  std::array<std::array<std::byte, kPiece>, 5> buffers_;  // one per height: a visit is alive at each height at most once
+  std::array<std::array<std::byte, kPiece>, 5>
+      buffers_;  // one per height: a visit is alive at each height at most once
 };
 
 }  // namespace

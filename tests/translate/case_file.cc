@@ -24,7 +24,8 @@ uint64_t size_of(std::string text) {
 }
 
 CaseFile::Expectation expectation(int line, const std::vector<std::string>& words) {
-  CaseFile::Expectation result{.line = line, .address = number(words.at(0)), .fault = {}, .level = {}, .permissions = {}};
+  CaseFile::Expectation result{
+      .line = line, .address = number(words.at(0)), .fault = {}, .level = {}, .permissions = {}};
   if (words.at(2) == "fault:") {
     result.fault = words.at(3);
     if (words.size() > 4) {
@@ -40,8 +41,9 @@ CaseFile::Expectation expectation(int line, const std::vector<std::string>& word
   return result;
 }
 
-const std::set<std::string> kRegisters = {"cr0",  "cr3", "cr4",   "efer",  "code_segment_long", "page_table", "encryption_mask",
-                                          "sctlr", "tcr", "ttbr0", "ttbr1", "mmfr0"};
+const std::set<std::string> kRegisters = {
+    "cr0", "cr3",   "cr4",   "efer", "code_segment_long", "page_table", "encryption_mask", "sctlr",
+    "tcr", "ttbr0", "ttbr1", "mmfr0"};
 
 /// What `entries` lines have set.
 struct EntryFormat {

@@ -1,13 +1,12 @@
 // A page-table case: registers, table entries and expected answers, as text.
 //
 //   # comment
-//   machine x86_64            or x86, aarch64. Then registers, one a line: cr0 cr3 cr4 efer code_segment_long page_table
-//   cr3 0x1000                encryption_mask; sctlr tcr ttbr0 ttbr1 mmfr0
-//   entries 32                entries are 4 bytes (default 8); "entries big": big-endian
-//   0x1008: 0x2007 0x3007     entries from an address on. The 4 KiB pages that hold entries exist, zero elsewhere; no others
-//   0x80 -> 0x3080 4K rwxu    an address, what it translates to, the page's size (0: paging is off), permissions
-//   0x90 -> fault: KIND       ... or the kind of fault, and "at LEVEL" where the text has to name it
-//   error                     making the mode from these registers is an error
+//   machine x86_64            or x86, aarch64. Then registers, one a line: cr0 cr3 cr4 efer code_segment_long
+//   page_table cr3 0x1000                encryption_mask; sctlr tcr ttbr0 ttbr1 mmfr0 entries 32                entries
+//   are 4 bytes (default 8); "entries big": big-endian 0x1008: 0x2007 0x3007     entries from an address on. The 4 KiB
+//   pages that hold entries exist, zero elsewhere; no others 0x80 -> 0x3080 4K rwxu    an address, what it translates
+//   to, the page's size (0: paging is off), permissions 0x90 -> fault: KIND       ... or the kind of fault, and "at
+//   LEVEL" where the text has to name it error                     making the mode from these registers is an error
 #pragma once
 
 #include <cstdint>

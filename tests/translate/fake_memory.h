@@ -33,7 +33,8 @@ class FakeMemory {
       const auto page = pages_.find(at / kPage);
       if (page == pages_.end()) return {done, reader::Missing::not_in_any_segment};
       const size_t count = std::min<uint64_t>(kPage - at % kPage, into.size() - done);
-      std::copy_n(page->second.begin() + static_cast<ptrdiff_t>(at % kPage), count, into.begin() + static_cast<ptrdiff_t>(done));
+      std::copy_n(page->second.begin() + static_cast<ptrdiff_t>(at % kPage), count,
+                  into.begin() + static_cast<ptrdiff_t>(done));
       done += count;
     }
     return {done, reader::Missing::none};

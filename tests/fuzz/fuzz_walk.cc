@@ -1,0 +1,148 @@
+// Page walks over hostile registers and memory: walk, translate, read and list have to end, and to agree.
+//
+// Input: one byte of choices, then 8-byte little-endian registers, then memory from physical address 0 on. Bits of the
+// choices: 0-1 machine (x86_64, x86, aarch64, aarch64 with a valid TCR); 2 memory repeats for ever (else it ends); 3-7
+// which registers are absent.
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "reader/translate/translator.h"
+
+namespace {
+
+using namespace gcore::translate;  // NOLINT: a program of one file
+
+constexpr size_t kRegisters = 6;
+
+struct Input {
+  uint8_t choices = 0;
+  std::array<uint64_t, kRegisters> registers{};
+  std::span<const std::byte> memory;
+
+  std::optional<uint64_t> reg(size_t index) const {
+    return index < 5 && (choices >> (3 + index) & 1) != 0 ? std::nullopt : std::optional(registers[index]);
+  }
+};
+
+void require(bool condition) {
+  if (!condition) std::abort();
+}
+
+gcore::reader::Expected<Paging> paging_of(const Input& input) {
+  const unsigned machine = input.choices & 3;
+  if (machine < 2) {
+    X86Registers registers;
+    registers.machine_64bit = machine == 0;
+    registers.cr0 = input.reg(0);
+    registers.cr3 = input.reg(1);
+    registers.cr4 = input.reg(2);
+    registers.efer = input.reg(3);
+    registers.page_table = input.reg(4);
+    registers.encryption_mask = input.registers[5];
+    return x86_paging(registers);
+  }
+  Aarch64Registers registers;
+  registers.sctlr = input.reg(0);
+  registers.tcr = input.reg(1);
+  registers.ttbr0 = input.reg(2);
+  registers.ttbr1 = input.reg(3);
+  registers.id_aa64mmfr0 = input.reg(4);
+  if (machine == 3 && registers.tcr) {  // sizes that exist, so that walks happen
+    constexpr uint64_t kSizes = 0x3f | 0x3f << 16;
+    registers.tcr =
+        (*registers.tcr & ~kSizes) | (12 + (*registers.tcr & 0x1f)) | (12 + (*registers.tcr >> 16 & 0x1f)) << 16;
+  }
+  return aarch64_paging(registers);
+}
+
+ReadPhysical memory_of(const Input& input) {
+  const bool repeats = (input.choices & 4) != 0 && !input.memory.empty();
+  return [memory = input.memory, repeats](PhysAddr address, std::span<std::byte> into) {
+    size_t done = 0;
+    while (done < into.size()) {
+      uint64_t at = address.value + done;
+      if (repeats) at %= memory.size();
+      if (at >= memory.size()) return gcore::reader::ReadResult{done, gcore::reader::Missing::not_in_any_segment};
+      const size_t count = std::min<uint64_t>(into.size() - done, memory.size() - at);
+      std::memcpy(&into[done], &memory[at], count);
+      done += count;
+    }
+    return gcore::reader::ReadResult{done, gcore::reader::Missing::none};
+  };
+}
+
+void check_address(const Translator& translator, VirtAddr address) {
+  const auto got = translator.translate(address);
+  const Walk walk = translator.walk(address);
+  require(got.has_value() == walk.result.has_value());
+  require(walk.steps.size() <= 5);
+  std::array<std::byte, 10000> buffer;
+  const auto read = translator.read(address, buffer);
+  require(read.bytes <= buffer.size());
+  require((read.bytes == buffer.size()) == read.why.empty());
+  if (!got) {
+    require(!got.error().text.empty() && got.error().text == walk.result.error().text);
+    require(read.bytes == 0 && read.unmapped);
+    return;
+  }
+  require(*got == *walk.result);
+  require(got->contiguous >= 1);
+  require(translator.translate(address).value() == *got);
+}
+
+void check_listing(const Translator& translator) {
+  std::optional<Mapping> last;
+  size_t count = 0;
+  const Limits limits{.table_visits = 300, .visits_per_table = 3};
+  const Listing listing = translator.enumerate(
+      [&](const Mapping& mapping) {
+        require(mapping.size != 0);
+        if (last)
+          require(mapping.start.value > last->start.value && mapping.start.value - last->start.value >= last->size);
+        last = mapping;
+        if (++count % 16 == 1) {  // a few of them, as they are many
+          const auto got = translator.translate(mapping.start);
+          require(got.has_value() && got->address == mapping.physical && got->page_size == mapping.page_size &&
+                  got->permissions == mapping.permissions);
+        }
+        return count < 5000;
+      },
+      limits);
+  require(listing.table_visits <= limits.table_visits);
+  require(count < 5000 || listing.stopped);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  Input input;
+  constexpr size_t kHeader = 1 + 8 * kRegisters;
+  if (size < kHeader) return -1;
+  input.choices = data[0];
+  std::memcpy(input.registers.data(), data + 1, 8 * kRegisters);
+  const auto bytes = std::as_bytes(std::span(data, size));
+  input.memory = bytes.subspan(kHeader);
+  auto paging = paging_of(input);
+  if (!paging) {
+    require(!paging.error().text.empty());
+    return 0;
+  }
+  const Translator translator(*std::move(paging), memory_of(input));
+  // Addresses that are likely to be mapped, and what the memory itself has as addresses.
+  std::vector<uint64_t> addresses = {
+      0, 0x1000, 0x7ffffffff000, 0xffff800000000000, 0xffffffffffffffff, input.registers[5]};
+  for (size_t at = 0; at + 8 <= input.memory.size() && addresses.size() < 16; at += 8) {
+    uint64_t value;
+    std::memcpy(&value, &input.memory[at], 8);
+    addresses.push_back(value);
+  }
+  for (uint64_t address : addresses) check_address(translator, translator.without_tag(VirtAddr(address)));
+  check_listing(translator);
+  return 0;
+}
