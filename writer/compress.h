@@ -12,6 +12,7 @@ namespace gcore::writer {
 class FilterSink : public Sink {
  public:
   explicit FilterSink(std::unique_ptr<Sink> next) : next_(std::move(next)) {}
+  Status explain(Status error) override { return next_->explain(std::move(error)); }
   void abandon() override { next_->abandon(); }
   std::string path() const override { return next_->path(); }
   uint64_t bytes() const override { return next_->bytes(); }

@@ -21,7 +21,7 @@ struct MemoryRange {
   uint64_t address = 0;        // guest-physical
   uint64_t size = 0;           // bytes
   const void* host = nullptr;  // where it is mapped in this process; nullptr: nowhere
-  int fd = -1;                 // the file behind it, borrowed, open until resume(); -1: none
+  int fd = -1;                 // the file behind it, open until resume(); its file offset may move; -1: none
   uint64_t fd_offset = 0;      // of `address` in that file
 };
 

@@ -82,6 +82,7 @@ Result Job::run() {
   if (sink_) {
     bool has_path = result_.status.ok();
     if (!has_path) {
+      result_.status = sink_->explain(std::move(result_.status));
       has_path = keep_partial();
       if (!has_path) sink_->abandon();
     }
@@ -152,6 +153,7 @@ Status Job::copy_guest() {
 Status Job::check_room() {
   const uint64_t room = sink_->room();
   if (room == UINT64_MAX) return {};
+  if (layout_.info_offset + kInfoSize <= room) return {};
   uint64_t needed = layout_.head.size() + kInfoSize;
   for (const MemoryRange& range : state_.memory) needed += source_.touched(range);
   if (needed <= room) return {};

@@ -21,6 +21,7 @@ namespace gcore::writer {
 namespace {
 
 constexpr int kPipeSize = 1 << 20;  // fewer switches between the two processes; refused quietly when not permitted
+constexpr auto kForEver = std::chrono::milliseconds::max();
 constexpr std::byte kZeros[64 * 1024] = {};
 
 class PipeSink final : public Sink {
@@ -33,6 +34,7 @@ class PipeSink final : public Sink {
   Status write(std::span<const std::byte> bytes) override;
   Status skip(uint64_t size) override;
   Status finish() override;
+  Status explain(Status error) override;
   void abandon() override;
   std::string path() const override { return "|" + command_; }
   uint64_t bytes() const override { return position_; }
@@ -41,7 +43,7 @@ class PipeSink final : public Sink {
  private:
   int spawn(int input);
   bool reap(int options);
-  Status wait_for_exit();
+  Status wait_for_exit(std::chrono::milliseconds limit = kForEver);
   Status command_failed(const std::string& why, int code = 0) const {
     return Error{code, "dump to command '" + command_ + "': " + why};
   }
@@ -111,11 +113,8 @@ Status PipeSink::write(std::span<const std::byte> bytes) {
     if (done < 0 && errno == EAGAIN) {
       if (Status status = control_.wait_for(pipe_.get(), POLLOUT); !status) return status;
     } else if (done < 0 && errno == EPIPE) {
-      // The command has an exit status, or will have one soon, and it says more than "broken pipe".
       pipe_.reset();
-      if (Status status = wait_for_exit(); !status) return status;
-      return command_failed("it stopped reading after " + std::to_string(position_) + " bytes and " + exit_text(),
-                            EPIPE);
+      return command_failed("it stopped reading after " + std::to_string(position_) + " bytes", EPIPE);
     } else if (done == 0 || errno != EINTR) {
       return command_failed(system_error(errno, "writing to the pipe").text(), errno);
     }
@@ -160,13 +159,25 @@ bool PipeSink::reap(int options) {
   return true;
 }
 
-Status PipeSink::wait_for_exit() {
+// Waits at most for `limit`: pid_ tells whether the command has ended.
+Status PipeSink::wait_for_exit(std::chrono::milliseconds limit) {
   const UniqueFd process(static_cast<int>(syscall(SYS_pidfd_open, pid_, 0)));
-  while (!reap(WNOHANG)) {
-    const auto limit = process ? std::chrono::milliseconds::max() : std::chrono::milliseconds(20);
-    if (Status status = control_.wait_for(process.get(), POLLIN, limit); !status) return status;
+  const auto start = Control::Clock::now();
+  while (!reap(WNOHANG) && (limit == kForEver || Control::Clock::now() - start < limit)) {
+    // Kernels before 5.3 have no pidfd.
+    const auto step = process ? limit : std::min(limit, std::chrono::milliseconds(20));
+    if (Status status = control_.wait_for(process.get(), POLLIN, step); !status) return status;
   }
   return {};
+}
+
+// The exit status of a command that stopped reading says more than that it did.
+Status PipeSink::explain(Status error) {
+  constexpr std::chrono::milliseconds kPatience(1000);
+  if (error.error().code != EPIPE || pid_ < 0) return error;
+  if (Status status = wait_for_exit(kPatience); !status) return status;
+  if (pid_ >= 0) return error;
+  return Error{EPIPE, error.text() + " and " + exit_text()};
 }
 
 void PipeSink::abandon() {

@@ -11,8 +11,8 @@
 
 namespace gcore::writer {
 
-/// Takes the dump's bytes in order. Calls: write() and skip(), then finish() once, or abandon() once after any failure.
-/// Destroying a sink that was not finished abandons it.
+/// Takes the dump's bytes in order. Calls: write() and skip(), then finish() once; after any failure explain() and
+/// abandon(). Destroying a sink that was not finished abandons it.
 class Sink {
  public:
   virtual ~Sink() = default;
@@ -22,6 +22,8 @@ class Sink {
   virtual Status skip(uint64_t size) = 0;
   /// All bytes are there: makes the dump appear, or waits for the command.
   virtual Status finish() = 0;
+  /// After a failure, with the guest running again: the error, with what can be found out about it by waiting a moment.
+  virtual Status explain(Status error) { return error; }
   /// Leaves nothing behind; a command is killed with its process group.
   virtual void abandon() = 0;
 

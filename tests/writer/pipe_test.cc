@@ -98,6 +98,19 @@ TEST(Pipe, CommandThatStopsReadingRaisesNoSignal) {
   EXPECT_EQ(guest.resumes, 1);
 }
 
+TEST(Pipe, CommandThatStopsReadingAndGoesOnIsEnded) {
+  FakeGuest guest(4096);
+  guest.fill(0, 'x', 4096);
+  const auto start = std::chrono::steady_clock::now();
+  const Result result = writer::dump(guest, to("exec 0<&-; sleep 1000"));
+  const auto elapsed = std::chrono::steady_clock::now() - start;
+  EXPECT_EQ(result.status.error().code, EPIPE);
+  EXPECT_THAT(result.status.text(), testing::EndsWith(" bytes"));
+  EXPECT_EQ(result.command_status, 128 + SIGKILL);
+  EXPECT_GE(elapsed - result.paused, std::chrono::milliseconds(900)) << "the guest ran while the end was awaited";
+  EXPECT_EQ(guest.resumes, 1);
+}
+
 TEST(Pipe, CommandHasDefaultSignalsAndNoneBlocked) {
   struct sigaction before, ignore = {};
   ignore.sa_handler = SIG_IGN;
