@@ -34,16 +34,7 @@ struct Client {
   Space space() const { return {cpu, physical, root}; }
 };
 
-class Task;
-
-struct Reply {
-  std::string packet;                    // the payload; empty: "not supported"
-  std::string console = {};              // text for the user, sent before the packet
-  bool run_length = true;                // false where clients want binary data without run-length encoding
-  bool silent = false;                   // only for `k`: no packet at all
-  bool close = false;                    // the conversation ends with this reply
-  std::unique_ptr<Task> task = nullptr;  // when set, the reply is what the task comes to
-};
+struct Reply;
 
 /// Work that takes longer than a client may hold up the others: done in slices of a few milliseconds.
 class Task {
@@ -53,6 +44,15 @@ class Task {
   virtual std::optional<Reply> step() = 0;
   /// The reply when the client interrupts it.
   virtual Reply cancelled() = 0;
+};
+
+struct Reply {
+  std::string packet;                    // the payload; empty: "not supported"
+  std::string console = {};              // text for the user, sent before the packet
+  bool run_length = true;                // false where clients want binary data without run-length encoding
+  bool silent = false;                   // only for `k`: no packet at all
+  bool close = false;                    // the conversation ends with this reply
+  std::unique_ptr<Task> task = nullptr;  // when set, the reply is what the task comes to
 };
 
 using Handler = Reply (*)(Client&, std::string_view arguments);

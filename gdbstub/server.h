@@ -18,7 +18,7 @@
 namespace gcore::gdbstub {
 
 struct ServerOptions {
-  SessionOptions session;
+  SessionOptions session = {};
   /// End when the first client leaves.
   bool once = false;
 };

@@ -26,7 +26,7 @@ struct SessionOptions {
   /// Name and version for `monitor info version`.
   std::string program = "gcore";
   /// Called for each packet: '>' from the client, '<' to it. May be empty.
-  std::function<void(char direction, std::string_view payload)> log;
+  std::function<void(char direction, std::string_view payload)> log = {};
 };
 
 struct Reply;

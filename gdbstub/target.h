@@ -57,11 +57,11 @@ struct WalkStep {
 
 /// A page walk: its steps, and either the mapping that holds the address or, in `fault`, why there is none.
 struct Walk {
-  std::vector<WalkStep> steps;
+  std::vector<WalkStep> steps = {};
   uint64_t physical = 0;  // of the address itself, when `fault` is empty
-  Mapping mapping;        // the page, when `fault` is empty
-  std::string fault;
-  std::string note;  // what is remarkable about the walk, or empty
+  Mapping mapping = {};   // the page, when `fault` is empty
+  std::string fault = {};
+  std::string note = {};  // what is remarkable about the walk, or empty
 };
 
 class Target {

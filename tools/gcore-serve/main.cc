@@ -47,6 +47,7 @@ ProgramInfo program_info() {
           "  gcore-serve guest.gcore --symbols vmlinux\n"
           "  gdb vmlinux -ex 'target remote 127.0.0.1:1234'\n"
           "  gdb vmlinux -ex 'target remote | gcore-serve --stdio guest.gcore'\n",
+      .built_with = "",
   };
 }
 

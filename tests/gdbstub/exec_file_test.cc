@@ -1,0 +1,65 @@
+#include "gdbstub/exec_file.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include "tests/gdbstub/conversation.h"
+#include "tests/gdbstub/fake_target.h"
+#include "tests/gdbstub/small_dump.h"
+#include "tests/support/temp_dir.h"
+
+namespace gcore::tests {
+namespace {
+
+struct ExecFileTest : testing::Test {
+  TempDir folder;
+  std::string path = write_small_symbols(folder.path());
+};
+
+TEST_F(ExecFileTest, OpensElfFilesOnly) {
+  EXPECT_TRUE(gdbstub::ExecFile::open(path).has_value());
+  EXPECT_EQ(gdbstub::ExecFile::open(folder.path()).error(), "it is not a regular file");
+  EXPECT_EQ(gdbstub::ExecFile::open("/etc/passwd").error(), "it is not an ELF file");
+  EXPECT_EQ(gdbstub::ExecFile::open("/no/such").error(), "No such file or directory");
+  const std::string fifo = folder.path("fifo");
+  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+  EXPECT_EQ(gdbstub::ExecFile::open(fifo).error(), "it is not a regular file");
+}
+
+TEST_F(ExecFileTest, KnowsWhereItsFirstSegmentWasLinked) {
+  EXPECT_EQ(gdbstub::ExecFile::open(path)->first_segment(), 0xffffffff80008000);
+  std::string bytes = read_file(path);
+  bytes.resize(70);
+  EXPECT_EQ(gdbstub::ExecFile::open(folder.write("cut", bytes))->first_segment(), std::nullopt);
+}
+
+TEST_F(ExecFileTest, ADebuggerReadsItAndNothingElse) {
+  const auto file = gdbstub::ExecFile::open(path);
+  FakeTarget target;
+  target.displacement = 0x1000;
+  Conversation gdb(target, {.exec_file = &*file});
+  EXPECT_NE(gdb.ask("qSupported").find("qXfer:exec-file:read+"), std::string::npos);
+  EXPECT_EQ(gdb.ask("qXfer:exec-file:read:1:0,1000"), "l" + file->path());
+  EXPECT_EQ(gdb.ask("qOffsets"), "TextSeg=ffffffff80009000");
+  EXPECT_EQ(gdb.ask("vFile:setfs:0"), "F0");
+  EXPECT_EQ(gdb.ask("vFile:pread:3,4,0"), "F-1,9") << "not open yet";
+  EXPECT_EQ(gdb.ask("vFile:open:" + hex("/etc/passwd") + ",0,0"), "F-1,2");
+  EXPECT_EQ(gdb.ask("vFile:open:" + hex(file->path()) + ",1,0"), "F-1,d") << "for writing";
+  EXPECT_EQ(gdb.ask("vFile:open:" + hex(file->path()) + ",0,0"), "F3");
+  EXPECT_EQ(gdb.ask("vFile:pread:3,4,0"), "F4;\177ELF");
+  EXPECT_EQ(gdb.ask("vFile:pread:3,4,ffffffffffffffff"), "F0;");
+  EXPECT_EQ(gdb.ask("vFile:pread:4,4,0"), "F-1,9");
+  EXPECT_EQ(gdb.ask("vFile:pread:3,4"), "F-1,16");
+  const std::string stat = gdb.ask("vFile:fstat:3");
+  ASSERT_EQ(stat.size(), 4 + 64u);
+  EXPECT_EQ(stat.substr(0, 4), "F40;");
+  EXPECT_EQ(hex(stat.substr(4 + 28, 8)).substr(12),
+            hex(std::string{static_cast<char>(file->size() >> 8), static_cast<char>(file->size())}));
+  EXPECT_EQ(gdb.ask("vFile:readlink:" + hex(file->path())), "F-1,16");
+  EXPECT_EQ(gdb.ask("vFile:unlink:" + hex(file->path())), "F-1,d");
+  EXPECT_EQ(gdb.ask("vFile:close:3"), "F0");
+  EXPECT_EQ(gdb.ask("vFile:close:3"), "F-1,9");
+}
+
+}  // namespace
+}  // namespace gcore::tests

@@ -1,0 +1,118 @@
+// A machine that fits on a page: what the session tests talk to instead of a dump.
+#pragma once
+
+#include <cstring>
+#include <map>
+#include <string>
+
+#include "gdbstub/target.h"
+
+namespace gcore::tests {
+
+/// Three vCPUs of an x86_64 machine; the last one faulted. Virtual memory: 0x400000..0x402fff is physical
+/// 0x1000..0x3fff; of that, 0x3000..0x3fff is not in the dump. Kernel: 0xffffffff80000000..+0x2fff is the same memory.
+/// The last page of the address space is physical 0x1000.
+class FakeTarget : public gdbstub::Target {
+ public:
+  FakeTarget() {
+    memory_.resize(0x3000, '\0');
+    for (size_t i = 0; i < 256; ++i) memory_[0x1000 + i] = static_cast<char>(i);
+    std::memcpy(memory_.data() + 0x2ff0, "needle at an end", 16);
+  }
+
+  gdbstub::Arch arch() const override { return machine; }
+  bool big_endian() const override { return big; }
+  std::string path() const override { return "/dumps/fake.gcore"; }
+  std::string summary() const override { return "a fake dump\n"; }
+  size_t cpu_count() const override { return cpus; }
+  size_t faulting_cpu() const override { return cpus - 1; }
+  uint8_t signal() const override { return fault_signal; }
+  std::string cpu_name(size_t cpu) const override { return "vCPU " + std::to_string(cpu) + " [kernel, CPL 0]"; }
+  std::string cpu_details(size_t cpu) const override { return cpu == 0 ? "process <init> & \"co\"" : ""; }
+  std::optional<uint64_t> register_value(size_t cpu, std::string_view name) const override {
+    if (const auto found = registers.find(std::string(name)); found != registers.end()) return found->second + cpu;
+    return std::nullopt;
+  }
+
+  std::vector<gdbstub::Segment> segments() const override { return {{0, 0x3000, 0x3000}, {0x3000, 0x1000, 0}}; }
+  bool unpaged() const override { return flat; }
+
+  size_t read(const gdbstub::Space& space, uint64_t address, std::span<std::byte> into) const override {
+    size_t done = 0;
+    while (done < into.size()) {
+      const auto physical = translate(space, address + done);
+      if (!physical || *physical >= memory_.size()) break;
+      const size_t run = std::min({into.size() - done, size_t{0x1000} - *physical % 0x1000});
+      std::memcpy(into.data() + done, memory_.data() + *physical, run);
+      done += run;
+      if (address + done == 0) break;
+    }
+    return done;
+  }
+  std::string why_unreadable(const gdbstub::Space& space, uint64_t address) const override {
+    const auto physical = translate(space, address);
+    if (!physical) return "nothing is mapped there";
+    return *physical < memory_.size() ? "" : "the dump's writer left it out";
+  }
+  gdbstub::Walk walk(const gdbstub::Space& space, uint64_t address) const override {
+    gdbstub::Walk walk{.steps = {{"PML4E", 0x8000, 0x9003}, {"PTE", 0x9000, 0x1003}}};
+    if (const auto physical = translate(space, address)) {
+      walk.physical = *physical;
+      walk.mapping = {address, 1, *physical, 4096, true, true, false, false};
+    } else {
+      walk.fault = "PTE at 0x9000 is 0x0: not present";
+    }
+    return walk;
+  }
+  std::string mappings(const gdbstub::Space& space,
+                       const std::function<bool(const gdbstub::Mapping&)>& each) const override {
+    if (space.physical || flat) {
+      each({0, 0x4000, 0, 0, true, true, true, true});
+      return "";
+    }
+    each({0x400000, 0x3000, 0x1000, 4096, true, true, false, true}) &&
+        each({0xffffffff80000000, 0x3000, 0x1000, 4096, true, false, true, false}) &&
+        each({0xfffffffffffff000, 0x1000, 0x1000, 4096, true, true, false, false});
+    return "";
+  }
+  std::string describe(const gdbstub::Space& space) const override {
+    if (space.physical) return "guest-physical addresses";
+    return space.root ? "root " + std::to_string(space.root->value) + " from " + space.root->name
+                      : "root 0x8000 from cr3";
+  }
+  std::expected<void, std::string> check(const gdbstub::Root& root) const override {
+    if (root.name != "cr3") return std::unexpected("this machine has no \"" + root.name + "\"");
+    return {};
+  }
+  std::optional<uint64_t> kernel_displacement() const override { return displacement; }
+  std::expected<std::string, std::string> kernel_messages() const override { return std::unexpected("no ring"); }
+
+  gdbstub::Arch machine = gdbstub::Arch::x86_64;
+  bool big = false, flat = false;
+  size_t cpus = 3;
+  uint8_t fault_signal = 0;
+  std::optional<uint64_t> displacement;
+  /// The value on vCPU 0; each next vCPU has one more.
+  std::map<std::string, uint64_t> registers = {{"rax", 0x1122334455667788},
+                                               {"rip", 0xffffffff80000010},
+                                               {"cs", 0x10},
+                                               {"rflags", 0x246},
+                                               {"cr3", 0x8000},
+                                               {"st0.lo", 1},
+                                               {"st0.hi", 0x3fff},
+                                               {"xmm0.lo", 2},
+                                               {"fip", 0x500000007}};
+
+ private:
+  std::optional<uint64_t> translate(const gdbstub::Space& space, uint64_t address) const {
+    if (space.physical || flat) return address < 0x4000 ? std::optional(address) : std::nullopt;
+    if (address >= 0x400000 && address < 0x403000) return address - 0x400000 + 0x1000;
+    if (address >= 0xffffffff80000000 && address < 0xffffffff80003000) return address - 0xffffffff80000000 + 0x1000;
+    if (address >= 0xfffffffffffff000) return address - 0xfffffffffffff000 + 0x1000;
+    return std::nullopt;
+  }
+
+  std::string memory_;
+};
+
+}  // namespace gcore::tests

@@ -1,0 +1,184 @@
+// The installed gdb against gcore-serve, from outside.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include <csignal>
+#include <fstream>
+
+#include "tests/gdbstub/small_dump.h"
+#include "tests/support/gdb_session.h"
+#include "tests/support/paths.h"
+#include "tests/support/process.h"
+#include "tests/support/rsp_client.h"
+#include "tests/support/temp_dir.h"
+
+namespace gcore::tests {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+struct GdbTest : testing::Test {
+  GdbTest() : dump(write_small_dump(folder.path())) {}
+
+  std::string pipe_command(const std::string& options = "") {
+    return "target remote | " + program("gcore-serve") + " --stdio " + options + " " + dump;
+  }
+  /// Starts a server on a port of its choice and returns the gdb command that connects to it.
+  std::string serve(std::vector<std::string> options = {"--listen", "127.0.0.1:0"}) {
+    options.insert(options.begin(), {program("gcore-serve"), dump});
+    server.emplace(options);
+    const auto line = server->wait_for_line(Process::Stream::err, "gcore-serve: listening on .*");
+    EXPECT_TRUE(line.has_value()) << server->err();
+    return "target remote " + (line ? line->substr(line->rfind(' ') + 1) : "");
+  }
+
+  TempDir folder;
+  std::string dump;
+  std::optional<Process> server;
+};
+
+TEST_F(GdbTest, AttachesAndShowsEachCpu) {
+  for (const std::string& connect : {pipe_command(), serve()}) {
+    const auto gdb = run_gdb({connect, "info threads", "info registers rip cr3 cs eflags", "info registers mxcsr",
+                              "x/2i $pc", "thread 2", "info registers rip", "x/4xb 0x400020", "maint print xml-tdesc"});
+    ASSERT_FALSE(gdb.timed_out) << gdb.output;
+    EXPECT_THAT(gdb.output, HasSubstr("\"vCPU 1 [kernel, CPL 0]\""));
+    EXPECT_THAT(gdb.output, HasSubstr("\"vCPU 0 [user, CPL 3]\" (process init)"));
+    EXPECT_THAT(gdb.output, HasSubstr("0xffffffff80008000"));
+    EXPECT_THAT(gdb.output, HasSubstr("0x1000"));
+    EXPECT_THAT(gdb.output, HasSubstr("[ PF ZF IF"));
+    EXPECT_THAT(gdb.output, HasSubstr("<unavailable>"));
+    EXPECT_THAT(gdb.output, HasSubstr("nop"));
+    EXPECT_THAT(gdb.output, HasSubstr("0x400010"));
+    EXPECT_THAT(gdb.output, HasSubstr("0xf4\t0xf4"));
+    EXPECT_THAT(gdb.output, HasSubstr("name=\"cr3\""));
+    EXPECT_THAT(gdb.output, Not(HasSubstr("packet"))) << "such as: Truncated register 9 in remote 'g' packet";
+  }
+}
+
+TEST_F(GdbTest, WhatCannotBeReadIsACleanError) {
+  const auto gdb = run_gdb({pipe_command(), "x/4xb 0xdead0000", "x/4xb 0x401000", "x/2xb 0x400ffe",
+                            "monitor why 0xdead0000", "monitor why 0x401000", "print $cr8", "info registers rip"});
+  ASSERT_FALSE(gdb.timed_out) << gdb.output;
+  EXPECT_THAT(gdb.output, HasSubstr("Cannot access memory at address 0xdead0000"));
+  EXPECT_THAT(gdb.output, HasSubstr("Cannot access memory at address 0x401000"));
+  EXPECT_THAT(gdb.output, HasSubstr("0x400ffe:\t0x00\t0x00"));
+  EXPECT_THAT(gdb.output, HasSubstr("not present"));
+  EXPECT_THAT(gdb.output, HasSubstr("in no segment of the dump"));
+  EXPECT_THAT(gdb.output, HasSubstr("<unavailable>"));
+}
+
+TEST_F(GdbTest, NothingHangsThatWouldRun) {
+  for (const char* last : {"detach", "kill", "disconnect", "quit"}) {
+    const auto gdb = run_gdb({serve(), "continue", "stepi", "next", "step", "finish", "until", "jump *0x400000",
+                              "signal 0", "break *0xffffffff80008004", "continue", "delete", "set var $rax = 1",
+                              "print {char}0x400000 = 1", "info registers rip", last});
+    ASSERT_FALSE(gdb.timed_out) << last << gdb.output;
+    EXPECT_THAT(gdb.output, HasSubstr("cannot run or step"));
+    EXPECT_THAT(gdb.output, HasSubstr("rip            0xffffffff80008000"));
+    server.reset();
+  }
+}
+
+TEST_F(GdbTest, SearchAndMonitor) {
+  const auto gdb = run_gdb({pipe_command(), "find /b 0xffffffff80000000, +0x100000, 'n', 'e', 'e', 'd', 'l', 'e'",
+                            "monitor find needle", "monitor vtop 0x400000", "monitor phys on", "maint flush dcache",
+                            "x/s 0x9000", "monitor info version"});
+  ASSERT_FALSE(gdb.timed_out) << gdb.output;
+  EXPECT_THAT(gdb.output, HasSubstr("1 pattern found"));
+  EXPECT_THAT(gdb.output, HasSubstr("0xffffffff80009000\n"));
+  EXPECT_THAT(gdb.output, HasSubstr("PML4E"));
+  EXPECT_THAT(gdb.output, HasSubstr("0x400000 is guest-physical 0x8000"));
+  EXPECT_THAT(gdb.output, HasSubstr("\"needle in RAM\""));
+  EXPECT_THAT(gdb.output, HasSubstr("gcore-serve "));
+}
+
+TEST_F(GdbTest, SymbolsAreOffered) {
+  const std::string symbols = write_small_symbols(folder.path());
+  const auto gdb = run_gdb({pipe_command("--symbols " + symbols), "info symbol $pc", "compare-sections"});
+  ASSERT_FALSE(gdb.timed_out) << gdb.output;
+  EXPECT_THAT(gdb.output, HasSubstr("guest_loop in section .text"));
+  EXPECT_THAT(gdb.output, HasSubstr("Section .text, range 0xffffffff80008000 -- 0xffffffff80008040: matched."));
+}
+
+TEST_F(GdbTest, OtherFilesOfTheHostAreNot) {
+  const std::string symbols = write_small_symbols(folder.path());
+  const auto gdb =
+      run_gdb({pipe_command("--symbols " + symbols), "remote get /etc/passwd " + folder.path() + "/stolen"});
+  EXPECT_THAT(gdb.output, HasSubstr("No such file"));
+}
+
+TEST_F(GdbTest, AnInterruptAtThePromptDoesNothing) {
+  serve({"--unix", folder.path() + "/socket"});
+  auto client = RspClient::unix_socket(folder.path() + "/socket");
+  client.handshake();
+  client.send_raw("\x03");
+  EXPECT_EQ(client.request("qAttached"), "1");
+}
+
+TEST_F(GdbTest, SignalsEndTheServerCleanly) {
+  for (const int number : {SIGTERM, SIGINT}) {
+    serve();
+    ASSERT_TRUE(server->signal(number));
+    EXPECT_EQ(server->wait(), (ExitStatus{.code = 0}));
+    EXPECT_EQ(server->out(), "");
+  }
+}
+
+TEST_F(GdbTest, TheGdbLineIsPrinted) {
+  serve();
+  const auto line = server->wait_for_line(Process::Stream::err, "connect with: ");
+  ASSERT_TRUE(line.has_value());
+  EXPECT_THAT(*line, testing::MatchesRegex("gcore-serve: connect with: gdb -ex 'target remote 127.0.0.1:[0-9]+'"));
+}
+
+TEST_F(GdbTest, FailuresAreOneLine) {
+  const std::string taken = serve().substr(std::string("target remote ").size());
+  struct {
+    std::vector<std::string> arguments;
+    int status;
+    std::string text;
+  } const cases[] = {
+      {{dump, "--listen", taken}, 1, "gcore-serve: cannot listen on " + taken + ": Address already in use\n"},
+      {{"/no/such.gcore"}, 1, "No such file"},
+      {{"/etc/passwd"}, 1, "/etc/passwd"},
+      {{dump, "--symbols", "/etc/passwd"}, 1, "it is not an ELF file"},
+      {{dump, "--log", "/no/such/folder/log"}, 1, "No such file"},
+      {{dump, "--listen", "nowhere"}, 1, "HOST:PORT"},
+      {{dump, "--stdio", "--unix", "x"}, 2, "exclude each other"},
+      {{}, 2, "which dump?"},
+      {{dump, "--nonsense"}, 2, "nonsense"},
+  };
+  for (const auto& each : cases) {
+    std::vector<std::string> argv = {program("gcore-serve")};
+    argv.insert(argv.end(), each.arguments.begin(), each.arguments.end());
+    const auto done = run(argv);
+    EXPECT_FALSE(done.timed_out) << each.text;
+    EXPECT_EQ(done.status, (ExitStatus{.code = each.status})) << done.err;
+    EXPECT_THAT(done.err, HasSubstr(each.text));
+    EXPECT_EQ(std::ranges::count(done.err, '\n'), 1) << done.err;
+    EXPECT_EQ(done.out, "");
+  }
+}
+
+TEST_F(GdbTest, TheLogHasEveryPacket) {
+  const std::string log = folder.path() + "/log";
+  run_gdb({pipe_command("--log " + log), "detach"});
+  std::ifstream in(log);
+  const std::string text(std::istreambuf_iterator<char>(in), {});
+  EXPECT_THAT(text, HasSubstr("> qSupported"));
+  EXPECT_THAT(text, HasSubstr("\n< PacketSize=20020"));
+  EXPECT_THAT(text, HasSubstr("\n> D;1\n< OK\n"));
+}
+
+TEST_F(GdbTest, StdioEndsWithItsInput) {
+  const auto done = run({program("gcore-serve"), "--stdio", dump}, 20s, "$qAttached#8f");
+  EXPECT_EQ(done.status, (ExitStatus{.code = 0}));
+  EXPECT_EQ(done.out, "+$1#31");
+  EXPECT_EQ(done.err, "");
+}
+
+}  // namespace
+}  // namespace gcore::tests

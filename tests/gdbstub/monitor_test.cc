@@ -1,0 +1,155 @@
+#include <gtest/gtest.h>
+
+#include "tests/gdbstub/conversation.h"
+#include "tests/gdbstub/fake_target.h"
+
+namespace gcore::tests {
+namespace {
+
+using testing::AssertionFailure;
+using testing::AssertionSuccess;
+
+struct MonitorTest : testing::Test {
+  testing::AssertionResult says(std::string_view command, std::string_view expected) {
+    const std::string text = gdb.monitor(command);
+    if (text.find(expected) != std::string::npos) return AssertionSuccess();
+    return AssertionFailure() << "monitor " << command << " said: " << text;
+  }
+
+  FakeTarget target;
+  Conversation gdb{target, {.program = "gcore-serve 1.2"}};
+};
+
+TEST_F(MonitorTest, HelpListsEveryCommand) {
+  const std::string help = gdb.monitor("help");
+  for (const char* command :
+       {"help", "info", "xp", "gva2gpa", "vtop", "map", "segments", "as", "phys", "find", "why", "kprintf", "pid"})
+    EXPECT_NE(("\n" + help).find(std::string("\n") + command + " "), std::string::npos) << command;
+  EXPECT_EQ(gdb.monitor(""), help);
+  EXPECT_TRUE(says("help vtop", "vtop ADDRESS"));
+  EXPECT_TRUE(says("help nonsense", "there is no command \"nonsense\""));
+  EXPECT_TRUE(says("nonsense", "nonsense: there is no such command; see monitor help"));
+}
+
+TEST_F(MonitorTest, BadHexIsAnError) { EXPECT_EQ(gdb.ask("qRcmd,6"), "E01"); }
+
+TEST_F(MonitorTest, InfoVersionIsNotEmpty) { EXPECT_EQ(gdb.monitor("info version"), "gcore-serve 1.2\n"); }
+
+TEST_F(MonitorTest, InfoRegistersShowsWhatIsThere) {
+  gdb.ask("Hg1");
+  EXPECT_TRUE(says("info registers", "RAX=1122334455667788 RBX=???????????????? "));
+  EXPECT_TRUE(says("info registers", "CR3=0000000000008000"));
+  EXPECT_TRUE(says("info registers", "EFLAGS=00000246"));
+  EXPECT_TRUE(says("info registers", "ST0=3fff0000000000000001"));
+  EXPECT_TRUE(says("info registers", "vCPU 0 [kernel, CPL 0]\n"));
+}
+
+TEST_F(MonitorTest, InfoMemAndTlbHaveQemusLayout) {
+  EXPECT_EQ(gdb.monitor("info mem"),
+            "0000000000400000-0000000000403000 0000000000003000 urw\n"
+            "ffffffff80000000-ffffffff80003000 0000000000003000 -r-\n"
+            "fffffffffffff000-0000000000000000 0000000000001000 -rw\n");
+  EXPECT_TRUE(says("info tlb", "0000000000401000: 0000000000002000 X-UW\n"));
+  EXPECT_TRUE(says("info tlb", "fffffffffffff000: 0000000000001000 X--W\n"));
+  EXPECT_TRUE(says("info mtree -f", "  0000000000000000-0000000000002fff (prio 0, ram): ram\n"));
+}
+
+TEST_F(MonitorTest, InfoAloneIsASummary) {
+  EXPECT_EQ(gdb.monitor("info"), "a fake dump\nroot 0x8000 from cr3\n");
+  EXPECT_TRUE(says("info cpus", "* thread 3: vCPU 2 [kernel, CPL 0]\n"));
+  EXPECT_TRUE(says("info nonsense", "info: there is no \"nonsense\""));
+}
+
+TEST_F(MonitorTest, XpReadsPhysicalMemoryWhateverTheSpace) {
+  EXPECT_EQ(gdb.monitor("xp 0x1004"), "0000000000001004: 0x07060504\n");
+  EXPECT_EQ(gdb.monitor("xp /4xb 0x1000"), "0000000000001000: 0x00 0x01 0x02 0x03\n");
+  EXPECT_EQ(gdb.monitor("xp /5dw 4096"),
+            "0000000000001000: 50462976 117835012 185207048 252579084\n0000000000001010: 319951120\n");
+  EXPECT_EQ(gdb.monitor("xp /2c 0x1040"), "0000000000001040: '@' 'A'\n");
+  EXPECT_EQ(gdb.monitor("xp /1db 0x10ff"), "00000000000010ff: -1\n");
+  EXPECT_EQ(gdb.monitor("xp /1ub 0x10ff"), "00000000000010ff: 255\n");
+  EXPECT_EQ(gdb.monitor("xp /1ob 0x10ff"), "00000000000010ff: 0377\n");
+  EXPECT_EQ(gdb.monitor("xp /2xg 0x2ff8"),
+            "0000000000002ff8: 0x646e65206e612074\nxp: 0x3000: the dump's writer left it out\n");
+  EXPECT_TRUE(says("xp /99999999999999999999x 0", "at most"));
+  EXPECT_TRUE(says("xp /4q 0", "there is no format 'q'"));
+  EXPECT_TRUE(says("xp", "xp: say xp"));
+}
+
+TEST_F(MonitorTest, TranslationIsShownStepByStep) {
+  EXPECT_EQ(gdb.monitor("vtop 0x400010"),
+            "root 0x8000 from cr3\n"
+            "  PML4E  at 0x0000000000008000: 0x0000000000009003\n"
+            "  PTE    at 0x0000000000009000: 0x0000000000001003\n"
+            "0x400010 is guest-physical 0x1010 (page of 4K, rw--)\n");
+  EXPECT_TRUE(says("vtop 0x402000", "the dump's writer left it out\n"));
+  EXPECT_TRUE(says("vtop 0", "0x0: PTE at 0x9000 is 0x0: not present\n"));
+  EXPECT_EQ(gdb.monitor("gva2gpa 0x400010"), "gpa: 0x1010\n");
+  EXPECT_EQ(gdb.monitor("gva2gpa 0"), "Unmapped\n");
+  EXPECT_EQ(gdb.monitor("why 0"), "0x0: nothing is mapped there\n");
+  EXPECT_EQ(gdb.monitor("why 0x400000"), "0x400000 can be read\n");
+  gdb.ask("Hg1");
+  EXPECT_EQ(gdb.monitor("why $rip"), "0xffffffff80000010 can be read\n");
+  EXPECT_TRUE(says("why $rbx", "the dump has no register $rbx for this vCPU"));
+}
+
+TEST_F(MonitorTest, NumbersAreChecked) {
+  for (const char* bad : {"why", "why 12x", "why 0x", "why 99999999999999999999", "why -1", "why 1 2", "why $none",
+                          "gva2gpa", "vtop", "map x", "map 0 0", "map 1 2 3"})
+    EXPECT_TRUE(says(bad, std::string(bad).substr(0, std::string(bad).find(' ')) + ": ")) << bad;
+}
+
+TEST_F(MonitorTest, MapCanBeNarrowed) {
+  const std::string all = gdb.monitor("map");
+  EXPECT_NE(all.find("0000000000400000-0000000000402fff rw-u    4K pages -> 0x1000\n"), std::string::npos) << all;
+  EXPECT_NE(all.find("ffffffff80000000-"), std::string::npos);
+  const std::string low = gdb.monitor("map 0x401000 0x1000");
+  EXPECT_NE(low.find("0000000000400000-"), std::string::npos);
+  EXPECT_EQ(low.find("ffffffff80000000-"), std::string::npos);
+  EXPECT_TRUE(says("map 0 0x1000", "nothing is mapped there"));
+  EXPECT_TRUE(says("segments", "0000000000003000-0000000000003fff 4096 bytes, left out by the dump's writer\n"));
+}
+
+TEST_F(MonitorTest, PhysIsTheClientsOwn) {
+  EXPECT_TRUE(says("phys", "phys is off"));
+  EXPECT_TRUE(says("phys on", "maint flush dcache"));
+  EXPECT_EQ(gdb.ask("m1000,2"), "0001");
+  EXPECT_EQ(gdb.ask("qqemu.PhyMemMode"), "1");
+  EXPECT_TRUE(says("phys off", "root 0x8000 from cr3"));
+  EXPECT_EQ(gdb.ask("m1000,2"), "E01");
+  EXPECT_TRUE(says("phys maybe", "phys: say phys on or phys off"));
+}
+
+TEST_F(MonitorTest, AnotherRoot) {
+  EXPECT_TRUE(says("as", "root 0x8000 from cr3"));
+  EXPECT_TRUE(says("as cr3=0x10", "root 16 from cr3"));
+  EXPECT_TRUE(says("as", "root 16 from cr3"));
+  EXPECT_TRUE(says("as ttbr0=0x10", "as: this machine has no \"ttbr0\""));
+  EXPECT_TRUE(says("as", "root 16 from cr3"));
+  EXPECT_TRUE(says("as off", "root 0x8000 from cr3"));
+  EXPECT_TRUE(says("as cr3", "as: say as cr3=ADDRESS"));
+  EXPECT_TRUE(says("as cr3=x", "is no number"));
+}
+
+TEST_F(MonitorTest, Find) {
+  EXPECT_EQ(gdb.monitor("find needle"), "0x401ff0\n0xffffffff80001ff0\n");
+  EXPECT_EQ(gdb.monitor("find \"an end\""), "0x401ffa\n0xffffffff80001ffa\n");
+  EXPECT_EQ(gdb.monitor("find 0x6e6565 0x500000"), "0xffffffff80001ff0\n");
+  EXPECT_EQ(gdb.monitor("find needle 0 0x1000"), "not found\n");
+  EXPECT_EQ(gdb.monitor("find absent"), "not found\n");
+  EXPECT_TRUE(says("find 0x00", "these are the first 100"));
+  gdb.monitor("phys on");
+  EXPECT_EQ(gdb.monitor("find needle"), "0x2ff0\n");
+  for (const char* bad : {"find", "find 0x", "find 0x1", "find 0xzz", "find a b", "find a 1 b", "find a 1 0",
+                          "find \"\"", "find a 1 2 3"})
+    EXPECT_TRUE(says(bad, "find: ")) << bad;
+}
+
+TEST_F(MonitorTest, QnxCommandsSayWhatIsMissing) {
+  EXPECT_TRUE(says("kprintf", "kprintf: no ring"));
+  EXPECT_TRUE(says("pid 1", "does not name its QNX system page"));
+  EXPECT_TRUE(says("pid 0", "own address spaces"));
+}
+
+}  // namespace
+}  // namespace gcore::tests

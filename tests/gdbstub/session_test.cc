@@ -1,0 +1,408 @@
+// The session as a machine of bytes: what each packet is answered with, and what bytes that are no packets do.
+#include "gdbstub/session.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "gdbstub/packet.h"
+#include "tests/gdbstub/conversation.h"
+#include "tests/gdbstub/fake_target.h"
+
+namespace gcore::tests {
+namespace {
+
+using gdbstub::kMaxPayload;
+
+struct SessionTest : testing::Test {
+  FakeTarget target;
+  Conversation gdb{target};
+};
+
+TEST_F(SessionTest, SupportedNamesWhatThereIs) {
+  const std::string reply = gdb.ask("qSupported:multiprocess+;swbreak+;hwbreak+;vContSupported+");
+  EXPECT_EQ(reply,
+            "PacketSize=20020;QStartNoAckMode+;multiprocess+;vContSupported+;qXfer:features:read+;qXfer:threads:read+");
+}
+
+TEST_F(SessionTest, SupportedAnswersWhatTheClientOffers) {
+  const std::string reply = gdb.ask("qSupported:error-message+;binary-upload+");
+  EXPECT_TRUE(reply.ends_with(";error-message+;binary-upload+")) << reply;
+  target.flat = true;
+  EXPECT_NE(gdb.ask("qSupported").find(";qXfer:memory-map:read+"), std::string::npos);
+}
+
+TEST_F(SessionTest, UnknownPacketsGetAnEmptyReply) {
+  for (const char* each : {"vMustReplyEmpty",
+                           "!",
+                           "qTStatus",
+                           "QNonStop:0",
+                           "QProgramSignals:",
+                           "vRun;",
+                           "R00",
+                           "",
+                           "b",
+                           "qL1",
+                           "_M",
+                           "QThreadSuffixSupported",
+                           "qXfer:auxv:read::0,10",
+                           "qXfer",
+                           "vFile",
+                           "vFile:x:",
+                           "qSearch:",
+                           "qXfer:memory-map:read::0,100",
+                           "qXfer:exec-file:read::0,100",
+                           "\x01\xff"})
+    EXPECT_EQ(gdb.ask(each), "") << each;
+}
+
+TEST_F(SessionTest, TheFaultingCpuIsShownFirst) {
+  EXPECT_EQ(gdb.ask("?"), "T00thread:3;");
+  EXPECT_EQ(gdb.ask("qC"), "QC3");
+  EXPECT_EQ(gdb.ask("qfThreadInfo"), "m3,1,2");
+  EXPECT_EQ(gdb.ask("qsThreadInfo"), "l");
+  gdb.ask("qSupported:multiprocess+");
+  EXPECT_EQ(gdb.ask("?"), "T00thread:p1.3;");
+  EXPECT_EQ(gdb.ask("qfThreadInfo"), "mp1.3,p1.1,p1.2");
+  EXPECT_EQ(gdb.ask("qsThreadInfo"), "l");
+  target.fault_signal = 11;
+  EXPECT_EQ(gdb.ask("?"), "T0bthread:p1.3;");
+}
+
+TEST_F(SessionTest, ManyThreadsComeInSeveralReplies) {
+  target.cpus = 600;
+  std::string all;
+  size_t replies = 0;
+  for (std::string reply = gdb.ask("qfThreadInfo"); reply != "l"; reply = gdb.ask("qsThreadInfo")) {
+    all += "," + reply.substr(1);
+    ASSERT_LT(++replies, 10u);
+  }
+  EXPECT_EQ(std::ranges::count(all, ','), 600);
+}
+
+TEST_F(SessionTest, ThreadsXml) {
+  gdb.ask("qSupported:multiprocess+");
+  const std::string xml = gdb.ask("qXfer:threads:read::0,1000");
+  EXPECT_NE(xml.find("<thread id=\"p1.3\" core=\"2\" name=\"vCPU 2 [kernel, CPL 0]\"></thread>"), std::string::npos);
+  EXPECT_NE(xml.find(">process &lt;init&gt; &amp; &quot;co&quot;</thread>"), std::string::npos) << xml;
+  EXPECT_LT(xml.find("p1.3"), xml.find("p1.1"));
+  EXPECT_EQ(xml[0], 'l');
+}
+
+TEST_F(SessionTest, DocumentsComeInPieces) {
+  std::string whole;
+  std::string reply;
+  for (size_t offset = 0;
+       (reply = gdb.ask("qXfer:features:read:target.xml:" + gdbstub::hex_number(offset) + ",64"))[0] == 'm';
+       offset += 0x64) {
+    ASSERT_EQ(reply.size(), 0x65u);
+    whole += reply.substr(1);
+  }
+  whole += reply.substr(1);
+  EXPECT_EQ("l" + whole, gdb.ask("qXfer:features:read:target.xml:0,ffff"));
+  EXPECT_TRUE(whole.ends_with("</target>\n"));
+  EXPECT_EQ(gdb.ask("qXfer:features:read:target.xml:" + gdbstub::hex_number(whole.size()) + ",10"), "l");
+  EXPECT_EQ(gdb.ask("qXfer:features:read:target.xml:fffff,10"), "E01");
+  EXPECT_EQ(gdb.ask("qXfer:features:read:target.xml:0"), "E01");
+  EXPECT_EQ(gdb.ask("qXfer:features:read:other.xml:0,10"), "E01");
+}
+
+TEST_F(SessionTest, ThreadSelection) {
+  EXPECT_EQ(gdb.ask("Hg1"), "OK");
+  EXPECT_EQ(gdb.ask("qC"), "QC1");
+  EXPECT_EQ(gdb.ask("Hgp1.2"), "OK");
+  EXPECT_EQ(gdb.ask("qC"), "QC2");
+  EXPECT_EQ(gdb.ask("Hg0"), "OK");
+  EXPECT_EQ(gdb.ask("Hgp0.0"), "OK");
+  EXPECT_EQ(gdb.ask("Hgp1.-1"), "OK");
+  EXPECT_EQ(gdb.ask("qC"), "QC2");
+  EXPECT_EQ(gdb.ask("Hc1"), "OK");
+  EXPECT_EQ(gdb.ask("qC"), "QC2") << "Hc is about running";
+  for (const char* bad : {"Hg4", "Hgp2.1", "Hgx", "H", "Hg", "Hgp", "Hgp1.", "Hg11111111111111111"})
+    EXPECT_EQ(gdb.ask(bad), "E01") << bad;
+  EXPECT_EQ(gdb.ask("T1"), "OK");
+  EXPECT_EQ(gdb.ask("T4"), "E01");
+  EXPECT_EQ(gdb.ask("T"), "E01");
+  EXPECT_EQ(unhex(gdb.ask("qThreadExtraInfo,1")), "vCPU 0 [kernel, CPL 0], process <init> & \"co\"");
+  EXPECT_EQ(gdb.ask("qThreadExtraInfo,9"), "E01");
+  EXPECT_EQ(gdb.ask("qThreadExtraInfo"), "E01");
+}
+
+TEST_F(SessionTest, RegistersHaveTheirWidthsAndUnavailableOnesAreX) {
+  gdb.ask("Hg1");
+  const std::string g = gdb.ask("g");
+  EXPECT_EQ(g.size(), 2u * (16 * 8 + 8 + 4 + 6 * 4 + 2 * 8));
+  EXPECT_EQ(g.substr(0, 16), "8877665544332211");        // rax
+  EXPECT_EQ(g.substr(16, 16), std::string(16, 'x'));     // rbx
+  EXPECT_EQ(g.substr(16 * 16, 16), "10000080ffffffff");  // rip
+  EXPECT_EQ(g.substr(17 * 16, 8), "46020000");           // eflags
+  EXPECT_EQ(gdb.ask("p0"), "8877665544332211");
+  EXPECT_EQ(gdb.ask("p10"), "10000080ffffffff");
+  EXPECT_EQ(gdb.ask("p1d"), "0080000000000000") << "cr3";
+  EXPECT_EQ(gdb.ask("p1b"), std::string(16, 'x')) << "cr0";
+  EXPECT_EQ(gdb.ask("p21"), "0100000000000000ff3f") << "st0";
+  EXPECT_EQ(gdb.ask("p2c"), "05000000") << "fiseg";
+  EXPECT_EQ(gdb.ask("p2d"), "07000000") << "fioff";
+  EXPECT_EQ(gdb.ask("p31"), std::string(32, 'x')) << "half of xmm0 is not there";
+  EXPECT_EQ(gdb.ask("p41"), std::string(8, 'x')) << "mxcsr";
+  EXPECT_EQ(gdb.ask("p42"), std::string(16, 'x')) << "gdt_base";
+  EXPECT_EQ(gdb.ask("pfff"), "E01");
+  EXPECT_EQ(gdb.ask("p"), "E01");
+  gdb.ask("Hg2");
+  EXPECT_EQ(gdb.ask("p0"), "8977665544332211");
+}
+
+TEST_F(SessionTest, BigEndianRegisters) {
+  target.machine = gdbstub::Arch::aarch64;
+  target.big = true;
+  target.registers = {{"x0", 0x1122}, {"pstate", 0x3c5}, {"v0.lo", 1}, {"v0.hi", 2}, {"tcr_el1", 7}};
+  gdb.ask("Hg1");
+  EXPECT_EQ(gdb.ask("p0"), "0000000000001122");
+  EXPECT_EQ(gdb.ask("p21"), "000003c5");
+  EXPECT_EQ(gdb.ask("p22"), "00000000000000020000000000000001");
+  EXPECT_EQ(gdb.ask("p45"), "0000000000000007");
+  EXPECT_EQ(gdb.ask("g").size(), 2u * (33 * 8 + 4 + 32 * 16 + 8));
+}
+
+TEST_F(SessionTest, MemoryStopsInFrontOfAHole) {
+  EXPECT_EQ(gdb.ask("m400000,4"), "00010203");
+  EXPECT_EQ(gdb.ask("m401ffe,8"), "6e64") << "the two bytes before the hole";
+  EXPECT_EQ(gdb.ask("m402000,8"), "E01");
+  EXPECT_EQ(gdb.ask("m3fffff,2"), "E01");
+  EXPECT_EQ(gdb.ask("mfffffffffffffffe,8"), "0000");
+  EXPECT_EQ(gdb.ask("m400000,ffffffffffffffff").size(), 2u * 0x2000);
+  EXPECT_EQ(gdb.ask("m400000,0"), "E01");
+  for (const char* bad : {"m", "m400000", "m,4", "m400000,", "mx,4", "m400000,x", "m400000;4"})
+    EXPECT_EQ(gdb.ask(bad), "E01") << bad;
+}
+
+TEST_F(SessionTest, ErrorsAreTextForClientsThatTakeIt) {
+  gdb.ask("qSupported:error-message+");
+  EXPECT_EQ(gdb.ask("m402000,8"), "E.the dump's writer left it out");
+  EXPECT_EQ(gdb.ask("m0,8"), "E.nothing is mapped there");
+}
+
+TEST_F(SessionTest, BinaryReads) {
+  EXPECT_EQ(gdb.ask("x0,0"), "OK") << "LLDB's question";
+  EXPECT_EQ(gdb.ask("x400020,4"), " !\"#");
+  gdb.ask("qSupported:binary-upload+");
+  EXPECT_EQ(gdb.ask("x400020,4"), "b !\"#");
+  EXPECT_EQ(gdb.ask("x402000,4"), "E01");
+  const std::string wire = gdb.raw(packet("x401000,100"));
+  EXPECT_EQ(wire.find('*'), std::string::npos) << "binary data is not run-length encoded";
+  EXPECT_EQ(wire.size(), 1 + 1 + 1 + 0x100 + 3u);
+}
+
+TEST_F(SessionTest, Search) {
+  EXPECT_EQ(gdb.ask("qSearch:memory:400000;3000;needle"), "1,401ff0");
+  EXPECT_EQ(gdb.ask("qSearch:memory:0;ffffffffffffffff;needle"), "1,401ff0");
+  EXPECT_EQ(gdb.ask("qSearch:memory:402000;ffffffffffffffff;needle"), "1,ffffffff80001ff0");
+  EXPECT_EQ(gdb.ask("qSearch:memory:400000;1ff5;needle"), "0") << "only half of it is in the range";
+  EXPECT_EQ(gdb.ask("qSearch:memory:400000;1ff6;needle"), "1,401ff0");
+}
+
+TEST_F(SessionTest, SearchPatternsAreEscaped) {
+  EXPECT_EQ(gdb.ask("qSearch:memory:400000;3000;\x22}\x03}\x04%"), "1,400022");
+  EXPECT_EQ(gdb.ask("qSearch:memory:400000;3000;absent"), "0");
+  EXPECT_EQ(gdb.ask("qSearch:memory:400000;2;absent"), "0");
+  for (const char* bad :
+       {"qSearch:memory:400000;3000;", "qSearch:memory:400000;3000", "qSearch:memory:;3000;x", "qSearch:memory:"})
+    EXPECT_EQ(gdb.ask(bad), "E01") << bad;
+}
+
+TEST_F(SessionTest, ASearchIsInterruptedByTheClient) {
+  gdb.session.receive(packet("qSearch:memory:0;ffffffffffffffff;absent"));
+  gdb.session.step();
+  ASSERT_TRUE(gdb.session.busy());
+  gdb.session.keep_alive();
+  std::string outside;
+  const auto packets = decode(gdb.raw("\x03"), outside);
+  EXPECT_EQ(packets, std::vector<std::string>{"E01"});
+  EXPECT_EQ(outside, "++") << "the acknowledgement and the sign of life";
+  EXPECT_FALSE(gdb.session.busy());
+}
+
+TEST_F(SessionTest, Checksum) {
+  // The CRC that GDB's compare-sections computes: polynomial 0x04c11db7, start 0xffffffff, not reflected.
+  EXPECT_EQ(gdb.ask("qCRC:400031,9"), "C376e6e7") << "of \"123456789\"";
+  EXPECT_EQ(gdb.ask("qCRC:400000,0"), "Cffffffff");
+  EXPECT_EQ(gdb.ask("qCRC:400000,3000"), "E01");
+  EXPECT_EQ(gdb.ask("qCRC:400000,ffffffffffffffff"), "E01");
+  EXPECT_EQ(gdb.ask("qCRC:400000"), "E01");
+}
+
+TEST_F(SessionTest, ADumpDoesNotRun) {
+  gdb.ask("qSupported:multiprocess+");
+  EXPECT_EQ(gdb.ask("vCont?"), "vCont;c;C;s;S");
+  for (const char* each : {"c", "s", "C05", "S05", "vCont;c", "vCont;s:p1.3;c:p1.-1", "c400000"}) {
+    EXPECT_EQ(gdb.ask(each), "T00thread:p1.3;") << each;
+    EXPECT_NE(gdb.console.find("cannot run"), std::string::npos) << each;
+  }
+  EXPECT_EQ(gdb.ask("vCont;s:p1.2;c"), "T00thread:p1.2;") << "the thread that was to be stepped";
+  EXPECT_EQ(gdb.ask("vCont"), "E01");
+}
+
+TEST_F(SessionTest, NothingCanBeWritten) {
+  for (const char* each : {"P0=00", "G00", "M0,1:00", "X0,0:", "X0,1:a", "Z0,0,1", "z0,0,1", "Z1,0,1"})
+    EXPECT_EQ(gdb.ask(each), "E01") << each;
+}
+
+TEST_F(SessionTest, Leaving) {
+  EXPECT_EQ(gdb.ask("D;1"), "OK");
+  EXPECT_TRUE(gdb.session.closed());
+  EXPECT_EQ(gdb.raw(packet("g")), "") << "nothing is answered after that";
+  Conversation killer(target);
+  EXPECT_EQ(killer.ask("vKill;1"), "OK");
+  EXPECT_TRUE(killer.session.closed());
+  Conversation silent(target);
+  EXPECT_EQ(silent.raw(packet("k")), "+");
+  EXPECT_TRUE(silent.session.closed());
+}
+
+TEST_F(SessionTest, NoAcknowledgements) {
+  EXPECT_EQ(gdb.ask("QStartNoAckMode"), "OK");
+  gdb.acknowledgements = false;
+  EXPECT_EQ(gdb.raw("+"), "");
+  EXPECT_EQ(gdb.ask("qC"), "QC3");
+  EXPECT_EQ(gdb.raw("$qC#00"), "$QC3#c7") << "a wrong checksum does not matter any more";
+  EXPECT_EQ(gdb.raw("-"), "$QC3#c7") << "the last reply again";
+}
+
+TEST_F(SessionTest, DamagedPacketsAreAskedForAgain) {
+  EXPECT_EQ(gdb.raw("$qC#00"), "-");
+  EXPECT_EQ(gdb.raw("$qC#zz"), "-");
+  EXPECT_EQ(gdb.ask("qC"), "QC3");
+  EXPECT_EQ(gdb.raw("-"), "$QC3#c7");
+  EXPECT_EQ(gdb.raw("--"), "$QC3#c7$QC3#c7");
+}
+
+TEST_F(SessionTest, ANakBeforeAnyReplyIsNothing) { EXPECT_EQ(gdb.raw("-"), ""); }
+
+TEST_F(SessionTest, InterruptsAndNoiseWhileIdleAreNothing) {
+  EXPECT_EQ(gdb.raw("\x03\x03+++ hello\n#00"), "");
+  EXPECT_EQ(gdb.ask("qC"), "QC3");
+}
+
+TEST_F(SessionTest, BytesMayComeOneByOneOrManyPacketsAtOnce) {
+  std::string wire;
+  for (const char c : packet("m400000,2")) wire += gdb.raw(std::string_view(&c, 1));
+  EXPECT_EQ(wire, "+" + packet("0001"));
+  EXPECT_EQ(gdb.raw(packet("qC") + packet("Hg1") + packet("qC")), "+$QC3#c7+$OK#9a+$QC1#c5");
+}
+
+TEST_F(SessionTest, ATooLongPacketIsAnError) {
+  EXPECT_EQ(gdb.raw(packet("m" + std::string(kMaxPayload, '0'))), "+" + packet("E01"));
+  EXPECT_EQ(gdb.ask("qC"), "QC3");
+}
+
+TEST_F(SessionTest, OutputIsBoundedHoweverMuchIsAsked) {
+  target.cpus = 1;
+  std::string flood;
+  for (int i = 0; i < 3000; ++i) flood += packet("m400000,2000");
+  gdb.session.receive(flood);
+  while (gdb.session.step()) {
+  }
+  EXPECT_LT(gdb.session.output().size(), gdbstub::Session::kOutputLimit + 0x10000);
+  EXPECT_FALSE(gdb.session.wants_input());
+  std::string outside;
+  size_t replies = 0;
+  for (;;) {
+    std::string piece;
+    piece.swap(gdb.session.output());
+    if (piece.empty()) break;
+    replies += decode(piece, outside).size();
+    while (gdb.session.step()) {
+    }
+  }
+  EXPECT_EQ(replies, 3000u) << "none is lost";
+  EXPECT_TRUE(gdb.session.wants_input());
+}
+
+TEST_F(SessionTest, PhysicalMode) {
+  EXPECT_EQ(gdb.ask("qqemu.PhyMemMode"), "0");
+  EXPECT_EQ(gdb.ask("m1000,4"), "E01");
+  EXPECT_EQ(gdb.ask("Qqemu.PhyMemMode:1"), "OK");
+  EXPECT_EQ(gdb.ask("qqemu.PhyMemMode"), "1");
+  EXPECT_EQ(gdb.ask("m1000,4"), "00010203");
+  EXPECT_NE(gdb.ask("qXfer:memory-map:read::0,1000").find("<memory type=\"ram\" start=\"0x0\" length=\"0x4000\"/>"),
+            std::string::npos)
+      << "segments that touch are one region";
+  EXPECT_EQ(gdb.ask("Qqemu.PhyMemMode:2"), "E01");
+  EXPECT_EQ(gdb.ask("Qqemu.PhyMemMode"), "E01");
+  EXPECT_EQ(gdb.ask("Qqemu.PhyMemMode:0"), "OK");
+  EXPECT_EQ(gdb.ask("m1000,4"), "E01");
+}
+
+TEST_F(SessionTest, AClientsChoicesAreItsOwn) {
+  Conversation other(target);
+  gdb.ask("Hg1");
+  gdb.ask("Qqemu.PhyMemMode:1");
+  gdb.ask("qSupported:multiprocess+");
+  EXPECT_EQ(other.ask("qC"), "QC3");
+  EXPECT_EQ(other.ask("m1000,4"), "E01");
+}
+
+TEST_F(SessionTest, OffsetsOnlyWhenKnown) {
+  EXPECT_EQ(gdb.ask("qOffsets"), "");
+  target.displacement = 0x5400000;
+  EXPECT_EQ(gdb.ask("qOffsets"), "TextSeg=ffffffff86400000");
+  target.machine = gdbstub::Arch::aarch64;
+  EXPECT_EQ(gdb.ask("qOffsets"), "") << "where it was linked is not known";
+}
+
+TEST_F(SessionTest, SmallAnswers) {
+  EXPECT_EQ(gdb.ask("qAttached"), "1");
+  EXPECT_EQ(gdb.ask("qAttached:1"), "1");
+  EXPECT_EQ(gdb.ask("qSymbol::"), "OK");
+  EXPECT_EQ(gdb.ask("qqemu.sstepbits"), "ENABLE=1,NOIRQ=2,NOTIMER=4");
+  EXPECT_EQ(gdb.ask("qqemu.sstep"), "0x7");
+  EXPECT_EQ(gdb.ask("Qqemu.sstep=0"), "") << "not the packet's form";
+}
+
+TEST_F(SessionTest, Lldb) {
+  EXPECT_EQ(gdb.ask("qHostInfo"),
+            "triple:" + hex("x86_64-unknown-none-elf") + ";endian:little;ptrsize:8;default_packet_timeout:20;");
+  EXPECT_EQ(gdb.ask("qProcessInfo"), "pid:1;triple:" + hex("x86_64-unknown-none-elf") + ";endian:little;ptrsize:8;");
+  EXPECT_EQ(gdb.ask("qGDBServerVersion"), "name:gcore;");
+  EXPECT_EQ(gdb.ask("qMemoryRegionInfo:401234"), "start:400000;size:3000;permissions:rw;");
+  EXPECT_EQ(gdb.ask("qMemoryRegionInfo:0"), "start:0;size:400000;");
+  EXPECT_EQ(gdb.ask("qMemoryRegionInfo:500000"), "start:403000;size:ffffffff7fbfd000;");
+  EXPECT_EQ(gdb.ask("qMemoryRegionInfo:ffffffffffffffff"), "start:fffffffffffff000;size:1000;permissions:rw;");
+  EXPECT_EQ(gdb.ask("qMemoryRegionInfo:zz"), "E01");
+  EXPECT_EQ(gdb.ask("qMemoryRegionInfo"), "E01");
+  target.fault_signal = 11;
+  EXPECT_EQ(gdb.ask("jThreadsInfo"), R"([{"tid":3,"name":"vCPU 2 [kernel, CPL 0]","reason":"signal","signal":11},)"
+                                     R"({"tid":1,"name":"vCPU 0 [kernel, CPL 0]","reason":"none"},)"
+                                     R"({"tid":2,"name":"vCPU 1 [kernel, CPL 0]","reason":"none"}])");
+}
+
+TEST_F(SessionTest, EachPacketIsLogged) {
+  std::string log;
+  Conversation logged(target, {.log = [&log](char direction, std::string_view payload) {
+                        log += direction;
+                        log += payload;
+                        log += '\n';
+                      }});
+  logged.ask("qC");
+  EXPECT_EQ(log, ">qC\n<QC3\n");
+}
+
+/// Every packet of the protocol, cut short at every length, gets exactly one reply and leaves the session in order.
+TEST_F(SessionTest, CutPacketsGetOneReplyEach) {
+  for (const std::string& whole :
+       {std::string("qSupported:multiprocess+;error-message+"), std::string("Hgp1.2"), std::string("m400000,10"),
+        std::string("x400000,10"), std::string("qSearch:memory:400000;100;x"), std::string("qCRC:400000,10"),
+        std::string("qXfer:features:read:target.xml:0,10"), std::string("qXfer:threads:read::0,10"),
+        std::string("vFile:open:2f,0,0"), std::string("vFile:pread:3,10,0"), std::string("vFile:fstat:3"),
+        std::string("vCont;s:p1.1;c"), std::string("qThreadExtraInfo,p1.1"), std::string("qMemoryRegionInfo:0"),
+        std::string("Qqemu.PhyMemMode:0"), "qRcmd," + hex("find 0x00 1 2"), "qRcmd," + hex("xp /8xb 0x1000")}) {
+    for (size_t length = 0; length <= whole.size(); ++length) {
+      Conversation each(target);
+      each.ask(std::string_view(whole).substr(0, length));
+      EXPECT_EQ(each.ask("QStartNoAckMode"), "OK");
+    }
+  }
+}
+
+}  // namespace
+}  // namespace gcore::tests
