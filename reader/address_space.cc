@@ -269,16 +269,16 @@ std::string in_words(const Dump& dump, const Plan& plan) {
   return text;
 }
 
+Error about(const Dump& dump, size_t cpu, Error error) {
+  error.text = format("cannot use the address space of vCPU %zu of ", cpu) + dump.path() + ": " + error.text;
+  return error;
+}
+
 Expected<const Cpu*> cpu_of(const Dump& dump, size_t cpu) {
   const auto cpus = dump.cpus();
   if (cpu < cpus.size()) return &cpus[cpu];
-  return std::unexpected(
-      Error{Error::Kind::usage, format("%s: no vCPU %zu: the dump has %zu", dump.path().c_str(), cpu, cpus.size())});
-}
-
-Error about(const Dump& dump, size_t cpu, Error error) {
-  error.text = format("%s: vCPU %zu: ", dump.path().c_str(), cpu) + error.text;
-  return error;
+  return std::unexpected(about(
+      dump, cpu, {Error::Kind::usage, format("the dump has %zu vCPU%s", cpus.size(), cpus.size() == 1 ? "" : "s")}));
 }
 
 translate::ReadPhysical reader_of(const Dump& dump) {

@@ -67,7 +67,7 @@ constexpr TcrFields kTcrLower{"ttbr0_el1", '0', 0, 7, 14, 37, 41}, kTcrUpper{"tt
 /// 12, 14 or 16; 0 for the reserved value. TG0 and TG1 do not encode alike.
 uint8_t page_shift(const TcrFields& fields, uint64_t tcr) {
   static constexpr uint8_t kTg0[] = {12, 16, 14, 0}, kTg1[] = {0, 14, 12, 16};
-  return (fields.digit == '0' ? kTg0 : kTg1)[tcr >> fields.granule & 3];
+  return (fields.digit == '0' ? kTg0 : kTg1)[field(tcr, fields.granule + 1, fields.granule)];
 }
 
 Half unusable(std::string why) {

@@ -99,8 +99,8 @@ struct Mapping {
 };
 
 /// Bounds for listing an address space whose tables may be hostile. One table that stands in the tree at many places (a
-/// kernel's shadow of zeros, a table that points to itself) is entered at most `visits_per_table` times at each level,
-/// so that the work is linear in the tables that exist and not in the addresses that they map.
+/// shadow of zeros, Linux' espfix aliases, a table that points to itself) is entered at most `visits_per_table` times
+/// at each level, so that the work is linear in the tables that exist and not in the addresses that they map.
 struct Limits {
   uint64_t table_visits = uint64_t{1} << 20;  // a table larger than 4 KiB counts as so many visits of 4 KiB
   uint32_t visits_per_table = 16;

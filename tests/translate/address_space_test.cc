@@ -73,7 +73,7 @@ uint64_t physical(const AddressSpace& space, uint64_t address) {
 
 const std::vector<std::string> kControl = {"cr0", "cr3", "cr4", "efer"};
 
-TEST(AddressSpaceTest, FromControlRegisters) {
+TEST(AddressSpace, FromControlRegisters) {
   const auto dump = qnx(kEmX86_64, x86_image(), 0x7000,
                         {{"cr0", 0x80000001}, {"cr3", 0x1018}, {"cr4", 0x20}, {"efer", 0xd00}}, kControl);
   const auto space = AddressSpace::of_cpu(*dump, 0);
@@ -84,7 +84,7 @@ TEST(AddressSpaceTest, FromControlRegisters) {
   EXPECT_EQ(space->walk(VirtAddr(kMapped)).note, "");
 }
 
-TEST(AddressSpaceTest, FromTheRecordAlone) {
+TEST(AddressSpace, FromTheRecordAlone) {
   const auto dump = qnx(kEmX86_64, x86_image(), 0x1000, {}, {});
   const auto space = AddressSpace::of_cpu(*dump, 0);
   ASSERT_TRUE(space) << space.error().text;
@@ -95,7 +95,7 @@ TEST(AddressSpaceTest, FromTheRecordAlone) {
   EXPECT_EQ(space->walk(VirtAddr(kMapped)).note, "assumed: 4-level long mode (the dump has no cr4)");
 }
 
-TEST(AddressSpaceTest, PagingOff) {
+TEST(AddressSpace, PagingOff) {
   const auto dump = qnx(kEmX86_64, x86_image(), 0, {{"cr0", 0x11}, {"cr3", 0}, {"cr4", 0}, {"efer", 0}}, kControl);
   const auto space = AddressSpace::of_cpu(*dump, 0);
   ASSERT_TRUE(space) << space.error().text;
@@ -115,7 +115,7 @@ TEST(AddressSpaceTest, PagingOff) {
             "x86_64, 4-level, root 0x1000 from the request; assumed: 4-level long mode (the dump has no cr4)");
 }
 
-TEST(AddressSpaceTest, AnotherRoot) {
+TEST(AddressSpace, AnotherRoot) {
   const auto dump = qnx(kEmX86_64, x86_image(), 0x7000,
                         {{"cr0", 0x80000001}, {"cr3", 0x7000}, {"cr4", 0x20}, {"efer", 0xd00}}, kControl);
   EXPECT_FALSE(AddressSpace::of_cpu(*dump, 0)->translate(VirtAddr(kMapped)));
@@ -125,12 +125,12 @@ TEST(AddressSpaceTest, AnotherRoot) {
   EXPECT_EQ(space->describe(), "x86_64, 4-level, root 0x1000 from the request");
 }
 
-TEST(AddressSpaceTest, NoSuchCpu) {
+TEST(AddressSpace, NoSuchCpu) {
   const auto dump = qnx(kEmX86_64, x86_image(), 0x1000, {}, {});
   const auto space = AddressSpace::of_cpu(*dump, 1);
   ASSERT_FALSE(space);
   EXPECT_EQ(space.error().kind, reader::Error::Kind::usage);
-  EXPECT_EQ(space.error().text, "test.gcore: no vCPU 1: the dump has 1");
+  EXPECT_EQ(space.error().text, "cannot use the address space of vCPU 1 of test.gcore: the dump has 1 vCPU");
   EXPECT_EQ(AddressSpace::with_root(*dump, 7, PhysAddr(0)).error().kind, reader::Error::Kind::usage);
 }
 
@@ -151,7 +151,7 @@ constexpr uint64_t kKernel = 0xffffffff80000000;
 const std::map<std::string, uint64_t> kUserMode = {
     {"cr0", 0x80000001}, {"cr3", 0x3801}, {"cr4", 0x20020}, {"efer", 0xd00}};
 
-TEST(AddressSpaceTest, PageTableIsolation) {
+TEST(AddressSpace, PageTableIsolation) {
   const auto dump = qnx(kEmX86_64, isolated(), 0x3000, kUserMode, kControl);
   const auto space = AddressSpace::of_cpu(*dump, 0);
   ASSERT_TRUE(space) << space.error().text;
@@ -168,7 +168,7 @@ TEST(AddressSpaceTest, PageTableIsolation) {
   EXPECT_EQ(listed, (std::vector{VirtAddr(kMapped), VirtAddr(kKernel)}));
 }
 
-TEST(AddressSpaceTest, PageTableIsolationCanBeSwitchedOff) {
+TEST(AddressSpace, PageTableIsolationCanBeSwitchedOff) {
   const auto dump = qnx(kEmX86_64, isolated(), 0x3000, kUserMode, kControl);
   const auto space = AddressSpace::of_cpu(*dump, 0, {.kpti_fallback = false});
   ASSERT_TRUE(space) << space.error().text;
@@ -176,7 +176,7 @@ TEST(AddressSpaceTest, PageTableIsolationCanBeSwitchedOff) {
   EXPECT_EQ(space->translate(VirtAddr(kKernel)).error().text, "PML4E at 0x3ff8 is 0x0: not present");
 }
 
-TEST(AddressSpaceTest, AnUnrelatedPageIsNoKernelHalf) {
+TEST(AddressSpace, AnUnrelatedPageIsNoKernelHalf) {
   const std::vector<Image> images = {
       isolated().entry(0x2008, 0xa007),              // another user mapping
       isolated().entry(0x2010, 0x4007),              // one more
@@ -196,7 +196,7 @@ TEST(AddressSpaceTest, AnUnrelatedPageIsNoKernelHalf) {
   }
 }
 
-TEST(AddressSpaceTest, KernelRootFromVmcoreinfo) {
+TEST(AddressSpace, KernelRootFromVmcoreinfo) {
   // init_top_pgt at its link address + 0x1000 - phys_base; nothing else is known.
   const auto dump = vmcore(kEmX86_64, x86_image(),
                            "OSRELEASE=6.1.0\nPAGESIZE=4096\nSYMBOL(init_top_pgt)=ffffffff82601000\n"
@@ -207,17 +207,19 @@ TEST(AddressSpaceTest, KernelRootFromVmcoreinfo) {
   EXPECT_EQ(physical(*space, kMapped), 0x9000u);
 }
 
-TEST(AddressSpaceTest, NoRootAnywhere) {
+TEST(AddressSpace, NoRootAnywhere) {
   for (uint16_t machine : {kEmX86_64, kEmAarch64}) {
     const auto dump = vmcore(machine, x86_image(), "OSRELEASE=6.1.0\n");
     const auto space = AddressSpace::of_cpu(*dump, 0);
     ASSERT_FALSE(space) << space->describe();
     EXPECT_EQ(space.error().kind, reader::Error::Kind::not_present);
-    EXPECT_TRUE(space.error().text.starts_with("test.gcore: vCPU 0: the dump has neither ")) << space.error().text;
+    EXPECT_TRUE(
+        space.error().text.starts_with("cannot use the address space of vCPU 0 of test.gcore: the dump has neither "))
+        << space.error().text;
   }
 }
 
-TEST(AddressSpaceTest, MemoryEncryption) {
+TEST(AddressSpace, MemoryEncryption) {
   constexpr uint64_t kC = uint64_t{1} << 47;
   const Image image =
       Image().entry(0x1008, kC | 0x4007).entry(0x4010, kC | 0x5007).entry(0x5018, kC | 0x6007).entry(0x6020, 0x9007);
@@ -239,7 +241,7 @@ Image aarch64_image() {
 }
 constexpr uint64_t kTcr = 16 | 16 << 16 | uint64_t{2} << 30;
 
-TEST(AddressSpaceTest, Aarch64FromRegisters) {
+TEST(AddressSpace, Aarch64FromRegisters) {
   const auto dump =
       qnx(kEmAarch64, aarch64_image(), 0,
           {{"sctlr_el1", 1}, {"tcr_el1", kTcr}, {"ttbr0_el1", 0x1000}, {"ttbr1_el1", 0x2000}, {"pstate", 5}},
@@ -261,7 +263,7 @@ TEST(AddressSpaceTest, Aarch64FromRegisters) {
   EXPECT_EQ(physical(*upper, 0xffff008080000123), 0x80000123u);
 }
 
-TEST(AddressSpaceTest, Aarch64FromTheRecordAlone) {
+TEST(AddressSpace, Aarch64FromTheRecordAlone) {
   // pgtbl is TTBR1's table in EL1 and TTBR0's in EL0; cpu_info is TCR_EL1 (here 39 bits, whose root is an L1 table).
   constexpr uint64_t kTcr39 = 25 | 25 << 16 | uint64_t{2} << 30;
   const auto kernel = qnx(kEmAarch64, aarch64_image(), 0x5000, {{"pstate", 5}}, {}, kTcr39);
@@ -281,7 +283,7 @@ TEST(AddressSpaceTest, Aarch64FromTheRecordAlone) {
   EXPECT_EQ(in_el0->translate(VirtAddr(~uint64_t{0})).error().kind, reader::Fault::Kind::no_root);
 }
 
-TEST(AddressSpaceTest, Aarch64KernelRootFromVmcoreinfo) {
+TEST(AddressSpace, Aarch64KernelRootFromVmcoreinfo) {
   const auto dump =
       vmcore(kEmAarch64, aarch64_image(),
              "OSRELEASE=6.1.0\nPAGESIZE=4096\nSYMBOL(swapper_pg_dir)=ffff800009402000\nNUMBER(VA_BITS)=48\n"
@@ -294,7 +296,7 @@ TEST(AddressSpaceTest, Aarch64KernelRootFromVmcoreinfo) {
             "kernel's)");
 }
 
-TEST(AddressSpaceTest, Aarch64SwapperHasTheSizeThatTheKernelWasBuiltFor) {
+TEST(AddressSpace, Aarch64SwapperHasTheSizeThatTheKernelWasBuiltFor) {
   // 64K pages, built for 52 bits, on a CPU with 48: swapper_pg_dir (1024 entries) is indexed by all 52 bits.
   const Image image = Image().entry(0x2000 + 8 * 960, 0x0).entry(0x2000 + 8 * 1023, 0x3).entry(0x8, 0x0040000040000701);
   const auto dump =

@@ -40,8 +40,8 @@ uint64_t tcr_of(const TableKind& kind) {
   const uint64_t size = 64 - kind.address_bits;
   const uint64_t tg0 = kind.page_shift == 12 ? 0 : kind.page_shift == 14 ? 2 : 1;
   const uint64_t tg1 = kind.page_shift == 12 ? 2 : kind.page_shift == 14 ? 1 : 3;
-  uint64_t tcr = size | tg0 << 14 | size << 16 | tg1 << 30 | uint64_t{5} << 32;
-  if (kind.wide) tcr += kind.page_shift == 16 ? uint64_t{1} << 32 : uint64_t{1} << 59;
+  uint64_t tcr = size | tg0 << 14 | size << 16 | tg1 << 30 | uint64_t{kind.wide ? 6u : 5u} << 32;
+  if (kind.wide && kind.page_shift != 16) tcr |= uint64_t{1} << 59;
   return tcr;
 }
 

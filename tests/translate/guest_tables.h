@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <map>
+#include <ostream>
 #include <random>
 #include <span>
 #include <string>
@@ -26,6 +27,8 @@ struct TableKind {
   unsigned page_shift = 12;
   bool wide = false;        // aarch64: 52-bit output addresses (LPA with 64K, DS else)
   bool big_endian = false;  // aarch64
+
+  friend void PrintTo(const TableKind& kind, std::ostream* out) { *out << kind.name; }
 };
 
 std::span<const TableKind> table_kinds();
