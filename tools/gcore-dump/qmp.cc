@@ -165,7 +165,7 @@ QmpResult<void> Qmp::receive() {
       return std::unexpected(message.error());
     } else if (*message) {
       keep_event(**message);
-    } else if (auto more = fill(Clock::time_point::min()); !more) {
+    } else if (auto more = fill(Clock::now()); !more) {
       if (more.error().kind == Kind::deadline) return {};
       return more;
     }
