@@ -3,6 +3,7 @@
 #include <span>
 
 #include "tools/gcore-inspect/inspect.h"
+#include "tools/gcore-inspect/symbols.h"
 
 namespace gcore::tools::inspect {
 namespace {
@@ -146,6 +147,10 @@ std::string page_size_name(uint64_t bytes) {
     if (const uint64_t size = uint64_t{1} << (10 * unit); bytes >= size && bytes % size == 0)
       return fmt::format("{}{}", bytes / size, kUnits[unit - 1]);
   return std::to_string(bytes);
+}
+
+std::string symbol_name(const Job& job, std::optional<uint64_t> address) {
+  return job.symbols != nullptr && address ? job.symbols->name(*address) : "";
 }
 
 std::string bold(const Job& job, std::string_view text) {

@@ -16,12 +16,16 @@
 
 namespace gcore::tools::inspect {
 
+class Symbols;
+
 /// What every mode needs.
 struct Job {
   const Program& program;
   const reader::Dump& dump;
   bool colour;                // of standard output
   std::optional<size_t> cpu;  // --vcpu (or the N of --registers), which the dump has
+
+  const Symbols* symbols;  // --symbols, or nullptr
 
   /// The vCPU whose address space is meant: --vcpu, else the faulting one, which is 0 when there was no fault.
   size_t chosen_cpu() const { return cpu.value_or(dump.faulting_cpu()); }
@@ -32,6 +36,7 @@ int print_registers(const Job& job, bool all);  // all: the FPU's and vector reg
 int print_segments(const Job& job);
 int print_translation(const Job& job, reader::VirtAddr address);
 int print_json(const Job& job);
+int print_backtrace(const Job& job);
 int print_map(const Job& job);
 int print_stats(const Job& job);
 int verify(const Job& job);
@@ -76,6 +81,9 @@ std::string counted(uint64_t count, std::string_view one, std::string_view many)
 
 /// A page size: "4K", "2M", "1G".
 std::string page_size_name(uint64_t bytes);
+
+/// What --symbols knows of an address: "function+0x12 at file.c:34"; "" when it knows nothing.
+std::string symbol_name(const Job& job, std::optional<uint64_t> address);
 
 /// The text in bold where the output is in colour.
 std::string bold(const Job& job, std::string_view text);

@@ -5,12 +5,14 @@
 #include <cstdio>
 
 #include "tools/gcore-inspect/inspect.h"
+#include "tools/gcore-inspect/symbols.h"
 
 namespace gcore::tools::inspect {
 namespace {
 
 /// The options that choose what is printed; at most one of them may be given.
-constexpr std::array kModes = {"json", "registers", "segments", "translate", "read", "find", "map", "stats", "verify"};
+constexpr std::array kModes = {"backtrace", "json", "registers", "segments", "translate",
+                               "read",      "find", "map",       "stats",    "verify"};
 
 ProgramInfo program_info() {
   const auto cpu_or_all = [](std::string_view word) { return word == "all" || parse_number(word).has_value(); };
@@ -33,6 +35,9 @@ ProgramInfo program_info() {
               {"map", "", "a vCPU's address space: ranges, permissions, page\nsizes"},
               {"stats", "", "how many pages are zero, duplicate and distinct"},
               {"verify", "", "check the file against its own headers: each defect\non a line, and exit status 1"},
+              {"backtrace", "", "who called whom on every vCPU (or that of --vcpu);\nbest with --symbols"},
+              {"symbols", "ELF", "the guest's ELF file: addresses get names, in the\nsummary and in other modes",
+               nullptr, true},
               {"vcpu", "N",
                "with --translate, --read, --map: the vCPU whose\naddress space is meant (default: the "
                "faulting one)"},
@@ -75,8 +80,9 @@ Parsed choose_mode(const Program& program, Request& request) {
   const std::string& mode = request.mode;
   for (const char* option : {"phys", "raw"})
     if (program.has(option) && mode != "read") return std::unexpected(std::string("--") + option + " needs --read");
-  if (program.has("vcpu") && mode != "translate" && mode != "read" && mode != "map" && mode != "registers")
-    return std::unexpected("--vcpu needs --translate, --read, --map or --registers");
+  if (program.has("vcpu") && mode != "translate" && mode != "read" && mode != "map" && mode != "registers" &&
+      mode != "backtrace")
+    return std::unexpected("--vcpu needs --translate, --read, --map, --registers or --backtrace");
   if (program.has("vcpu") && program.has("phys"))
     return std::unexpected("--vcpu and --phys cannot be given together: all vCPUs share guest-physical memory");
   if (program.has("vcpu") && program.value("registers"))
@@ -144,6 +150,7 @@ Parsed parse_arguments(const Program& program, Request& request) {
 
 int run_mode(const Request& request, const Job& job) {
   const std::string& mode = request.mode;
+  if (mode == "backtrace") return print_backtrace(job);
   if (mode == "json") return print_json(job);
   if (mode == "registers") return print_registers(job, request.all_registers);
   if (mode == "segments") return print_segments(job);
@@ -169,7 +176,7 @@ int run(Program& program) {
       std::printf("%s\n", printable(dump.error().text).c_str());
     return program.fail("open dump", printable(dump.error().text));
   }
-  Job job{program, **dump, colour_wanted(STDOUT_FILENO), std::nullopt};
+  Job job{program, **dump, colour_wanted(STDOUT_FILENO), std::nullopt, nullptr};
   if (request.cpu) {
     const size_t count = (*dump)->cpus().size();
     if (*request.cpu >= count)
@@ -177,6 +184,13 @@ int run(Program& program) {
                                                                            counted(count, "vCPU", "vCPUs") +
                                                                            (count == 0 ? "" : ", counted from 0"));
     job.cpu = static_cast<size_t>(*request.cpu);
+  }
+  std::optional<Symbols> symbols;
+  if (program.has("symbols")) {
+    auto loaded = Symbols::load(program.values("symbols"), (*dump)->machine());
+    if (!loaded) return program.fail("read symbols", printable(loaded.error()));
+    symbols = std::move(*loaded);
+    job.symbols = &*symbols;
   }
   return run_mode(request, job);
 }

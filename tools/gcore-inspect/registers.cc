@@ -143,6 +143,8 @@ void print_cpu(const Job& job, const reader::Cpu& cpu, bool all) {
     heading += fmt::format("; at fault (signal {})", job.dump.signal());
   std::puts(bold(job, heading).c_str());
   if (!cpu.process_name.empty()) std::puts(fmt::format("  process {}", printable(cpu.process_name)).c_str());
+  if (const std::string at = symbol_name(job, program_counter(cpu)); !at.empty())
+    std::puts(fmt::format("  in {}", at).c_str());
   std::vector<std::string> absent;
   for (const Group& group : groups(cpu.registers.machine()))
     if (all || !group.fpu) print_group(group, cpu.registers, absent);

@@ -90,11 +90,11 @@ Counts count(const reader::Dump& dump) {
   return counts;
 }
 
-void print_row(const char* what, uint64_t bytes, uint64_t total, const char* remark) {
+void print_row(const char* what, uint64_t bytes, uint64_t total, const std::string& remark) {
   const double share = total == 0 ? 0 : 100.0 * static_cast<double>(bytes) / static_cast<double>(total);
-  std::puts(
-      fmt::format("  {:<10} {:>12}  {:>10}  {:>6.1f} %  {}", what, bytes / kPage, human_size(bytes), share, remark)
-          .c_str());
+  std::puts(fmt::format("  {:<10} {:>12}  {:>10}  {:>6.1f} %{}", what, bytes / kPage, human_size(bytes), share,
+                        remark.empty() ? "" : "  " + remark)
+                .c_str());
 }
 
 }  // namespace
@@ -108,10 +108,9 @@ int print_stats(const Job& job) {
   const uint64_t zero = counts.zero * kPage + counts.holes;
   const uint64_t total = zero + stored * kPage + counts.missing + counts.partial;
   std::puts(fmt::format("  {:<10} {:>12}  {:>10}  {:>8}", "", "4K pages", "size", "share").c_str());
-  print_row("zero", zero, total,
-            fmt::format("of these {} are stored in the file, {} are holes", human_size(counts.zero * kPage),
-                        human_size(counts.holes))
-                .c_str());
+  print_row(
+      "zero", zero, total,
+      fmt::format("{} in holes, {} stored in the file", human_size(counts.holes), human_size(counts.zero * kPage)));
   print_row("duplicate", (stored - distinct) * kPage, total, "equal to a page that is counted as distinct");
   print_row("distinct", distinct * kPage, total, "");
   if (counts.partial != 0) print_row("partial", counts.partial, total, "at the ends of ranges that are no whole pages");

@@ -114,15 +114,18 @@ void print_cpus(const Job& job) {
       process_width = std::max({process_width, size_t{7}, printable(cpu.process_name).size()});
   const std::string gap = process_width != 0 ? "  " : "";
   print_heading(job, fmt::format("  {:>4}  {:<18}  {:<18}  {:<14}{}{:<{}}  {}", "vCPU", "pc", "sp", "mode", gap,
-                                 process_width != 0 ? "process" : "", process_width, "address space"));
+                                 process_width != 0 ? "process" : "", process_width,
+                                 job.symbols != nullptr ? "at" : "address space"));
   for (const reader::Cpu& cpu : cpus) {
     if (cpu.index >= kMaxCpus && cpu.index != job.dump.faulting_cpu()) continue;
     const auto space = reader::AddressSpace::of_cpu(job.dump, cpu.index);
     const bool at_fault = cpu.index == job.dump.faulting_cpu() && job.dump.signal() != 0;
-    std::string line =
-        fmt::format("{} {:>4}  {}  {}  {:<14}{}{:<{}}  {}", at_fault ? ">" : " ", cpu.index,
-                    hex_or_unknown(program_counter(cpu)), hex_or_unknown(stack_pointer(cpu)), mode_name(cpu), gap,
-                    printable(cpu.process_name), process_width, space ? space->describe() : "unknown");
+    std::string line = fmt::format("{} {:>4}  {}  {}  {:<14}{}{:<{}}  {}", at_fault ? ">" : " ", cpu.index,
+                                   hex_or_unknown(program_counter(cpu)), hex_or_unknown(stack_pointer(cpu)),
+                                   mode_name(cpu), gap, printable(cpu.process_name), process_width,
+                                   job.symbols != nullptr ? symbol_name(job, program_counter(cpu))
+                                   : space                ? space->describe()
+                                                          : "unknown");
     if (cpu.number != cpu.index) line += fmt::format("  (the guest's CPU {})", cpu.number);
     std::puts(line.c_str());
   }

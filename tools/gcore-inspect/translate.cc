@@ -63,7 +63,10 @@ int print_translation(const Job& job, reader::VirtAddr address) {
 
   std::puts(fmt::format("vCPU {}: {}", job.chosen_cpu(), space->describe()).c_str());
   if (!walk.note.empty()) std::puts(fmt::format("note: {}", walk.note).c_str());
-  std::puts(fmt::format("virtual   {}", bold(job, fmt::format("{:#018x}", address.value))).c_str());
+  const std::string name = symbol_name(job, address.value);
+  std::puts(
+      fmt::format("virtual   {}{}", bold(job, fmt::format("{:#018x}", address.value)), name.empty() ? "" : "  " + name)
+          .c_str());
   if (!walk.steps.empty())
     std::puts(
         fmt::format("\n  {:<5}  {:<6}  {:<18}  {:<18}  {}", "level", "index", "entry at", "entry", "meaning").c_str());

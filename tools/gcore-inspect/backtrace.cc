@@ -1,0 +1,211 @@
+// --backtrace: who called whom on each vCPU. By the unwind tables of the ELF files where they cover the pc, else by the
+// chain of frame pointers.
+#include <fmt/format.h>
+
+#include <array>
+#include <cstdio>
+
+#include "tools/gcore-inspect/inspect.h"
+#include "tools/gcore-inspect/symbols.h"
+
+namespace gcore::tools::inspect {
+namespace {
+
+constexpr size_t kMaxFrames = 100, kMaxUnknown = 8;
+
+// The registers that DWARF numbers from 0 on: System V ABI for x86-64 (figure 3.36) and for i386 (table 2.14), and
+// DWARF for the Arm 64-bit architecture (AADWARF64, section 4.1).
+constexpr std::array kX86_64 = {"rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp", "r8",
+                                "r9",  "r10", "r11", "r12", "r13", "r14", "r15", "rip"};
+constexpr std::array kX86 = {"eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", "eip"};
+
+struct Convention {
+  std::vector<std::string> names;  // by DWARF's numbers
+  uint32_t sp, fp, pc;             // pc: where the return address is tracked
+  size_t word;
+};
+
+Convention convention(format::Machine machine) {
+  if (machine == format::Machine::x86_64) return {{kX86_64.begin(), kX86_64.end()}, 7, 6, 16, 8};
+  if (machine == format::Machine::x86) return {{kX86.begin(), kX86.end()}, 4, 5, 8, 4};
+  Convention arm{{}, 31, 29, 32, 8};
+  for (int i = 0; i < 31; ++i) arm.names.push_back(fmt::format("x{}", i));
+  arm.names.push_back("sp");
+  arm.names.push_back("elr");
+  return arm;
+}
+
+/// The registers of one frame, by DWARF's numbers; one that is not here is lost.
+using Registers = std::map<uint32_t, uint64_t>;
+
+class Unwinder {
+ public:
+  Unwinder(const Job& job, const reader::AddressSpace& space)
+      : job_(job), space_(space), convention_(convention(job.dump.machine())) {}
+
+  Registers first(const reader::Cpu& cpu) const {
+    Registers registers;
+    for (uint32_t i = 0; i < convention_.names.size(); ++i)
+      if (const auto value = cpu.registers.get(convention_.names[i])) registers[i] = *value;
+    return registers;
+  }
+
+  uint32_t pc_number() const { return convention_.pc; }
+  uint32_t sp_number() const { return convention_.sp; }
+
+  /// The caller's registers. Nothing at the outermost frame, or where the way is lost: `why` is then not empty.
+  /// `call` is false when the pc is where the CPU was, and not behind a call.
+  std::optional<Registers> caller(const Registers& callee, bool& call, std::string& why) const {
+    const uint64_t pc = callee.at(convention_.pc) - (call ? 1 : 0);
+    const auto row = job_.symbols != nullptr ? job_.symbols->unwind_row(pc) : std::nullopt;
+    std::optional<Registers> result = row ? by_table(*row, callee, why) : by_frame_pointer(callee, why);
+    call = !(row && row->signal_frame);
+    if (!result) return std::nullopt;
+    auto& next = (*result)[convention_.pc];
+    next = space_.without_tag(reader::VirtAddr(next)).value;  // on aarch64 a return address may be signed
+    if (next == 0) return std::nullopt;
+    return result;
+  }
+
+ private:
+  std::optional<uint64_t> load(uint64_t address, std::string& why) const {
+    std::array<std::byte, 8> bytes{};
+    const auto read = space_.read(reader::VirtAddr(address), std::span(bytes).first(convention_.word));
+    if (read.bytes < convention_.word) {
+      why = fmt::format("the stack at {:#x} cannot be read: {}", address, read.why);
+      return std::nullopt;
+    }
+    return convention_.word == 8 ? format::load<uint64_t>(bytes.data(), job_.dump.byte_order())
+                                 : format::load<uint32_t>(bytes.data(), job_.dump.byte_order());
+  }
+
+  std::optional<Registers> by_frame_pointer(const Registers& callee, std::string& why) const {
+    const auto fp = callee.find(convention_.fp);
+    if (fp == callee.end() || fp->second == 0) return std::nullopt;
+    const auto next_fp = load(fp->second, why);
+    const auto pc = next_fp ? load(fp->second + convention_.word, why) : std::nullopt;
+    if (!pc) return std::nullopt;
+    return Registers{
+        {convention_.fp, *next_fp}, {convention_.pc, *pc}, {convention_.sp, fp->second + 2 * convention_.word}};
+  }
+
+  /// A register by a rule; nothing when it is lost.
+  std::optional<uint64_t> evaluate(const UnwindRule& rule, uint32_t number, uint64_t cfa, const Registers& callee,
+                                   std::string& why) const {
+    const auto value_of = [&](uint32_t reg) {
+      const auto found = callee.find(reg);
+      return found != callee.end() ? std::optional(found->second) : std::nullopt;
+    };
+    const auto offset = static_cast<uint64_t>(rule.offset);
+    const auto base = rule.kind == UnwindRule::Kind::same ? value_of(number) : value_of(rule.reg);
+    switch (rule.kind) {
+      case UnwindRule::Kind::same:
+        return base;
+      case UnwindRule::Kind::at_cfa:
+        return load(cfa + offset, why);
+      case UnwindRule::Kind::cfa_plus:
+        return cfa + offset;
+      case UnwindRule::Kind::register_plus:
+        return base ? std::optional(*base + offset) : std::nullopt;
+      case UnwindRule::Kind::at_register:
+        return base ? load(*base + offset, why) : std::nullopt;
+      default:
+        return std::nullopt;
+    }
+  }
+
+  std::optional<Registers> by_table(const UnwindRow& row, const Registers& callee, std::string& why) const {
+    const auto cfa = evaluate(row.cfa, 0, 0, callee, why);
+    if (!cfa) {
+      why = "the unwind table does not say where the frame is";
+      return std::nullopt;
+    }
+    Registers result;
+    for (const auto& [number, value] : callee) {
+      const auto rule = row.registers.find(number);
+      std::string lost;
+      const auto restored = rule == row.registers.end() ? value : evaluate(rule->second, number, *cfa, callee, lost);
+      if (restored) result[number] = *restored;
+    }
+    result[convention_.sp] = *cfa;
+    const auto rule = row.registers.find(row.return_register);
+    if (rule != row.registers.end() && rule->second.kind == UnwindRule::Kind::undefined) return std::nullopt;
+    const auto pc =
+        evaluate(rule != row.registers.end() ? rule->second : UnwindRule{}, row.return_register, *cfa, callee, why);
+    if (!pc) return std::nullopt;
+    result[convention_.pc] = *pc;
+    return result;
+  }
+
+  const Job& job_;
+  const reader::AddressSpace& space_;
+  Convention convention_;
+};
+
+/// One line a function; false when none is known. Inlined ones have the pc of the function that they are in.
+bool print_frame(const Job& job, size_t& number, uint64_t pc, bool call) {
+  const auto frames = job.symbols != nullptr ? job.symbols->frames(pc - (call ? 1 : 0)) : std::vector<SourceFrame>{};
+  if (frames.empty()) std::puts(fmt::format("  #{:<3} {:#018x}  ??", number++, pc).c_str());
+  for (const SourceFrame& frame : frames) {
+    std::string line = fmt::format("  #{:<3} {:#018x}  {}", number++, pc, printable(frame.function));
+    if (frame.inlined) line += " (inlined)";
+    if (frame.line != 0) line += fmt::format(" at {}:{}", printable(frame.file), frame.line);
+    std::puts(line.c_str());
+  }
+  return !frames.empty();
+}
+
+void print_cpu(const Job& job, const reader::Cpu& cpu) {
+  std::string heading = fmt::format("vCPU {}: {}", cpu.index, mode_name(cpu));
+  if (!cpu.process_name.empty()) heading += fmt::format("; process {}", printable(cpu.process_name));
+  if (cpu.index == job.dump.faulting_cpu() && job.dump.signal() != 0)
+    heading += fmt::format("; at fault (signal {})", job.dump.signal());
+  std::puts(bold(job, heading).c_str());
+  const auto space = reader::AddressSpace::of_cpu(job.dump, cpu.index);
+  const auto pc = program_counter(cpu);
+  if (!pc) return void(std::puts("  the dump does not have its program counter"));
+  size_t number = 0;
+  bool call = false;
+  print_frame(job, number, *pc, call);
+  if (!space) return void(std::puts(fmt::format("  no further: {}", printable(space.error().text)).c_str()));
+
+  const Unwinder unwinder(job, *space);
+  std::string why;
+  std::optional<Registers> registers = unwinder.first(cpu);
+  size_t unknown = 0;  // frames in a row that no symbol names: what a stack that was misread looks like
+  while (number < kMaxFrames && unknown < kMaxUnknown) {
+    const uint64_t sp = (*registers)[unwinder.sp_number()], callee_pc = registers->at(unwinder.pc_number());
+    registers = unwinder.caller(*registers, call, why);
+    if (!registers) break;
+    const uint64_t caller_pc = registers->at(unwinder.pc_number()), caller_sp = (*registers)[unwinder.sp_number()];
+    // Stacks grow down: a chain that goes up again, or nowhere, is none.
+    if (caller_sp < sp || (caller_sp == sp && caller_pc == callee_pc)) {
+      why = fmt::format("the next frame, at {:#x}, lies below this one", caller_sp);
+      break;
+    }
+    const auto page = space->translate(reader::VirtAddr(caller_pc));
+    if (!page || !page->permissions.execute) {
+      why = fmt::format("the return address {:#x} is not in executable memory", caller_pc);
+      break;
+    }
+    unknown = print_frame(job, number, caller_pc, call) || job.symbols == nullptr ? 0 : unknown + 1;
+  }
+  if (!why.empty()) std::puts(fmt::format("  no further: {}", why).c_str());
+  if (number >= kMaxFrames || unknown >= kMaxUnknown) std::puts("  ... and more, not shown");
+}
+
+}  // namespace
+
+int print_backtrace(const Job& job) {
+  if (job.dump.cpus().empty()) return job.program.fail("show backtraces", printable(job.dump.path()) + " has no vCPU");
+  bool first = true;
+  for (const reader::Cpu& cpu : job.dump.cpus()) {
+    if (job.cpu && cpu.index != *job.cpu) continue;
+    if (!first) std::puts("");
+    first = false;
+    print_cpu(job, cpu);
+  }
+  return kExitDone;
+}
+
+}  // namespace gcore::tools::inspect

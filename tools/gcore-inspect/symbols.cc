@@ -1,0 +1,209 @@
+#include "tools/gcore-inspect/symbols.h"
+
+#include <fmt/format.h>
+#include <llvm/DebugInfo/DWARF/DWARFContext.h>
+#include <llvm/DebugInfo/DWARF/DWARFDebugFrame.h>
+#include <llvm/Demangle/Demangle.h>
+#include <llvm/Object/ELFObjectFile.h>
+#include <llvm/Object/SymbolSize.h>
+
+#include <algorithm>
+
+#include "tools/common/program.h"
+
+namespace gcore::tools::inspect {
+namespace {
+
+namespace object = llvm::object;
+namespace dwarf = llvm::dwarf;
+
+struct Function {
+  uint64_t start, size;  // size 0: unknown, up to the next one
+  std::string name;
+};
+
+/// Functions, and labels of assembler sources, ascending.
+std::vector<Function> functions_of(const object::ObjectFile& file) {
+  std::vector<Function> functions;
+  for (const auto& [symbol, size] : object::computeSymbolSizes(file)) {
+    auto type = symbol.getType();
+    auto name = symbol.getName();
+    auto address = symbol.getAddress();
+    auto flags = symbol.getFlags();
+    const bool usable = type && name && address && flags &&
+                        (*type == object::SymbolRef::ST_Function || *type == object::SymbolRef::ST_Unknown) &&
+                        !name->empty() && !name->starts_with("$") && (*flags & object::SymbolRef::SF_Undefined) == 0;
+    if (usable) functions.push_back({*address, size, llvm::demangle(std::string_view(name->data(), name->size()))});
+    if (!type) llvm::consumeError(type.takeError());
+    if (!name) llvm::consumeError(name.takeError());
+    if (!address) llvm::consumeError(address.takeError());
+    if (!flags) llvm::consumeError(flags.takeError());
+  }
+  std::ranges::stable_sort(functions, {}, &Function::start);
+  return functions;
+}
+
+bool is_for(const object::ObjectFile& file, format::Machine machine) {
+  switch (file.getArch()) {
+    case llvm::Triple::x86_64:
+      return machine == format::Machine::x86_64;
+    case llvm::Triple::x86:
+      return machine == format::Machine::x86 || machine == format::Machine::x86_64;
+    case llvm::Triple::aarch64:
+    case llvm::Triple::aarch64_be:
+      return machine == format::Machine::aarch64;
+    default:
+      return false;
+  }
+}
+
+UnwindRule rule_of(const dwarf::UnwindLocation& location) {
+  using Location = dwarf::UnwindLocation;
+  using Kind = UnwindRule::Kind;
+  // Whether the register is that value or is stored there has no accessor, so it is compared.
+  const bool memory = location == Location::createAtCFAPlusOffset(location.getOffset()) ||
+                      location == Location::createAtRegisterPlusOffset(location.getRegister(), location.getOffset());
+  switch (location.getLocation()) {
+    case Location::Unspecified:
+    case Location::Same:
+      return {Kind::same};
+    case Location::Undefined:
+      return {Kind::undefined};
+    case Location::CFAPlusOffset:
+      return {memory ? Kind::at_cfa : Kind::cfa_plus, 0, location.getOffset()};
+    case Location::RegPlusOffset:
+      return {memory ? Kind::at_register : Kind::register_plus, location.getRegister(), location.getOffset()};
+    default:
+      return {Kind::unsupported};
+  }
+}
+
+/// The last row of the table that starts at or before `pc`.
+std::optional<UnwindRow> row_at(const dwarf::FDE& entry, uint64_t pc) {
+  auto table = dwarf::UnwindTable::create(&entry);
+  if (!table) {
+    llvm::consumeError(table.takeError());
+    return std::nullopt;
+  }
+  const dwarf::UnwindRow* best = nullptr;
+  for (const dwarf::UnwindRow& row : *table)
+    if (!row.hasAddress() || row.getAddress() <= pc) best = &row;
+  if (best == nullptr) return std::nullopt;
+  const dwarf::CIE& common = *entry.getLinkedCIE();
+  UnwindRow result;
+  result.cfa = rule_of(best->getCFAValue());
+  result.return_register = static_cast<uint32_t>(common.getReturnAddressRegister());
+  result.signal_frame = common.getAugmentationString().contains('S');
+  // The table has no iterator; DWARF's general registers and the return address are below 34 on all three machines.
+  for (uint32_t reg = 0; reg < 34; ++reg)
+    if (const auto location = best->getRegisterLocations().getRegisterLocation(reg))
+      result.registers[reg] = rule_of(*location);
+  return result;
+}
+
+}  // namespace
+
+struct Symbols::Image {
+  object::OwningBinary<object::ObjectFile> file;
+  std::unique_ptr<llvm::DWARFContext> debug;
+  std::vector<Function> functions;
+  std::map<uint64_t, const dwarf::FDE*> unwind;  // by first address
+
+  const Function* function_at(uint64_t address) const {
+    auto next = std::ranges::upper_bound(functions, address, {}, &Function::start);
+    // Of several symbols at one address the first is taken; a function's size, where it is known, ends it.
+    while (next != functions.begin()) {
+      --next;
+      if (address - next->start < next->size || (next->size == 0 && address - next->start < 4096)) {
+        while (next != functions.begin() && std::prev(next)->start == next->start && std::prev(next)->size != 0) --next;
+        return &*next;
+      }
+      if (next->size != 0) return nullptr;
+    }
+    return nullptr;
+  }
+
+  void add_unwind(llvm::Expected<const llvm::DWARFDebugFrame*> frames) {
+    if (!frames) return llvm::consumeError(frames.takeError());
+    if (*frames == nullptr) return;
+    for (const dwarf::FrameEntry& entry : (*frames)->entries())
+      if (const auto* fde = llvm::dyn_cast<dwarf::FDE>(&entry); fde != nullptr && fde->getLinkedCIE() != nullptr)
+        unwind.emplace(fde->getInitialLocation(), fde);
+  }
+};
+
+Symbols::Symbols() = default;
+Symbols::Symbols(Symbols&&) noexcept = default;
+Symbols& Symbols::operator=(Symbols&&) noexcept = default;
+Symbols::~Symbols() = default;
+
+std::expected<Symbols, std::string> Symbols::load(const std::vector<std::string>& paths, format::Machine machine) {
+  Symbols symbols;
+  // What LLVM finds odd in debug information is not the user's business: the names that can be had are shown.
+  const auto ignore = [](llvm::Error error) { llvm::consumeError(std::move(error)); };
+  for (const std::string& path : paths) {
+    auto image = std::make_unique<Image>();
+    auto file = object::ObjectFile::createObjectFile(path);
+    if (!file) return std::unexpected(path + ": " + llvm::toString(file.takeError()));
+    image->file = std::move(*file);
+    const object::ObjectFile& object = *image->file.getBinary();
+    if (!object.isELF()) return std::unexpected(path + ": it is not an ELF file");
+    if (!is_for(object, machine))
+      return std::unexpected(fmt::format("{}: it is for another machine ({})", path, object.getFileFormatName().str()));
+    image->functions = functions_of(object);
+    image->debug = llvm::DWARFContext::create(object, llvm::DWARFContext::ProcessDebugRelocations::Process, nullptr, "",
+                                              ignore, ignore);
+    image->add_unwind(image->debug->getDebugFrame());
+    image->add_unwind(image->debug->getEHFrame());
+    symbols.images_.push_back(std::move(image));
+  }
+  return symbols;
+}
+
+std::vector<SourceFrame> Symbols::frames(uint64_t address) const {
+  for (const auto& image : images_) {
+    const Function* function = image->function_at(address);
+    const llvm::DIInliningInfo info = image->debug->getInliningInfoForAddress(
+        {address, object::SectionedAddress::UndefSection},
+        {llvm::DILineInfoSpecifier::FileLineInfoKind::RawValue, llvm::DINameKind::ShortName});
+    std::vector<SourceFrame> found;
+    for (uint32_t i = 0; i < info.getNumberOfFrames(); ++i) {
+      const llvm::DILineInfo& frame = info.getFrame(i);
+      const bool named = frame.FunctionName != llvm::DILineInfo::BadString;
+      const bool located = frame.FileName != llvm::DILineInfo::BadString && frame.Line != 0;
+      const bool inlined = i + 1 < info.getNumberOfFrames();
+      if (!named && !located) continue;
+      found.push_back({named                 ? frame.FunctionName
+                       : function != nullptr ? function->name
+                                             : "",
+                       0, located ? frame.FileName : "", located ? frame.Line : 0, inlined});
+    }
+    if (found.empty() && function != nullptr) found.push_back({function->name, 0, "", 0, false});
+    if (found.empty()) continue;
+    if (function != nullptr) found.back().offset = address - function->start;
+    return found;
+  }
+  return {};
+}
+
+std::string Symbols::name(uint64_t address) const {
+  const auto found = frames(address);
+  if (found.empty()) return "";
+  const SourceFrame &outer = found.back(), &inner = found.front();
+  std::string text = printable(outer.function);
+  if (outer.offset != 0) text += fmt::format("+{:#x}", outer.offset);
+  if (inner.line != 0) text += fmt::format(" at {}:{}", printable(inner.file), inner.line);
+  return text;
+}
+
+std::optional<UnwindRow> Symbols::unwind_row(uint64_t pc) const {
+  for (const auto& image : images_) {
+    auto next = image->unwind.upper_bound(pc);
+    if (next == image->unwind.begin()) continue;
+    const dwarf::FDE& entry = *std::prev(next)->second;
+    if (pc - entry.getInitialLocation() < entry.getAddressRange()) return row_at(entry, pc);
+  }
+  return std::nullopt;
+}
+
+}  // namespace gcore::tools::inspect

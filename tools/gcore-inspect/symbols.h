@@ -1,0 +1,72 @@
+// The names, source lines and unwind tables of the guest's ELF files (--symbols).
+//
+// Addresses are those of the files: a guest that moves itself (KASLR) is not followed.
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "writer/format/elf.h"
+
+namespace gcore::tools::inspect {
+
+/// A function at an address, and the line where the address is.
+struct SourceFrame {
+  std::string function;
+  uint64_t offset = 0;  // from the start of the function; of an inlined one 0
+  std::string file;     // "" when there is no line information
+  uint32_t line = 0;
+  bool inlined = false;  // into the frame that follows in the list
+};
+
+/// How one register of the caller is found, after the rules of DWARF's call frame information.
+struct UnwindRule {
+  enum class Kind : uint8_t {
+    same,           // unchanged
+    undefined,      // lost
+    at_cfa,         // in memory at CFA + offset
+    cfa_plus,       // CFA + offset itself
+    register_plus,  // register `reg` + offset
+    at_register,    // in memory at register `reg` + offset
+    unsupported,    // a DWARF expression or something else that is not followed
+  };
+  Kind kind = Kind::same;
+  uint32_t reg = 0;  // DWARF's number
+  int64_t offset = 0;
+};
+
+struct UnwindRow {
+  UnwindRule cfa;                            // register_plus, or unsupported
+  std::map<uint32_t, UnwindRule> registers;  // by DWARF's numbers; one that is not here is unchanged
+  uint32_t return_register = 0;
+  bool signal_frame = false;  // the caller's pc is not behind a call
+};
+
+class Symbols {
+ public:
+  /// Loads every file. The error names the file.
+  static std::expected<Symbols, std::string> load(const std::vector<std::string>& paths, format::Machine machine);
+  Symbols(Symbols&&) noexcept;
+  Symbols& operator=(Symbols&&) noexcept;
+  ~Symbols();
+
+  /// Inlined functions first, the function that holds them last. Empty when no file knows the address.
+  std::vector<SourceFrame> frames(uint64_t address) const;
+
+  /// "function+0x12 at file.c:34"; "" when no file knows the address.
+  std::string name(uint64_t address) const;
+
+  std::optional<UnwindRow> unwind_row(uint64_t pc) const;
+
+ private:
+  struct Image;
+  Symbols();
+  std::vector<std::unique_ptr<Image>> images_;
+};
+
+}  // namespace gcore::tools::inspect
