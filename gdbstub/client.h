@@ -27,6 +27,7 @@ struct Client {
   bool error_text = false;     // errors may be E.TEXT
   bool binary_upload = false;  // `x` replies start with b
   bool no_ack = false;
+  bool lldb = false;  // has asked what only LLDB asks
 
   size_t listed_threads = 0;  // how far qsThreadInfo has come
   bool exec_file_open = false;

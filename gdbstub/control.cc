@@ -15,8 +15,11 @@ Reply why_stopped(Client& client, std::string_view) {
   return {stop_reply(client, client.cpu, client.target.signal())};
 }
 
+/// LLDB takes signal 0 without a reason for "go on", and would try again for ever.
 Reply refuse_to_run(const Client& client, size_t cpu) {
-  return {.packet = stop_reply(client, cpu, 0), .console = kCannotRun};
+  std::string packet = stop_reply(client, cpu, 0);
+  if (client.lldb) packet += "reason:exception;description:" + to_hex("a memory dump cannot run") + ";";
+  return {.packet = packet, .console = kCannotRun};
 }
 
 Reply resume(Client& client, std::string_view) { return refuse_to_run(client, client.cpu); }

@@ -17,6 +17,7 @@ std::string machine_facts(const Target& target) {
 }
 
 Reply host_info(Client& client, std::string_view) {
+  client.lldb = true;
   // The addresses of aarch64 code may carry a signature above the 48 bits that LLDB should look at.
   const bool tagged = client.target.arch() == Arch::aarch64;
   return {machine_facts(client.target) + (tagged ? "addressing_bits:48;" : "") + "default_packet_timeout:20;"};

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "tests/gdbstub/small_dump.h"
+#include "tests/support/dump_builder.h"
 #include "tests/support/gdb_session.h"
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
@@ -101,6 +102,50 @@ TEST_F(GdbTest, SymbolsAreOffered) {
   ASSERT_FALSE(gdb.timed_out) << gdb.output;
   EXPECT_THAT(gdb.output, HasSubstr("guest_loop in section .text"));
   EXPECT_THAT(gdb.output, HasSubstr("Section .text, range 0xffffffff80008000 -- 0xffffffff80008040: matched."));
+}
+
+TEST_F(GdbTest, AMovedKernelsSymbolsMoveToo) {
+  const std::string symbols = write_small_symbols(folder.path());
+  dump = folder.path("moved.core");
+  DumpBuilder builder;
+  builder.note(elf_note("CORE", 1, prstatus(kEmX86_64, 1, {{"rip", 0xffffffff81008004}})) +
+               elf_note("VMCOREINFO", 0, "OSRELEASE=6.1\nKERNELOFFSET=1000000\n"));
+  builder.memory(0, std::string(4096, 'a')).memory(0x10000, std::string(4096, 'b')).write(dump);
+  const auto gdb = run_gdb({pipe_command("--symbols " + symbols), "info symbol $pc"}, {symbols});
+  ASSERT_FALSE(gdb.timed_out) << gdb.output;
+  EXPECT_THAT(gdb.output, HasSubstr("guest_loop + 4 in section .text"));
+}
+
+TEST_F(GdbTest, Aarch64) {
+  QnxNote note;
+  note.machine = kEmAarch64;
+  note.extra_names = {"sctlr_el1", "ttbr1_el1", "v0.lo", "v0.hi"};
+  note.cpus.push_back({.pgtbl = 0,
+                       .number = 0,
+                       .process = "",
+                       .registers = {{"x0", 0x1234},
+                                     {"elr", 0x1000},
+                                     {"sp", 0x2000},
+                                     {"pstate", 0x600003c5},
+                                     {"ttbr1_el1", 0x41000},
+                                     {"v0.lo", 1},
+                                     {"v0.hi", 2}}});
+  dump = folder.path("arm.gcore");
+  DumpBuilder builder;
+  builder.machine = kEmAarch64;
+  builder.note(note.build()).memory(0, std::string("\x1f\x20\x03\xd5", 4) + std::string(4092, '\0')).write(dump);
+  const auto gdb = run_gdb({pipe_command(), "info threads", "info registers x0 pc cpsr sp", "print/x $TTBR1_EL1",
+                            "print $v0.d.u", "print $fpsr", "print $MPIDR_EL1", "x/i 0", "maint print xml-tdesc"},
+                           {}, 60s, "gdb-multiarch");
+  ASSERT_FALSE(gdb.timed_out) << gdb.output;
+  EXPECT_THAT(gdb.output, HasSubstr("vCPU 0 [kernel, EL1]"));
+  EXPECT_THAT(gdb.output, HasSubstr("0x1234"));
+  EXPECT_THAT(gdb.output, HasSubstr("EL=1"));
+  EXPECT_THAT(gdb.output, HasSubstr("= 0x41000"));
+  EXPECT_THAT(gdb.output, HasSubstr("= {1, 2}"));
+  EXPECT_THAT(gdb.output, HasSubstr("= <unavailable>"));
+  EXPECT_THAT(gdb.output, HasSubstr("0x0:\tnop"));
+  EXPECT_THAT(gdb.output, Not(HasSubstr("packet")));
 }
 
 TEST_F(GdbTest, OtherFilesOfTheHostAreNot) {

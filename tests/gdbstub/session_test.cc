@@ -387,6 +387,11 @@ TEST_F(SessionTest, EachPacketIsLogged) {
   EXPECT_EQ(log, ">qC\n<QC3\n");
 }
 
+TEST_F(SessionTest, LldbIsToldAReasonNotToGoOn) {
+  gdb.ask("qHostInfo");
+  EXPECT_EQ(gdb.ask("vCont;c"), "T00thread:3;reason:exception;description:" + hex("a memory dump cannot run") + ";");
+}
+
 /// Every packet of the protocol, cut short at every length, gets exactly one reply and leaves the session in order.
 TEST_F(SessionTest, CutPacketsGetOneReplyEach) {
   for (const std::string& whole :
