@@ -12,7 +12,6 @@ namespace gcore::tools::vmm {
 namespace {
 
 constexpr uint64_t kPageSize = 4096;
-constexpr uint64_t kNeverReached = 0x8000000000000000;  // not canonical: where uc_emu_start would end by itself
 
 std::string at_pc(const std::string& why, uint64_t pc) {
   char text[32];
@@ -43,6 +42,10 @@ std::expected<void, std::string> Vcpu::set_up(const BootState& state) {
   auto engine = arch_.open();
   if (!engine) return std::unexpected(engine.error());
   engine_ = *engine;
+  // No address at which the engine ends by itself. (With one it looks that address up whenever it returns, and a guest
+  // that has not mapped it then takes a fault out of nowhere.)
+  if (const uc_err error = uc_ctl_exits_enable(engine_); error != UC_ERR_OK)
+    return std::unexpected(std::string(uc_strerror(error)));
   void* page = mmap(nullptr, kPageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (page == MAP_FAILED) return std::unexpected(std::string("out of memory"));
   nowhere_ = page;
@@ -78,6 +81,7 @@ void Vcpu::add_hooks() {
     add(UC_HOOK_INSN, on_out, static_cast<int>(UC_X86_INS_OUT));
     add(UC_HOOK_INSN, on_in, static_cast<int>(UC_X86_INS_IN));
   }
+  add(UC_HOOK_BLOCK, on_block);
   add(UC_HOOK_INTR, on_exception);
   add(UC_HOOK_MEM_UNMAPPED, on_unmapped);
 }
@@ -86,24 +90,23 @@ void Vcpu::start() {
   thread_ = std::thread([this] { run(); });
 }
 
-void Vcpu::kick() {
-  kicked_ = true;
-  uc_emu_stop(engine_);
-}
-
 void Vcpu::run() {
   while (wait_until_allowed()) {
     const Outcome outcome = emulate();
     if (outcome == Outcome::sleep) {
-      std::unique_lock lock(control_.mutex);
-      control_.wake_cpus.wait_for(lock, std::chrono::milliseconds(GCORE_TICK_MILLISECONDS),
-                                  [this] { return control_.pauses > 0 || control_.stopping; });
+      sleep_until_tick();
     } else if (outcome == Outcome::ended) {
       board_.cpu_ended(index_, fault_);
       const std::lock_guard lock(control_.mutex);
       ended_ = true;
     }
   }
+}
+
+void Vcpu::sleep_until_tick() {
+  std::unique_lock lock(control_.mutex);
+  control_.wake_cpus.wait_for(lock, std::chrono::milliseconds(GCORE_TICK_MILLISECONDS),
+                              [this] { return control_.pauses > 0 || control_.stopping; });
 }
 
 // Parks while the VM is paused, and for good once this vCPU has ended. False: the VM stops.
@@ -121,9 +124,9 @@ bool Vcpu::wait_until_allowed() {
 }
 
 Vcpu::Outcome Vcpu::emulate() {
-  wants_sleep_ = false;
+  stopped_ = false;
   fault_.clear();
-  const uc_err error = uc_emu_start(engine_, arch_.pc(engine_), kNeverReached, 0, 0);
+  const uc_err error = uc_emu_start(engine_, arch_.pc(engine_), 0, 0, 0);
   if (!fault_.empty()) {
     arch_.set_pc(engine_, fault_pc_);
     return Outcome::ended;
@@ -132,9 +135,7 @@ Vcpu::Outcome Vcpu::emulate() {
     fault_ = at_pc(uc_strerror(error), arch_.pc(engine_));
     return Outcome::ended;
   }
-  if (wants_sleep_) return Outcome::sleep;
-  // A vCPU that is both asked to stop and at an instruction that waits wakes up early, which boot.h permits.
-  if (kicked_) return Outcome::again;
+  if (stopped_) return Outcome::again;
   switch (arch_.waiting(engine_, memory_)) {
     case Arch::Wait::none:
       return Outcome::again;
@@ -174,11 +175,20 @@ bool Vcpu::map_page(const Page& page, uint64_t address) {
   return uc_mem_map_ptr(engine_, at, end - start, UC_PROT_ALL, range->host + (start - range->address)) == UC_ERR_OK;
 }
 
-void Vcpu::on_out(uc_engine* engine, uint32_t port, int, uint32_t value, void* self) {
+// The one place where an engine can be stopped with its registers right: before the first instruction of a block.
+// Stopped from another thread it ends within a block, after any access to memory, and then executes the whole block
+// again.
+void Vcpu::on_block(uc_engine* engine, uint64_t, uint32_t, void* self) {
   auto* cpu = static_cast<Vcpu*>(self);
-  if (!cpu->board_.write_port(cpu->index_, port, value)) return;
-  cpu->wants_sleep_ = true;
+  if (!cpu->kicked_.load(std::memory_order_relaxed)) return;
+  cpu->stopped_ = true;
   uc_emu_stop(engine);
+}
+
+// It sleeps right here: an engine that is stopped within OUT would execute it again.
+void Vcpu::on_out(uc_engine*, uint32_t port, int, uint32_t value, void* self) {
+  auto* cpu = static_cast<Vcpu*>(self);
+  if (cpu->board_.write_port(cpu->index_, port, value)) cpu->sleep_until_tick();
 }
 
 uint32_t Vcpu::on_in(uc_engine*, uint32_t port, int, void* self) {

@@ -54,12 +54,12 @@ class Vcpu {
 
   void start();
 
-  /// Makes the engine return soon; repeat it until parked(), since an engine that is just starting may miss it.
-  void kick();
+  /// With RunControl::mutex held, and a pause or the end asked for: the vCPU will park within a block of instructions.
+  void kick() { kicked_ = true; }
   /// With RunControl::mutex held. A parked vCPU does not run until the VM is resumed.
   bool parked() const { return parked_; }
   /// With RunControl::mutex held: one word.
-  const char* state() const { return ended_ ? "stopped" : parked_ ? "paused" : "running"; }
+  const char* state() const { return ended_ ? "stopped" : control_.pauses > 0 ? "paused" : "running"; }
 
   /// Only while parked.
   void read_registers(format::RegisterFile& registers) const { arch_.read_registers(engine_, registers); }
@@ -77,9 +77,11 @@ class Vcpu {
   void run();
   bool wait_until_allowed();
   Outcome emulate();
+  void sleep_until_tick();
   bool map_shadow(uint64_t address);
   bool map_page(const Page& page, uint64_t address);
 
+  static void on_block(uc_engine*, uint64_t address, uint32_t size, void* self);
   static void on_out(uc_engine*, uint32_t port, int size, uint32_t value, void* self);
   static uint32_t on_in(uc_engine*, uint32_t port, int size, void* self);
   static void on_exception(uc_engine*, uint32_t number, void* self);
@@ -98,7 +100,7 @@ class Vcpu {
   bool parked_ = false, ended_ = false;  // guarded by control_.mutex
   std::atomic<bool> kicked_ = false;
   // Set by hooks, on the thread of this vCPU.
-  bool wants_sleep_ = false;
+  bool stopped_ = false;
   std::string fault_;
   uint64_t fault_pc_ = 0;
 };

@@ -11,7 +11,6 @@ namespace gcore::tools::vmm {
 namespace {
 
 using std::chrono::microseconds;
-using std::chrono::milliseconds;
 
 constexpr uint32_t kPowerOff = 0x2000;
 constexpr uint8_t kUartReady = 0x60;        // COM1's line status: the transmitter is empty
@@ -86,16 +85,11 @@ void Vm::start() {
   for (const auto& cpu : cpus_) cpu->start();
 }
 
-// An engine that is just about to run may miss a request to stop, so it is repeated until every vCPU is parked.
 void Vm::halt_cpus(std::unique_lock<std::mutex>& lock) {
-  constexpr milliseconds kRepeat{1};
-  const auto all_parked = [this] { return std::ranges::all_of(cpus_, [](const auto& cpu) { return cpu->parked(); }); };
+  for (const auto& cpu : cpus_) cpu->kick();
   control_.wake_cpus.notify_all();
-  while (!all_parked()) {
-    for (const auto& cpu : cpus_)
-      if (!cpu->parked()) cpu->kick();
-    control_.parked.wait_for(lock, kRepeat);
-  }
+  control_.parked.wait(lock,
+                       [this] { return std::ranges::all_of(cpus_, [](const auto& cpu) { return cpu->parked(); }); });
 }
 
 void Vm::pause() {

@@ -2,7 +2,7 @@
 //
 // vCPU 0, 3, 6...: a scheduler that runs workers over a ring of tasks. 1, 4, 7...: a logger. 2, 5, 8...: the user program.
 // Words of the command line: heartbeat=TICKS, hang-after=N and panic-after=N (heartbeats of vCPU 0; it then stops kicking
-// the watchdog, or touches an address that is not mapped), quiet.
+// the watchdog, or touches an address that is not mapped), quiet, busy (never sleep: a tick is then a step of work).
 #include "tools/gcore-vmm/guest/task.h"
 
 #define MAX_CPUS 16
@@ -15,8 +15,8 @@ static struct log_ring logs[MAX_CPUS];
 static const char *const task_names[TASKS] = {"init", "net-rx", "disk-flush", "compress", "audit", "idle-scan"};
 
 static struct {
-  uint64_t heartbeat, hang_after, panic_after, quiet;
-} settings = {50, 0, 0, 0};
+  uint64_t heartbeat, hang_after, panic_after, quiet, busy;
+} settings = {50, 0, 0, 0, 0};
 
 static void print(const char *text) {
   while (*text) machine_putc(*text++);
@@ -80,7 +80,7 @@ static void heartbeat(struct cpu *cpu) {
 }
 
 static void wait_for_tick(struct cpu *cpu) {
-  machine_wait();
+  if (!settings.busy) machine_wait();
   if (++cpu->ticks % settings.heartbeat == 0) heartbeat(cpu);
 }
 
@@ -180,6 +180,7 @@ void kernel_main(uint64_t number, uint64_t cpu_count, uint64_t cmdline) {
   }
   uint64_t beat = setting(line, "heartbeat", 50);
   settings.heartbeat = beat ? beat : 1;  // every vCPU stores the same
+  settings.busy = setting(line, "busy", 0);
 
   struct cpu *cpu = &cpus[number];
   cpu->self = cpu;

@@ -1,0 +1,217 @@
+// The program as users run it: signals in, lines and files out.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/stat.h>
+
+#include <fstream>
+
+#include "tests/support/paths.h"
+#include "tests/support/process.h"
+#include "tests/support/temp_dir.h"
+
+namespace gcore::tests {
+namespace {
+
+using testing::HasSubstr;
+using testing::MatchesRegex;
+constexpr auto kOut = Process::Stream::out;
+constexpr auto kErr = Process::Stream::err;
+
+class VmmProgram : public testing::Test {
+ protected:
+  std::string config(const std::string& text) { return dir_.write("vm.conf", text); }
+  Process start(const std::string& text, std::vector<std::string> more = {}) {
+    std::vector<std::string> argv{program("gcore-vmm"), config(text)};
+    argv.insert(argv.end(), more.begin(), more.end());
+    return Process(argv);
+  }
+  static bool heartbeat(Process& vmm, int cpu) {
+    return vmm.wait_for_line(kOut, "cpu " + std::to_string(cpu) + ": heartbeat").has_value();
+  }
+  // All output that exists goes unread first, so that the lines are from after this call.
+  static bool still_alive(Process& vmm) {
+    for (int i = 0; i < 4; ++i)
+      if (!heartbeat(vmm, 0) || !heartbeat(vmm, 1)) return false;
+    return true;
+  }
+  std::vector<std::string> dumps() {
+    std::vector<std::string> found;
+    for (const std::string& name : dir_.entries())
+      if (name.ends_with(".gcore")) found.push_back(name);
+    return found;
+  }
+
+  TempDir dir_;
+};
+
+constexpr char kTwoCpus[] = "cpu\ncpu\nram 64M\ncmdline heartbeat=5\n";
+constexpr char kWritten[] = "^gcore-vmm: dump written: .* \\([0-9]+ bytes, guest paused [0-9]+ ms\\)$";
+
+TEST_F(VmmProgram, DumpsOnSigusr2AndGoesOn) {
+  auto vmm = start(kTwoCpus + ("dump " + dir_.path()), {"--pid-file", dir_.path("pid")});
+  ASSERT_TRUE(heartbeat(vmm, 0));
+  vmm.signal(SIGUSR2);
+  const auto first = vmm.wait_for_line(kErr, kWritten);
+  ASSERT_TRUE(first) << vmm.err();
+  vmm.signal(SIGUSR2);
+  const auto second = vmm.wait_for_line(kErr, kWritten);
+  ASSERT_TRUE(second) << vmm.err();
+  EXPECT_NE(*first, *second);
+  ASSERT_EQ(dumps().size(), 2u);
+  for (const std::string& name : dumps()) {
+    EXPECT_THAT(name, MatchesRegex("qvm-guest-[0-9]{8}-[0-9]{6}(-[1-9])?\\.gcore"));
+    EXPECT_THAT(read_file(dir_.path(name)).substr(0, 4), "\177ELF");
+    EXPECT_THAT(vmm.err(), HasSubstr(dir_.path(name)));
+  }
+  EXPECT_TRUE(still_alive(vmm));
+  EXPECT_EQ(read_file(dir_.path("pid")), std::to_string(vmm.pid()) + "\n");
+  vmm.signal(SIGTERM);
+  EXPECT_EQ(vmm.wait(), (ExitStatus{0, 0}));
+  EXPECT_THAT(dir_.entries(), testing::Not(testing::Contains("pid")));
+}
+
+TEST_F(VmmProgram, NamesDumpsAfterTheSystem) {
+  auto vmm = start("system qnx7\ncpu\nram 16M\ndump \"" + dir_.path() + "\"");
+  ASSERT_TRUE(heartbeat(vmm, 0));
+  vmm.signal(SIGUSR2);
+  ASSERT_TRUE(vmm.wait_for_line(kErr, "dump written: .*/qnx7-[0-9]{8}-[0-9]{6}\\.gcore")) << vmm.err();
+}
+
+TEST_F(VmmProgram, PipesTheDumpToACommand) {
+  const std::string file = dir_.path("dump of it.gz");
+  auto vmm = start(kTwoCpus + ("dump \"|gzip -1 -c > '" + file + "'\""));
+  ASSERT_TRUE(heartbeat(vmm, 0));
+  vmm.signal(SIGUSR2);
+  ASSERT_TRUE(vmm.wait_for_line(kErr, "dump written: \\|gzip")) << vmm.err();
+  const Completed unpacked = run({"sh", "-c", "gzip -dc '" + file + "' | head -c 4"});
+  EXPECT_EQ(unpacked.out, "\177ELF");
+  EXPECT_EQ(run({"gzip", "-t", file}).status, (ExitStatus{0, 0}));
+  EXPECT_TRUE(still_alive(vmm));
+}
+
+TEST_F(VmmProgram, TellsWhenTheCommandFailsAndGoesOn) {
+  auto vmm = start(std::string(kTwoCpus) + "dump \"|exit 3\"");
+  ASSERT_TRUE(heartbeat(vmm, 0));
+  vmm.signal(SIGUSR2);
+  ASSERT_TRUE(vmm.wait_for_line(kErr, "^gcore-vmm: dump failed: .*")) << vmm.err();
+  EXPECT_TRUE(still_alive(vmm));
+  vmm.signal(SIGTERM);
+  EXPECT_EQ(vmm.wait(), (ExitStatus{0, 0}));
+}
+
+TEST_F(VmmProgram, TellsWhenThereIsNoDumpLine) {
+  auto vmm = start(kTwoCpus);
+  ASSERT_TRUE(heartbeat(vmm, 0));
+  vmm.signal(SIGUSR2);
+  EXPECT_TRUE(vmm.wait_for_line(kErr, "^gcore-vmm: dump failed: the configuration has no 'dump' line$")) << vmm.err();
+  EXPECT_TRUE(still_alive(vmm));
+}
+
+TEST_F(VmmProgram, PrintsItsStatusOnSigusr1) {
+  auto vmm = start(std::string("system box\n") + kTwoCpus);
+  ASSERT_TRUE(heartbeat(vmm, 1));
+  vmm.signal(SIGUSR1);
+  EXPECT_TRUE(vmm.wait_for_line(kErr,
+                                "^gcore-vmm: status: box: running, 2 vCPUs \\(running, running\\), RAM 64.0 MiB, "
+                                "[0-9]+ console lines, up [0-9]+ s, 0 dumps$"))
+      << vmm.err();
+  vmm.signal(SIGINT);
+  EXPECT_EQ(vmm.wait(), (ExitStatus{0, 0}));
+}
+
+TEST_F(VmmProgram, ConsoleLinesOfVcpusDoNotMix) {
+  auto vmm = start("cpu\ncpu\nram 16M\ncmdline \"busy heartbeat=3\"");
+  ASSERT_TRUE(vmm.wait_for_line(kOut, "cpu 0: heartbeat 200 "));
+  ASSERT_TRUE(vmm.wait_for_line(kOut, "cpu 1: heartbeat"));
+  vmm.signal(SIGTERM);
+  ASSERT_EQ(vmm.wait(), (ExitStatus{0, 0}));
+  std::istringstream text(vmm.out());
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(text, line);) lines.push_back(line);
+  ASSERT_GT(lines.size(), 200u);
+  EXPECT_EQ(lines[0], "gcore built-in guest, vCPUs: 2");
+  lines.resize(lines.size() - 2);  // the end of the VM may cut the last line of each vCPU short
+  for (size_t i = 1; i < lines.size(); ++i)
+    EXPECT_THAT(lines[i], MatchesRegex("cpu [01]: heartbeat [0-9]+ (scheduler|logger)"));
+}
+
+TEST_F(VmmProgram, WatchdogDumpsAndTerminates) {
+  auto vmm = start(
+      "system hung\ncpu\nram 16M\ncmdline \"heartbeat=1 hang-after=2\"\nvdev wdt-ib700 action dump,terminate\n"
+      "dump " +
+      dir_.path());
+  EXPECT_TRUE(vmm.wait_for_line(kErr, "^gcore-vmm: watchdog wdt-ib700 expired$"));
+  EXPECT_TRUE(vmm.wait_for_line(kErr, "dump written: .*/hung-")) << vmm.err();
+  EXPECT_TRUE(vmm.wait_for_line(kErr, "terminated by its watchdog"));
+  EXPECT_EQ(vmm.wait(), (ExitStatus{1, 0}));
+  EXPECT_EQ(dumps().size(), 1u);
+}
+
+TEST_F(VmmProgram, EndsDuringADumpThatHangs) {
+  auto vmm = start(std::string(kTwoCpus) + "dump \"|sleep 1000\"");
+  ASSERT_TRUE(heartbeat(vmm, 0));
+  vmm.signal(SIGUSR2);
+  vmm.signal(SIGUSR1);
+  ASSERT_TRUE(vmm.wait_for_line(kErr, "status:"));
+  vmm.signal(SIGTERM);
+  EXPECT_EQ(vmm.wait(), (ExitStatus{0, 0})) << vmm.err();
+}
+
+TEST_F(VmmProgram, DemoNeedsNoConfiguration) {
+  Process vmm(
+      {program("gcore-vmm"), "--demo"},
+      Process::Options{.directory = dir_.path(), .environment = {}, .pipe_stdin = false, .merge_stderr = false});
+  ASSERT_TRUE(heartbeat(vmm, 1));
+  vmm.signal(SIGUSR2);
+  ASSERT_TRUE(vmm.wait_for_line(kErr, kWritten)) << vmm.err();
+  EXPECT_EQ(dumps().size(), 1u);
+}
+
+TEST_F(VmmProgram, WritesTheOtherDialectAndCompressed) {
+  auto vmm = start("cpu\nram 16M\ndump " + dir_.path(), {"--dialect", "vmcore", "--compress", "gzip"});
+  ASSERT_TRUE(heartbeat(vmm, 0));
+  vmm.signal(SIGUSR2);
+  ASSERT_TRUE(vmm.wait_for_line(kErr, "dump written: .*\\.gcore\\.gz")) << vmm.err();
+}
+
+struct StartError {
+  const char *config, *message;
+  int status;
+};
+
+TEST_F(VmmProgram, RefusesToStartInOneLine) {
+  const StartError errors[] = {
+      {"dump /nowhere/at/all", "gcore-vmm: dump directory /nowhere/at/all: No such file or directory\n", 1},
+      {"dump /dev/null", "gcore-vmm: dump directory /dev/null: Not a directory\n", 1},
+      {"ram 8M", "16M or more", 1},
+      {"load /nowhere/x", "gcore-vmm: starting the VM: /nowhere/x: No such file or directory\n", 1},
+      {"cpu\ncpu\nrma 1G", "vm.conf:3: unknown option 'rma', did you mean 'ram'?\n", 1},
+  };
+  for (const StartError& error : errors) {
+    const Completed result = run({program("gcore-vmm"), config(error.config)});
+    EXPECT_EQ(result.status, (ExitStatus{error.status, 0})) << error.config;
+    EXPECT_THAT(result.err, HasSubstr(error.message));
+    EXPECT_EQ(std::ranges::count(result.err, '\n'), 1) << result.err;
+    EXPECT_EQ(result.out, "");
+  }
+}
+
+TEST_F(VmmProgram, WrongUsageExitsWith2) {
+  const std::string vmm = program("gcore-vmm");
+  for (const std::vector<std::string>& argv : {std::vector<std::string>{vmm},
+                                               {vmm, "--demo", "x"},
+                                               {vmm, "a", "b"},
+                                               {vmm, "--demo", "--dialect", "elf"},
+                                               {vmm, "--demo", "--compress", "lz4"},
+                                               {vmm, "--nonsense"}}) {
+    const Completed result = run(argv);
+    EXPECT_EQ(result.status, (ExitStatus{2, 0})) << result.err;
+    EXPECT_EQ(std::ranges::count(result.err, '\n'), 1) << result.err;
+  }
+  EXPECT_EQ(run({vmm, "--help"}).status, (ExitStatus{0, 0}));
+  EXPECT_THAT(run({vmm, "--version"}).out, HasSubstr("gcore-vmm"));
+}
+
+}  // namespace
+}  // namespace gcore::tests
