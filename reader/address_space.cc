@@ -200,7 +200,8 @@ Expected<Plan> aarch64_plan(const Dump& dump, const Cpu& cpu) {
       root = cpu.page_table->value;
       upper = level != 0;
       plan.source = "the vCPU's record in the dump";
-    } else if ((root = aarch64_kernel_root(dump.vmcoreinfo()))) {
+    } else {
+      root = aarch64_kernel_root(dump.vmcoreinfo());
       plan.source = "VMCOREINFO (the kernel's)";
     }
     if (root) (upper ? registers.ttbr1 : registers.ttbr0) = 0;
