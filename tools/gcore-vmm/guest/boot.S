@@ -1,5 +1,7 @@
 // Entry of the built-in guest, at its guest-physical address: see ../boot.h for the state in which a vCPU arrives here.
 
+.cfi_sections .debug_frame  // for debuggers; nothing unwinds at run time
+
 .section .boot.entry, "ax", @progbits
 .code64
 .global _start

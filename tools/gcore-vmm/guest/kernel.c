@@ -6,6 +6,7 @@
 #include "tools/gcore-vmm/guest/task.h"
 
 #define MAX_CPUS 16
+#define FRAME __attribute__((noinline))  // a frame of its own in every backtrace
 #define TASKS 6
 
 const char banner[] = "gcore built-in guest";
@@ -54,7 +55,7 @@ static uint64_t setting(const char *line, const char *word, uint64_t otherwise) 
   return otherwise;
 }
 
-static void panic(struct cpu *cpu, const char *why) {
+FRAME static void panic(struct cpu *cpu, const char *why) {
   print("cpu ");
   print_number(cpu->number);
   print(": panic: ");
@@ -63,7 +64,7 @@ static void panic(struct cpu *cpu, const char *why) {
   *machine_hole() = 0xdead;
 }
 
-static void heartbeat(struct cpu *cpu) {
+FRAME static void heartbeat(struct cpu *cpu) {
   ++cpu->heartbeats;
   if (!settings.quiet) {
     print("cpu ");
@@ -79,13 +80,13 @@ static void heartbeat(struct cpu *cpu) {
   if (settings.panic_after && cpu->heartbeats == settings.panic_after) panic(cpu, "asked for by the command line");
 }
 
-static void wait_for_tick(struct cpu *cpu) {
+FRAME static void wait_for_tick(struct cpu *cpu) {
   if (!settings.busy) machine_wait();
   if (++cpu->ticks % settings.heartbeat == 0) heartbeat(cpu);
 }
 
 // Fletcher's checksum, a tick a block.
-static uint64_t checksum_block(struct cpu *cpu, const uint8_t *bytes, uint64_t size) {
+FRAME static uint64_t checksum_block(struct cpu *cpu, const uint8_t *bytes, uint64_t size) {
   uint32_t low = 0, high = 0;
   for (uint64_t i = 0; i < size; ++i) {
     low = (low + bytes[i]) % 65535;
@@ -95,13 +96,13 @@ static uint64_t checksum_block(struct cpu *cpu, const uint8_t *bytes, uint64_t s
   return (uint64_t)high << 32 | low;
 }
 
-static uint64_t checksum_buffer(struct cpu *cpu, const struct buffer *buffer) {
+FRAME static uint64_t checksum_buffer(struct cpu *cpu, const struct buffer *buffer) {
   uint64_t sum = 0;
   for (uint64_t at = 0; at < buffer->size; at += 1024) sum = sum * 31 + checksum_block(cpu, buffer->bytes + at, 1024);
   return sum;
 }
 
-static void worker_step(struct cpu *cpu, struct task *task) {
+FRAME static void worker_step(struct cpu *cpu, struct task *task) {
   struct task_times before = task->times;
   uint64_t sum = checksum_buffer(cpu, &task->input);
   if (task->checksum && task->checksum != sum) panic(cpu, "a checksum changed");
@@ -109,7 +110,7 @@ static void worker_step(struct cpu *cpu, struct task *task) {
   task->times.ran = before.ran + 1;
 }
 
-static void run_task(struct cpu *cpu, struct task *task) {
+FRAME static void run_task(struct cpu *cpu, struct task *task) {
   cpu->current = task;
   task->state = TASK_RUNNING;
   if (!task->times.ran) task->times.started = cpu->ticks;
@@ -134,7 +135,7 @@ static struct task *make_tasks(struct cpu *cpu) {
   return first;
 }
 
-__attribute__((noreturn)) static void scheduler_run(struct cpu *cpu) {
+FRAME __attribute__((noreturn)) static void scheduler_run(struct cpu *cpu) {
   struct task *task = cpu->tasks = make_tasks(cpu);
   for (;;) {
     run_task(cpu, task);
@@ -142,13 +143,13 @@ __attribute__((noreturn)) static void scheduler_run(struct cpu *cpu) {
   }
 }
 
-static void format_entry(struct cpu *cpu, struct log_entry *entry, uint64_t sequence) {
+FRAME static void format_entry(struct cpu *cpu, struct log_entry *entry, uint64_t sequence) {
   entry->tick = cpu->ticks;
   entry->level = (uint32_t)(sequence % 3);
   copy_text(entry->text, sequence % 3 == 2 ? "warning: queue is long" : "link is up", sizeof entry->text);
 }
 
-static void flush_entries(struct cpu *cpu, struct log_ring *ring, uint64_t up_to) {
+FRAME static void flush_entries(struct cpu *cpu, struct log_ring *ring, uint64_t up_to) {
   while (ring->flushed < up_to) {
     struct log_entry *entry = &ring->entries[ring->flushed % 32];
     wait_for_tick(cpu);
@@ -157,7 +158,7 @@ static void flush_entries(struct cpu *cpu, struct log_ring *ring, uint64_t up_to
   }
 }
 
-__attribute__((noreturn)) static void logger_run(struct cpu *cpu, struct log_ring *ring) {
+FRAME __attribute__((noreturn)) static void logger_run(struct cpu *cpu, struct log_ring *ring) {
   for (;;) {
     for (int i = 0; i < 8; ++i, ++ring->head) format_entry(cpu, &ring->entries[ring->head % 32], ring->head);
     flush_entries(cpu, ring, ring->head);

@@ -26,7 +26,7 @@ void machine_start_cpu(struct cpu *cpu) {
 
 void machine_run_user(struct cpu *cpu) {
   uint64_t entry;  // too far away for the addresses that a kernel's code model can form
-  __asm__("movabsq $user_main, %0" : "=r"(entry));
+  __asm__("movabsq $user_entry, %0" : "=r"(entry));
   enter_user(entry, GUEST_USER_STACK + cpu->number * 0x2000ull + 4096, cpu->number);
 }
 

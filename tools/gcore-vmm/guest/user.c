@@ -26,7 +26,12 @@ __attribute__((noinline)) static void user_report(uint64_t number, uint64_t beat
   for (int at = 0; line[at]; ++at) write_port(GCORE_PORT_DEBUGCON, (uint8_t)line[at]);
 }
 
-__attribute__((noreturn)) void user_main(uint64_t number) {
+// Where enter_user goes. A backtrace ends here: there is no caller.
+__asm__(
+    ".text\n.global user_entry\n.type user_entry, @function\nuser_entry:\n"
+    ".cfi_startproc\n.cfi_undefined rip\ncall user_main\n.cfi_endproc\n.size user_entry, . - user_entry\n");
+
+__attribute__((used, noreturn)) void user_main(uint64_t number) {
   uint64_t longest = 0, beats = 0;
   for (uint64_t value = 1;; ++value) {
     user_collatz(value, &longest);
