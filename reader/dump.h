@@ -46,9 +46,9 @@ struct Cpu {
   size_t index = 0;     // position in cpus(); thread numbers and faulting_cpu() count like this
   uint32_t number = 0;  // the machine's number for it (kdump_note_cpu.cpunum; pr_pid less its base); usually == index
   format::RegisterFile registers;  // absent = the dump does not say. x86 in kernel mode: esp is exx + 12, ss is 0
-  std::vector<std::pair<std::string, uint64_t>> other_registers;  // extra registers of names that RegisterFile lacks
-  std::string process_name;                                       // empty when the dump does not say
-  std::optional<PhysAddr> page_table;  // root table: qnx pgtbl; vmcore CR3 without its flag bits (x86 machines only)
+  std::vector<std::pair<std::string, uint64_t>> other_registers{};  // extra registers of names that RegisterFile lacks
+  std::string process_name{};                                       // empty when the dump does not say
+  std::optional<PhysAddr> page_table{};  // root table: qnx pgtbl; vmcore CR3 without its flag bits (x86 machines only)
 };
 
 enum class Dialect : uint8_t { qnx, vmcore };

@@ -8,9 +8,9 @@
 
 namespace gcore::reader {
 
-/// A failure, for a person to read. `text` is one clause without a full stop that names the file and, where there is
-/// one, the place in it: "x.gcore: the program header table (...) ends at offset 9000, past the end of the file (4096
-/// bytes)".
+/// A failure, for a person to read. `text` is the whole line but for the program's name, without a full stop: what was
+/// attempted, on what, where in it if there is a place, and why. "cannot open x.gcore: the program header table (4
+/// entries of 56 bytes at offset 64) ends at offset 288, past the end of the file (100 bytes)".
 struct Error {
   enum class Kind : uint8_t {
     io,           // the operating system said no: missing file, permission, a disk error

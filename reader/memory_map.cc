@@ -1,0 +1,137 @@
+#include "reader/memory_map.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <queue>
+#include <tuple>
+#include <utility>
+
+namespace gcore::reader {
+namespace {
+
+uint64_t last_of(const Segment& s) { return s.address.value + (s.memory_size - 1); }
+
+}  // namespace
+
+MemoryMap::MemoryMap(std::vector<Segment> segments, std::vector<std::string>& warnings)
+    : segments_(std::move(segments)) {
+  std::ranges::sort(segments_, {}, [](const Segment& s) { return std::tuple(s.address, s.index); });
+  pieces_.reserve(segments_.size());
+  split_overlaps(warnings);
+  for (const Piece& piece : pieces_) bytes_ += piece.last - piece.first + 1;
+}
+
+/// Goes up the addresses with the segments that cover the current one in a heap, the one that counts on top.
+void MemoryMap::split_overlaps(std::vector<std::string>& warnings) {
+  const auto counts_less = [this](uint32_t a, uint32_t b) { return segments_[a].index > segments_[b].index; };
+  std::priority_queue<uint32_t, std::vector<uint32_t>, decltype(counts_less)> covering(counts_less);
+  size_t next = 0, overlaps = 0;
+  std::string example;
+  uint64_t at = 0;
+  while (true) {
+    while (!covering.empty() && last_of(segments_[covering.top()]) < at) covering.pop();
+    if (covering.empty()) {
+      if (next == segments_.size()) break;
+      at = segments_[next].address.value;
+    }
+    for (; next < segments_.size() && segments_[next].address.value == at; ++next) {
+      if (!covering.empty() && ++overlaps == 1)
+        example = fmt::format("program headers {} and {} at {:#x}", segments_[covering.top()].index,
+                              segments_[next].index, at);
+      covering.push(static_cast<uint32_t>(next));
+    }
+    const uint32_t top = covering.top();
+    uint64_t last = last_of(segments_[top]);
+    if (next < segments_.size() && segments_[next].address.value <= last) last = segments_[next].address.value - 1;
+    add_piece(at, last, top);
+    if (last == std::numeric_limits<uint64_t>::max()) break;
+    at = last + 1;
+  }
+  if (overlaps != 0)
+    warnings.push_back(
+        fmt::format("{} segment{} another one, of which the first in the program header table counts "
+                    "(the first such place: {})",
+                    overlaps, overlaps == 1 ? " overlaps" : "s overlap", example));
+}
+
+void MemoryMap::add_piece(uint64_t first, uint64_t last, uint32_t segment) {
+  if (!pieces_.empty() && pieces_.back().segment == segment && pieces_.back().last + 1 == first) {
+    pieces_.back().last = last;
+  } else {
+    pieces_.push_back({first, last, segment});
+  }
+}
+
+std::vector<MemoryMap::Piece>::const_iterator MemoryMap::piece_from(uint64_t address) const {
+  return std::ranges::lower_bound(pieces_, address, {}, &Piece::last);
+}
+
+const Segment* MemoryMap::segment_at(PhysAddr address) const {
+  const auto piece = piece_from(address.value);
+  return piece == pieces_.end() || piece->first > address.value ? nullptr : &segments_[piece->segment];
+}
+
+ReadResult MemoryMap::read(const File& file, PhysAddr address, std::span<std::byte> into) const {
+  ReadResult result;
+  uint64_t at = address.value;
+  for (auto piece = piece_from(at); result.bytes < into.size(); ++piece) {
+    if (piece == pieces_.end() || piece->first > at) return {result.bytes, Missing::not_in_any_segment};
+    const Segment& segment = segments_[piece->segment];
+    if (segment.file_size == 0) return {result.bytes, Missing::left_out};
+    const size_t count = static_cast<size_t>(std::min<uint64_t>(into.size() - result.bytes - 1, piece->last - at) + 1);
+    std::span<std::byte> part = into.subspan(result.bytes, count);
+    const uint64_t in_segment = at - segment.address.value;
+    if (in_segment < segment.file_size) {
+      const size_t wanted = static_cast<size_t>(std::min<uint64_t>(count, segment.file_size - in_segment));
+      const FileOffset from = segment.offset + in_segment;
+      if (from < segment.offset) return {result.bytes, Missing::file_truncated};
+      const File::Result got = file.read(from, part.first(wanted));
+      result.bytes += got.bytes;
+      if (got.bytes < wanted) return {result.bytes, got.error ? Missing::io_error : Missing::file_truncated};
+      part = part.subspan(wanted);
+    }
+    if (!part.empty()) std::memset(part.data(), 0, part.size());
+    result.bytes += part.size();
+    at += count;
+    if (at == 0 && result.bytes < into.size()) return {result.bytes, Missing::not_in_any_segment};
+  }
+  return result;
+}
+
+std::optional<Dump::Extent> MemoryMap::next_extent(const File& file, PhysAddr address) const {
+  const auto piece = piece_from(address.value);
+  if (piece == pieces_.end()) return std::nullopt;
+  const Segment& segment = segments_[piece->segment];
+  const uint64_t first = std::max(address.value, piece->first), in_segment = first - segment.address.value;
+  // A piece of all 2^64 bytes would have size 0; one byte less is as good, since extents need not be maximal.
+  const uint64_t size = std::max(piece->last - first, piece->last - first + 1);
+  Dump::Extent extent{.address = PhysAddr(first), .size = size, .kind = Dump::Extent::Kind::zero};
+  if (segment.file_size == 0) {
+    extent.kind = Dump::Extent::Kind::missing;
+    extent.why = Missing::left_out;
+    return extent;
+  }
+  if (in_segment >= segment.file_size) return extent;
+  extent.size = std::min(size, segment.file_size - in_segment);
+  const FileOffset offset = segment.offset + in_segment;
+  if (offset < segment.offset || offset.value >= file.size()) {
+    extent.kind = Dump::Extent::Kind::missing;
+    extent.why = Missing::file_truncated;
+    return extent;
+  }
+  extent.size = std::min(extent.size, file.size() - offset.value);
+  const FileOffset data = file.next_data(offset);
+  if (data > offset) {
+    extent.size = std::min(extent.size, data.value - offset.value);
+    return extent;
+  }
+  extent.kind = Dump::Extent::Kind::data;
+  if (const FileOffset hole = file.next_hole(offset); hole > offset)
+    extent.size = std::min(extent.size, hole.value - offset.value);
+  return extent;
+}
+
+}  // namespace gcore::reader

@@ -1,0 +1,46 @@
+// Which segment a byte of guest memory is read from. Private to the reader.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "reader/dump.h"
+#include "reader/file.h"
+
+namespace gcore::reader {
+
+/// The segments, and an index of disjoint pieces over them. Building takes O(n log n), looking up O(log n), in the
+/// number of segments, however these overlap.
+class MemoryMap {
+ public:
+  MemoryMap() = default;
+
+  /// `segments` in the order of the program header table, none empty and none wrapping. Overlaps go to `warnings`.
+  MemoryMap(std::vector<Segment> segments, std::vector<std::string>& warnings);
+
+  std::span<const Segment> segments() const { return segments_; }  // by address, then by index
+  uint64_t bytes() const { return bytes_; }
+  const Segment* segment_at(PhysAddr address) const;
+
+  ReadResult read(const File& file, PhysAddr address, std::span<std::byte> into) const;
+  std::optional<Dump::Extent> next_extent(const File& file, PhysAddr address) const;
+
+ private:
+  /// [first, last] is read from segments_[segment].
+  struct Piece {
+    uint64_t first, last;
+    uint32_t segment;
+  };
+  std::vector<Piece>::const_iterator piece_from(uint64_t address) const;  // the one that has it, or the next one
+  void split_overlaps(std::vector<std::string>& warnings);
+  void add_piece(uint64_t first, uint64_t last, uint32_t segment);
+
+  std::vector<Segment> segments_;
+  std::vector<Piece> pieces_;
+  uint64_t bytes_ = 0;
+};
+
+}  // namespace gcore::reader
