@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "reader/address_space.h"
@@ -37,6 +38,7 @@ int print_segments(const Job& job);
 int print_translation(const Job& job, reader::VirtAddr address);
 int print_json(const Job& job);
 int print_backtrace(const Job& job);
+int write_html(const Job& job, const std::string& path);
 int print_map(const Job& job);
 int print_stats(const Job& job);
 int verify(const Job& job);
@@ -75,6 +77,20 @@ struct Gap {
   std::string why;
 };
 std::vector<Gap> gaps(const reader::Dump& dump);
+
+/// What a reader of the dump wants to know first: (name, value) in the order in which it is shown. headline.cc
+std::vector<std::pair<std::string, std::string>> headline(const reader::Dump& dump);
+
+/// Registers that belong together, as they are shown. registers.cc
+struct RegisterRow {
+  std::string name, value, flags;
+};
+struct RegisterGroup {
+  std::string title;
+  std::vector<RegisterRow> rows;
+};
+/// `all`: the FPU's and vector registers too. Names of registers that the dump does not have are added to `absent`.
+std::vector<RegisterGroup> register_groups(const reader::Cpu& cpu, bool all, std::vector<std::string>& absent);
 
 /// "3 vCPUs", "1 vCPU".
 std::string counted(uint64_t count, std::string_view one, std::string_view many);

@@ -11,8 +11,8 @@ namespace gcore::tools::inspect {
 namespace {
 
 /// The options that choose what is printed; at most one of them may be given.
-constexpr std::array kModes = {"backtrace", "json", "registers", "segments", "translate",
-                               "read",      "find", "map",       "stats",    "verify"};
+constexpr std::array kModes = {"backtrace", "json", "html", "registers", "segments", "translate",
+                               "read",      "find", "map",  "stats",     "verify"};
 
 ProgramInfo program_info() {
   const auto cpu_or_all = [](std::string_view word) { return word == "all" || parse_number(word).has_value(); };
@@ -26,6 +26,7 @@ ProgramInfo program_info() {
       .options =
           {
               {"json", "", "everything as one JSON object"},
+              {"html", "FILE", "everything as a page for a browser, in one file"},
               {"registers", "[N|all]",
                "registers of every vCPU, or of vCPU N;\nall: floating-point and vector registers too", cpu_or_all},
               {"segments", "", "the memory map: what is in the file and where"},
@@ -152,6 +153,7 @@ int run_mode(const Request& request, const Job& job) {
   const std::string& mode = request.mode;
   if (mode == "backtrace") return print_backtrace(job);
   if (mode == "json") return print_json(job);
+  if (mode == "html") return write_html(job, *job.program.value("html"));
   if (mode == "registers") return print_registers(job, request.all_registers);
   if (mode == "segments") return print_segments(job);
   if (mode == "translate") return print_translation(job, reader::VirtAddr(*request.address));

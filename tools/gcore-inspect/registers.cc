@@ -71,55 +71,44 @@ std::vector<Group> groups(format::Machine machine) {
   return {};
 }
 
-struct Shown {
-  std::string value;  // "" when the dump does not have it
-  std::string flags;
-};
-
-Shown show(const format::RegisterFile& file, const std::string& name) {
+RegisterRow show(const format::RegisterFile& file, const std::string& name) {
   const auto all = format::registers(file.machine());
   if (const auto slot = format::find_register(file.machine(), name)) {
     const auto value = file.get_slot(*slot);
     if (!value) return {};
-    return {fmt::format("0x{:0{}x}", *value, all[*slot].bytes * 2), flag_names(file.machine(), name, *value)};
+    return {name, fmt::format("0x{:0{}x}", *value, all[*slot].bytes * 2), flag_names(file.machine(), name, *value)};
   }
   const auto high = format::find_register(file.machine(), name + ".hi");
   const auto low = format::find_register(file.machine(), name + ".lo");
   if (!high || !low || !file.get_slot(*high) || !file.get_slot(*low)) return {};
-  return {fmt::format("0x{:0{}x}{:016x}", *file.get_slot(*high), all[*high].bytes * 2, *file.get_slot(*low)), ""};
+  return {name, fmt::format("0x{:0{}x}{:016x}", *file.get_slot(*high), all[*high].bytes * 2, *file.get_slot(*low)), ""};
 }
 
-void print_group(const Group& group, const format::RegisterFile& file, std::vector<std::string>& absent) {
-  std::vector<std::pair<std::string, Shown>> plain, flagged;
+void print_group(const RegisterGroup& group) {
   size_t name_width = 0, value_width = 0, flagged_width = 0;
-  for (const std::string& name : group.names) {
-    Shown shown = show(file, name);
-    if (shown.value.empty()) {
-      absent.push_back(name);
-      continue;
-    }
-    if (shown.flags.empty()) {
-      name_width = std::max(name_width, name.size());
-      value_width = std::max(value_width, shown.value.size());
+  std::vector<const RegisterRow*> plain, flagged;
+  for (const RegisterRow& row : group.rows) {
+    if (row.flags.empty()) {
+      name_width = std::max(name_width, row.name.size());
+      value_width = std::max(value_width, row.value.size());
     } else {
-      flagged_width = std::max(flagged_width, name.size());
+      flagged_width = std::max(flagged_width, row.name.size());
     }
-    (shown.flags.empty() ? plain : flagged).emplace_back(name, std::move(shown));
+    (row.flags.empty() ? plain : flagged).push_back(&row);
   }
-  if (plain.empty() && flagged.empty()) return;
   std::puts(fmt::format("  {}", group.title).c_str());
   const size_t cell = name_width + 1 + value_width + kGap;
   const size_t columns = std::max<size_t>(1, (kLineWidth - 4 + kGap) / cell);
   std::string line;
   for (size_t i = 0; i < plain.size(); ++i) {
-    line += fmt::format("{:<{}} {:<{}}", plain[i].first, name_width, plain[i].second.value, value_width + kGap);
+    line += fmt::format("{:<{}} {:<{}}", plain[i]->name, name_width, plain[i]->value, value_width + kGap);
     if (i + 1 < plain.size() && (i + 1) % columns != 0) continue;
     line.erase(line.find_last_not_of(' ') + 1);
     std::puts(("    " + line).c_str());
     line.clear();
   }
-  for (const auto& [name, shown] : flagged)
-    std::puts(fmt::format("    {:<{}} {}  {}", name, flagged_width, shown.value, shown.flags).c_str());
+  for (const RegisterRow* row : flagged)
+    std::puts(fmt::format("    {:<{}} {}  {}", row->name, flagged_width, row->value, row->flags).c_str());
 }
 
 void print_list(const char* title, const std::vector<std::string>& words) {
@@ -146,17 +135,32 @@ void print_cpu(const Job& job, const reader::Cpu& cpu, bool all) {
   if (const std::string at = symbol_name(job, program_counter(cpu)); !at.empty())
     std::puts(fmt::format("  in {}", at).c_str());
   std::vector<std::string> absent;
-  for (const Group& group : groups(cpu.registers.machine()))
-    if (all || !group.fpu) print_group(group, cpu.registers, absent);
-  if (!cpu.other_registers.empty()) {
-    std::puts("  of names unknown to this program");
-    for (const auto& [name, value] : cpu.other_registers)
-      std::puts(fmt::format("    {} {:#018x}", printable(name), value).c_str());
-  }
+  for (const RegisterGroup& group : register_groups(cpu, all, absent)) print_group(group);
   if (!absent.empty()) print_list("not in the dump", absent);
 }
 
 }  // namespace
+
+std::vector<RegisterGroup> register_groups(const reader::Cpu& cpu, bool all, std::vector<std::string>& absent) {
+  std::vector<RegisterGroup> found;
+  for (const Group& group : groups(cpu.registers.machine())) {
+    if (group.fpu && !all) continue;
+    RegisterGroup shown{group.title, {}};
+    for (const std::string& name : group.names) {
+      RegisterRow row = show(cpu.registers, name);
+      if (row.value.empty())
+        absent.push_back(name);
+      else
+        shown.rows.push_back(std::move(row));
+    }
+    if (!shown.rows.empty()) found.push_back(std::move(shown));
+  }
+  RegisterGroup other{"of names unknown to this program", {}};
+  for (const auto& [name, value] : cpu.other_registers)
+    other.rows.push_back({printable(name), fmt::format("{:#018x}", value), ""});
+  if (!other.rows.empty()) found.push_back(std::move(other));
+  return found;
+}
 
 int print_registers(const Job& job, bool all) {
   if (job.dump.cpus().empty()) return job.program.fail("show registers", job.dump.path() + " has no vCPU");

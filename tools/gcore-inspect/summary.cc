@@ -2,9 +2,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <ctime>
-#include <initializer_list>
-#include <iterator>
 
 #include "tools/gcore-inspect/inspect.h"
 
@@ -14,92 +11,9 @@ namespace {
 // A summary is a screen or two, whatever the dump: longer lists are cut, and say so.
 constexpr size_t kMaxCpus = 16, kMaxRanges = 12, kMaxWarnings = 10;
 
-void print_fact(const char* name, const std::string& value) {
-  if (!value.empty()) std::puts(fmt::format("  {:<9} {}", name, value).c_str());
-}
-
 void print_heading(const Job& job, const std::string& text) { std::puts(("\n" + bold(job, text)).c_str()); }
 
 std::string warning_mark(const Job& job) { return job.colour ? "\x1b[33m!\x1b[0m" : "!"; }
-
-void print_file(const Job& job) {
-  const reader::Dump& dump = job.dump;
-  std::puts(bold(job, printable(dump.path())).c_str());
-  const std::string compression =
-      dump.compression() == "none" ? "not compressed" : fmt::format("compressed with {}", dump.compression());
-  print_fact("file",
-             fmt::format("{} ({} bytes{}), {} dialect, {}", human_size(dump.file_size()), dump.file_size(),
-                         dump.compression() == "none" ? "" : " unpacked", dialect_name(dump.dialect()), compression));
-  const bool unusual = !dump.is_64_bit() || dump.byte_order() == format::ByteOrder::big;
-  print_fact("machine",
-             fmt::format("{}, {}, {} of memory{}", machine_name(dump.machine()),
-                         counted(dump.cpus().size(), "vCPU", "vCPUs"), human_size(dump.memory_bytes()),
-                         !unusual ? ""
-                                  : fmt::format(" (ELF{}, {}-endian)", dump.is_64_bit() ? 64 : 32,
-                                                dump.byte_order() == format::ByteOrder::big ? "big" : "little")));
-}
-
-/// Value of a KEY=value line of VMCOREINFO.
-std::string vmcoreinfo_value(std::string_view text, std::string_view key) {
-  size_t at = 0;
-  while (at < text.size()) {
-    const size_t end = std::min(text.find('\n', at), text.size());
-    const std::string_view line = text.substr(at, end - at);
-    if (line.size() > key.size() && line.starts_with(key) && line[key.size()] == '=')
-      return printable(line.substr(key.size() + 1));
-    at = end + 1;
-  }
-  return "";
-}
-
-/// "6 (SIGABRT)"; the numbers are the same in QNX and Linux up to 15.
-std::string signal_name(unsigned number) {
-  constexpr const char* kNames[] = {"",        "SIGHUP",  "SIGINT",  "SIGQUIT", "SIGILL", "SIGTRAP",
-                                    "SIGABRT", "",        "SIGFPE",  "SIGKILL", "",       "SIGSEGV",
-                                    "",        "SIGPIPE", "SIGALRM", "SIGTERM"};
-  if (number >= std::size(kNames) || *kNames[number] == '\0') return std::to_string(number);
-  return fmt::format("{} ({})", number, kNames[number]);
-}
-
-/// Seconds since 1970 as local time, with its zone.
-std::string local_time(uint64_t seconds) {
-  const auto time = static_cast<time_t>(seconds);
-  tm parts{};
-  char text[64];
-  if (localtime_r(&time, &parts) == nullptr || std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S %Z", &parts) == 0)
-    return "";
-  return text;
-}
-
-/// Why the dump was taken, as its writer recorded it.
-std::string reason(const InfoFacts& info) {
-  const std::string kind = info.get("reason.kind"), detail = info.get("reason.detail");
-  if (kind.empty()) return detail;
-  if (kind == "api") return detail.empty() ? "at the VMM's request" : detail;
-  return detail.empty() ? kind : kind + " " + detail;
-}
-
-std::string join(std::initializer_list<std::string> parts) {
-  std::string text;
-  for (const std::string& part : parts)
-    if (!part.empty()) text += (text.empty() ? "" : ", ") + part;
-  return text;
-}
-
-/// What the writer said of the dump, and the guest of itself.
-void print_origin(const Job& job) {
-  const InfoFacts info = info_facts(job.dump);
-  const std::string host = info.get("host");
-  print_fact("VM", info.get("vm"));
-  const auto requested = info.number("requested_ns"), paused = info.number("pause_ns");
-  print_fact("taken", join({requested ? local_time(*requested / 1000000000) : "", reason(info),
-                            paused ? fmt::format("guest paused {:.1f} ms", static_cast<double>(*paused) / 1e6) : ""}));
-  print_fact("by", join({info.get("program"), info.get("writer"), host.empty() ? "" : "on " + host}));
-  const std::string release = vmcoreinfo_value(job.dump.vmcoreinfo(), "OSRELEASE");
-  print_fact("guest", release.empty() ? "" : "Linux " + release);
-  if (job.dump.signal() != 0)
-    print_fact("signal", fmt::format("{}, on vCPU {}", signal_name(job.dump.signal()), job.dump.faulting_cpu()));
-}
 
 std::string hex_or_unknown(std::optional<uint64_t> value) {
   return value ? fmt::format("{:#018x}", *value) : fmt::format("{:<18}", "not in the dump");
@@ -187,8 +101,8 @@ void print_warnings(const Job& job) {
 }  // namespace
 
 int print_summary(const Job& job) {
-  print_file(job);
-  print_origin(job);
+  std::puts(bold(job, printable(job.dump.path())).c_str());
+  for (const auto& [name, value] : headline(job.dump)) std::puts(fmt::format("  {:<9} {}", name, value).c_str());
   print_cpus(job);
   print_memory(job);
   print_missing(job);
