@@ -1,0 +1,263 @@
+// What users get wrong: each program says in one line what it attempted, on what, and why it failed; its exit code
+// tells a failure (1) from a wrong call (2); and it leaves nothing behind.
+#include <arpa/inet.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <ostream>
+#include <regex>
+
+#include "tests/support/dump_builder.h"
+#include "tests/support/paths.h"
+#include "tests/support/process.h"
+#include "tests/support/temp_dir.h"
+
+namespace gcore::tests {
+namespace {
+
+using testing::HasSubstr;
+using testing::MatchesRegex;
+
+constexpr int kFailed = 1;
+constexpr int kUsage = 2;
+
+/// Arguments may name the files that BadInput makes, as in "@good" or "@folder/x.gcore".
+struct Case {
+  const char* name;
+  const char* program;
+  std::vector<std::string> arguments;
+  int exit_code;
+  const char* names;  ///< what the message must name: the file, the option, ...
+};
+
+void PrintTo(const Case& c, std::ostream* out) { *out << c.program << " " << c.name; }
+
+QnxNote one_cpu() {
+  QnxNote note;
+  note.cpus.push_back({.pgtbl = 0, .number = 0, .process = {}, .registers = {{"rip", 0x1000}}});
+  return note;
+}
+
+class BadInput : public testing::TestWithParam<Case> {
+ protected:
+  BadInput() {
+    DumpBuilder good;
+    good.note(one_cpu().build()).memory(0x1000, std::string(8192, 'g'));
+    good.write(folder_.path("good"));
+    const std::string bytes = good.build();
+    folder_.write("cut-in-header", bytes.substr(0, 40));
+    folder_.write("cut-in-table", bytes.substr(0, 100));
+    DumpBuilder cut_in_notes = good;
+    cut_in_notes.cut(64 + 2 * 56 + 20).write(folder_.path("cut-in-notes"));
+    DumpBuilder short_note;
+    short_note.note(std::string(8, '\0')).memory(0x1000, std::string(4096, 'g')).write(folder_.path("short-note"));
+    QnxNote wrong = one_cpu();
+    wrong.regset_size = 0xfffffff0;
+    DumpBuilder wrong_note;
+    wrong_note.note(wrong.build()).memory(0x1000, std::string(4096, 'g')).write(folder_.path("wrong-regset"));
+    folder_.write("text", "this is a text\n");
+    folder_.write("empty", "");
+    folder_.write("gzip-of-nothing", std::string("\x1f\x8b\x08\x00", 4));
+    folder_.write("zstd-of-nothing", "\x28\xb5\x2f\xfd");
+    folder_.write("wrong-word.conf", "cpu\nram 32M\ncolour blue\n");
+    folder_.write("wrong-size.conf", "cpu\nram lots\n");
+    folder_.write("missing-load.conf", "cpu\nram 32M\nload " + folder_.path("no-such-guest") + "\n");
+    folder_.write("text-load.conf", "cpu\nram 32M\nload " + folder_.path("text") + "\n");
+    folder_.write("open-quote.conf", "cpu\nram 32M\ndump \"|cat\n");
+    std::filesystem::copy_file(program("gcore-inspect"), folder_.path("program"));
+    std::filesystem::create_directory(folder_.path("folder"));
+  }
+
+  void occupy_port() {
+    listener_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t length = sizeof address;
+    auto* generic = reinterpret_cast<sockaddr*>(&address);
+    ASSERT_EQ(bind(listener_, generic, length), 0);
+    ASSERT_EQ(listen(listener_, 1), 0);
+    ASSERT_EQ(getsockname(listener_, generic, &length), 0);
+    port_ = std::to_string(ntohs(address.sin_port));
+  }
+
+  std::string expand(std::string argument) const {
+    if (argument == "127.0.0.1:@port") return "127.0.0.1:" + port_;
+    if (argument.starts_with("@")) return folder_.path(argument.substr(1));
+    return argument;
+  }
+
+  std::vector<std::string> everything() const {
+    std::vector<std::string> paths;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder_.path())) {
+      paths.push_back(entry.path().string() + (entry.is_regular_file() ? std::to_string(entry.file_size()) : ""));
+    }
+    std::sort(paths.begin(), paths.end());
+    return paths;
+  }
+
+  ~BadInput() override {
+    if (listener_ >= 0) close(listener_);
+  }
+
+  TempDir folder_;
+  int listener_ = -1;
+  std::string port_;
+};
+
+TEST_P(BadInput, IsAnsweredInOneLine) {
+  const Case& c = GetParam();
+  occupy_port();
+  std::vector<std::string> argv{program(c.program)};
+  for (const std::string& argument : c.arguments) argv.push_back(expand(argument));
+  const auto before = everything();
+  const Completed done = run(argv, 20s);
+  ASSERT_FALSE(done.timed_out);
+  EXPECT_EQ(done.status, (ExitStatus{c.exit_code, 0})) << done.err;
+  EXPECT_EQ(done.out, "");
+  EXPECT_EQ(std::count(done.err.begin(), done.err.end(), '\n'), 1) << done.err;
+  const char* form = c.exit_code == kUsage ? ": [^\n]+--help\n" : ": [^\n]+: [^\n]+\n";
+  EXPECT_THAT(done.err, MatchesRegex(std::string(c.program) + form));
+  EXPECT_THAT(done.err, HasSubstr(c.names));
+  EXPECT_EQ(everything(), before);
+}
+
+/// The wrong dumps that every program that reads one must refuse.
+std::vector<Case> dump_cases(const char* program, const std::vector<std::string>& more) {
+  std::vector<Case> cases{
+      {"missing", program, {"@no-such-file"}, kFailed, "no-such-file"},
+      {"folder", program, {"@folder"}, kFailed, "folder"},
+      {"text", program, {"@text"}, kFailed, "text"},
+      {"empty", program, {"@empty"}, kFailed, "empty"},
+      {"executable", program, {"@program"}, kFailed, "program"},
+      {"cut_in_header", program, {"@cut-in-header"}, kFailed, "cut-in-header"},
+      {"cut_in_table", program, {"@cut-in-table"}, kFailed, "cut-in-table"},
+      {"cut_in_notes", program, {"@cut-in-notes"}, kFailed, "cut-in-notes"},
+      {"short_note", program, {"@short-note"}, kFailed, "short-note"},
+      {"wrong_regset", program, {"@wrong-regset"}, kFailed, "wrong-regset"},
+      {"endless_device", program, {"/dev/zero"}, kFailed, "/dev/zero"},
+      {"gzip_of_nothing", program, {"@gzip-of-nothing"}, kFailed, "gzip-of-nothing"},
+      {"zstd_of_nothing", program, {"@zstd-of-nothing"}, kFailed, "zstd-of-nothing"},
+  };
+  for (Case& c : cases) c.arguments.insert(c.arguments.end(), more.begin(), more.end());
+  cases.push_back({"no_argument", program, {}, kUsage, "--help"});
+  std::vector<std::string> misspelt{"@good", "--regsters"};
+  misspelt.insert(misspelt.end(), more.begin(), more.end());
+  cases.push_back({"misspelt_option", program, misspelt, kUsage, "--regsters"});
+  return cases;
+}
+
+std::vector<Case> inspect_cases() {
+  const char* p = "gcore-inspect";
+  auto cases = dump_cases(p, {});
+  cases.insert(cases.end(),
+               {{"two_dumps", p, {"@good", "@good"}, kUsage, ""},
+                {"no_such_vcpu", p, {"@good", "--registers", "7"}, kFailed, "7"},
+                {"not_a_number", p, {"@good", "--translate", "12xyz"}, kUsage, "12xyz"},
+                {"read_without_length", p, {"@good", "--read", "0x1000"}, kUsage, "0x1000"},
+                {"read_of_nothing", p, {"@good", "--read", "0x9999000:16", "--phys"}, kFailed, "0x9999000"},
+                {"missing_symbols", p, {"@good", "--symbols", "@no-such-elf"}, kFailed, "no-such-elf"},
+                {"html_in_missing_folder", p, {"@good", "--html", "@missing/x.html"}, kFailed, "missing/x.html"}});
+  return cases;
+}
+
+std::vector<Case> serve_cases() {
+  const char* p = "gcore-serve";
+  auto cases = dump_cases(p, {"--listen", "127.0.0.1:0"});
+  cases.insert(
+      cases.end(),
+      {{"port_in_use", p, {"@good", "--listen", "127.0.0.1:@port"}, kFailed, "127.0.0.1"},
+       {"no_port", p, {"@good", "--listen", "127.0.0.1"}, kUsage, "127.0.0.1"},
+       {"port_too_big", p, {"@good", "--listen", "127.0.0.1:65536"}, kUsage, "65536"},
+       {"foreign_address", p, {"@good", "--listen", "192.0.2.1:0"}, kFailed, "192.0.2.1"},
+       {"socket_in_missing_folder", p, {"@good", "--unix", "@missing/socket"}, kFailed, "missing/socket"},
+       {"socket_is_a_file", p, {"@good", "--unix", "@text"}, kFailed, "text"},
+       {"log_in_missing_folder",
+        p,
+        {"@good", "--listen", "127.0.0.1:0", "--log", "@missing/log"},
+        kFailed,
+        "missing/log"},
+       {"missing_symbols", p, {"@good", "--listen", "127.0.0.1:0", "--symbols", "@no-elf"}, kFailed, "no-elf"}});
+  return cases;
+}
+
+std::vector<Case> convert_cases() {
+  const char* p = "gcore-convert";
+  auto cases = dump_cases(p, {"@folder/out"});
+  cases.insert(cases.end(),
+               {{"out_exists", p, {"@good", "@text"}, kFailed, "text"},
+                {"out_is_in", p, {"@good", "@good", "--force"}, kFailed, "good"},
+                {"out_in_missing_folder", p, {"@good", "@missing/out"}, kFailed, "missing/out"},
+                {"no_out", p, {"@good"}, kUsage, ""},
+                {"unknown_dialect", p, {"@good", "@folder/out", "--dialect", "klingon"}, kUsage, "klingon"},
+                {"unknown_compression", p, {"@good", "@folder/out", "--compress", "rar"}, kUsage, "rar"}});
+  return cases;
+}
+
+std::vector<Case> dump_program_cases() {
+  const char* p = "gcore-dump";
+  return {{"no_argument", p, {}, kUsage, "--help"},
+          {"no_qmp", p, {"@folder"}, kUsage, "--qmp"},
+          {"misspelt_option", p, {"@folder", "--qpm", "x"}, kUsage, "--qpm"},
+          {"no_such_socket", p, {"--qmp", "@no-socket", "@folder"}, kFailed, "no-socket"},
+          {"socket_is_a_file", p, {"--qmp", "@text", "@folder"}, kFailed, "text"},
+          {"unknown_dialect", p, {"--qmp", "@no-socket", "--dialect", "klingon", "@folder"}, kUsage, "klingon"},
+          {"unknown_compression", p, {"--qmp", "@no-socket", "--compress", "rar", "@folder"}, kUsage, "rar"}};
+}
+
+std::vector<Case> vmm_cases() {
+  const char* p = "gcore-vmm";
+  return {{"no_argument", p, {}, kUsage, "--help"},
+          {"misspelt_option", p, {"--dmeo"}, kUsage, "--dmeo"},
+          {"missing_config", p, {"@no-such-config"}, kFailed, "no-such-config"},
+          {"folder_as_config", p, {"@folder"}, kFailed, "folder"},
+          {"wrong_word", p, {"@wrong-word.conf"}, kFailed, "colour"},
+          {"wrong_size", p, {"@wrong-size.conf"}, kFailed, "lots"},
+          {"open_quotation_mark", p, {"@open-quote.conf"}, kFailed, "open-quote.conf"},
+          {"missing_guest", p, {"@missing-load.conf"}, kFailed, "no-such-guest"},
+          {"guest_is_a_text", p, {"@text-load.conf"}, kFailed, "text"}};
+}
+
+std::string case_name(const testing::TestParamInfo<Case>& info) { return info.param.name; }
+
+INSTANTIATE_TEST_SUITE_P(Inspect, BadInput, testing::ValuesIn(inspect_cases()), case_name);
+INSTANTIATE_TEST_SUITE_P(Serve, BadInput, testing::ValuesIn(serve_cases()), case_name);
+INSTANTIATE_TEST_SUITE_P(Convert, BadInput, testing::ValuesIn(convert_cases()), case_name);
+INSTANTIATE_TEST_SUITE_P(Dump, BadInput, testing::ValuesIn(dump_program_cases()), case_name);
+INSTANTIATE_TEST_SUITE_P(Vmm, BadInput, testing::ValuesIn(vmm_cases()), case_name);
+
+// --help and --version are results: on stdout, with success.
+class Programs : public testing::TestWithParam<const char*> {};
+
+TEST_P(Programs, ExplainThemselves) {
+  const Completed help = run({program(GetParam()), "--help"}, 20s);
+  EXPECT_EQ(help.status, (ExitStatus{0, 0}));
+  EXPECT_EQ(help.err, "");
+  EXPECT_THAT(help.out, HasSubstr(GetParam()));
+  EXPECT_THAT(help.out, HasSubstr("--version"));
+  const Completed version = run({program(GetParam()), "--version"}, 20s);
+  EXPECT_EQ(version.status, (ExitStatus{0, 0}));
+  EXPECT_THAT(version.out, MatchesRegex(std::string(GetParam()) + " [0-9]+\\.[0-9]+[^\n]*\n"));
+}
+
+TEST_P(Programs, ReportAFullDevice) {
+  // Results that cannot be written are a failure, not a success.
+  const Completed done = run({"sh", "-c", program(GetParam()) + " --help >/dev/full"}, 20s);
+  EXPECT_EQ(done.status, (ExitStatus{kFailed, 0}));
+  EXPECT_THAT(done.err, MatchesRegex(std::string(GetParam()) + ": [^\n]+\n"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Each, Programs,
+                         testing::Values("gcore-vmm", "gcore-dump", "gcore-inspect", "gcore-serve", "gcore-convert"),
+                         [](const auto& test) {
+                           std::string name = test.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace gcore::tests
