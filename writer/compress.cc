@@ -3,20 +3,13 @@
 namespace gcore::writer {
 
 bool is_supported(Compression compression) {
-  switch (compression) {
-    case Compression::none:
-      return true;
 #ifdef GCORE_HAVE_ZLIB
-    case Compression::gzip:
-      return true;
+  if (compression == Compression::gzip) return true;
 #endif
 #ifdef GCORE_HAVE_ZSTD
-    case Compression::zstd:
-      return true;
+  if (compression == Compression::zstd) return true;
 #endif
-    default:
-      return false;
-  }
+  return compression == Compression::none;
 }
 
 std::unique_ptr<Sink> compress(Compression compression, std::unique_ptr<Sink> next) {

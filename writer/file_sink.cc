@@ -17,6 +17,7 @@ namespace gcore::writer {
 namespace {
 
 constexpr size_t kWriteSize = 1 << 20;  // between two looks at the limits
+static_assert(sizeof(off_t) == 8, "guests have more than 4 GiB: define _FILE_OFFSET_BITS=64");
 
 class FileSink final : public Sink {
  public:

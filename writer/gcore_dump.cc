@@ -53,6 +53,7 @@ class CGuest final : public writer::Guest {
     }
     ranges.resize(count);
     std::vector<writer::MemoryRange> result;
+    result.reserve(count);
     for (const auto& range : ranges)
       result.push_back({range.address, range.size, range.host, range.fd, range.fd_offset});
     return result;

@@ -3,6 +3,7 @@
  *
  * Every structure that the caller fills starts with its size, set by its _init function, so that a program compiled
  * against an older header goes on working with a newer library. */
+/* NOLINTBEGIN(readability-identifier-naming): C's habit */
 #ifndef GCORE_WRITER_GCORE_DUMP_H
 #define GCORE_WRITER_GCORE_DUMP_H
 
@@ -106,5 +107,6 @@ void gcore_dumper_progress(const gcore_dumper* dumper, uint64_t* done, uint64_t*
 #ifdef __cplusplus
 }
 #endif
+/* NOLINTEND(readability-identifier-naming) */
 
 #endif

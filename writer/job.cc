@@ -99,6 +99,8 @@ Status Job::take() {
   if (Status status = control_.check(); !status) return status;
   vm_ = guest_.name();
   state_.machine = guest_.machine();
+  if (format::registers(state_.machine).empty())
+    return Status("a guest of ELF machine " + std::to_string(static_cast<int>(state_.machine)) + " cannot be dumped");
   control_.phase = Progress::Phase::opening;
   if (Status status = open_sink(); !status) return status;
 
@@ -242,6 +244,8 @@ bool Job::keep_partial() {
 Status check_options(const Options& options) {
   if (options.target.empty() || options.target == "|")
     return Status(std::string("the dump option needs a directory, or a pipe sign and a command"));
+  if (options.dialect != Dialect::qnx && options.dialect != Dialect::vmcore)
+    return Status(std::string("there is no such dump dialect"));
   if (!is_supported(options.compression))
     return Status(std::string("this build of the writer was made without that compression"));
   if (options.file_name.find('/') != std::string::npos) return Status("'" + options.file_name + "' is not a file name");

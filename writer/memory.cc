@@ -16,7 +16,7 @@ namespace {
 
 // Large enough that system calls do not matter, small enough for the second-level cache; larger writes are also slower
 // on ext4 (measured: 128 KiB twice as fast as 512 KiB).
-constexpr size_t kBufferSize = 128 * 1024;
+constexpr size_t kBufferSize = size_t{128} * 1024;
 
 bool is_zero_page(const std::byte* page) {
   uint64_t words[8];

@@ -26,8 +26,8 @@ class [[nodiscard]] Status {
   const Error& error() const { return *error_; }
   /// The sentence, or "" on success.
   const std::string& text() const {
-    static const std::string kNone;
-    return error_ ? error_->text : kNone;
+    static const std::string none;
+    return error_ ? error_->text : none;
   }
 
  private:

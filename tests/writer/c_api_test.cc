@@ -88,6 +88,29 @@ TEST_F(CApi, GuestWithoutItsFunctionsIsRefused) {
   EXPECT_STREQ(error, "struct gcore_guest lacks a function that is not optional");
 }
 
+TEST_F(CApi, NumbersOutsideTheEnumerationsAreRefused) {
+  gcore_guest functions;
+  c_guest_functions(&functions, &guest_);
+  const std::string target = directory_.path();
+  const auto error_of = [&](void (*spoil)(gcore_guest&, gcore_options&)) -> std::string {
+    gcore_guest spoilt = functions;
+    gcore_options options;
+    gcore_options_init(&options);
+    options.target = target.c_str();
+    spoil(spoilt, options);
+    gcore_result result;
+    EXPECT_EQ(gcore_dump(&spoilt, &options, GCORE_REASON_API, nullptr, 0, &result), -1);
+    return result.error;
+  };
+  EXPECT_EQ(error_of([](auto&, auto& options) { std::memset(&options.dialect, 3, 1); }),
+            "there is no such dump dialect");
+  EXPECT_EQ(error_of([](auto&, auto& options) { std::memset(&options.compression, 3, 1); }),
+            "this build of the writer was made without that compression");
+  EXPECT_EQ(error_of([](auto& guest, auto&) { std::memset(&guest.machine, 40, 1); }),
+            "a guest of ELF machine 40 cannot be dumped");
+  EXPECT_TRUE(directory_.entries().empty());
+}
+
 TEST_F(CApi, StructureOfAnOlderHeaderIsCompletedWithDefaults) {
   gcore_guest functions;
   c_guest_functions(&functions, &guest_);
