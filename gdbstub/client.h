@@ -4,6 +4,7 @@
 // Internal to the stub. Handlers never send: they return, so that none of them can reply twice or not at all.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -32,7 +33,24 @@ struct Client {
   size_t listed_threads = 0;  // how far qsThreadInfo has come
   bool exec_file_open = false;
 
-  Space space() const { return {cpu, physical, root}; }
+  /// A QNX process's thread in place of a vCPU, by `monitor pid`: its registers and its address space.
+  struct Process {
+    size_t cpu;
+    Root root;
+    std::map<std::string, uint64_t, std::less<>> registers;
+    std::string name;
+  };
+  std::optional<Process> process = std::nullopt;
+
+  Space space() const {
+    if (!root && process && process->cpu == cpu) return {cpu, physical, process->root};
+    return {cpu, physical, root};
+  }
+  std::optional<uint64_t> register_value(size_t which, std::string_view name) const {
+    if (!process || process->cpu != which) return target.register_value(which, name);
+    const auto found = process->registers.find(name);
+    return found == process->registers.end() ? std::nullopt : std::optional(found->second);
+  }
 };
 
 struct Reply;

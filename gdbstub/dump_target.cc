@@ -84,6 +84,13 @@ class DumpTarget : public Target {
 
   std::optional<uint64_t> kernel_displacement() const override;
   std::expected<std::string, std::string> kernel_messages() const override;
+  std::optional<uint64_t> system_page() const override {
+    const auto& facts = dump_.kdump_facts();
+    if (!facts || !facts->syspage) return std::nullopt;
+    return facts->syspage->address.value;
+  }
+  size_t register_set_size() const override { return format::cpu_register_set_size(dump_.machine()); }
+  std::map<std::string, uint64_t, std::less<>> decode_registers(std::span<const std::byte> set) const override;
 
  private:
   const reader::Expected<AddressSpace>& address_space(const Space& space) const;
@@ -294,6 +301,17 @@ std::expected<std::string, std::string> DumpTarget::kernel_messages() const {
   const auto is_text = [](unsigned char c) { return (c >= 0x20 && c < 0x7f) || c == '\n' || c == '\r' || c == '\t'; };
   if (ring.empty() || !std::ranges::all_of(ring, is_text)) return none;
   return ring.ends_with('\n') ? ring : ring + "\n";
+}
+
+std::map<std::string, uint64_t, std::less<>> DumpTarget::decode_registers(std::span<const std::byte> set) const {
+  std::map<std::string, uint64_t, std::less<>> values;
+  for (const auto& reg : format::registers(dump_.machine())) {
+    if (reg.core_offset < 0 || static_cast<size_t>(reg.core_offset) + reg.bytes > set.size()) continue;
+    const std::byte* at = set.data() + reg.core_offset;
+    values[std::string(reg.name)] = reg.bytes == 8 ? format::load<uint64_t>(at, dump_.byte_order())
+                                                   : format::load<uint32_t>(at, dump_.byte_order());
+  }
+  return values;
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "gdbstub/packet.h"
+#include "gdbstub/qnx.h"
 #include "gdbstub/registers.h"
 #include "gdbstub/scan.h"
 
@@ -64,11 +65,39 @@ MonitorResult change_physical(Client& client, std::span<const std::string> words
 
 MonitorResult kernel_messages(Client& client, std::span<const std::string>) { return client.target.kernel_messages(); }
 
-MonitorResult change_process(Client&, std::span<const std::string> words) {
-  if (words.size() == 1 && words[0] == "0") return "the vCPUs' own address spaces and registers are shown\n";
-  return std::unexpected(
-      "this dump does not name its QNX system page, without which processes cannot be found; "
-      "`monitor as cr3=ADDRESS` looks through a page table that you know");
+constexpr char kFlush[] =
+    "now `maint flush register-cache` and `maint flush dcache`, or `continue`, make gdb look again\n";
+
+/// Each process on a line.
+MonitorResult list_processes(const Client& client) {
+  const auto all = qnx_processes(client.target, client.cpu);
+  if (!all) return std::unexpected(all.error());
+  std::string text;
+  for (const QnxProcess& process : *all) text += fmt::format("{:>10} {}\n", process.pid, process.name);
+  return text.empty() ? "there are no processes\n" : text;
+}
+
+MonitorResult change_process(Client& client, std::span<const std::string> words) {
+  if (words.empty()) return list_processes(client);
+  if (words.size() != 1) return std::unexpected("say pid PID, pid PID-TID or pid 0");
+  const size_t dash = words[0].find('-');
+  const auto pid = monitor_number(client, std::string_view(words[0]).substr(0, dash));
+  const auto tid = dash == std::string::npos ? std::expected<uint64_t, std::string>(1)
+                                             : monitor_number(client, std::string_view(words[0]).substr(dash + 1));
+  if (!pid || !tid) return std::unexpected(pid ? tid.error() : pid.error());
+  if (*pid == 0 && dash == std::string::npos) {
+    client.process.reset();
+    return fmt::format("the vCPUs' own registers and address spaces are shown\n{}", kFlush);
+  }
+  const auto found = qnx_thread(client.target, client.cpu, *pid, *tid);
+  if (!found) return std::unexpected(found.error());
+  const char* root = client.target.arch() == Arch::aarch64 ? "ttbr0" : "cr3";
+  client.process = {.cpu = client.cpu,
+                    .root = {root, found->root},
+                    .registers = client.target.decode_registers(found->register_set),
+                    .name = found->process.name};
+  return fmt::format("thread {} of process {} ({}), root table {:#x}, stands for vCPU {}\n{}", *tid, *pid,
+                     found->process.name, found->root, client.cpu, kFlush);
 }
 
 MonitorResult help(Client& client, std::span<const std::string> words);
@@ -80,7 +109,7 @@ constexpr MonitorCommand kCommands[] = {
     {"info", "[registers|mem|tlb|mtree -f|version|cpus]", "facts about the dump; without a word, a summary",
      monitor_info},
     {"kprintf", "", "the kernel's message ring", kernel_messages},
-    {"pid", "PID[-TID]", "look at a QNX process; 0 goes back", change_process},
+    {"pid", "[PID[-TID]]", "look at a QNX process in place of the vCPU; 0 goes back", change_process},
 };
 constexpr MonitorCommand kFind = {"find", "TEXT|0xHEX [START [LENGTH]]", "addresses of a text or of bytes", nullptr};
 
@@ -166,7 +195,7 @@ std::expected<uint64_t, std::string> monitor_number(const Client& client, std::s
   };
   if (word.starts_with('$')) {
     const Register* reg = find_register(client.target.arch(), word.substr(1));
-    const auto value = reg == nullptr ? std::nullopt : client.target.register_value(client.cpu, reg->low);
+    const auto value = reg == nullptr ? std::nullopt : client.register_value(client.cpu, reg->low);
     if (!value) return std::unexpected(fmt::format("the dump has no register {} for this vCPU", word));
     return *value;
   }

@@ -21,8 +21,8 @@ std::string registers_text(const Client& client) {
   size_t column = 0;
   const char* group = "";
   for (const Register& reg : register_set(client.target.arch()).all) {
-    const auto low = client.target.register_value(client.cpu, reg.low);
-    const auto high = reg.high[0] == 0 ? std::nullopt : client.target.register_value(client.cpu, reg.high);
+    const auto low = client.register_value(client.cpu, reg.low);
+    const auto high = reg.high[0] == 0 ? std::nullopt : client.register_value(client.cpu, reg.high);
     if (column > 0 && (std::string_view(group) != reg.group || column + 2 * reg.bytes > 90)) {
       text += '\n';
       column = 0;

@@ -128,13 +128,13 @@ Reply step_bits(Client&, std::string_view) { return {"ENABLE=1,NOIRQ=2,NOTIMER=4
 Reply step_setting(Client&, std::string_view) { return {"0x7"}; }
 Reply set_step_setting(Client&, std::string_view) { return ok(); }
 
-Reply all_registers(Client& client, std::string_view) { return {general_registers_hex(client.target, client.cpu)}; }
+Reply all_registers(Client& client, std::string_view) { return {general_registers_hex(client)}; }
 
 Reply one_register(Client& client, std::string_view arguments) {
   const auto number = parse_hex(arguments);
   const RegisterSet& set = register_set(client.target.arch());
   if (!number || *number >= set.all.size()) return error(client, "there is no such register");
-  return {register_hex(client.target, client.cpu, set.all[*number])};
+  return {register_hex(client, set.all[*number])};
 }
 
 constexpr NamedHandler kHandlers[] = {

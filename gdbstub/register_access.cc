@@ -3,6 +3,7 @@
 #include <cctype>
 #include <cstring>
 
+#include "gdbstub/client.h"
 #include "gdbstub/packet.h"
 #include "gdbstub/registers.h"
 
@@ -12,33 +13,33 @@ namespace {
 constexpr size_t kWidest = 16;
 
 /// The value in the target's byte order, or nothing when a part of it is absent.
-std::optional<std::array<std::byte, kWidest>> register_bytes(const Target& target, size_t cpu, const Register& reg) {
-  const auto low = target.register_value(cpu, reg.low);
-  const auto high = reg.high[0] == 0 ? std::optional<uint64_t>(0) : target.register_value(cpu, reg.high);
+std::optional<std::array<std::byte, kWidest>> register_bytes(const Client& client, const Register& reg) {
+  const auto low = client.register_value(client.cpu, reg.low);
+  const auto high = reg.high[0] == 0 ? std::optional<uint64_t>(0) : client.register_value(client.cpu, reg.high);
   if (!low || !high) return std::nullopt;
   std::array<std::byte, kWidest> bytes{};
   for (size_t i = 0; i < 8; ++i) {
     bytes[i] = static_cast<std::byte>(*low >> reg.shift >> (8 * i));
     bytes[8 + i] = static_cast<std::byte>(*high >> (8 * i));
   }
-  if (target.big_endian()) std::reverse(bytes.begin(), bytes.begin() + reg.bytes);
+  if (client.target.big_endian()) std::reverse(bytes.begin(), bytes.begin() + reg.bytes);
   return bytes;
 }
 
 }  // namespace
 
-std::string register_hex(const Target& target, size_t cpu, const Register& reg) {
-  const auto bytes = register_bytes(target, cpu, reg);
+std::string register_hex(const Client& client, const Register& reg) {
+  const auto bytes = register_bytes(client, reg);
   if (!bytes) return std::string(2 * size_t{reg.bytes}, 'x');
   std::string hex;
   append_hex(hex, std::span(*bytes).first(reg.bytes));
   return hex;
 }
 
-std::string general_registers_hex(const Target& target, size_t cpu) {
-  const RegisterSet& set = register_set(target.arch());
+std::string general_registers_hex(const Client& client) {
+  const RegisterSet& set = register_set(client.target.arch());
   std::string hex;
-  for (size_t i = 0; i < set.g_count; ++i) hex += register_hex(target, cpu, set.all[i]);
+  for (size_t i = 0; i < set.g_count; ++i) hex += register_hex(client, set.all[i]);
   return hex;
 }
 

@@ -15,6 +15,8 @@
 
 namespace gcore::gdbstub {
 
+struct Client;
+
 struct Register {
   const char* name;     // as debuggers show it
   uint16_t number;      // as they number it
@@ -35,10 +37,11 @@ struct RegisterSet {
 
 const RegisterSet& register_set(Arch arch);
 
-/// The register of a vCPU in the target's byte order and in hex; `x` for each digit of one that the dump does not have.
-std::string register_hex(const Target& target, size_t cpu, const Register& reg);
+/// The register of the client's thread in the target's byte order and in hex; `x` for each digit of one that the dump
+/// does not have.
+std::string register_hex(const Client& client, const Register& reg);
 /// The whole `g` reply.
-std::string general_registers_hex(const Target& target, size_t cpu);
+std::string general_registers_hex(const Client& client);
 
 /// Looks a register up by name, regardless of case.
 const Register* find_register(Arch arch, std::string_view name);

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <expected>
 #include <functional>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -109,6 +110,11 @@ class Target {
   virtual std::optional<uint64_t> kernel_displacement() const = 0;
   /// The kernel's message ring as text, or one sentence that says why there is none.
   virtual std::expected<std::string, std::string> kernel_messages() const = 0;
+  /// Guest-physical address of what the dump says is a QNX kernel's system page. Unchecked.
+  virtual std::optional<uint64_t> system_page() const { return std::nullopt; }
+  /// A CPU register set as the qnx dialect and the QNX kernel lay it out: its size, and its registers by name.
+  virtual size_t register_set_size() const { return 0; }
+  virtual std::map<std::string, uint64_t, std::less<>> decode_registers(std::span<const std::byte>) const { return {}; }
 };
 
 }  // namespace gcore::gdbstub

@@ -147,8 +147,8 @@ TEST_F(MonitorTest, Find) {
 
 TEST_F(MonitorTest, QnxCommandsSayWhatIsMissing) {
   EXPECT_TRUE(says("kprintf", "kprintf: no ring"));
-  EXPECT_TRUE(says("pid 1", "does not name its QNX system page"));
-  EXPECT_TRUE(says("pid 0", "own address spaces"));
+  EXPECT_TRUE(says("pid 1", "does not name a QNX system page"));
+  EXPECT_TRUE(says("pid 0", "own registers and address spaces"));
 }
 
 }  // namespace

@@ -3,11 +3,9 @@
 #include <cstring>
 #include <fstream>
 
-#include "tests/support/dump_builder.h"
-
 namespace gcore::tests {
 
-std::string write_small_dump(const std::string& folder) {
+std::string small_memory() {
   std::string memory(2 << 20, '\0');
   const auto entry = [&memory](size_t table, size_t index, uint64_t value) {
     for (size_t i = 0; i < 8; ++i) memory[table + index * 8 + i] = static_cast<char>(value >> (8 * i));
@@ -24,6 +22,10 @@ std::string write_small_dump(const std::string& folder) {
   std::memset(memory.data() + 0x8020, '\xf4', 32);
   std::memcpy(memory.data() + 0x9000, "needle in RAM", 13);
 
+  return memory;
+}
+
+QnxNote small_note() {
   QnxNote note;
   note.faulting_cpu = 1;
   note.extra_names = {"cr0", "cr3", "cr4", "efer"};
@@ -35,8 +37,12 @@ std::string write_small_dump(const std::string& folder) {
   registers["ss"] = 0x18;
   note.cpus.push_back({.pgtbl = 0x1000, .number = 1, .process = "", .registers = registers});
 
+  return note;
+}
+
+std::string write_small_dump(const std::string& folder) {
   const std::string path = folder + "/small.gcore";
-  DumpBuilder().note(note.build()).memory(0, memory).write(path);
+  DumpBuilder().note(small_note().build()).memory(0, small_memory()).write(path);
   return path;
 }
 
