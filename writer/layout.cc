@@ -133,8 +133,8 @@ void cut_off(Layout& layout, uint64_t end) {
     Elf64ProgramHeader header;
     std::memcpy(&header, at, sizeof header);
     const uint64_t written = end > segment.offset ? std::min(segment.size, end - segment.offset) : 0;
-    header.file_size = header.memory_size = written;
-    if (written == 0) header = {};  // type 0 is PT_NULL
+    header.file_size = written;
+    if (written > 0) header.memory_size = written;
     std::memcpy(at, &header, sizeof header);
   }
 }

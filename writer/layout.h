@@ -32,8 +32,8 @@ struct Layout {
 Layout lay_out(format::Machine machine, Dialect dialect, std::span<const std::byte> notes,
                std::span<const MemoryRange> memory, size_t info_size);
 
-/// Makes `layout.head` valid for a file in which only the bytes before `end` were written: segments beyond are turned
-/// into PT_NULL, the one that contains `end` ends there.
+/// Makes `layout.head` valid for a file in which only the bytes before `end` were written: a segment beyond gets
+/// p_filesz 0 and keeps its p_memsz, which readers take as left out; the one that contains `end` ends there.
 void cut_off(Layout& layout, uint64_t end);
 
 }  // namespace gcore::writer
