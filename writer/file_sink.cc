@@ -43,6 +43,8 @@ class FileSink final : public Sink {
 
  private:
   Status open_invisible(Invisible invisible);
+  template <class Create>
+  int take_hidden_name(Create create);
   Status check_names() const;
   Status give_name();
   int give_this_name(const std::string& name);
@@ -89,13 +91,28 @@ Status FileSink::open_invisible(Invisible invisible) {
     // To name such a file later takes /proc.
     if (fd_ && access(("/proc/self/fd/" + std::to_string(fd_.get())).c_str(), F_OK) == 0) return {};
   }
-  hidden_name_ = "." + candidate(name_, 0) + "." + std::to_string(getpid());
-  fd_ = UniqueFd(
-      openat(directory_fd_.get(), hidden_name_.c_str(), O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, kMode));
-  if (fd_) return {};
-  const int code = errno;
-  hidden_name_.clear();  // whatever has that name is not ours
-  return failed("creation of a dump file", code);
+  const int code = take_hidden_name([&](const char* name) {
+    fd_ = UniqueFd(openat(directory_fd_.get(), name, O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, kMode));
+    return static_cast<bool>(fd_);
+  });
+  return code == 0 ? Status() : failed("creation of a dump file", code);
+}
+
+// Tries names until `create` has made one; it returns false with errno set. One that exists is not ours: another
+// dump's, or what a killed VMM left. 0 or an errno value; on success the name is in hidden_name_.
+template <class Create>
+int FileSink::take_hidden_name(Create create) {
+  constexpr int kAttempts = 100;
+  const std::string stem = "." + candidate(name_, 0) + "." + std::to_string(getpid());
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    const std::string name = attempt == 0 ? stem : stem + "." + std::to_string(attempt);
+    if (create(name.c_str())) {
+      hidden_name_ = name;
+      return 0;
+    }
+    if (errno != EEXIST) return errno;
+  }
+  return EEXIST;
 }
 
 Status FileSink::write(std::span<const std::byte> bytes) {
@@ -164,9 +181,9 @@ int FileSink::give_this_name(const std::string& name) {
     if (linkat(AT_FDCWD, link.c_str(), directory, name.c_str(), AT_SYMLINK_FOLLOW) == 0) return 0;
     if (errno != EEXIST || !name_.replace) return errno;
     // Only rename() replaces, and it needs a name to start from.
-    const std::string hidden = "." + name + "." + std::to_string(getpid());
-    if (linkat(AT_FDCWD, link.c_str(), directory, hidden.c_str(), AT_SYMLINK_FOLLOW) != 0) return errno;
-    hidden_name_ = hidden;
+    const int code = take_hidden_name(
+        [&](const char* hidden) { return linkat(AT_FDCWD, link.c_str(), directory, hidden, AT_SYMLINK_FOLLOW) == 0; });
+    if (code != 0) return code;
   }
   int code = 0;
   if (name_.replace) {

@@ -153,6 +153,18 @@ TEST_P(Names, ExactNameReplacesOnlyWhenTold) {
   EXPECT_EQ(read_file(directory_.path("qnx7-20170821-120619.gcore")), "new");
 }
 
+TEST_P(Names, LeftoversOfAKilledWriterAreNotTouched) {
+  const std::string leftover = ".qnx7-20170821-120619.gcore." + std::to_string(getpid());
+  directory_.write(leftover, "left");
+  directory_.write("qnx7-20170821-120619.gcore", "old");
+  writer::Status status;
+  write_one(status, false, true);
+  EXPECT_TRUE(status.ok()) << status.text();
+  EXPECT_THAT(directory_.entries(), ElementsAre(leftover, "qnx7-20170821-120619.gcore"));
+  EXPECT_EQ(read_file(directory_.path(leftover)), "left");
+  EXPECT_EQ(read_file(directory_.path("qnx7-20170821-120619.gcore")), "new");
+}
+
 TEST_P(Names, AbandonedFileLeavesNothing) {
   Options options;
   writer::Control control(options, {});
