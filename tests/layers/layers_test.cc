@@ -1,0 +1,94 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "tests/layers/include_rules.h"
+#include "tests/support/paths.h"
+#include "tests/support/temp_dir.h"
+
+namespace gcore::tests {
+namespace {
+
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+TEST(Layers, EveryIncludeKeepsTheTable) {
+  const auto files = source_files(source_dir());
+  for (const char* folder :
+       {"writer/format/", "writer/", "reader/translate/", "reader/", "gdbstub/", "tools/", "tests/"}) {
+    EXPECT_THAT(files, Contains(testing::StartsWith(folder)));
+  }
+  for (const std::string& file : files) {
+    for (const std::string& violation : include_violations(file, read_file(source_dir() + "/" + file))) {
+      ADD_FAILURE() << violation;
+    }
+  }
+}
+
+// "LLVM is used in one .cc file" of the reader, and in none of its headers.
+TEST(Layers, OneFileOfTheReaderUsesLlvm) {
+  size_t users = 0;
+  for (const std::string& file : source_files(source_dir())) {
+    if (file.starts_with("reader/") &&
+        read_file(source_dir() + "/" + file).find("#include <llvm/") != std::string::npos)
+      users++;
+  }
+  EXPECT_EQ(users, 1U);
+}
+
+struct Planted {
+  const char* path;
+  const char* text;
+  const char* why;
+};
+
+class PlantedViolation : public testing::TestWithParam<Planted> {};
+
+TEST_P(PlantedViolation, IsFound) {
+  EXPECT_THAT(include_violations(GetParam().path, GetParam().text), ElementsAre(HasSubstr(GetParam().why)));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Each, PlantedViolation,
+    testing::Values(Planted{"writer/format/x.h", "#include \"writer/dump.h\"\n", "x.h:1: writer/dump.h"},
+                    Planted{"writer/x.cc", "\n#include \"reader/dump.h\"\n", "x.cc:2"},
+                    Planted{"writer/x.cc", "#include <fmt/format.h>\n", "may not use this library"},
+                    Planted{"writer/x.h", "#include <zstd.h>\n", "headers of writer/"},
+                    Planted{"writer/x.cc", "#include \"dump.h\"\n", "path from the root"},
+                    Planted{"writer/x.cc", "  #  include <elf.h>  // allowed here\n", "elf.h"},
+                    Planted{"reader/x.cc", "#include \"writer/dump.h\"\n", "reader/ may not"},
+                    Planted{"reader/x.h", "#include <llvm/Object/ELF.h>\n", "headers of reader/"},
+                    Planted{"reader/x.cc", "#include \"gdbstub/target.h\"\n", "reader/ may not"},
+                    Planted{"reader/translate/x.cc", "#include \"reader/dump.h\"  // NOLINT: layers\n",
+                            "may not include"},
+                    Planted{"reader/translate/x.cc", "#include <fmt/format.h>\n", "may not use this library"},
+                    Planted{"gdbstub/session.cc", "#include \"reader/dump.h\"\n", "gdbstub/ may not"},
+                    Planted{"gdbstub/dump_target.cc", "#include \"tools/common/program.h\"\n", "may not include"},
+                    Planted{"gdbstub/x.cc", "#include <boost/program_options.hpp>\n", "may not use this library"},
+                    Planted{"tools/x.cc", "#include \"tests/support/paths.h\"\n", "tools/ may not"},
+                    Planted{"tools/x.cc", "#include <reader/dump.h>\n", "quotation marks"},
+                    Planted{"examples/x.cc", "", "no rule"}),
+    [](const auto& test) { return "Case" + std::to_string(test.index); });
+
+TEST(PlantedFile, IsFoundAmongTheSources) {
+  TempDir root;
+  for (const char* folder : {"writer", "reader", "gdbstub", "tools", "tests"}) {
+    ASSERT_EQ(std::system(("mkdir -p " + root.path(folder)).c_str()), 0);
+  }
+  root.write("writer/x.cc", "#include \"reader/dump.h\"\n");
+  root.write("tests/notes.txt", "#include \"reader/dump.h\"\n");
+  EXPECT_THAT(source_files(root.path()), ElementsAre("writer/x.cc"));
+}
+
+TEST(Layers, StandardAndAllowedIncludesPass) {
+  EXPECT_THAT(
+      include_violations("writer/x.cc", "#include <sys/mman.h>\n#include <zstd.h>\n#include \"writer/format/elf.h\"\n"),
+      IsEmpty());
+  EXPECT_THAT(include_violations("gdbstub/dump_target.cc", "#include \"reader/dump.h\"\n"), IsEmpty());
+}
+
+}  // namespace
+}  // namespace gcore::tests
