@@ -14,9 +14,10 @@ namespace gcore::writer {
 /// A range of guest-physical memory and where its bytes are in this process.
 ///
 /// Address and size are multiples of 4096; ranges do not overlap; any order. Give `fd` whenever the memory is a shared
-/// mapping of a file (memfd, hugetlbfs, tmpfs): only a file can tell which pages the guest never touched. What `fd`
-/// holds must then be what the guest sees: no `fd` for a private (copy-on-write) mapping. With both, `fd` is tried
-/// first and `host` serves where it cannot be read. With neither, Guest::read_memory() is asked.
+/// mapping of a file (memfd, hugetlbfs, tmpfs): only a file can tell which pages the guest never touched, and to read
+/// such a page through a shared mapping allocates it. What `fd` holds must then be what the guest sees: no `fd` for a
+/// private (copy-on-write) mapping. With both, `fd` is tried first and `host` serves where it cannot be read. With
+/// neither, Guest::read_memory() is asked.
 struct MemoryRange {
   uint64_t address = 0;        // guest-physical
   uint64_t size = 0;           // bytes
