@@ -124,7 +124,7 @@ const reader::Expected<AddressSpace>& DumpTarget::address_space(const Space& spa
 std::string DumpTarget::summary() const {
   constexpr const char* kMachines[] = {"x86_64", "aarch64", "x86"};
   std::string text =
-      fmt::format("{}: {} dump of a {} machine, {} vCPUs, {} bytes of memory in {} segments\n", dump_.path(),
+      fmt::format("{}: {} dump, {}, vCPUs: {}, memory: {} bytes in {} segment(s)\n", dump_.path(),
                   dump_.dialect() == reader::Dialect::qnx ? "qnx" : "vmcore", kMachines[static_cast<size_t>(arch())],
                   dump_.cpus().size(), dump_.memory_bytes(), dump_.segments().size());
   if (dump_.signal() != 0) text += fmt::format("signal {} on vCPU {}\n", dump_.signal(), dump_.faulting_cpu());

@@ -194,7 +194,10 @@ std::expected<uint64_t, std::string> monitor_number(const Client& client, std::s
     return std::unexpected(fmt::format("\"{}\" is no number: decimal, 0x… or $register", word));
   };
   if (word.starts_with('$')) {
-    const Register* reg = find_register(client.target.arch(), word.substr(1));
+    const RegisterSet& set = register_set(client.target.arch());
+    const Register* reg = word == "$pc"   ? &set.all[set.program_counter]
+                          : word == "$sp" ? &set.all[set.stack_pointer]
+                                          : find_register(client.target.arch(), word.substr(1));
     const auto value = reg == nullptr ? std::nullopt : client.register_value(client.cpu, reg->low);
     if (!value) return std::unexpected(fmt::format("the dump has no register {} for this vCPU", word));
     return *value;

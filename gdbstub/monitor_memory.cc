@@ -130,6 +130,10 @@ std::string size_text(uint64_t bytes) {
   return fmt::format("{}", bytes);
 }
 
+std::string pages_text(const Mapping& mapping) {
+  return mapping.page_size == 0 ? "no paging" : size_text(mapping.page_size) + " pages";
+}
+
 MonitorResult walk_text(Client& client, std::span<const std::string> words) {
   const auto address = only_address(client, words);
   if (!address) return std::unexpected(address.error());
@@ -139,8 +143,8 @@ MonitorResult walk_text(Client& client, std::span<const std::string> words) {
     text += fmt::format("  {:<6} at {:#018x}: {:#018x}\n", step.level, step.entry_address, step.entry);
   if (!walk.note.empty()) text += "  " + walk.note + "\n";
   if (!walk.fault.empty()) return text + fmt::format("{:#x}: {}\n", *address, walk.fault);
-  text += fmt::format("{:#x} is guest-physical {:#x} (page of {}, {})\n", *address, walk.physical,
-                      size_text(walk.mapping.page_size), permissions(walk.mapping));
+  text += fmt::format("{:#x} is guest-physical {:#x} ({}, {})\n", *address, walk.physical, pages_text(walk.mapping),
+                      permissions(walk.mapping));
   const std::string why = client.target.why_unreadable(client.space(), *address);
   return why.empty() ? text : text + why + "\n";
 }
@@ -172,8 +176,8 @@ MonitorResult map(Client& client, std::span<const std::string> words) {
       text += fmt::format("the list goes on; see map {:#x}\n", mapping.start);
       return false;
     }
-    text += fmt::format("{:016x}-{:016x} {} {:>5} pages -> {:#x}\n", mapping.start, mapping_last, permissions(mapping),
-                        size_text(mapping.page_size), mapping.physical);
+    text += fmt::format("{:016x}-{:016x} {} {:>10} -> {:#x}\n", mapping.start, mapping_last, permissions(mapping),
+                        pages_text(mapping), mapping.physical);
     return true;
   });
   if (text.size() == header) text += "nothing is mapped there\n";

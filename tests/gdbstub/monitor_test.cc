@@ -81,7 +81,7 @@ TEST_F(MonitorTest, TranslationIsShownStepByStep) {
             "root 0x8000 from cr3\n"
             "  PML4E  at 0x0000000000008000: 0x0000000000009003\n"
             "  PTE    at 0x0000000000009000: 0x0000000000001003\n"
-            "0x400010 is guest-physical 0x1010 (page of 4K, rw--)\n");
+            "0x400010 is guest-physical 0x1010 (4K pages, rw--)\n");
   EXPECT_TRUE(says("vtop 0x402000", "the dump's writer left it out\n"));
   EXPECT_TRUE(says("vtop 0", "0x0: PTE at 0x9000 is 0x0: not present\n"));
   EXPECT_EQ(gdb.monitor("gva2gpa 0x400010"), "gpa: 0x1010\n");
@@ -90,6 +90,7 @@ TEST_F(MonitorTest, TranslationIsShownStepByStep) {
   EXPECT_EQ(gdb.monitor("why 0x400000"), "0x400000 can be read\n");
   gdb.ask("Hg1");
   EXPECT_EQ(gdb.monitor("why $rip"), "0xffffffff80000010 can be read\n");
+  EXPECT_EQ(gdb.monitor("why $pc"), gdb.monitor("why $rip"));
   EXPECT_TRUE(says("why $rbx", "the dump has no register $rbx for this vCPU"));
 }
 
@@ -101,7 +102,7 @@ TEST_F(MonitorTest, NumbersAreChecked) {
 
 TEST_F(MonitorTest, MapCanBeNarrowed) {
   const std::string all = gdb.monitor("map");
-  EXPECT_NE(all.find("0000000000400000-0000000000402fff rw-u    4K pages -> 0x1000\n"), std::string::npos) << all;
+  EXPECT_NE(all.find("0000000000400000-0000000000402fff rw-u   4K pages -> 0x1000\n"), std::string::npos) << all;
   EXPECT_NE(all.find("ffffffff80000000-"), std::string::npos);
   const std::string low = gdb.monitor("map 0x401000 0x1000");
   EXPECT_NE(low.find("0000000000400000-"), std::string::npos);
