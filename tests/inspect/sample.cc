@@ -49,7 +49,8 @@ std::string sample_info() {
   return R"({"format": 1, "program": "my-vmm 1.2", "writer": "gcore 0.1.0", "vm": "qnx7", "host": "build3",
 "machine": "x86_64", "dialect": "qnx", "requested_ns": 1503317179000000000,
 "reason": {"kind": "signal", "detail": "SIGUSR2", "signal": 0, "cpu": 0}, "pause_ns": 1234567,
-"consistency": "paused", "complete": true, "pages": {"size": 4096, "written": 6, "zero": 10, "absent": 1024, "missing": 0},
+"consistency": "paused", "complete": true,
+"pages": {"size": 4096, "written": 6, "zero": 10, "absent": 1024, "missing": 0},
 "vcpus": {"count": 2, "left_out": []}, "unavailable": [], "missing_ranges": 0, "missing": []}
 )";
 }
