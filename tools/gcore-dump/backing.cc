@@ -146,6 +146,7 @@ Backing find_backing(Qmp& qmp, const RamRegion& sample, int thread) {
   Backing backing;
   backing.block = sample.block;
   const Backend backend = ask_backend(qmp, sample.block);
+  backing.device = !backend.known;
   backing.name = backend.path.empty() ? backend.type : backend.path;
   const auto address = thread > 0 ? host_address(qmp, sample.address) : std::nullopt;
   const std::optional<Mapping> mapping = address ? find_mapping(thread, *address) : std::nullopt;

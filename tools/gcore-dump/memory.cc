@@ -60,7 +60,7 @@ std::expected<Memory, std::string> Memory::find(Qmp& qmp) {
       backing.file.reset();
       backing.why_not = backing.name + " is smaller than the memory that it should hold";
     }
-    if (!backing.file.valid() && total > kDeviceMemory)
+    if (!backing.file.valid() && !backing.device)
       memory.notes_.push_back("memory \"" + backing.block + "\" (" + human_size(total) +
                               ") is copied through QEMU, which is slower: " + backing.why_not +
                               "; with -object memory-backend-memfd,share=on (or -file) it is read directly");

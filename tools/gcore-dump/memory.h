@@ -22,6 +22,7 @@ struct Backing {
   uint64_t start = 0;  // offset of the block's first byte in the file
   std::string name;    // the file, for messages
   std::string why_not;
+  bool device = false;  // no memory backend of the guest's RAM but a device's own: small, and private to QEMU
 };
 
 /// Finds the file behind `block`. It is asked for through QMP (query-memdev and the backend's properties) and held
@@ -36,9 +37,6 @@ int qemu_thread(Qmp& qmp);
 /// All of the guest's RAM. Holds the files open.
 class Memory {
  public:
-  /// Above this, RAM that no shared file backs counts as the guest's own and not as that of devices.
-  static constexpr uint64_t kDeviceMemory = 256 << 20;
-
   /// Learns the layout and opens the files. The error is a clause.
   static std::expected<Memory, std::string> find(Qmp& qmp);
 

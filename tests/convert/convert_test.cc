@@ -1,0 +1,256 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "reader/dump.h"
+#include "tests/support/dump_builder.h"
+#include "tests/support/paths.h"
+#include "tests/support/process.h"
+#include "tests/support/temp_dir.h"
+
+namespace gcore::tests {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+constexpr ExitStatus kDone{0, 0}, kFailed{1, 0}, kUsage{2, 0};
+
+Completed convert(std::vector<std::string> arguments, const std::string& input = "") {
+  arguments.insert(arguments.begin(), program("gcore-convert"));
+  return run(std::move(arguments), 60s, input);
+}
+
+std::unique_ptr<reader::Dump> open_dump(const std::string& path) {
+  auto dump = reader::Dump::open(path);
+  if (!dump) throw std::runtime_error(dump.error().text);
+  return std::move(*dump);
+}
+
+std::string bytes_at(const reader::Dump& dump, uint64_t address, size_t size) {
+  std::string bytes(size, '?');
+  const auto got = dump.read(reader::PhysAddr(address), std::as_writable_bytes(std::span(bytes.data(), size)));
+  bytes.resize(got.bytes);
+  return bytes;
+}
+
+/// Two vCPUs with every kind of register, three segments, one of them a hole.
+DumpBuilder qnx_dump() {
+  QnxNote note;
+  note.sig_num = 11;
+  note.faulting_cpu = 1;
+  note.extra_names = {"cr0", "cr2",     "cr3",     "cr4",         "efer", "gs_base", "kernel_gs_base",
+                      "dr7", "xmm0.lo", "xmm0.hi", "own_register"};
+  for (uint32_t i = 0; i < 2; ++i)
+    note.cpus.push_back({.pgtbl = 0x5000,
+                         .number = i,
+                         .process = "proc/boot/procnto",
+                         .registers = {{"rip", 0xffff800000001000 + i},
+                                       {"rsp", 0x7000 + i},
+                                       {"rax", 1},
+                                       {"cs", 0x10},
+                                       {"rflags", 0x246},
+                                       {"cr0", 0x80000011},
+                                       {"cr3", 0x5000},
+                                       {"cr4", 0x20},
+                                       {"efer", 0xd01},
+                                       {"gs_base", 0xffff000000000000},
+                                       {"dr7", 0x400},
+                                       {"kernel_gs_base", 7},
+                                       {"xmm0.lo", 5},
+                                       {"xmm0.hi", 6},
+                                       {"own_register", 9}}});
+  DumpBuilder builder;
+  builder.note(note.build());
+  builder.memory(0, std::string(4096, 'a') + std::string(8192, '\0') + std::string(4096, 'b'));
+  builder.hole(0x100000, 64 << 20);
+  builder.memory(0x100000000, std::string(8192, 'c'));
+  return builder;
+}
+
+class Convert : public testing::Test {
+ protected:
+  std::string write(const DumpBuilder& builder, const std::string& name = "in.gcore") {
+    builder.write(folder_.path(name));
+    return folder_.path(name);
+  }
+  std::string out(const std::string& name = "out") { return folder_.path(name); }
+  TempDir folder_;
+};
+
+void expect_memory_of_qnx_dump(const reader::Dump& dump) {
+  EXPECT_EQ(bytes_at(dump, 0, 16384), std::string(4096, 'a') + std::string(8192, '\0') + std::string(4096, 'b'));
+  EXPECT_EQ(bytes_at(dump, 0x100000 + (32 << 20), 64), std::string(64, '\0'));
+  EXPECT_EQ(bytes_at(dump, 0x100000000, 8192), std::string(8192, 'c'));
+  EXPECT_EQ(dump.memory_bytes(), 16384 + (uint64_t{64} << 20) + 8192);
+}
+
+TEST_F(Convert, KeepsMemoryAndRegistersThereAndBack) {
+  const std::string in = write(qnx_dump());
+  const Completed there = convert({in, out("vmcore")});
+  EXPECT_EQ(there.status, kDone) << there.err;
+  EXPECT_EQ(there.out, "");
+  const auto vmcore = open_dump(out("vmcore"));
+  EXPECT_EQ(vmcore->dialect(), reader::Dialect::vmcore);
+  expect_memory_of_qnx_dump(*vmcore);
+  const Completed back = convert({out("vmcore"), out("back")});
+  EXPECT_EQ(back.status, kDone) << back.err;
+  const auto qnx = open_dump(out("back"));
+  EXPECT_EQ(qnx->dialect(), reader::Dialect::qnx);
+  expect_memory_of_qnx_dump(*qnx);
+  ASSERT_EQ(qnx->cpus().size(), 2u);
+  const auto before = open_dump(in);
+  for (size_t cpu = 0; cpu < 2; ++cpu)
+    for (const char* name :
+         {"rip", "rsp", "rax", "rbx", "cs", "rflags", "cr0", "cr2", "cr3", "cr4", "gs_base", "kernel_gs_base"})
+      EXPECT_EQ(qnx->cpus()[cpu].registers.get(name), before->cpus()[cpu].registers.get(name)) << name;
+}
+
+TEST_F(Convert, NamesWhatTheOtherDialectHasNoPlaceFor) {
+  const Completed done = convert({write(qnx_dump()), out(), "--dialect", "vmcore"});
+  EXPECT_EQ(done.status, kDone);
+  for (const char* lost : {"registers", "efer", "dr7", "xmm0", "own_register", "signal number 11", "procnto", "vCPU 1"})
+    EXPECT_THAT(done.err, HasSubstr(lost));
+  for (const char* kept : {"rip", "cr3", "kernel_gs_base"}) EXPECT_THAT(done.err, Not(HasSubstr(kept)));
+}
+
+TEST_F(Convert, LosesNothingInTheSameDialect) {
+  DumpBuilder builder = qnx_dump();
+  const Completed done = convert({write(builder), out(), "--dialect", "qnx"});
+  EXPECT_EQ(done.status, kDone);
+  EXPECT_THAT(done.err, Not(HasSubstr("efer")));
+  const auto before = open_dump(folder_.path("in.gcore")), after = open_dump(out());
+  EXPECT_EQ(after->signal(), 11);
+  EXPECT_EQ(after->faulting_cpu(), 1u);
+  EXPECT_EQ(after->cpus()[1].process_name, "proc/boot/procnto");
+  for (size_t slot = 0; slot < format::registers(format::Machine::x86_64).size(); ++slot)
+    EXPECT_EQ(after->cpus()[0].registers.get_slot(slot), before->cpus()[0].registers.get_slot(slot)) << slot;
+}
+
+TEST_F(Convert, KeepsHoles) {
+  ASSERT_EQ(convert({write(qnx_dump()), out()}).status, kDone);
+  struct stat facts;
+  ASSERT_EQ(stat(out().c_str(), &facts), 0);
+  EXPECT_GT(facts.st_size, 64 << 20);
+  EXPECT_LT(facts.st_blocks * 512, 1 << 20);
+}
+
+TEST_F(Convert, CarriesVmcoreinfoOrSaysSo) {
+  DumpBuilder builder;
+  builder.note(elf_note("CORE", 1, prstatus(kEmX86_64, 1, {{"rip", 0x1234}})) +
+               elf_note("QEMU", 0, qemu_note({{"cr3", 0x9000}})) + elf_note("VMCOREINFO", 0, "OSRELEASE=6.1\n"));
+  builder.memory(0, std::string(4096, 'x')).memory(0x10000, std::string(4096, 'y'));
+  const std::string in = write(builder);
+  EXPECT_EQ(convert({in, out("same"), "--dialect", "vmcore"}).err, "");
+  EXPECT_EQ(open_dump(out("same"))->vmcoreinfo(), "OSRELEASE=6.1\n");
+  const Completed other = convert({in, out("other"), "--dialect", "qnx"});
+  EXPECT_EQ(other.status, kDone);
+  if (open_dump(out("other"))->vmcoreinfo().empty()) {
+    EXPECT_THAT(other.err, HasSubstr("VMCOREINFO"));
+  }
+  EXPECT_EQ(open_dump(out("other"))->cpus()[0].registers.get("cr3"), 0x9000u);
+}
+
+TEST_F(Convert, ReadsAndWritesCompressedDumps) {
+  const std::string in = write(qnx_dump());
+  for (const char* compression : {"gzip", "zstd"}) {
+    const std::string small = out(compression), again = out(std::string(compression) + "-again");
+    ASSERT_EQ(convert({in, small, "--compress", compression}).status, kDone);
+    const auto dump = open_dump(small);
+    EXPECT_EQ(dump->compression(), compression);
+    EXPECT_EQ(dump->dialect(), reader::Dialect::qnx);  // only to be compressed
+    ASSERT_EQ(convert({small, again, "--dialect", "qnx"}).status, kDone);
+    expect_memory_of_qnx_dump(*open_dump(again));
+  }
+}
+
+TEST_F(Convert, ReadsStandardInput) {
+  DumpBuilder builder;
+  QnxNote note;
+  note.cpus.resize(1);
+  builder.note(note.build()).memory(0, std::string(4096, 'x'));
+  ASSERT_EQ(convert({"-", out(), "--dialect", "qnx"}, builder.build()).status, kDone);
+  EXPECT_EQ(bytes_at(*open_dump(out()), 0, 4096), std::string(4096, 'x'));
+}
+
+TEST_F(Convert, NeverOverwritesWithoutForce) {
+  const std::string in = write(qnx_dump()), old = folder_.write("out", "precious");
+  const Completed refused = convert({in, old});
+  EXPECT_EQ(refused.status, kFailed);
+  EXPECT_THAT(refused.err, HasSubstr("--force"));
+  EXPECT_EQ(read_file(old), "precious");
+  EXPECT_EQ(convert({in, old, "--force"}).status, kDone);
+  expect_memory_of_qnx_dump(*open_dump(old));
+  EXPECT_EQ(convert({in, in, "--force", "--dialect", "vmcore"}).status, kDone);  // in place
+  expect_memory_of_qnx_dump(*open_dump(in));
+  EXPECT_THAT(folder_.entries(), testing::ElementsAre("in.gcore", "out"));
+}
+
+TEST_F(Convert, LeavesNothingBehindWhenItFails) {
+  const std::string text = folder_.write("text", "no dump");
+  for (const std::vector<std::string>& arguments :
+       std::vector<std::vector<std::string>>{{folder_.path("none"), out()},
+                                             {text, out()},
+                                             {folder_.path(), out()},
+                                             {write(qnx_dump()), folder_.path("no/out")},
+                                             {folder_.path("in.gcore"), folder_.path()}}) {
+    const Completed done = convert(arguments);
+    EXPECT_EQ(done.status, kFailed) << arguments[0];
+    EXPECT_EQ(std::count(done.err.begin(), done.err.end(), '\n'), 1) << done.err;
+  }
+  EXPECT_THAT(folder_.entries(), testing::ElementsAre("in.gcore", "text"));
+}
+
+TEST_F(Convert, MakesWholePagesOfOddSegments) {
+  DumpBuilder builder;
+  QnxNote note;
+  note.cpus.resize(1);
+  builder.note(note.build()).memory(0x10, std::string(5000, 'x')).memory(0x1800, std::string(100, 'y'));
+  builder.memory(0x8000, std::string(4096, 'z'), 8192);  // the second page is p_memsz alone
+  const Completed done = convert({write(builder), out(), "--dialect", "qnx"});
+  EXPECT_EQ(done.status, kDone);
+  EXPECT_THAT(done.err, HasSubstr("not whole pages"));
+  const auto dump = open_dump(out());
+  EXPECT_EQ(bytes_at(*dump, 0, 0x2000), std::string(0x10, '\0') + std::string(5000, 'x') +
+                                            std::string(0x1800 - 5016, '\0') + std::string(100, 'y') +
+                                            std::string(0x800 - 100, '\0'));
+  EXPECT_EQ(bytes_at(*dump, 0x8000, 0x2000), std::string(4096, 'z') + std::string(4096, '\0'));
+}
+
+TEST_F(Convert, SaysWhatATruncatedDumpLacks) {
+  DumpBuilder builder = qnx_dump();
+  const std::string whole = builder.build();
+  builder.cut(whole.size() - 4096);
+  const Completed done = convert({write(builder), out(), "--dialect", "qnx"});
+  EXPECT_EQ(done.status, kDone);
+  EXPECT_THAT(done.err, HasSubstr("4096 bytes of memory are not in"));
+  EXPECT_EQ(bytes_at(*open_dump(out()), 0x100000000, 4096), std::string(4096, 'c'));
+}
+
+TEST_F(Convert, RefusesWhatADialectCannotBe) {
+  QnxNote note;
+  note.machine = kEmX86;
+  note.cpus.resize(1);
+  DumpBuilder builder;
+  builder.machine = kEmX86;
+  builder.note(note.build()).memory(0, std::string(4096, 'x'));
+  const Completed done = convert({write(builder), out(), "--dialect", "vmcore"});
+  EXPECT_EQ(done.status, kFailed);
+  EXPECT_THAT(done.err, HasSubstr("32-bit"));
+}
+
+TEST(ConvertUsage, IsChecked) {
+  for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{{},
+                                                                                         {"in"},
+                                                                                         {"a", "b", "c"},
+                                                                                         {"a", "b", "--dialect", "elf"},
+                                                                                         {"a", "b", "--compress", "xz"},
+                                                                                         {"a", "dir/"},
+                                                                                         {"a", ""}})
+    EXPECT_EQ(convert(arguments).status, kUsage);
+}
+
+}  // namespace
+}  // namespace gcore::tests

@@ -1,0 +1,303 @@
+// gcore-dump against QEMU machines that run no operating system.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include "reader/dump.h"
+#include "tests/dump/bare_machine.h"
+#include "tests/dump/dump_files.h"
+#include "tests/support/paths.h"
+
+namespace gcore::tests {
+namespace {
+
+using testing::HasSubstr;
+using testing::MatchesRegex;
+using testing::SizeIs;
+
+constexpr char kX86[] = "qemu-system-x86_64";
+constexpr ExitStatus kDone{0, 0}, kFailed{1, 0}, kUsage{2, 0};
+
+Completed gcore_dump(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), program("gcore-dump"));
+  return run(std::move(arguments));
+}
+
+std::string line(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+std::unique_ptr<reader::Dump> open_dump(const std::string& path) {
+  auto dump = reader::Dump::open(path);
+  if (!dump) throw std::runtime_error(dump.error().text);
+  return std::move(*dump);
+}
+
+// mov dx, 0x505; mov al, 1; out dx, al; hlt; jmp $-1: tells pvpanic that the guest has panicked.
+const std::string kPanic("\xba\x05\x05\xb0\x01\xee\xf4\xeb\xfd", 9);
+// mov dx, 0x443; mov al, 0xf; out dx, al; hlt; jmp $-1: has the ib700 watchdog expire at once.
+const std::string kWatchdog("\xba\x43\x04\xb0\x0f\xee\xf4\xeb\xfd", 9);
+// jmp $
+const std::string kLoop("\xeb\xfe", 2);
+
+const std::vector<std::string> kShared{"-machine", "q35,memory-backend=mem",
+                                       "-m",       "64M",
+                                       "-object",  "memory-backend-file,id=mem,size=64M,mem-path=FOLDER/ram,share=on"};
+
+std::vector<std::string> with(std::vector<std::string> arguments, std::initializer_list<std::string> more) {
+  arguments.insert(arguments.end(), more);
+  return arguments;
+}
+
+TEST(GcoreDump, NamesTheFileAfterTheGuestAndLetsItGoOn) {
+  BareMachine machine(kX86, kLoop, with(kShared, {"-name", "engine"}));
+  machine.start();
+  const TempDir out;
+  const Completed done = gcore_dump({"--qmp", machine.socket(), out.path()});
+  EXPECT_EQ(done.status, kDone);
+  EXPECT_EQ(done.err, "");
+  ASSERT_THAT(out.entries(), SizeIs(1));
+  EXPECT_EQ(done.out, out.path(out.entries()[0]) + "\n");
+  EXPECT_THAT(out.entries()[0], MatchesRegex("engine-[0-9]{8}-[0-9]{6}\\.gcore"));
+  EXPECT_TRUE(machine.runs());
+  const auto dump = open_dump(line(done.out));
+  EXPECT_EQ(dump->dialect(), reader::Dialect::qnx);
+  ASSERT_EQ(dump->cpus().size(), 1u);
+  EXPECT_EQ(dump->cpus()[0].registers.get("cs"), 0xf000u);
+  EXPECT_EQ(dump->cpus()[0].registers.get("rip"), 0xfff0u);
+  EXPECT_EQ(dump->cpus()[0].registers.get("efer"), 0u);
+  std::byte code[2];
+  EXPECT_EQ(dump->read(reader::PhysAddr(0xfffffff0), code).bytes, 2u);
+  EXPECT_EQ(std::string(reinterpret_cast<char*>(code), 2), kLoop);
+}
+
+TEST(GcoreDump, LeavesAPausedGuestPaused) {
+  BareMachine machine(kX86, kLoop, kShared);
+  const TempDir out;
+  EXPECT_EQ(gcore_dump({"--qmp", machine.socket(), out.path()}).status, kDone);
+  EXPECT_FALSE(machine.runs());
+  ASSERT_THAT(out.entries(), SizeIs(1));
+  EXPECT_THAT(out.entries()[0], HasSubstr("qvm-guest-"));
+}
+
+TEST(GcoreDump, ReadsMemfdsAboveFourGiBAndSeveralBlocks) {
+  BareMachine machine(kX86, kLoop,
+                      {"-machine", "q35", "-m", "5G", "-object", "memory-backend-memfd,id=a,size=1G,share=on",
+                       "-object", "memory-backend-file,id=b,size=4G,mem-path=FOLDER/ram,share=on", "-numa",
+                       "node,memdev=a", "-numa", "node,memdev=b", "-smp", "2"});
+  const TempDir out;
+  const Completed done = gcore_dump({"--qmp", machine.socket(), "--dialect", "vmcore", "--system", "numa", out.path()});
+  EXPECT_EQ(done.status, kDone) << done.err;
+  EXPECT_EQ(done.err, "");
+  machine.qmp().execute("dump-guest-memory", R"({"paging": false, "begin": 4294967296, "length": 4096, "protocol": )" +
+                                                 Qmp::quote("file:" + machine.folder().path("high")) + "}");
+  const CoreFile ours(line(done.out));
+  const auto coverage = ours.coverage();
+  EXPECT_EQ(coverage.at(0), 0x80000000u);
+  EXPECT_EQ(coverage.rbegin()->second, 0x1c0000000u);
+  EXPECT_EQ(ours.read(0x100000000, 4096), CoreFile(machine.folder().path("high")).read(0x100000000, 4096));
+  EXPECT_THAT(ours.notes(), SizeIs(4));
+}
+
+TEST(GcoreDump, CopiesPrivateMemoryThroughQemuAndSaysSo) {
+  BareMachine machine(kX86, kLoop, {"-m", "96M"});
+  const TempDir out;
+  const Completed done = gcore_dump({"--qmp", machine.socket(), "--dialect", "vmcore", out.path()});
+  EXPECT_EQ(done.status, kDone);
+  EXPECT_THAT(done.err, MatchesRegex("gcore-dump: memory \"pc.ram\" .* is copied through QEMU, which is slower: .*\n"));
+  machine.qmp().execute("dump-guest-memory", R"({"paging": false, "protocol": )" +
+                                                 Qmp::quote("file:" + machine.folder().path("oracle")) + "}");
+  const CoreFile ours(line(done.out)), theirs(machine.folder().path("oracle"));
+  EXPECT_EQ(ours.coverage(), theirs.coverage());
+  EXPECT_EQ(first_difference(theirs, ours), "");
+}
+
+TEST(GcoreDump, ReadsThePrivatelyMappedFileNotTheFile) {
+  BareMachine machine(kX86, kPanic,
+                      {"-machine", "q35,memory-backend=mem", "-m", "64M", "-object",
+                       "memory-backend-file,id=mem,size=64M,mem-path=FOLDER/ram,share=off"});
+  const TempDir out;
+  const Completed done = gcore_dump({"--qmp", machine.socket(), out.path()});
+  EXPECT_EQ(done.status, kDone);
+  EXPECT_THAT(done.err, HasSubstr("share=off"));
+}
+
+TEST(GcoreDump, FindsADeletedBackingFile) {
+  BareMachine machine(kX86, kLoop, kShared);
+  ASSERT_EQ(unlink(machine.folder().path("ram").c_str()), 0);
+  machine.folder().write("ram", std::string(64 << 20, 'x'));  // another file of that name and size
+  const TempDir out;
+  const Completed done = gcore_dump({"--qmp", machine.socket(), out.path()});
+  EXPECT_EQ(done.status, kDone);
+  EXPECT_EQ(done.err, "");
+  std::byte first[1];
+  EXPECT_EQ(open_dump(line(done.out))->read(reader::PhysAddr(0x1000), first).bytes, 1u);
+  EXPECT_NE(std::to_integer<char>(first[0]), 'x');
+}
+
+TEST(GcoreDump, WritesIntoACommand) {
+  BareMachine machine(kX86, kLoop, kShared);
+  const TempDir out;
+  const Completed done = gcore_dump({"--qmp", machine.socket(), "|cat > '" + out.path("piped") + "'"});
+  EXPECT_EQ(done.status, kDone) << done.err;
+  EXPECT_EQ(open_dump(out.path("piped"))->cpus().size(), 1u);
+  machine.start();
+  const Completed failed = gcore_dump({"--qmp", machine.socket(), "|exit 3"});
+  EXPECT_EQ(failed.status, kFailed);
+  EXPECT_THAT(failed.err, MatchesRegex("gcore-dump: dump .*status 3\n"));
+  EXPECT_TRUE(machine.runs());
+}
+
+TEST(GcoreDump, HasSystemRegistersOfAarch64) {
+  BareMachine machine("qemu-system-aarch64", "",
+                      {"-machine", "virt,memory-backend=mem", "-cpu", "cortex-a57", "-smp", "2", "-m", "64M", "-object",
+                       "memory-backend-memfd,id=mem,size=64M,share=on"});
+  const TempDir out;
+  const Completed done = gcore_dump({"--qmp", machine.socket(), out.path()});
+  EXPECT_EQ(done.status, kDone);
+  EXPECT_EQ(done.err, "");
+  EXPECT_FALSE(machine.runs());
+  const auto dump = open_dump(line(done.out));
+  EXPECT_EQ(dump->machine(), format::Machine::aarch64);
+  ASSERT_EQ(dump->cpus().size(), 2u);
+  for (const reader::Cpu& cpu : dump->cpus()) {
+    EXPECT_EQ(cpu.registers.get("sctlr_el1"), 0xc50838u);  // a Cortex-A57's after reset
+    for (const char* name : {"ttbr0_el1", "ttbr1_el1", "tcr_el1", "vbar_el1", "elr_el1", "sp_el0"})
+      EXPECT_TRUE(cpu.registers.get(name)) << name;
+  }
+  EXPECT_THAT(machine.qmp().execute("query-chardev"), testing::Not(HasSubstr("gcore-dump")));  // our stub is gone again
+}
+
+TEST(GcoreDump, LeavesADebuggersStubAlone) {
+  BareMachine machine(
+      "qemu-system-aarch64", "",
+      {"-machine", "virt", "-cpu", "cortex-a57", "-m", "64M", "-gdb", "unix:FOLDER/gdb,server=on,wait=off"});
+  const TempDir out;
+  const Completed free_stub = gcore_dump({"--qmp", machine.socket(), out.path()});
+  EXPECT_EQ(free_stub.status, kDone);
+  EXPECT_EQ(open_dump(line(free_stub.out))->cpus()[0].registers.get("sctlr_el1"), 0xc50838u);
+  Process debugger({"socat", "-u", "UNIX-CONNECT:" + machine.folder().path("gdb"), "STDOUT"});
+  while (machine.qmp().execute("query-chardev").find("disconnected:unix:" + machine.folder().path("gdb")) !=
+         std::string::npos)
+    ASSERT_FALSE(debugger.wait(0ms));
+  const Completed busy_stub = gcore_dump({"--qmp", machine.socket(), out.path()});
+  EXPECT_EQ(busy_stub.status, kDone);
+  EXPECT_THAT(busy_stub.err, HasSubstr("a debugger is connected"));
+  EXPECT_FALSE(open_dump(line(busy_stub.out))->cpus()[0].registers.get("sctlr_el1"));
+}
+
+/// gcore-dump --watch for a machine, past the line that says so.
+Process watch(BareMachine& machine, std::vector<std::string> more) {
+  std::vector<std::string> argv{program("gcore-dump"), "--qmp", machine.socket(), "--watch"};
+  argv.insert(argv.end(), more.begin(), more.end());
+  Process watcher(argv);
+  if (!watcher.wait_for_line(Process::Stream::err, "watching"))
+    throw std::runtime_error("no watcher: " + watcher.err());
+  return watcher;
+}
+
+TEST(GcoreDumpWatch, DumpsOnSigusr2) {
+  BareMachine machine(kX86, kLoop, with(kShared, {"-name", "engine"}));
+  machine.start();
+  const TempDir out;
+  Process watcher = watch(machine, {"--pid-file", out.path("pid"), "--keep", "2", out.path()});
+  EXPECT_EQ(read_file(out.path("pid")), std::to_string(watcher.pid()) + "\n");
+  std::vector<std::string> dumps;
+  for (int i = 0; i < 3; ++i) {
+    watcher.signal(SIGUSR2);
+    const auto path = watcher.wait_for_line(Process::Stream::out, "engine-.*gcore");
+    ASSERT_TRUE(path) << watcher.err();
+    dumps.push_back(*path);
+    EXPECT_TRUE(machine.runs());
+  }
+  watcher.signal(SIGTERM);
+  EXPECT_EQ(watcher.wait(), kDone);
+  EXPECT_THAT(out.entries(), SizeIs(2));  // the newest two; the pid file is gone
+  EXPECT_THAT(open_dump(dumps.back())->info_json(), HasSubstr("SIGUSR2"));
+}
+
+TEST(GcoreDumpWatch, DumpsOnceWhenTheGuestPanics) {
+  BareMachine machine(kX86, kPanic, with(kShared, {"-device", "pvpanic", "-action", "panic=pause"}));
+  const TempDir out;
+  Process watcher = watch(machine, {out.path()});
+  machine.start();
+  const auto path = watcher.wait_for_line(Process::Stream::out, "gcore");
+  ASSERT_TRUE(path) << watcher.err();
+  EXPECT_THAT(machine.status(), HasSubstr("guest-panicked"));  // as configured
+  watcher.signal(SIGTERM);
+  EXPECT_EQ(watcher.wait(), kDone);
+  EXPECT_THAT(out.entries(), SizeIs(1));
+  const auto dump = open_dump(*path);
+  EXPECT_THAT(dump->info_json(), HasSubstr("GUEST_PANICKED"));
+  EXPECT_EQ(dump->signal(), 6);
+  EXPECT_EQ(dump->cpus()[0].registers.get("rdx").value_or(0) & 0xffff, 0x505u);
+}
+
+TEST(GcoreDumpWatch, DumpsOnceWhenTheWatchdogExpires) {
+  BareMachine machine(kX86, kWatchdog, with(kShared, {"-device", "ib700", "-action", "watchdog=none"}));
+  const TempDir out;
+  Process watcher = watch(machine, {out.path()});
+  machine.start();
+  const auto path = watcher.wait_for_line(Process::Stream::out, "gcore");
+  ASSERT_TRUE(path) << watcher.err();
+  EXPECT_TRUE(machine.runs());  // as configured
+  watcher.signal(SIGTERM);
+  EXPECT_EQ(watcher.wait(), kDone);
+  EXPECT_THAT(out.entries(), SizeIs(1));
+  EXPECT_THAT(open_dump(*path)->info_json(), HasSubstr("WATCHDOG"));
+}
+
+TEST(GcoreDumpWatch, EndsWithQemu) {
+  BareMachine machine(kX86, kLoop, kShared);
+  const TempDir out;
+  Process watcher = watch(machine, {out.path()});
+  machine.process().signal(SIGTERM);
+  EXPECT_EQ(watcher.wait(), kDone);
+  EXPECT_THAT(watcher.err(), HasSubstr("has ended"));
+}
+
+TEST(GcoreDumpErrors, AreOneLineEach) {
+  const TempDir folder;
+  const std::string file = folder.write("file", "");
+  const auto fails = [](const Completed& done, const std::string& why) {
+    EXPECT_EQ(done.status, kFailed);
+    EXPECT_EQ(done.out, "");
+    EXPECT_THAT(done.err, HasSubstr(why));
+    EXPECT_EQ(std::count(done.err.begin(), done.err.end(), '\n'), 1) << done.err;
+  };
+  fails(gcore_dump({"--qmp", folder.path("none"), folder.path()}), "no such file");
+  fails(gcore_dump({"--qmp", file, folder.path()}), "nobody listens");
+  fails(gcore_dump({"--qmp", file, folder.path("none")}), "No such file or directory");
+  fails(gcore_dump({"--qmp", file, file}), "Not a directory");
+  fails(gcore_dump({"--qmp", file, "--watch", folder.path()}), "nobody listens");
+  EXPECT_THAT(folder.entries(), testing::ElementsAre("file"));
+}
+
+TEST(GcoreDumpErrors, OfUsage) {
+  const std::vector<std::vector<std::string>> wrong{
+      {},
+      {"/tmp"},
+      {"--qmp", "x"},
+      {"--qmp", "x", "--dialect", "elf", "/tmp"},
+      {"--qmp", "x", "--compress", "xz", "/tmp"},
+      {"--qmp", "x", "--keep", "0", "/tmp"},
+      {"--qmp", "x", "--keep", "many", "/tmp"},
+      {"--qmp", "x", "--keep", "1", "|cat"},
+      {"--qmp", "x", "--reconnect", "/tmp"},
+  };
+  for (const auto& arguments : wrong) {
+    const Completed done = gcore_dump(arguments);
+    EXPECT_EQ(done.status, kUsage) << done.err;
+    EXPECT_EQ(std::count(done.err.begin(), done.err.end(), '\n'), 1) << done.err;
+  }
+}
+
+TEST(GcoreDumpErrors, TellThatAnotherClientIsConnected) {
+  BareMachine machine(kX86, kLoop, kShared);
+  const TempDir out;
+  Process watcher = watch(machine, {out.path()});
+  const Completed done = gcore_dump({"--qmp", machine.socket(), out.path()});
+  EXPECT_EQ(done.status, kFailed);
+  EXPECT_THAT(done.err, HasSubstr("another client is connected"));
+}
+
+}  // namespace
+}  // namespace gcore::tests

@@ -1,0 +1,126 @@
+// The client against servers that misbehave. (Against QEMU: the other tests here.)
+#include "tools/gcore-dump/qmp.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <thread>
+
+#include "tests/support/temp_dir.h"
+
+namespace gcore::tests {
+namespace {
+
+using namespace std::chrono_literals;
+using tools::qemu::Qmp;
+using tools::qemu::QmpError;
+
+constexpr char kGreeting[] =
+    R"({"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": ""}, "capabilities": ["oob"]}})"
+    "\r\n";
+
+/// A server that sends one line for each that it gets, the first of them unasked, and then closes.
+class Server {
+ public:
+  explicit Server(std::vector<std::string> lines) : listener_(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::strcpy(address.sun_path, path().c_str());
+    if (bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 || listen(listener_, 4) != 0)
+      throw std::runtime_error(std::strerror(errno));
+    thread_ = std::thread([this, lines = std::move(lines)] { serve(lines); });
+  }
+  ~Server() {
+    shutdown(listener_, SHUT_RDWR);
+    thread_.join();
+    close(listener_);
+  }
+  std::string path() const { return folder_.path("s"); }
+
+ private:
+  void serve(const std::vector<std::string>& lines) {
+    const int client = accept(listener_, nullptr, nullptr);
+    for (size_t i = 0; i < lines.size(); ++i) {
+      char byte = 0;
+      while (i > 0 && byte != '\n')
+        if (recv(client, &byte, 1, 0) <= 0) return void(close(client));
+      send(client, lines[i].data(), lines[i].size(), MSG_NOSIGNAL);
+    }
+    close(client);
+  }
+
+  TempDir folder_;
+  int listener_;
+  std::thread thread_;
+};
+
+std::string connect_error(const std::string& path, QmpError::Kind kind) {
+  auto qmp = Qmp::connect(path, 300ms);
+  if (qmp) return "connected";
+  EXPECT_EQ(qmp.error().kind, kind);
+  return qmp.error().text;
+}
+
+TEST(Qmp, SaysWhyItCannotConnect) {
+  const TempDir folder;
+  EXPECT_THAT(connect_error(folder.path("none"), QmpError::Kind::unavailable), testing::HasSubstr("no such file"));
+  EXPECT_THAT(connect_error(folder.write("file", ""), QmpError::Kind::unavailable),
+              testing::HasSubstr("nobody listens"));
+  EXPECT_THAT(connect_error(std::string(200, 'x'), QmpError::Kind::unavailable), testing::HasSubstr("bytes"));
+}
+
+TEST(Qmp, RecognisesWhatIsNoQmpServer) {
+  EXPECT_THAT(connect_error(Server({"SSH-2.0-OpenSSH\r\n"}).path(), QmpError::Kind::protocol),
+              testing::HasSubstr("not QMP"));
+  EXPECT_THAT(connect_error(Server({"[]\n"}).path(), QmpError::Kind::protocol), testing::HasSubstr("not QMP"));
+  EXPECT_THAT(connect_error(Server({"{\"x\": 1}\n"}).path(), QmpError::Kind::protocol),
+              testing::HasSubstr("not QEMU's QMP"));
+  EXPECT_THAT(connect_error(Server({""}).path(), QmpError::Kind::closed), testing::HasSubstr("closed"));
+}
+
+TEST(Qmp, GivesUpOnAServerThatServesAnother) {
+  Server server({"", ""});  // waits for a line before it does anything
+  EXPECT_THAT(connect_error(server.path(), QmpError::Kind::deadline), testing::HasSubstr("another client"));
+}
+
+TEST(Qmp, KeepsEventsAndTellsAnswersApart) {
+  Server server({kGreeting,
+                 R"({"event": "STOP", "timestamp": {}})"
+                 "\n{\"return\": {}, \"id\": 1}\n",
+                 "{\"return\": 0, \"id\": 77}\n{\"event\": \"WATCHDOG\", \"data\": {\"action\": \"pause\"}}\n"
+                 "{\"return\": {\"a\": 5}, \"id\": 2}\n",
+                 "{\"error\": {\"class\": \"GenericError\", \"desc\": \"not today\"}, \"id\": 3}\n"});
+  auto qmp = Qmp::connect(server.path(), 5s);
+  ASSERT_TRUE(qmp) << qmp.error().text;
+  EXPECT_EQ((*qmp)->version(), "7.2.22");
+  auto answer = (*qmp)->execute("x");
+  ASSERT_TRUE(answer) << answer.error().text;
+  EXPECT_EQ(answer->getAsObject()->getInteger("a"), 5);
+  auto refused = (*qmp)->execute("y");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, QmpError::Kind::refused);
+  EXPECT_EQ(refused.error().text, "y: not today");
+  EXPECT_EQ((*qmp)->next_event()->name, "STOP");
+  const auto event = (*qmp)->next_event();
+  EXPECT_EQ(event->name, "WATCHDOG");
+  EXPECT_EQ(event->data.getString("action"), "pause");
+  EXPECT_FALSE((*qmp)->next_event());
+  auto gone = (*qmp)->execute("z");
+  ASSERT_FALSE(gone);
+  EXPECT_EQ(gone.error().kind, QmpError::Kind::closed);
+}
+
+TEST(Qmp, LooksForEventsWithoutWaiting) {
+  Server server({kGreeting, "{\"return\": {}, \"id\": 1}\n", ""});
+  auto qmp = Qmp::connect(server.path(), 5s);
+  ASSERT_TRUE(qmp) << qmp.error().text;
+  EXPECT_TRUE((*qmp)->receive());  // would hang
+  EXPECT_FALSE((*qmp)->next_event());
+}
+
+}  // namespace
+}  // namespace gcore::tests
