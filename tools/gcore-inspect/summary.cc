@@ -11,12 +11,26 @@ namespace {
 // A summary is a screen or two, whatever the dump: longer lists are cut, and say so.
 constexpr size_t kMaxCpus = 16, kMaxRanges = 12, kMaxWarnings = 10;
 
-void print_heading(const Job& job, const std::string& text) { std::puts(("\n" + bold(job, text)).c_str()); }
+void print_heading(const Job& job, std::string text) {
+  text.erase(text.find_last_not_of(' ') + 1);
+  std::puts(("\n" + bold(job, text)).c_str());
+}
 
 std::string warning_mark(const Job& job) { return job.colour ? "\x1b[33m!\x1b[0m" : "!"; }
 
 std::string hex_or_unknown(std::optional<uint64_t> value) {
   return value ? fmt::format("{:#018x}", *value) : fmt::format("{:<18}", "not in the dump");
+}
+
+/// The address space of all vCPUs if they share one, which is then said once; else "".
+std::string shared_space(const reader::Dump& dump) {
+  std::string shared;
+  for (const reader::Cpu& cpu : dump.cpus()) {
+    const auto space = reader::AddressSpace::of_cpu(dump, cpu.index);
+    if (!space || (cpu.index != 0 && space->describe() != shared)) return "";
+    shared = space->describe();
+  }
+  return shared;
 }
 
 void print_cpus(const Job& job) {
@@ -26,10 +40,10 @@ void print_cpus(const Job& job) {
   for (const reader::Cpu& cpu : cpus)
     if (!cpu.process_name.empty())
       process_width = std::max({process_width, size_t{7}, printable(cpu.process_name).size()});
-  const std::string gap = process_width != 0 ? "  " : "";
+  const std::string gap = process_width != 0 ? "  " : "", shared = shared_space(job.dump);
+  const char* last_column = job.symbols != nullptr ? "at" : shared.empty() ? "address space" : "";
   print_heading(job, fmt::format("  {:>4}  {:<18}  {:<18}  {:<14}{}{:<{}}  {}", "vCPU", "pc", "sp", "mode", gap,
-                                 process_width != 0 ? "process" : "", process_width,
-                                 job.symbols != nullptr ? "at" : "address space"));
+                                 process_width != 0 ? "process" : "", process_width, last_column));
   for (const reader::Cpu& cpu : cpus) {
     if (cpu.index >= kMaxCpus && cpu.index != job.dump.faulting_cpu()) continue;
     const auto space = reader::AddressSpace::of_cpu(job.dump, cpu.index);
@@ -38,11 +52,14 @@ void print_cpus(const Job& job) {
                                    hex_or_unknown(program_counter(cpu)), hex_or_unknown(stack_pointer(cpu)),
                                    mode_name(cpu), gap, printable(cpu.process_name), process_width,
                                    job.symbols != nullptr ? symbol_name(job, program_counter(cpu))
+                                   : !shared.empty()      ? ""
                                    : space                ? space->describe()
                                                           : "unknown");
     if (cpu.number != cpu.index) line += fmt::format("  (the guest's CPU {})", cpu.number);
+    line.erase(line.find_last_not_of(' ') + 1);
     std::puts(line.c_str());
   }
+  if (!shared.empty()) std::puts(fmt::format("        all: {}", shared).c_str());
   if (cpus.size() > kMaxCpus) std::puts(fmt::format("  ... {} in all; --registers shows them", cpus.size()).c_str());
 }
 
