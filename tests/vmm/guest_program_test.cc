@@ -84,6 +84,8 @@ TEST(LoadProgram, LoadsTheBuiltInGuests) {
   EXPECT_EQ(load_program(builtin_guest(Machine::x86_64), Machine::x86_64, *low).value(), 0x100000u);
   EXPECT_THAT(load_program(builtin_guest(Machine::x86_64), Machine::aarch64, *low).error(),
               HasSubstr("another machine"));
+  const auto high = memory_of(0x40000000, 16 << 20);
+  EXPECT_EQ(load_program(builtin_guest(Machine::aarch64), Machine::aarch64, *high).value(), 0x40100000u);
 }
 
 TEST(LoadProgramFile, TellsWhyAFileCannotBeLoaded) {

@@ -190,6 +190,40 @@ TEST(Vm, VcpuThatFaultsStopsAndTheOtherRunsOn) {
   EXPECT_THAT(vm->status(), HasSubstr("running, 2 vCPUs (stopped, running)"));
 }
 
+TEST(Vm, Aarch64GuestRunsWithItsMmuOnAndStandsStillWhenPaused) {
+  RunningVm vm("arch aarch64\ncpu\ncpu\ncpu\nram 16M\ncmdline \"busy heartbeat=500\"");
+  ASSERT_TRUE(vm.wait_for("cpu 0: heartbeat 1 "));
+  for (int round = 0; round < 50; ++round) {
+    vm->pause();
+    const uint64_t before = checksum(vm->memory());
+    EXPECT_EQ(checksum(vm->memory()), before);
+    vm->resume();
+  }
+  ASSERT_TRUE(vm.wait_for("cpu 02: heartbeat"));
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_TRUE(vm.wait_for("cpu 0: heartbeat "));
+    ASSERT_TRUE(vm.wait_for("cpu 1: heartbeat "));
+  }
+  vm->pause();
+  EXPECT_EQ(vm.get(0, "sctlr_el1") & 1, 1u);
+  EXPECT_GE(vm.get(0, "elr"), 0xffffffff80000000);
+  EXPECT_EQ(vm.get(0, "pstate") & 0xf, 5u);  // EL1h
+  EXPECT_EQ(vm.get(2, "pstate") & 0xf, 0u);  // EL0
+  EXPECT_EQ(vm.get(2, "elr") >> 32, 0x7f00u);
+  EXPECT_EQ(vm.get(2, "sp_el0"), vm.get(2, "sp"));
+  EXPECT_EQ(vm.get(0, "sp_el1"), vm.get(0, "sp"));
+  EXPECT_NE(vm.get(0, "ttbr0_el1"), vm.get(0, "ttbr1_el1"));
+  EXPECT_NE(vm.get(0, "tpidr_el1"), vm.get(1, "tpidr_el1"));
+  vm->resume();
+  EXPECT_THAT(vm->status(), HasSubstr("(running, running, running)"));
+}
+
+TEST(Vm, Aarch64VcpuThatFaultsStops) {
+  RunningVm vm("arch aarch64\ncpu\ncpu\nram 16M\ncmdline \"heartbeat=1 panic-after=2\"");
+  ASSERT_TRUE(vm.wait_for_note("vCPU 0 stopped: exception 4"));
+  EXPECT_TRUE(vm.wait_for("cpu 1: heartbeat"));
+}
+
 TEST(Vm, ConsoleThatNobodyReadsHoldsUpNeitherPauseNorEnd) {
   RunningVm vm("cpu\ncpu\nram 16M\ncmdline \"busy heartbeat=1\"");
   ASSERT_TRUE(vm.wait_for("heartbeat 5 "));

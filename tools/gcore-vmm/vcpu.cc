@@ -124,13 +124,14 @@ bool Vcpu::wait_until_allowed() {
 }
 
 Vcpu::Outcome Vcpu::emulate() {
-  stopped_ = false;
+  stopped_ = fetch_again_ = false;
   fault_.clear();
   const uc_err error = uc_emu_start(engine_, arch_.pc(engine_), 0, 0, 0);
   if (!fault_.empty()) {
     arch_.set_pc(engine_, fault_pc_);
     return Outcome::ended;
   }
+  if (error == UC_ERR_FETCH_UNMAPPED && fetch_again_) return Outcome::again;
   if (error != UC_ERR_OK) {
     fault_ = at_pc(uc_strerror(error), arch_.pc(engine_));
     return Outcome::ended;
@@ -202,8 +203,14 @@ void Vcpu::on_exception(uc_engine* engine, uint32_t number, void* self) {
   uc_emu_stop(engine);
 }
 
-bool Vcpu::on_unmapped(uc_engine*, uc_mem_type, uint64_t address, int, int64_t, void* self) {
-  return static_cast<Vcpu*>(self)->map_shadow(address);
+// While it fetches, the engine holds on to an entry of its TLB that mapping a region has just dropped, so it must begin
+// anew: nothing of the block has been executed yet.
+bool Vcpu::on_unmapped(uc_engine*, uc_mem_type type, uint64_t address, int, int64_t, void* self) {
+  auto* cpu = static_cast<Vcpu*>(self);
+  const bool mapped = cpu->map_shadow(address);
+  if (type != UC_MEM_FETCH_UNMAPPED) return mapped;
+  cpu->fetch_again_ = mapped;
+  return false;
 }
 
 }  // namespace gcore::tools::vmm

@@ -100,7 +100,7 @@ class Vcpu {
   bool parked_ = false, ended_ = false;  // guarded by control_.mutex
   std::atomic<bool> kicked_ = false;
   // Set by hooks, on the thread of this vCPU.
-  bool stopped_ = false;
+  bool stopped_ = false, fetch_again_ = false;
   std::string fault_;
   uint64_t fault_pc_ = 0;
 };

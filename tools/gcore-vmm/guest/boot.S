@@ -73,6 +73,9 @@ boot_image:                         // what boot.c must know of the image, which
 .global boot_root
 boot_root:
     .quad 0                         // guest-physical address of the PML4, once the tables stand
+.global boot_root_high
+boot_root_high:
+    .quad 0                         // the same: x86_64 has one root for both halves
 
 .section .boot.bss, "aw", @nobits
 .balign 4096
@@ -94,7 +97,7 @@ kernel_entry:
     .cfi_endproc
 .size kernel_entry, . - kernel_entry
 
-// void enter_user(uint64_t entry, uint64_t stack, uint64_t argument): CPL 3 with IOPL 3, so that it may use the console.
+// void enter_user(uint64_t entry, uint64_t stack, uint64_t argument): CPL 3, with IOPL 3 for the console.
 .global enter_user
 .type enter_user, @function
 enter_user:

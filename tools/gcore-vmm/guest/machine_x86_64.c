@@ -19,26 +19,26 @@ void machine_wait(void) { __asm__ volatile("sti; hlt" ::: "memory"); }
 
 void machine_kick_watchdog(void) { write_port(GCORE_PORT_IB700_ENABLE, 0xe); }
 
-void machine_start_cpu(struct cpu *cpu) {
-  write_msr(0xc0000101, (uint64_t)cpu);                    // gs_base
+void machine_start_cpu(struct cpu* cpu) {
+  write_msr(0xc0000101, (uint64_t)cpu);                     // gs_base
   write_msr(0xc0000102, 0x00007f0000000000 + cpu->number);  // kernel_gs_base
 }
 
-void machine_run_user(struct cpu *cpu) {
+void machine_run_user(struct cpu* cpu) {
   uint64_t entry;  // too far away for the addresses that a kernel's code model can form
   __asm__("movabsq $user_entry, %0" : "=r"(entry));
   enter_user(entry, GUEST_USER_STACK + cpu->number * 0x2000ull + 4096, cpu->number);
 }
 
-struct task *machine_task_memory(uint32_t cpu, uint32_t index) {
-  struct task *heap = (struct task *)(GUEST_HEAP + cpu * 0x10000ull);
+struct task* machine_task_memory(uint32_t cpu, uint32_t index) {
+  struct task* heap = (struct task*)(GUEST_HEAP + cpu * 0x10000ull);
   return index % 2 ? &image_tasks[cpu][index] : &heap[index * 3];
 }
 
-uint8_t *machine_buffer(uint32_t cpu, uint32_t index) {
-  return (uint8_t *)(GUEST_DIRECT_MAP + GUEST_BUFFERS_PHYSICAL + cpu * 0x10000ull + index * 0x2000ull);
+uint8_t* machine_buffer(uint32_t cpu, uint32_t index) {
+  return (uint8_t*)(GUEST_DIRECT_MAP + GUEST_BUFFERS + cpu * 0x10000ull + index * 0x2000ull);
 }
 
-volatile uint64_t *machine_hole(void) { return (volatile uint64_t *)(GUEST_STACKS + 0x100); }
+volatile uint64_t* machine_hole(void) { return (volatile uint64_t*)(GUEST_STACKS + 0x100); }
 
-const char *machine_text(uint64_t physical) { return (const char *)(GUEST_DIRECT_MAP + physical); }
+const char* machine_text(uint64_t physical) { return (const char*)(GUEST_DIRECT_MAP + physical); }
