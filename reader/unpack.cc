@@ -275,11 +275,14 @@ Expected<Unpacked> unpack(int fd, std::vector<std::string>& warnings) {
   const bool plain = std::string_view((*decoder)->name()) == "none";
   if (plain && seekable) return Unpacked{input.release(), "none"};
   if (*got == 0) return fail(Error::Kind::not_elf, "it is empty");
+  const auto more = read_some(fd, std::span(start).subspan(*got));
+  if (!more) return fail(Error::Kind::io, fmt::format("it cannot be read: {}", std::strerror(errno)));
   auto temporary = temporary_file();
   if (!temporary) return std::unexpected(temporary.error());
   Descriptor output(*temporary);
   SparseFile to(output.get(), !plain);
-  if (auto copied = copy(fd, start, *got, **decoder, to, warnings); !copied) return std::unexpected(copied.error());
+  if (auto copied = copy(fd, start, *got + *more, **decoder, to, warnings); !copied)
+    return std::unexpected(copied.error());
   if (auto finished = to.finish(); !finished) return std::unexpected(finished.error());
   return Unpacked{output.release(), (*decoder)->name()};
 }

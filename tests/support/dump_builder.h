@@ -54,8 +54,8 @@ struct QnxNote {
   struct Cpu {
     uint64_t pgtbl = 0;
     uint32_t number = 0;
-    std::string process;
-    std::map<std::string, uint64_t> registers;  // core and extra ones alike; names as in docs/format.md
+    std::string process{};
+    std::map<std::string, uint64_t> registers{};  // core and extra ones alike; names as in docs/format.md
   };
   std::vector<Cpu> cpus;
   /// Which reading of the two extra sizes is written: whole blocks (what our writer does), or one entry each.

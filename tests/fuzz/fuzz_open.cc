@@ -1,0 +1,39 @@
+// Opens any bytes as a dump and uses everything that it offers.
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+
+#include "reader/dump.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace gcore::reader;
+  const int fd = ::memfd_create("fuzz", MFD_CLOEXEC);
+  if (fd < 0) std::abort();
+  if (size != 0 && ::write(fd, data, size) != static_cast<ssize_t>(size)) std::abort();
+  auto dump = Dump::open_descriptor(fd, "input");
+  if (!dump) {
+    if (dump.error().text.empty() || dump.error().text.find('\n') != std::string::npos) std::abort();
+    return 0;
+  }
+  uint64_t covered = 0;
+  std::array<std::byte, 64> bytes;
+  int steps = 0;
+  for (auto extent = (*dump)->next_extent(PhysAddr(0)); extent && steps < 64; ++steps) {
+    if (extent->size == 0 || !(*dump)->segment_at(extent->address)) std::abort();
+    covered += extent->size;
+    const ReadResult got = (*dump)->read(extent->address, bytes);
+    if ((got.bytes == 0) != (extent->kind == Dump::Extent::Kind::missing)) std::abort();
+    if ((got.bytes < bytes.size()) != (got.missing != Missing::none)) std::abort();
+    const uint64_t next = extent->address.value + extent->size;
+    if (next <= extent->address.value) break;
+    extent = (*dump)->next_extent(PhysAddr(next));
+  }
+  if (steps < 64 && covered > (*dump)->memory_bytes() && (*dump)->memory_bytes() != 0) std::abort();
+  for (const Segment& segment : (*dump)->segments()) (*dump)->read(segment.address + (segment.memory_size - 1), bytes);
+  if (!(*dump)->cpus().empty() && (*dump)->faulting_cpu() >= (*dump)->cpus().size()) std::abort();
+  return 0;
+}

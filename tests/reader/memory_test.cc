@@ -1,0 +1,150 @@
+// Guest memory: borders, overlaps, gaps, truncation, many segments.
+#include <unistd.h>
+
+#include <cstring>
+
+#include "tests/reader/fixture.h"
+
+namespace gcore::tests {
+namespace {
+
+using reader::Missing;
+using reader::PhysAddr;
+using ::testing::Contains;
+using ::testing::HasSubstr;
+
+struct Got {
+  std::string text;
+  Missing missing;
+};
+
+Got read(const reader::Dump& dump, uint64_t address, size_t size) {
+  std::string text(size, '?');
+  const auto result = dump.read(PhysAddr(address), std::as_writable_bytes(std::span(text)));
+  return {text.substr(0, result.bytes), result.missing};
+}
+
+DumpBuilder with_note() {
+  DumpBuilder builder;
+  builder.note(two_cpus().build());
+  return builder;
+}
+
+TEST(Memory, CrossesSegmentsAndStopsAtGaps) {
+  DumpBuilder builder = with_note();
+  builder.memory(0x2000, "cdef").memory(0x1ffe, "ab").memory(0x3000, "z");
+  const auto dump = opened(builder);
+  ASSERT_TRUE(dump);
+  EXPECT_EQ(read(*dump, 0x1ffe, 6).text, "abcdef");
+  EXPECT_EQ(read(*dump, 0x1ffe, 6).missing, Missing::none);
+  EXPECT_EQ(read(*dump, 0x1fff, 10).text, "bcdef");
+  EXPECT_EQ(read(*dump, 0x1fff, 10).missing, Missing::not_in_any_segment);
+  EXPECT_EQ(read(*dump, 0, 1).missing, Missing::not_in_any_segment);
+  EXPECT_EQ(dump->memory_bytes(), 7u);
+  EXPECT_EQ(dump->segments()[0].address, PhysAddr(0x1ffe));
+  EXPECT_EQ(dump->segment_at(PhysAddr(0x1fff))->index, 2u);
+  EXPECT_EQ(dump->segment_at(PhysAddr(0x2fff)), nullptr);
+}
+
+TEST(Memory, ZeroTailAndLeftOut) {
+  DumpBuilder builder = with_note();
+  builder.memory(0x1000, "ab", 4).header({.address = 0x1004, .memory_size = 4});
+  const auto dump = opened(builder);
+  ASSERT_TRUE(dump);
+  EXPECT_EQ(read(*dump, 0x1000, 8).text, std::string("ab\0\0", 4));
+  EXPECT_EQ(read(*dump, 0x1000, 8).missing, Missing::left_out);
+}
+
+TEST(Memory, FirstInTheTableWinsWhereSegmentsOverlap) {
+  DumpBuilder builder = with_note();
+  builder.memory(0x1004, "BBBB").memory(0x1000, "aaaaaaaaaaaa").memory(0x1006, "CCCCCCCC");
+  const auto dump = opened(builder);
+  ASSERT_TRUE(dump);
+  EXPECT_EQ(read(*dump, 0x1000, 14).text, "aaaaBBBBaaaaCC");
+  EXPECT_EQ(dump->memory_bytes(), 14u);
+  EXPECT_THAT(dump->warnings(), Contains(HasSubstr("2 segments overlap another one")));
+}
+
+TEST(Memory, EndOfTheAddressSpace) {
+  DumpBuilder builder = with_note();
+  builder.memory(0xfffffffffffffffc, "abcdefgh");
+  const auto dump = opened(builder);
+  ASSERT_TRUE(dump);
+  EXPECT_EQ(read(*dump, 0xfffffffffffffffc, 8).text, "abcd");
+  EXPECT_EQ(read(*dump, 0xfffffffffffffffc, 8).missing, Missing::not_in_any_segment);
+  EXPECT_EQ(read(*dump, 0xffffffffffffffff, 1).text, "d");
+  EXPECT_THAT(dump->warnings(), Contains(HasSubstr("past the end of the address space")));
+}
+
+TEST(Memory, FileSizeLargerThanMemorySize) {
+  DumpBuilder builder = with_note();
+  builder.memory(0x1000, "abcdefgh", 2);
+  const auto dump = opened(builder);
+  ASSERT_TRUE(dump);
+  EXPECT_EQ(read(*dump, 0x1000, 8).text, "abcdefgh");
+  EXPECT_THAT(dump->warnings(), Contains(HasSubstr("p_filesz larger than p_memsz")));
+}
+
+TEST(Memory, TruncatedFile) {
+  DumpBuilder builder = with_note();
+  builder.memory(0x1000, std::string(8192, 'x')).cut(4096 + 5000);
+  const auto dump = opened(builder);
+  ASSERT_TRUE(dump);
+  EXPECT_TRUE(dump->truncated());
+  EXPECT_EQ(read(*dump, 0x1000, 8192).text.size(), 5000u);
+  EXPECT_EQ(read(*dump, 0x1000, 8192).missing, Missing::file_truncated);
+}
+
+TEST(Memory, FileThatShrinksWhileItIsOpen) {
+  const int fd = small_dump(two_cpus().build()).descriptor();
+  const int other = ::dup(fd);
+  auto dump = reader::Dump::open_descriptor(fd, "x.gcore");
+  ASSERT_TRUE(dump);
+  EXPECT_EQ(read(**dump, 0x1000, 16).text.size(), 16u);
+  ASSERT_EQ(::ftruncate(other, 4096 + 10), 0);
+  ::close(other);
+  EXPECT_EQ(read(**dump, 0x1000, 16).text.size(), 10u);
+  EXPECT_EQ(read(**dump, 0x1000, 16).missing, Missing::file_truncated);
+}
+
+TEST(Memory, SeventyThousandSegments) {
+  DumpBuilder builder = with_note();
+  for (uint64_t i = 0; i < 70'000; ++i)
+    builder.header({.offset = 64, .address = (70'000 - i) * 0x1000, .file_size = 8, .memory_size = 8});
+  const auto dump = opened(builder);
+  ASSERT_TRUE(dump);
+  EXPECT_EQ(dump->segments().size(), 70'000u);
+  EXPECT_EQ(dump->segment_at(PhysAddr(69'999 * 0x1000ull))->index, 2u);
+  EXPECT_EQ(read(*dump, 0x1000, 8).text.size(), 8u);
+}
+
+TEST(Memory, SixtyFourGibibytesOfHoles) {
+  DumpBuilder builder = with_note();
+  builder.hole(0, uint64_t{64} << 30).memory(uint64_t{64} << 30, "end");
+  const auto dump = opened(builder);
+  ASSERT_TRUE(dump);
+  EXPECT_EQ(read(*dump, (uint64_t{64} << 30) - 2, 5).text, std::string("\0\0end", 5));
+  const auto hole = dump->next_extent(PhysAddr(0));
+  ASSERT_TRUE(hole);
+  EXPECT_EQ(hole->kind, reader::Dump::Extent::Kind::zero);
+  EXPECT_GT(hole->size, uint64_t{63} << 30);
+}
+
+TEST(Memory, ExtentsCoverAllMemoryOnce) {
+  DumpBuilder builder = with_note();
+  builder.memory(0x1000, "abcd", 16)
+      .memory(0x1008, std::string(64, 'x'))
+      .header({.address = 0x5000, .memory_size = 10});
+  const auto dump = opened(builder);
+  ASSERT_TRUE(dump);
+  uint64_t total = 0, missing = 0;
+  for (auto e = dump->next_extent(PhysAddr(0)); e; e = dump->next_extent(e->address + e->size)) {
+    total += e->size;
+    if (e->kind == reader::Dump::Extent::Kind::missing) missing += e->size;
+  }
+  EXPECT_EQ(total, dump->memory_bytes());
+  EXPECT_EQ(missing, 10u);
+}
+
+}  // namespace
+}  // namespace gcore::tests

@@ -1,0 +1,174 @@
+// What opens, and what each thing that does not open is told.
+#include <sys/mman.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "tests/reader/fixture.h"
+#include "tests/support/paths.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
+
+namespace gcore::tests {
+namespace {
+
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+std::string error_of_bytes(const std::string& bytes) {
+  const int fd = ::memfd_create("x", MFD_CLOEXEC);
+  EXPECT_EQ(::write(fd, bytes.data(), bytes.size()), ssize_t(bytes.size()));
+  auto dump = reader::Dump::open_descriptor(fd, "x.gcore");
+  return dump ? "(opened)" : dump.error().text;
+}
+
+std::string gzip(const std::string& bytes) {
+  std::string out(bytes.size() + 1024, '\0');
+  z_stream stream{};
+  EXPECT_EQ(deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
+  stream.avail_in = uInt(bytes.size());
+  stream.next_out = reinterpret_cast<Bytef*>(out.data());
+  stream.avail_out = uInt(out.size());
+  EXPECT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
+  out.resize(stream.total_out);
+  deflateEnd(&stream);
+  return out;
+}
+
+TEST(Open, WhatIsNoDump) {
+  EXPECT_EQ(error_of_bytes(""), "cannot open x.gcore: it is empty");
+  EXPECT_EQ(error_of_bytes("hello"), "cannot open x.gcore: it is not an ELF file: it starts with 68 65 6c 6c 6f");
+  EXPECT_EQ(error_of_bytes("KDUMP   \1\2\3\4"),
+            "cannot open x.gcore: it is a kdump-compressed dump (as makedumpfile writes), not an ELF file");
+  EXPECT_EQ(error_of_bytes("\x7f"
+                           "ELF\2\1"),
+            "cannot open x.gcore: the file ends within the ELF header, after 6 bytes");
+  EXPECT_EQ(error_of_bytes(gzip("hello, world")),
+            "cannot open x.gcore: unpacked, it is not an ELF file: it starts with 68 65 6c 6c 6f 2c 20 77");
+}
+
+TEST(Open, DirectoryAndMissingFile) {
+  EXPECT_EQ(reader::Dump::open("/").error().text, "cannot open /: it is a directory");
+  EXPECT_EQ(reader::Dump::open("/nowhere/x").error().text, "cannot open /nowhere/x: No such file or directory");
+}
+
+TEST(Open, OtherElfFiles) {
+  for (const auto& [type, words] : {std::pair{1, "it is an object file (type 1), not a core file"},
+                                    {2, "it is a program (type 2), not a core file"},
+                                    {3, "it is a shared library or position-independent program (type 3)"},
+                                    {77, "it is an ELF file of type 77, not a core file (type 4)"}}) {
+    DumpBuilder builder = small_dump(two_cpus().build());
+    builder.type = uint16_t(type);
+    EXPECT_THAT(error_of(builder), HasSubstr(words));
+  }
+  DumpBuilder other = small_dump(two_cpus().build());
+  other.machine = 21;
+  EXPECT_THAT(error_of(other), HasSubstr("it is a core file for machine 21"));
+}
+
+TEST(Open, DamagedHeaders) {
+  DumpBuilder no_headers, entry_size = small_dump(two_cpus().build()), cut = entry_size, far = entry_size,
+                          order = entry_size, file_class = entry_size, many = entry_size;
+  EXPECT_THAT(error_of(no_headers), HasSubstr("it has no program headers"));
+  entry_size.phentsize = 32;
+  EXPECT_THAT(error_of(entry_size), HasSubstr("its program headers have 32 bytes each (e_phentsize) instead of 56"));
+  cut.cut(100);
+  EXPECT_EQ(error_of(cut),
+            "cannot open x.gcore: the program header table (3 entries of 56 bytes at offset 64) goes past the "
+            "end of the file (100 bytes)");
+  far.patch(32, std::string(8, '\xff'));
+  EXPECT_THAT(error_of(far), HasSubstr("at offset 18446744073709551615) goes past the end"));
+  order.patch(5, "\x07");
+  EXPECT_THAT(error_of(order), HasSubstr("byte order 7"));
+  file_class.patch(4, "\x07");
+  EXPECT_THAT(error_of(file_class), HasSubstr("class 7"));
+  many.section_zero = true;
+  many.patch(56, "\xff\xff");
+  EXPECT_THAT(error_of(many), HasSubstr("the program header table (65535 entries"));
+}
+
+TEST(Open, HeadersOfOtherWriters) {
+  DumpBuilder builder = small_dump(two_cpus().build());
+  builder.sections_first = builder.section_zero = true;
+  builder.header_size = 8;
+  builder.ident_version = 0;
+  const auto dump = opened(builder);
+  ASSERT_TRUE(dump);
+  EXPECT_EQ(dump->cpus().size(), 2u);
+  EXPECT_THAT(dump->warnings(), IsEmpty());
+}
+
+TEST(Open, InfoSection) {
+  for (const bool elf32 : {false, true})
+    for (const bool big : {false, true}) {
+      QnxNote note = two_cpus();
+      note.big_endian = big;
+      DumpBuilder builder = small_dump(note.build());
+      builder.elf32 = elf32;
+      builder.big_endian = big;
+      builder.section(".other", "x").section(".gcore.info", "{\"a\": 1}\n  ");
+      const auto dump = opened(builder);
+      ASSERT_TRUE(dump);
+      EXPECT_EQ(dump->info_json(), "{\"a\": 1}");
+      EXPECT_EQ(dump->cpus()[1].registers.get("rip"), 0x2222u);
+    }
+}
+
+TEST(Open, NoVcpusAndNoMemoryAreOnlyOddities) {
+  DumpBuilder builder;
+  builder.header({.type = 0});
+  const auto dump = opened(builder);
+  ASSERT_TRUE(dump);
+  EXPECT_THAT(dump->warnings(), Contains(HasSubstr("no vCPUs")));
+  EXPECT_THAT(dump->warnings(), Contains(HasSubstr("no memory")));
+}
+
+std::unique_ptr<reader::Dump> from_pipe(const std::string& bytes) {
+  int ends[2];
+  EXPECT_EQ(::pipe(ends), 0);
+  EXPECT_EQ(::write(ends[1], bytes.data(), bytes.size()), ssize_t(bytes.size()));  // fits in a pipe's 64 KiB
+  ::close(ends[1]);
+  auto dump = reader::Dump::open_descriptor(ends[0], "pipe");
+  EXPECT_TRUE(dump) << dump.error().text;
+  return dump ? std::move(*dump) : nullptr;
+}
+
+TEST(Open, CompressedAndPiped) {
+  const std::string plain = small_dump(two_cpus().build()).build(), packed = gzip(plain);
+  const std::string two_members = gzip(plain.substr(0, 5000)) + gzip(plain.substr(5000)) + std::string(100, '\0');
+  for (const auto& [bytes, compression] : {std::pair(plain, "none"), {packed, "gzip"}, {two_members, "gzip"}}) {
+    const auto dump = from_pipe(bytes);
+    ASSERT_TRUE(dump);
+    EXPECT_EQ(dump->compression(), compression);
+    EXPECT_EQ(dump->cpus().size(), 2u);
+    EXPECT_EQ(dump->file_size(), plain.size());
+    std::byte b{};
+    EXPECT_EQ(dump->read(reader::PhysAddr(0x10fff), std::span(&b, 1)).bytes, 1u);
+    EXPECT_EQ(b, std::byte{'c'});
+    EXPECT_THAT(dump->warnings(), IsEmpty());
+  }
+  const auto cut = from_pipe(packed.substr(0, packed.size() - 20));
+  ASSERT_TRUE(cut);
+  EXPECT_THAT(cut->warnings(), Contains(HasSubstr("the gzip data ends early")));
+}
+
+TEST(Open, FuzzCorpus) {
+  const std::filesystem::path folder = std::filesystem::path(source_dir()) / "tests/fuzz/corpus/open";
+  size_t count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    SCOPED_TRACE(entry.path());
+    std::ifstream file(entry.path(), std::ios::binary);
+    const std::string bytes((std::istreambuf_iterator<char>(file)), {});
+    EXPECT_EQ(LLVMFuzzerTestOneInput(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()), 0);
+    ++count;
+  }
+  EXPECT_GT(count, 0u);
+}
+
+}  // namespace
+}  // namespace gcore::tests
