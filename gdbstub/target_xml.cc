@@ -30,7 +30,8 @@ constexpr char kSseTypes[] = R"(<vector id="v4f" type="ieee_single" count="4"/>
 <field name="ZE" start="2" end="2"/><field name="OE" start="3" end="3"/><field name="UE" start="4" end="4"/>
 <field name="PE" start="5" end="5"/><field name="DAZ" start="6" end="6"/><field name="IM" start="7" end="7"/>
 <field name="DM" start="8" end="8"/><field name="ZM" start="9" end="9"/><field name="OM" start="10" end="10"/>
-<field name="UM" start="11" end="11"/><field name="PM" start="12" end="12"/><field name="FZ" start="15" end="15"/></flags>
+<field name="UM" start="11" end="11"/><field name="PM" start="12" end="12"/><field name="FZ" start="15" end="15"/>
+</flags>
 )";
 
 constexpr char kControlFlags[] = R"(<flags id="gcore_cr0" size="{0}"><field name="PE" start="0" end="0"/>
@@ -45,7 +46,8 @@ constexpr char kControlFlags[] = R"(<flags id="gcore_cr0" size="{0}"><field name
 <field name="OSXMMEXCPT" start="10" end="10"/><field name="UMIP" start="11" end="11"/>
 <field name="LA57" start="12" end="12"/><field name="VMXE" start="13" end="13"/><field name="SMXE" start="14" end="14"/>
 <field name="FSGSBASE" start="16" end="16"/><field name="PCIDE" start="17" end="17"/>
-<field name="OSXSAVE" start="18" end="18"/><field name="SMEP" start="20" end="20"/><field name="SMAP" start="21" end="21"/>
+<field name="OSXSAVE" start="18" end="18"/><field name="SMEP" start="20" end="20"/>
+<field name="SMAP" start="21" end="21"/>
 <field name="PKE" start="22" end="22"/></flags>
 <flags id="gcore_efer" size="{0}"><field name="SCE" start="0" end="0"/><field name="LME" start="8" end="8"/>
 <field name="LMA" start="10" end="10"/><field name="NXE" start="11" end="11"/></flags>
