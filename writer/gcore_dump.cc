@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
+#include <type_traits>
 
 #include "writer/dump.h"
 
@@ -26,6 +28,14 @@ T complete(const T* given, void (*init)(T*)) {
   return result;
 }
 
+// A C caller's number as an enumeration, of which it need not be a value: what it is used for refuses it then.
+template <class Enumeration>
+Enumeration number(int value) {
+  using Underlying = std::underlying_type_t<Enumeration>;
+  const bool fits = value >= 0 && value <= std::numeric_limits<Underlying>::max();
+  return static_cast<Enumeration>(fits ? static_cast<Underlying>(value) : std::numeric_limits<Underlying>::max());
+}
+
 class CGuest final : public writer::Guest {
  public:
   explicit CGuest(const gcore_guest* guest) : c_(complete(guest, gcore_guest_init)) {}
@@ -33,7 +43,7 @@ class CGuest final : public writer::Guest {
   bool is_complete() const { return c_.pause && c_.resume && c_.cpu_count && c_.read_cpu && c_.memory; }
 
   std::string_view name() override { return c_.name ? text_of(c_.name(c_.self)) : std::string_view(); }
-  format::Machine machine() override { return static_cast<format::Machine>(c_.machine); }
+  format::Machine machine() override { return number<format::Machine>(c_.machine); }
   writer::Status pause() override {
     const int code = c_.pause(c_.self);
     return code == 0 ? writer::Status() : writer::system_error(code, "pausing the guest");
@@ -78,8 +88,8 @@ writer::Options options_of(const gcore_options* given) {
   const gcore_options c = complete(given, gcore_options_init);
   writer::Options options;
   options.target = text_of(c.target);
-  options.dialect = static_cast<writer::Dialect>(c.dialect);
-  options.compression = static_cast<writer::Compression>(c.compression);
+  options.dialect = number<writer::Dialect>(c.dialect);
+  options.compression = number<writer::Compression>(c.compression);
   options.program = text_of(c.program);
   options.bytes_per_second = c.bytes_per_second;
   options.pause_deadline = std::chrono::milliseconds(c.pause_deadline_ms);
@@ -88,8 +98,8 @@ writer::Options options_of(const gcore_options* given) {
   return options;
 }
 
-writer::Reason reason_of(gcore_reason reason, const char* detail, unsigned cpu) {
-  return {static_cast<writer::Reason::Kind>(reason), std::string(text_of(detail)), 0, static_cast<uint16_t>(cpu)};
+writer::Reason reason_of(int reason, const char* detail, unsigned cpu) {
+  return {number<writer::Reason::Kind>(reason), std::string(text_of(detail)), 0, static_cast<uint16_t>(cpu)};
 }
 
 void copy(char* to, size_t room, const std::string& text) {
@@ -145,8 +155,8 @@ void gcore_options_init(struct gcore_options* options) {
   options->sync = 1;
 }
 
-int gcore_dump(const struct gcore_guest* guest, const struct gcore_options* options, enum gcore_reason reason,
-               const char* detail, unsigned cpu, struct gcore_result* result) {
+int gcore_dump(const struct gcore_guest* guest, const struct gcore_options* options, int reason, const char* detail,
+               unsigned cpu, struct gcore_result* result) {
   CGuest adapter(guest);
   if (!adapter.is_complete()) {
     writer::Result failed;
@@ -178,7 +188,7 @@ void gcore_dumper_destroy(gcore_dumper* dumper) { delete dumper; }
 
 void gcore_dumper_request(gcore_dumper* dumper) { dumper->dumper->request(); }
 
-void gcore_dumper_request_for(gcore_dumper* dumper, enum gcore_reason reason, const char* detail, unsigned cpu) {
+void gcore_dumper_request_for(gcore_dumper* dumper, int reason, const char* detail, unsigned cpu) {
   dumper->dumper->request(reason_of(reason, detail, cpu));
 }
 

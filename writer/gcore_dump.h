@@ -40,7 +40,7 @@ int gcore_register_set(gcore_registers* registers, const char* name, uint64_t va
 struct gcore_guest {
   size_t struct_size;
   void* self;
-  enum gcore_machine machine;
+  int machine;                     /* enum gcore_machine */
   const char* (*name)(void* self); /* optional */
   int (*pause)(void* self);        /* 0, or an errno value: the guest then runs on and nothing is dumped */
   void (*resume)(void* self);
@@ -58,8 +58,8 @@ void gcore_guest_init(struct gcore_guest* guest);
 struct gcore_options {
   size_t struct_size;
   const char* target; /* "DIRECTORY" or "|COMMAND" */
-  enum gcore_dialect dialect;
-  enum gcore_compression compression;
+  int dialect;        /* enum gcore_dialect */
+  int compression;    /* enum gcore_compression */
   const char* program;
   uint64_t bytes_per_second;
   uint64_t pause_deadline_ms;
@@ -80,9 +80,10 @@ struct gcore_result {
   uint64_t requests;
 };
 
-/* Takes one dump on the calling thread. 0, or -1: then result->error says why. `detail` may be NULL. */
-int gcore_dump(const struct gcore_guest* guest, const struct gcore_options* options, enum gcore_reason reason,
-               const char* detail, unsigned cpu, struct gcore_result* result);
+/* Takes one dump on the calling thread. 0, or -1: then result->error says why. `reason` is an enum gcore_reason;
+ * `detail` may be NULL. */
+int gcore_dump(const struct gcore_guest* guest, const struct gcore_options* options, int reason, const char* detail,
+               unsigned cpu, struct gcore_result* result);
 
 /* A thread that takes dumps on request. */
 typedef struct gcore_dumper gcore_dumper;
@@ -97,7 +98,7 @@ void gcore_dumper_destroy(gcore_dumper* dumper);
 
 /* Async-signal-safe: what a handler of SIGUSR2 calls. */
 void gcore_dumper_request(gcore_dumper* dumper);
-void gcore_dumper_request_for(gcore_dumper* dumper, enum gcore_reason reason, const char* detail, unsigned cpu);
+void gcore_dumper_request_for(gcore_dumper* dumper, int reason, const char* detail, unsigned cpu);
 /* Waits for all requests made so far. `result` (may be NULL) is that of the last dump. 0, or -1 when it failed. */
 int gcore_dumper_wait(gcore_dumper* dumper, struct gcore_result* result);
 void gcore_dumper_cancel(gcore_dumper* dumper);

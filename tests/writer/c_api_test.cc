@@ -102,12 +102,10 @@ TEST_F(CApi, NumbersOutsideTheEnumerationsAreRefused) {
     EXPECT_EQ(gcore_dump(&spoilt, &options, GCORE_REASON_API, nullptr, 0, &result), -1);
     return result.error;
   };
-  EXPECT_EQ(error_of([](auto&, auto& options) { std::memset(&options.dialect, 3, 1); }),
-            "there is no such dump dialect");
-  EXPECT_EQ(error_of([](auto&, auto& options) { std::memset(&options.compression, 3, 1); }),
+  EXPECT_EQ(error_of([](auto&, auto& options) { options.dialect = 256; }), "there is no such dump dialect");
+  EXPECT_EQ(error_of([](auto&, auto& options) { options.compression = -1; }),
             "this build of the writer was made without that compression");
-  EXPECT_EQ(error_of([](auto& guest, auto&) { std::memset(&guest.machine, 40, 1); }),
-            "a guest of ELF machine 40 cannot be dumped");
+  EXPECT_EQ(error_of([](auto& guest, auto&) { guest.machine = 40; }), "a guest of ELF machine 40 cannot be dumped");
   EXPECT_TRUE(directory_.entries().empty());
 }
 
