@@ -39,6 +39,27 @@ std::string value_in(const std::string& text, const std::string& name) {
   return std::regex_search(text, found, std::regex("\\b" + name + " *=([0-9a-f]+)")) ? found[1].str() : "";
 }
 
+/// drgn and makedumpfile open a dump only with VMCOREINFO in it. The banner is read by its physical address: this
+/// version of drgn translates no virtual ones in dumps that QEMU's notes describe.
+void expect_tools_open(const std::string& path) {
+  const TempDir folder;
+  const std::string script = folder.write("banner.py", R"(import re
+for address in range(16 << 20, 64 << 20, 1 << 20):
+    found = re.search(rb"Linux version [^ ]*", prog.read(address, (1 << 20) + 256, True))
+    if found:
+        print(found[0].decode())
+        break
+)");
+  const Completed drgn = run({"drgn", "-q", "--no-default-symbols", "-c", path, script});
+  EXPECT_THAT(drgn.out, HasSubstr("Linux version 6")) << drgn.err;
+  const Completed dmesg = run({"makedumpfile", "--dump-dmesg", path, folder.path("dmesg")});
+  EXPECT_EQ(dmesg.status, (ExitStatus{0, 0})) << dmesg.out << dmesg.err;
+  EXPECT_THAT(read_file(folder.path("dmesg")), HasSubstr("Linux version"));
+  const Completed gdb = run({"gdb", "-batch", "-nx", "-ex", "info threads", "-ex", "p/x $rip", "-c", path});
+  EXPECT_THAT(gdb.out, HasSubstr("LWP 2"));
+  EXPECT_THAT(gdb.out, HasSubstr("$1 = 0x"));
+}
+
 class LinuxDump : public testing::Test {
  protected:
   static void SetUpTestSuite() {
@@ -60,8 +81,8 @@ TEST_F(LinuxDump, IsWhatQemusOwnDumpIs) {
   EXPECT_EQ(ours.coverage(), theirs.coverage());
   EXPECT_EQ(first_difference(theirs, ours), "");
   ASSERT_EQ(theirs.notes().size(), 4u);  // two vCPUs
-  ASSERT_EQ(ours.notes().size(), theirs.notes().size());
-  for (size_t i = 0; i < ours.notes().size(); ++i) {
+  ASSERT_EQ(ours.notes().size(), theirs.notes().size() + 1);
+  for (size_t i = 0; i < theirs.notes().size(); ++i) {
     const CoreFile::Note &one = ours.notes()[i], &other = theirs.notes()[i];
     EXPECT_EQ(one.name, other.name);
     EXPECT_EQ(one.type, other.type);
@@ -70,14 +91,9 @@ TEST_F(LinuxDump, IsWhatQemusOwnDumpIs) {
               qemu ? without_segment_details(other.bytes) : other.bytes)
         << "note " << i;
   }
-  const Completed crash = run({"crash", "--minimal", ours_path}, 60s, "log\nquit\n");
-  EXPECT_EQ(crash.status, (ExitStatus{0, 0})) << crash.out;
-  const Completed drgn = run({"drgn", "-q", "--no-default-symbols", "-c", ours_path, "-e",
-                              "print(len(list(prog.threads())) if False else prog.read(0x1000, 8, True).hex())"});
-  EXPECT_THAT(drgn.err + drgn.out, testing::Not(HasSubstr("rror"))) << drgn.out;
-  const Completed gdb = run({"gdb", "-batch", "-nx", "-ex", "info threads", "-ex", "p/x $rip", "-c", ours_path});
-  EXPECT_THAT(gdb.out, HasSubstr("LWP 2"));
-  EXPECT_THAT(gdb.out, HasSubstr("$1 = 0x"));
+  EXPECT_EQ(ours.notes().back().name, "VMCOREINFO");  // QEMU has it only from a guest with the qemu_fw_cfg module
+  EXPECT_THAT(ours.notes().back().bytes, HasSubstr("OSRELEASE="));
+  expect_tools_open(ours_path);
   guest_->resume();
 }
 

@@ -146,6 +146,17 @@ TEST(GcoreDump, WritesIntoACommand) {
   EXPECT_TRUE(machine.runs());
 }
 
+TEST(GcoreDump, LetsTheGuestGoOnWhenItIsInterrupted) {
+  BareMachine machine(kX86, kLoop, kShared);
+  machine.start();
+  Process dumper({program("gcore-dump"), "--qmp", machine.socket(), "|echo begun >&2; exec sleep 1000"});
+  ASSERT_TRUE(dumper.wait_for_line(Process::Stream::err, "begun"));
+  while (machine.runs()) ASSERT_FALSE(dumper.wait(0ms));  // until it is paused: the pipe is full
+  dumper.signal(SIGTERM);
+  EXPECT_EQ(dumper.wait(), kFailed);
+  EXPECT_TRUE(machine.runs());
+}
+
 TEST(GcoreDump, HasSystemRegistersOfAarch64) {
   BareMachine machine("qemu-system-aarch64", "",
                       {"-machine", "virt,memory-backend=mem", "-cpu", "cortex-a57", "-smp", "2", "-m", "64M", "-object",

@@ -1,5 +1,7 @@
 #include "tools/gcore-dump/guest.h"
 
+#include "tools/gcore-dump/vmcoreinfo.h"
+
 namespace gcore::tools::qemu {
 namespace {
 
@@ -41,6 +43,8 @@ std::optional<std::string> Guest::read_state() {
 writer::Status Guest::pause() {
   notes_.clear();
   resume_problem_.clear();
+  if (wants_vmcoreinfo_)  // a problem here is one a moment later, too, and is told then
+    if (const auto memory = Memory::find(qmp_)) found_vmcoreinfo_ = find_vmcoreinfo(*memory);
   if (writer::Status stopped = stop(); !stopped) return stopped;
   const auto problem = read_state();
   if (!problem) return {};

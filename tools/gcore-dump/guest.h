@@ -22,6 +22,9 @@ class Guest : public writer::Guest {
   Guest(Qmp& qmp, format::Machine machine, std::string name, std::string directory)
       : qmp_(qmp), machine_(machine), name_(std::move(name)), directory_(std::move(directory)) {}
 
+  /// Before it pauses the guest, look for a Linux kernel's VMCOREINFO in its memory (for dumps of the vmcore dialect).
+  void look_for_vmcoreinfo() { wants_vmcoreinfo_ = true; }
+
   std::string_view name() override { return name_; }
   format::Machine machine() override { return machine_; }
   /// Stops the guest and takes its registers and layout: everything that can fail but reading memory fails here, the
@@ -31,7 +34,7 @@ class Guest : public writer::Guest {
   size_t cpu_count() override { return states_.cpus.size(); }
   bool read_cpu(size_t index, format::RegisterFile& registers) override;
   std::vector<writer::MemoryRange> memory() override { return ranges_; }
-  std::string_view vmcoreinfo() override { return states_.vmcoreinfo; }
+  std::string_view vmcoreinfo() override { return states_.vmcoreinfo.empty() ? found_vmcoreinfo_ : states_.vmcoreinfo; }
 
   /// What the user should know of the dump that was taken. One sentence each.
   const std::vector<std::string>& notes() const { return notes_; }
@@ -45,10 +48,11 @@ class Guest : public writer::Guest {
   Qmp& qmp_;
   format::Machine machine_;
   std::string name_, directory_;
-  bool ran_ = false;
+  bool ran_ = false, wants_vmcoreinfo_ = false;
   std::optional<Memory> memory_;
   std::vector<writer::MemoryRange> ranges_;
   CpuStates states_;
+  std::string found_vmcoreinfo_;
   std::vector<std::string> notes_;
   std::string resume_problem_;
 };

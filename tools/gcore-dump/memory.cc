@@ -68,6 +68,17 @@ std::expected<Memory, std::string> Memory::find(Qmp& qmp) {
   return memory;
 }
 
+std::vector<writer::MemoryRange> Memory::shared_ranges() const {
+  std::vector<writer::MemoryRange> ranges;
+  for (const RamRegion& region : regions_)
+    if (const Backing* backing = backing_of(region))
+      ranges.push_back({.address = region.address,
+                        .size = region.size,
+                        .fd = backing->file.get(),
+                        .fd_offset = backing->start + region.offset});
+  return ranges;
+}
+
 std::expected<std::vector<writer::MemoryRange>, std::string> Memory::ranges(Qmp& qmp, const std::string& directory) {
   std::vector<writer::MemoryRange> ranges;
   uint64_t run_start = 0, run_size = 0;  // neighbours that have to be captured

@@ -44,6 +44,9 @@ class Memory {
   /// What the user should know: memory that has to be copied through QEMU, memory that is left out. One sentence each.
   const std::vector<std::string>& notes() const { return notes_; }
 
+  /// The ranges that shared files back. Their descriptors are this object's.
+  std::vector<writer::MemoryRange> shared_ranges() const;
+
   /// The ranges for the writer. Captures what no file backs, so the guest must be paused; `directory` is where large
   /// captures go. Every range has a descriptor, which this object keeps open. May be called once.
   std::expected<std::vector<writer::MemoryRange>, std::string> ranges(Qmp& qmp, const std::string& directory);

@@ -54,6 +54,7 @@ class Session {
     }
     session->guest_ =
         std::make_unique<Guest>(*session->qmp_, *machine, session->name_, scratch_directory(settings.dump.target));
+    if (settings.dump.dialect == writer::Dialect::vmcore) session->guest_->look_for_vmcoreinfo();
     session->done_ = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     writer::Status status;
     session->dumper_ = writer::Dumper::create(

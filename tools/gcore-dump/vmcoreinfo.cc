@@ -1,0 +1,55 @@
+#include "tools/gcore-dump/vmcoreinfo.h"
+
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "writer/format/elf.h"
+#include "writer/format/vmcore_notes.h"
+
+namespace gcore::tools::qemu {
+namespace {
+
+constexpr uint64_t kPage = 4096;
+constexpr size_t kBlock = 1 << 20;
+
+/// In [offset, end) of a file, holes left out.
+std::string search(int fd, uint64_t offset, uint64_t end) {
+  std::vector<char> block(kBlock + kPage);  // a note may go on in the next page
+  while (offset < end) {
+    const off_t data = lseek(fd, static_cast<off_t>(offset), SEEK_DATA);
+    if (data >= 0) offset = std::max(offset, static_cast<uint64_t>(data) / kPage * kPage);
+    if (offset >= end) return "";
+    const size_t wanted = static_cast<size_t>(std::min<uint64_t>(block.size(), end - offset));
+    const ssize_t got = pread(fd, block.data(), wanted, static_cast<off_t>(offset));
+    if (got <= 0) return "";
+    const std::string_view bytes(block.data(), static_cast<size_t>(got));
+    for (size_t page = 0; page < std::min(bytes.size(), kBlock); page += kPage)
+      if (std::string text = vmcoreinfo_at(bytes.substr(page)); !text.empty()) return text;
+    offset += kBlock;
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string vmcoreinfo_at(std::string_view page) {
+  constexpr std::string_view kName("VMCOREINFO\0\0", 12), kStart = "OSRELEASE=";
+  constexpr size_t kText = sizeof(format::ElfNoteHeader) + kName.size();
+  if (page.size() < kText + kStart.size() || page.substr(sizeof(format::ElfNoteHeader), kName.size()) != kName)
+    return "";
+  const auto field = [&](size_t at) { return format::load<uint32_t>(page.data() + at, format::ByteOrder::little); };
+  const uint32_t name_size = field(0), size = field(4), type = field(8);
+  if (name_size != sizeof format::kNoteNameVmcoreinfo || type != format::kNoteVmcoreinfo) return "";
+  if (size > kPage || page.size() - kText < size || !page.substr(kText).starts_with(kStart)) return "";
+  return std::string(page.substr(kText, size));
+}
+
+std::string find_vmcoreinfo(const Memory& memory) {
+  for (const writer::MemoryRange& range : memory.shared_ranges())
+    if (std::string text = search(range.fd, range.fd_offset, range.fd_offset + range.size); !text.empty()) return text;
+  return "";
+}
+
+}  // namespace gcore::tools::qemu
