@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "writer/format/elf.h"
 #include "writer/format/vmcore_notes.h"
@@ -19,6 +20,7 @@ std::string search(int fd, uint64_t offset, uint64_t end) {
   std::vector<char> block(kBlock + kPage);  // a note may go on in the next page
   while (offset < end) {
     const off_t data = lseek(fd, static_cast<off_t>(offset), SEEK_DATA);
+    if (data < 0 && errno == ENXIO) return "";  // nothing but a hole
     if (data >= 0) offset = std::max(offset, static_cast<uint64_t>(data) / kPage * kPage);
     if (offset >= end) return "";
     const size_t wanted = static_cast<size_t>(std::min<uint64_t>(block.size(), end - offset));
