@@ -113,11 +113,13 @@ TEST(RegisterText, FindsCr8InTheTextOfTheApic) {
 }
 
 TEST(GdbRegisters, ReadsADescription) {
-  const Description description = parse_description(
-      R"(<?xml version="1.0"?><!-- <reg name="no"/> --><target><xi:include href="core.xml"/><xi:include href='sys.xml'/>)"
-      R"(<feature name="f"><reg name="x0" bitsize="64"/><reg name="cpsr" bitsize="32" type="int"/>)"
-      R"(<reg name="TTBR0_EL1" bitsize="64" regnum="86" group="cp_regs"/><reg bitsize="128" name="v0"/></feature></target>)",
-      5);
+  const Description description =
+      parse_description(R"(<?xml version="1.0"?><!-- <reg name="no"/> -->)"
+                        R"(<target><xi:include href="core.xml"/><xi:include href='sys.xml'/>)"
+                        R"(<feature name="f"><reg name="x0" bitsize="64"/><reg name="cpsr" bitsize="32" type="int"/>)"
+                        R"(<reg name="TTBR0_EL1" bitsize="64" regnum="86" group="cp_regs"/>)"
+                        R"(<reg bitsize="128" name="v0"/></feature></target>)",
+                        5);
   EXPECT_EQ(description.includes, (std::vector<std::string>{"core.xml", "sys.xml"}));
   ASSERT_EQ(description.registers.size(), 4u);
   EXPECT_EQ(description.registers[0].number, 5u);
