@@ -93,7 +93,8 @@ TEST(Qmp, KeepsEventsAndTellsAnswersApart) {
                  "\n{\"return\": {}, \"id\": 1}\n",
                  "{\"return\": 0, \"id\": 77}\n{\"event\": \"WATCHDOG\", \"data\": {\"action\": \"pause\"}}\n"
                  "{\"return\": {\"a\": 5}, \"id\": 2}\n",
-                 "{\"error\": {\"class\": \"GenericError\", \"desc\": \"not today\"}, \"id\": 3}\n"});
+                 "{\"error\": {\"class\": \"GenericError\", \"desc\": \"not today\"}, \"id\": 3}\n",
+                 "{\"error\": {\"class\": \"CommandNotFound\", \"desc\": \"no such command\"}, \"id\": 4}\n"});
   auto qmp = Qmp::connect(server.path(), 5s);
   ASSERT_TRUE(qmp) << qmp.error().text;
   EXPECT_EQ((*qmp)->version(), "7.2.22");
@@ -104,6 +105,9 @@ TEST(Qmp, KeepsEventsAndTellsAnswersApart) {
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().kind, QmpError::Kind::refused);
   EXPECT_EQ(refused.error().text, "y: not today");
+  auto unknown = (*qmp)->execute("new-command");
+  ASSERT_FALSE(unknown);
+  EXPECT_EQ(unknown.error().text, "new-command: no such command (QEMU 7.2.22 is too old)");
   EXPECT_EQ((*qmp)->next_event()->name, "STOP");
   const auto event = (*qmp)->next_event();
   EXPECT_EQ(event->name, "WATCHDOG");

@@ -139,8 +139,9 @@ QmpResult<json::Value> Qmp::execute(std::string_view command, json::Object argum
     const auto answers = message->getInteger("id");
     if (answers && *answers != id) continue;  // to a command that was given up
     if (const json::Object* failed = message->getObject("error")) {
-      const auto words = failed->getString("desc");
-      return error(Kind::refused, std::string(command) + ": " + (words ? words->str() : std::string("refused")));
+      std::string words = failed->getString("desc").value_or("refused").str();
+      if (failed->getString("class").value_or("") == "CommandNotFound") words += " (QEMU " + version_ + " is too old)";
+      return error(Kind::refused, std::string(command) + ": " + words);
     }
     if (json::Value* result = message->get("return")) return std::move(*result);
     return error(Kind::protocol, std::string(command) + ": the answer is neither a result nor an error");
