@@ -14,6 +14,16 @@ function(gcore_settings target)
     C_STANDARD 11 C_STANDARD_REQUIRED ON C_EXTENSIONS OFF
     POSITION_INDEPENDENT_CODE ON
     CXX_VISIBILITY_PRESET hidden C_VISIBILITY_PRESET hidden)
+  get_target_property(type ${target} TYPE)
+  if(NOT type STREQUAL "EXECUTABLE")
+    # The headers need that language level of whoever includes them.
+    target_compile_features(${target} PUBLIC cxx_std_${ARG_STANDARD})
+  endif()
+  if(type STREQUAL "SHARED_LIBRARY")
+    # Everything of ours is visible; nothing is of the static libraries inside, which a program may have a copy of.
+    set_target_properties(${target} PROPERTIES CXX_VISIBILITY_PRESET default C_VISIBILITY_PRESET default)
+    target_link_options(${target} PRIVATE -Wl,--exclude-libs,ALL)
+  endif()
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion
     $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor -Woverloaded-virtual>)
   if(GCORE_WARNINGS_AS_ERRORS)

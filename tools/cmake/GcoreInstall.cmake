@@ -1,0 +1,72 @@
+# What `cmake --install` gives of the libraries: for CMake the package gcore (gcore-config.cmake.in says what is in it),
+# for others gcore-writer.pc.
+#
+#   gcore_install_library(TARGET COMPONENT HEADERS FILE...)
+#   gcore_install_package()
+#
+# Headers are given by their paths from the root of the tree and keep them under include/gcore, so that a program includes
+# "writer/dump.h" in the tree and installed alike.
+
+include_guard(GLOBAL)
+include(CMakePackageConfigHelpers)
+
+set(GCORE_INSTALL_CMAKEDIR "${CMAKE_INSTALL_LIBDIR}/cmake/gcore")
+set(GCORE_INSTALL_TEMPLATES "${CMAKE_CURRENT_LIST_DIR}")
+
+function(gcore_install_library target component)
+  cmake_parse_arguments(ARG "" "" "HEADERS" ${ARGN})
+  # Before 1.0 each minor version is an interface of its own.
+  set_target_properties(${target} PROPERTIES EXPORT_NAME ${component}
+    VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
+  target_include_directories(${target} INTERFACE $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/gcore>)
+  install(TARGETS ${target} EXPORT gcore-${component}-targets COMPONENT ${component}
+    ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}" LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+  install(EXPORT gcore-${component}-targets NAMESPACE gcore:: DESTINATION "${GCORE_INSTALL_CMAKEDIR}"
+    COMPONENT ${component})
+  foreach(header IN LISTS ARG_HEADERS)
+    cmake_path(GET header PARENT_PATH folder)
+    install(FILES "${PROJECT_SOURCE_DIR}/${header}" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/gcore/${folder}"
+      COMPONENT ${component})
+  endforeach()
+endfunction()
+
+# The package's own files come with the writer, which is the component that is always there.
+function(gcore_install_package)
+  configure_package_config_file("${GCORE_INSTALL_TEMPLATES}/gcore-config.cmake.in"
+    "${PROJECT_BINARY_DIR}/gcore-config.cmake" INSTALL_DESTINATION "${GCORE_INSTALL_CMAKEDIR}"
+    NO_SET_AND_CHECK_MACRO)
+  write_basic_package_version_file("${PROJECT_BINARY_DIR}/gcore-config-version.cmake" COMPATIBILITY SameMinorVersion)
+  install(FILES "${PROJECT_BINARY_DIR}/gcore-config.cmake" "${PROJECT_BINARY_DIR}/gcore-config-version.cmake"
+    DESTINATION "${GCORE_INSTALL_CMAKEDIR}" COMPONENT writer)
+
+  # Relative to the .pc file, so that an installation may be moved, and `cmake --install --prefix` may choose its place.
+  foreach(folder IN ITEMS LIBDIR INCLUDEDIR)
+    if(IS_ABSOLUTE "${CMAKE_INSTALL_${folder}}")
+      set(GCORE_PC_${folder} "${CMAKE_INSTALL_${folder}}")
+    else()
+      file(RELATIVE_PATH up "/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/${CMAKE_INSTALL_${folder}}")
+      cmake_path(SET up NORMALIZE "${up}/.")
+      string(REGEX REPLACE "/$" "" up "${up}")
+      set(GCORE_PC_${folder} "\${pcfiledir}/${up}")
+    endif()
+  endforeach()
+  # What a static library needs of others: the names that the writer's CMakeLists.txt gives for an installation.
+  set(GCORE_PC_PRIVATE "")
+  get_target_property(type gcore_writer TYPE)
+  if(type STREQUAL "STATIC_LIBRARY")
+    get_target_property(links gcore_writer LINK_LIBRARIES)
+    if("${links}" MATCHES "INSTALL_INTERFACE:zstd")
+      string(APPEND GCORE_PC_PRIVATE " -lzstd")
+    endif()
+    if("${links}" MATCHES "ZLIB::ZLIB")
+      string(APPEND GCORE_PC_PRIVATE " -lz")
+    endif()
+    string(APPEND GCORE_PC_PRIVATE " -lstdc++ -pthread")
+    if(GCORE_SANITIZE)
+      string(APPEND GCORE_PC_PRIVATE " -fsanitize=${GCORE_SANITIZE}")
+    endif()
+  endif()
+  configure_file("${GCORE_INSTALL_TEMPLATES}/gcore-writer.pc.in" "${PROJECT_BINARY_DIR}/gcore-writer.pc" @ONLY)
+  install(FILES "${PROJECT_BINARY_DIR}/gcore-writer.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig"
+    COMPONENT writer)
+endfunction()
