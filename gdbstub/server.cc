@@ -123,6 +123,19 @@ void Server::Connection::send() {
   }
 }
 
+std::expected<TcpAddress, std::string> TcpAddress::parse(const std::string& host_port) {
+  const size_t colon = host_port.rfind(':');
+  if (colon == std::string::npos) return std::unexpected("it is not HOST:PORT");
+  TcpAddress address{.host = host_port.substr(0, colon), .port = host_port.substr(colon + 1)};
+  auto& [host, port] = address;
+  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
+  if (host.empty()) host = "127.0.0.1";
+  if (port.empty() || port.size() > 5 || port.find_first_not_of("0123456789") != std::string::npos ||
+      std::stoi(port) > 65535)
+    return std::unexpected("the port is not a number up to 65535");
+  return address;
+}
+
 Server::Server(const Target& target, ServerOptions options) : target_(target), options_(std::move(options)) {}
 
 Server::~Server() {
@@ -131,21 +144,12 @@ Server::~Server() {
   if (!unix_path_.empty()) unlink(unix_path_.c_str());
 }
 
-std::expected<std::string, std::string> Server::listen_tcp(const std::string& host_port) {
-  const size_t colon = host_port.rfind(':');
-  if (colon == std::string::npos) return std::unexpected("it is not HOST:PORT");
-  std::string host = host_port.substr(0, colon);
-  const std::string port = host_port.substr(colon + 1);
-  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
-  if (host.empty()) host = "127.0.0.1";  // never all interfaces without being told
-  if (port.empty() || port.size() > 5 || port.find_first_not_of("0123456789") != std::string::npos ||
-      std::stoi(port) > 65535)
-    return std::unexpected("the port is not a number up to 65535");
+std::expected<std::string, std::string> Server::listen_tcp(const TcpAddress& wanted) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
   addrinfo* found = nullptr;
-  if (const int code = getaddrinfo(host.c_str(), port.c_str(), &hints, &found); code != 0)
+  if (const int code = getaddrinfo(wanted.host.c_str(), wanted.port.c_str(), &hints, &found); code != 0)
     return std::unexpected(code == EAI_SYSTEM ? reason() : gai_strerror(code));
   std::string why = "there is no such address";
   for (const addrinfo* each = found; each != nullptr && listeners_.empty(); each = each->ai_next) {

@@ -23,6 +23,15 @@ struct ServerOptions {
   bool once = false;
 };
 
+/// Where to listen for TCP connections. `host` is a name or an address, `port` the text of a number up to 65535.
+struct TcpAddress {
+  std::string host, port;
+
+  /// Of "HOST:PORT" ("[::1]:1234" for IPv6; no host means 127.0.0.1: never all interfaces without being told). The
+  /// error is the reason only.
+  static std::expected<TcpAddress, std::string> parse(const std::string& host_port);
+};
+
 class Server {
  public:
   /// The target outlives the server.
@@ -31,9 +40,8 @@ class Server {
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  /// Listens on "HOST:PORT" ("[::1]:1234" for IPv6; port 0 picks one). The result is the address that clients connect
-  /// to, the error is the reason only.
-  std::expected<std::string, std::string> listen_tcp(const std::string& host_port);
+  /// Port 0 picks one. The result is the address that clients connect to, the error is the reason only.
+  std::expected<std::string, std::string> listen_tcp(const TcpAddress& wanted);
   /// Listens on a UNIX socket. A socket that nobody listens on any more is replaced; any other file is an error.
   std::expected<std::string, std::string> listen_unix(const std::string& path);
   /// Serves one client over two descriptors, which stay the caller's. The loop ends when that client leaves.

@@ -31,7 +31,7 @@ struct ServerTest : testing::Test {
 
   uint16_t listen(gdbstub::ServerOptions options = {}) {
     server = std::make_unique<gdbstub::Server>(target, std::move(options));
-    const auto address = server->listen_tcp("127.0.0.1:0");
+    const auto address = server->listen_tcp({"127.0.0.1", "0"});
     EXPECT_TRUE(address.has_value());
     start();
     return static_cast<uint16_t>(std::stoi(address->substr(address->rfind(':') + 1)));
@@ -176,11 +176,13 @@ TEST_F(ServerTest, UnixSocket) {
 
 TEST_F(ServerTest, AddressesAreChecked) {
   gdbstub::Server each(target, {});
-  for (const char* bad :
-       {"", "1234", "localhost:", "localhost:x", "localhost:99999", "localhost:-1", "no.such.host.invalid:0"})
-    EXPECT_FALSE(each.listen_tcp(bad).has_value()) << bad;
+  for (const char* bad : {"", "1234", "localhost:", "localhost:x", "localhost:99999", "localhost:-1"})
+    EXPECT_FALSE(gdbstub::TcpAddress::parse(bad).has_value()) << bad;
+  EXPECT_EQ(gdbstub::TcpAddress::parse(":7").value().host, "127.0.0.1");
+  EXPECT_EQ(gdbstub::TcpAddress::parse("[::1]:7").value().host, "::1");
+  EXPECT_FALSE(each.listen_tcp({"no.such.host.invalid", "0"}).has_value());
   const uint16_t port = listen();
-  EXPECT_EQ(each.listen_tcp("127.0.0.1:" + std::to_string(port)).error(), "Address already in use");
+  EXPECT_EQ(each.listen_tcp({"127.0.0.1", std::to_string(port)}).error(), "Address already in use");
 }
 
 }  // namespace

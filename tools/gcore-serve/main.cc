@@ -81,7 +81,8 @@ std::string gdb_line(const gdbstub::Target& target, const gdbstub::ExecFile* sym
                      symbols == nullptr ? "" : " " + symbols->path(), address);
 }
 
-int start(Program& program, gdbstub::Server& server, const gdbstub::Target& target, const gdbstub::ExecFile* symbols) {
+int start(Program& program, gdbstub::Server& server, const gdbstub::TcpAddress& tcp, const gdbstub::Target& target,
+          const gdbstub::ExecFile* symbols) {
   if (program.has("stdio")) {
     // GDB looks at the standard error of its child before every character that it reads, which makes it 13 times slower
     // while that is open. All that there is to be said has been said.
@@ -93,9 +94,8 @@ int start(Program& program, gdbstub::Server& server, const gdbstub::Target& targ
     return kExitDone;
   }
   const auto path = program.value("unix");
-  const std::string wanted = path ? *path : program.value("listen").value_or(kDefaultAddress);
-  const auto address = path ? server.listen_unix(wanted) : server.listen_tcp(wanted);
-  if (!address) return program.fail("cannot listen on " + wanted, address.error());
+  const auto address = path ? server.listen_unix(*path) : server.listen_tcp(tcp);
+  if (!address) return program.fail("cannot listen on " + (path ? *path : tcp.host + ":" + tcp.port), address.error());
   program.note("listening on " + *address);
   program.note("connect with: " + gdb_line(target, symbols, *address));
   return kExitDone;
@@ -107,6 +107,9 @@ int serve(Program& program) {
   const std::string& path = program.operands()[0];
   if (program.has("stdio") && path == "-")
     return program.usage_error("standard input cannot be the dump and the client");
+  const std::string listen = program.value("listen").value_or(kDefaultAddress);
+  const auto tcp = gdbstub::TcpAddress::parse(listen);
+  if (!tcp) return program.usage_error("--listen " + listen + ": " + tcp.error());
   const auto dump = reader::Dump::open(path);
   if (!dump) return program.fail("cannot serve", dump.error().text);
   std::optional<gdbstub::ExecFile> symbols;
@@ -130,7 +133,7 @@ int serve(Program& program) {
   if (stop < 0) return program.fail("cannot wait for signals", std::strerror(errno));
   const auto target = gdbstub::make_dump_target(**dump);
   gdbstub::Server server(*target, std::move(options));
-  if (const int status = start(program, server, *target, symbols ? &*symbols : nullptr); status != kExitDone)
+  if (const int status = start(program, server, *tcp, *target, symbols ? &*symbols : nullptr); status != kExitDone)
     return status;
   const auto result = server.run(stop);
   close(stop);
