@@ -105,6 +105,13 @@ TEST_F(Embed, FindPackage) {
   build_project(here("installed"), build, Arguments{"-DCMAKE_PREFIX_PATH=" + prefix()} + kNoHeavyLibraries);
   ASSERT_FALSE(HasFailure());
   expect_good_dump(build + "/vmm", scratch_.path());
+}
+
+TEST_F(Embed, FindPackageFromPlainC) {
+  install(prefix(), "writer");
+  const std::string build = scratch_.path("build");
+  build_project(here("installed-c"), build, Arguments{"-DCMAKE_PREFIX_PATH=" + prefix()} + kNoHeavyLibraries);
+  ASSERT_FALSE(HasFailure());
   expect_good_dump(build + "/c-vmm", scratch_.path());
 }
 
