@@ -26,6 +26,7 @@ struct Dump::State {
   std::string path;
   const char* compression = "none";
   ElfFile elf;
+  DumpInfo info;
   Dialect dialect = Dialect::vmcore;
   MemoryMap memory;
   std::vector<Cpu> cpus;
@@ -112,7 +113,7 @@ Expected<void> Dump::State::load_memory() {
   wrapping.report(warnings, "past the end of the address space, where it is cut");
   short_of.report(warnings, "past the end of the file, which is truncated");
   if (segments.empty()) warnings.push_back("the dump has no memory: there is no PT_LOAD segment");
-  memory = MemoryMap(std::move(segments), warnings);
+  memory = MemoryMap(std::move(segments), info.missing, warnings);
   return {};
 }
 
@@ -237,7 +238,9 @@ Expected<std::unique_ptr<Dump>> Dump::open_descriptor(int fd, const std::string&
   auto elf = read_elf_file(state->file, state->warnings);
   if (!elf) return failed(elf.error());
   state->elf = std::move(*elf);
+  state->info = parse_info(state->elf.info_json, state->warnings);
   if (auto loaded = state->load_notes(); !loaded) return failed(loaded.error());
+  drop_unavailable(state->info, state->cpus);
   if (auto loaded = state->load_memory(); !loaded) return failed(loaded.error());
   return std::unique_ptr<Dump>(new Dump(std::move(state)));
 }
@@ -261,6 +264,7 @@ size_t Dump::faulting_cpu() const { return state_->faulting_cpu; }
 uint8_t Dump::signal() const { return state_->signal; }
 std::string_view Dump::vmcoreinfo() const { return state_->vmcoreinfo; }
 std::string_view Dump::info_json() const { return state_->elf.info_json; }
+const DumpInfo& Dump::info() const { return state_->info; }
 const std::optional<KdumpFacts>& Dump::kdump_facts() const { return state_->facts; }
 std::span<const std::string> Dump::warnings() const { return state_->warnings; }
 

@@ -20,6 +20,7 @@
 
 #include "reader/address.h"
 #include "reader/error.h"
+#include "reader/info.h"
 #include "writer/format/elf.h"
 #include "writer/format/endian.h"
 #include "writer/format/registers.h"
@@ -45,7 +46,8 @@ struct Segment {
 struct Cpu {
   size_t index = 0;     // position in cpus(); thread numbers and faulting_cpu() count like this
   uint32_t number = 0;  // the machine's number for it (kdump_note_cpu.cpunum; pr_pid less its base); usually == index
-  format::RegisterFile registers;  // absent = the dump does not say. x86 in kernel mode: esp is exx + 12, ss is 0
+  format::RegisterFile registers;  // absent = the dump does not say, or says that it is unavailable. x86 in kernel
+                                   // mode: esp is exx + 12, ss is 0
   std::vector<std::pair<std::string, uint64_t>> other_registers{};  // extra registers of names that RegisterFile lacks
   std::string process_name{};                                       // empty when the dump does not say
   std::optional<PhysAddr> page_table{};  // root table: qnx pgtbl; vmcore CR3 without its flag bits (x86 machines only)
@@ -109,6 +111,7 @@ class Dump {
 
   std::string_view vmcoreinfo() const;  // text of the VMCOREINFO note, or ""
   std::string_view info_json() const;   // text of the section .gcore.info, or ""
+  const DumpInfo& info() const;         // the same, parsed
   const std::optional<KdumpFacts>& kdump_facts() const;
 
   /// Each oddity of the file, one sentence without a full stop.

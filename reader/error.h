@@ -34,6 +34,7 @@ enum class Missing : uint8_t {
   none,
   not_in_any_segment,  // the dump does not say that the guest has memory there
   left_out,            // it has, but the dump's writer put none of that segment into the file (p_filesz is 0)
+  unreadable,          // the writer could not read it (section .gcore.info says so); zeros in the file
   file_truncated,      // the headers promise it, but the file ends before
   io_error,            // the operating system failed to read it
 };
@@ -47,6 +48,8 @@ constexpr const char* describe(Missing missing) {
       return "it is in no segment of the dump";
     case Missing::left_out:
       return "the dump's writer left it out";
+    case Missing::unreadable:
+      return "the dump's writer could not read it";
     case Missing::file_truncated:
       return "the dump file ends before it";
     case Missing::io_error:

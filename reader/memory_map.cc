@@ -16,8 +16,9 @@ uint64_t last_of(const Segment& s) { return s.address.value + (s.memory_size - 1
 
 }  // namespace
 
-MemoryMap::MemoryMap(std::vector<Segment> segments, std::vector<std::string>& warnings)
-    : segments_(std::move(segments)) {
+MemoryMap::MemoryMap(std::vector<Segment> segments, std::vector<DumpInfo::Range> unreadable,
+                     std::vector<std::string>& warnings)
+    : segments_(std::move(segments)), unreadable_(std::move(unreadable)) {
   std::ranges::sort(segments_, {}, [](const Segment& s) { return std::tuple(s.address, s.index); });
   pieces_.reserve(segments_.size());
   split_overlaps(warnings);
@@ -74,7 +75,27 @@ const Segment* MemoryMap::segment_at(PhysAddr address) const {
   return piece == pieces_.end() || piece->first > address.value ? nullptr : &segments_[piece->segment];
 }
 
+std::vector<DumpInfo::Range>::const_iterator MemoryMap::unreadable_from(PhysAddr address) const {
+  return std::ranges::lower_bound(unreadable_, address, {}, &DumpInfo::Range::last);
+}
+
+Missing MemoryMap::why_unreadable(PhysAddr address) const {
+  const Segment* segment = segment_at(address);
+  if (segment == nullptr) return Missing::not_in_any_segment;
+  return segment->file_size == 0 ? Missing::left_out : Missing::unreadable;
+}
+
 ReadResult MemoryMap::read(const File& file, PhysAddr address, std::span<std::byte> into) const {
+  const auto bad = unreadable_from(address);
+  if (into.empty() || bad == unreadable_.end()) return read_file(file, address, into);
+  const uint64_t before = bad->first <= address ? 0 : bad->first.value - address.value;
+  if (before >= into.size()) return read_file(file, address, into);
+  const ReadResult result = read_file(file, address, into.first(static_cast<size_t>(before)));
+  if (result.missing != Missing::none) return result;
+  return {result.bytes, why_unreadable(std::max(address, bad->first))};
+}
+
+ReadResult MemoryMap::read_file(const File& file, PhysAddr address, std::span<std::byte> into) const {
   ReadResult result;
   uint64_t at = address.value;
   for (auto piece = piece_from(at); result.bytes < into.size(); ++piece) {
@@ -102,6 +123,22 @@ ReadResult MemoryMap::read(const File& file, PhysAddr address, std::span<std::by
 }
 
 std::optional<Dump::Extent> MemoryMap::next_extent(const File& file, PhysAddr address) const {
+  auto extent = extent_in_file(file, address);
+  if (!extent || extent->why == Missing::left_out) return extent;
+  const auto bad = unreadable_from(extent->address);
+  if (bad == unreadable_.end()) return extent;
+  if (bad->first > extent->address) {
+    extent->size = std::min(extent->size, bad->first.value - extent->address.value);
+    return extent;
+  }
+  const uint64_t after_first = bad->last.value - extent->address.value;
+  if (after_first < extent->size) extent->size = after_first + 1;
+  extent->kind = Dump::Extent::Kind::missing;
+  extent->why = Missing::unreadable;
+  return extent;
+}
+
+std::optional<Dump::Extent> MemoryMap::extent_in_file(const File& file, PhysAddr address) const {
   const auto piece = piece_from(address.value);
   if (piece == pieces_.end()) return std::nullopt;
   const Segment& segment = segments_[piece->segment];

@@ -19,7 +19,8 @@ class MemoryMap {
   MemoryMap() = default;
 
   /// `segments` in the order of the program header table, none empty and none wrapping. Overlaps go to `warnings`.
-  MemoryMap(std::vector<Segment> segments, std::vector<std::string>& warnings);
+  /// `unreadable` as in DumpInfo::missing: what the file has there is not what the guest had.
+  MemoryMap(std::vector<Segment> segments, std::vector<DumpInfo::Range> unreadable, std::vector<std::string>& warnings);
 
   std::span<const Segment> segments() const { return segments_; }  // by address, then by index
   uint64_t bytes() const { return bytes_; }
@@ -35,11 +36,17 @@ class MemoryMap {
     uint32_t segment;
   };
   std::vector<Piece>::const_iterator piece_from(uint64_t address) const;  // the one that has it, or the next one
+  /// The unreadable range that has the address, or the next one.
+  std::vector<DumpInfo::Range>::const_iterator unreadable_from(PhysAddr address) const;
+  Missing why_unreadable(PhysAddr address) const;  // of an address in an unreadable range
+  ReadResult read_file(const File& file, PhysAddr address, std::span<std::byte> into) const;
+  std::optional<Dump::Extent> extent_in_file(const File& file, PhysAddr address) const;
   void split_overlaps(std::vector<std::string>& warnings);
   void add_piece(uint64_t first, uint64_t last, uint32_t segment);
 
   std::vector<Segment> segments_;
   std::vector<Piece> pieces_;
+  std::vector<DumpInfo::Range> unreadable_;
   uint64_t bytes_ = 0;
 };
 
