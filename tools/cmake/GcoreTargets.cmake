@@ -4,6 +4,8 @@
 
 include_guard(GLOBAL)
 
+set(GCORE_EXPORTS "${CMAKE_CURRENT_LIST_DIR}/exports.map")
+
 function(gcore_settings target)
   cmake_parse_arguments(ARG "" "STANDARD" "" ${ARGN})
   if(NOT ARG_STANDARD)
@@ -20,9 +22,9 @@ function(gcore_settings target)
     target_compile_features(${target} PUBLIC cxx_std_${ARG_STANDARD})
   endif()
   if(type STREQUAL "SHARED_LIBRARY")
-    # Everything of ours is visible; nothing is of the static libraries inside, which a program may have a copy of.
-    set_target_properties(${target} PROPERTIES CXX_VISIBILITY_PRESET default C_VISIBILITY_PRESET default)
-    target_link_options(${target} PRIVATE -Wl,--exclude-libs,ALL)
+    set_target_properties(${target} PROPERTIES CXX_VISIBILITY_PRESET default C_VISIBILITY_PRESET default
+      LINK_DEPENDS "${GCORE_EXPORTS}")
+    target_link_options(${target} PRIVATE "-Wl,--version-script=${GCORE_EXPORTS}")
   endif()
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion
     $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor -Woverloaded-virtual>)
