@@ -12,6 +12,11 @@ bool is_supported(Compression compression) {
   return compression == Compression::none;
 }
 
+size_t heap_size(Compression compression) {
+  constexpr size_t kMiB = 1 << 20;
+  return compression == Compression::zstd ? 24 * kMiB : kMiB;
+}
+
 std::unique_ptr<Sink> compress(Compression compression, std::unique_ptr<Sink> next) {
 #ifdef GCORE_HAVE_ZLIB
   if (compression == Compression::gzip) return open_gzip_sink(std::move(next));

@@ -25,6 +25,9 @@ class FilterSink : public Sink {
   std::unique_ptr<Sink> next_;
 };
 
+/// At most so many bytes of heap does a dump with that compression take, without what depends on the guest.
+size_t heap_size(Compression compression);
+
 /// In builds that have the library; see is_supported().
 std::unique_ptr<Sink> open_gzip_sink(std::unique_ptr<Sink> next);
 std::unique_ptr<Sink> open_zstd_sink(std::unique_ptr<Sink> next);

@@ -9,7 +9,8 @@
 namespace gcore::writer {
 
 void Control::pause_started() {
-  if (pause_limit_.count() > 0) deadline_ = Clock::now() + pause_limit_;
+  constexpr std::chrono::hours kForEver(24 * 365);  // and the clock cannot overflow
+  if (pause_limit_.count() > 0 && pause_limit_ < kForEver) deadline_ = Clock::now() + pause_limit_;
 }
 
 Status Control::check() const {

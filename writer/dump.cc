@@ -46,8 +46,8 @@ struct Dumper::Impl {
       : guest(the_guest), options(std::move(the_options)), on_done(std::move(the_on_done)) {}
 
   void run();
-  void answer(uint64_t up_to);
-  Request take_request(uint64_t up_to);
+  void answer();
+  Request take_requests();
 
   Guest& guest;
   const Options options;
@@ -123,17 +123,19 @@ void Dumper::request() noexcept {
 }
 
 void Dumper::request(Reason reason) {
-  {
-    const std::lock_guard lock(impl_->mutex);
-    if (!impl_->has_reason) impl_->reason = std::move(reason);
-    impl_->has_reason = true;
-  }
+  // Counted under the lock, so that the reason goes to the dump that answers this request.
+  const std::lock_guard lock(impl_->mutex);
+  if (!impl_->has_reason) impl_->reason = std::move(reason);
+  impl_->has_reason = true;
   request();
 }
 
 void Dumper::cancel() noexcept {
   const int saved_errno = errno;
-  impl_->cancelled_up_to = impl_->requested.load();
+  const uint64_t up_to = impl_->requested;
+  uint64_t before = impl_->cancelled_up_to;
+  while (before < up_to && !impl_->cancelled_up_to.compare_exchange_weak(before, up_to)) {
+  }
   poke(impl_->cancel.get());
   errno = saved_errno;
 }
@@ -160,20 +162,19 @@ Progress Dumper::progress() const {
 void Dumper::Impl::run() {
   while (true) {
     const bool last_round = stopping;  // on_done may go on requesting for ever
-    const uint64_t up_to = requested;
-    if (up_to != served) answer(up_to);
+    if (requested != served) answer();
     if (last_round) return;
-    if (up_to != requested) continue;
+    if (requested != served) continue;
     uint64_t pokes;
     [[maybe_unused]] const ssize_t ignored = read(wake.get(), &pokes, sizeof pokes);  // EINTR: looks again
   }
 }
 
 // `served` is written by this thread only, so run() may read it without the lock.
-Request Dumper::Impl::take_request(uint64_t up_to) {
+Request Dumper::Impl::take_requests() {
   const std::lock_guard lock(mutex);
   Request request;
-  request.count = up_to - served;
+  request.count = requested - served;
   const int64_t time = first_time.exchange(0);
   request.time = time != 0 ? from_ns(time) : now();
   if (has_reason) {
@@ -187,8 +188,9 @@ Request Dumper::Impl::take_request(uint64_t up_to) {
   return request;
 }
 
-void Dumper::Impl::answer(uint64_t up_to) {
-  const Request request = take_request(up_to);
+void Dumper::Impl::answer() {
+  const Request request = take_requests();
+  const uint64_t up_to = served + request.count;
   Control control(options, {cancel.get(), &cancelled_up_to, up_to});
   {
     const std::lock_guard lock(mutex);

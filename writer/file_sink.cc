@@ -16,7 +16,8 @@
 namespace gcore::writer {
 namespace {
 
-constexpr size_t kWriteSize = 1 << 20;  // between two looks at the limits
+constexpr size_t kWriteSize = 1 << 20;    // between two looks at the limits
+constexpr uint64_t kSyncSize = 16 << 20;  // the same for fsync
 static_assert(sizeof(off_t) == 8, "guests have more than 4 GiB: define _FILE_OFFSET_BITS=64");
 
 class FileSink final : public Sink {
@@ -37,6 +38,7 @@ class FileSink final : public Sink {
   uint64_t room() const override;
   bool can_patch() const override { return true; }
   Status patch(uint64_t offset, std::span<const std::byte> bytes) override;
+  Status truncate(uint64_t size) override;
   Status finish_partial() override;
   std::string path() const override;
   uint64_t bytes() const override { return position_; }
@@ -46,6 +48,8 @@ class FileSink final : public Sink {
   template <class Create>
   int take_hidden_name(Create create);
   Status check_names() const;
+  Status write_back();
+  Status complete();
   Status give_name();
   int give_this_name(const std::string& name);
   Status failed(const char* what, int code) const;
@@ -140,7 +144,33 @@ Status FileSink::patch(uint64_t offset, std::span<const std::byte> bytes) {
   return {};
 }
 
+Status FileSink::truncate(uint64_t size) {
+  if (ftruncate(fd_.get(), static_cast<off_t>(size)) != 0) return failed("cutting off the dump file", errno);
+  position_ = std::min(position_, size);
+  return {};
+}
+
+// Most of fsync's work, in steps between which the dump can be cancelled; the next step's is under way meanwhile. What
+// goes wrong here fsync reports.
+Status FileSink::write_back() {
+  const int fd = fd_.get();
+  sync_file_range(fd, 0, kSyncSize, SYNC_FILE_RANGE_WRITE);
+  for (uint64_t at = 0; at < position_; at += kSyncSize) {
+    sync_file_range(fd, static_cast<off_t>(at + kSyncSize), kSyncSize, SYNC_FILE_RANGE_WRITE);
+    sync_file_range(fd, static_cast<off_t>(at), kSyncSize, SYNC_FILE_RANGE_WAIT_BEFORE);
+    if (Status status = control_.check(); !status) return status;
+  }
+  return {};
+}
+
 Status FileSink::finish() {
+  if (Status status = control_.check(); !status) return status;
+  if (sync_)
+    if (Status status = write_back(); !status) return status;
+  return complete();
+}
+
+Status FileSink::complete() {
   // The dump may end in a hole.
   if (ftruncate(fd_.get(), static_cast<off_t>(position_)) != 0) return failed("setting the dump file's length", errno);
   if (sync_ && fsync(fd_.get()) != 0) return failed("fsync of the dump file", errno);
@@ -157,7 +187,7 @@ Status FileSink::finish() {
 
 Status FileSink::finish_partial() {
   name_.extension += ".partial";
-  return finish();
+  return complete();
 }
 
 // The one place where a name is taken, and it is atomic: of several writers each gets one of its own.

@@ -99,7 +99,8 @@ writer::Options options_of(const gcore_options* given) {
 }
 
 writer::Reason reason_of(int reason, const char* detail, unsigned cpu) {
-  return {number<writer::Reason::Kind>(reason), std::string(text_of(detail)), 0, static_cast<uint16_t>(cpu)};
+  return {number<writer::Reason::Kind>(reason), std::string(text_of(detail)), 0,
+          static_cast<uint16_t>(std::min(cpu, unsigned{UINT16_MAX}))};
 }
 
 void copy(char* to, size_t room, const std::string& text) {
@@ -203,5 +204,7 @@ void gcore_dumper_progress(const gcore_dumper* dumper, uint64_t* done, uint64_t*
   if (done) *done = progress.memory_done;
   if (total) *total = progress.memory_total;
 }
+
+int gcore_dumper_phase(const gcore_dumper* dumper) { return static_cast<int>(dumper->dumper->progress().phase); }
 
 }  // extern "C"

@@ -18,6 +18,13 @@ extern "C" {
 enum gcore_machine { GCORE_MACHINE_X86 = 3, GCORE_MACHINE_X86_64 = 62, GCORE_MACHINE_AARCH64 = 183 };
 enum gcore_dialect { GCORE_DIALECT_QNX = 0, GCORE_DIALECT_VMCORE = 1 };
 enum gcore_compression { GCORE_COMPRESSION_NONE = 0, GCORE_COMPRESSION_GZIP = 1, GCORE_COMPRESSION_ZSTD = 2 };
+enum gcore_phase {
+  GCORE_PHASE_IDLE = 0,
+  GCORE_PHASE_OPENING = 1,
+  GCORE_PHASE_PAUSING = 2,
+  GCORE_PHASE_WRITING = 3,
+  GCORE_PHASE_FINISHING = 4
+};
 enum gcore_reason { GCORE_REASON_API = 0, GCORE_REASON_SIGNAL = 1, GCORE_REASON_WATCHDOG = 2, GCORE_REASON_PANIC = 3 };
 
 /* One range of guest memory: see MemoryRange in guest.h. `host` may be NULL and `fd` -1. */
@@ -104,6 +111,8 @@ int gcore_dumper_wait(gcore_dumper* dumper, struct gcore_result* result);
 void gcore_dumper_cancel(gcore_dumper* dumper);
 /* Bytes of guest memory done and in all, of the dump that runs; 0 and 0 when none does. Either may be NULL. */
 void gcore_dumper_progress(const gcore_dumper* dumper, uint64_t* done, uint64_t* total);
+/* What the dumper is doing: an enum gcore_phase. */
+int gcore_dumper_phase(const gcore_dumper* dumper);
 
 #ifdef __cplusplus
 }

@@ -19,11 +19,13 @@ namespace gcore::writer {
 /// private (copy-on-write) mapping. With both, `fd` is tried first and `host` serves where it cannot be read. With
 /// neither, Guest::read_memory() is asked.
 struct MemoryRange {
-  uint64_t address = 0;        // guest-physical
-  uint64_t size = 0;           // bytes
-  const void* host = nullptr;  // where it is mapped in this process; nullptr: nowhere
-  int fd = -1;                 // the file behind it, open until resume(); its file offset may move; -1: none
-  uint64_t fd_offset = 0;      // of `address` in that file
+  uint64_t address = 0;  // guest-physical
+  uint64_t size = 0;     // bytes
+  /// Where it is mapped in this process; nullptr: nowhere. Without `fd`, a page of private anonymous memory that was
+  /// never touched counts as zeros. (Not so in a process that has a userfaultfd, which may yet fill that page.)
+  const void* host = nullptr;
+  int fd = -1;             // the file behind it, open until resume(); its file offset may move; -1: none
+  uint64_t fd_offset = 0;  // of `address` in that file
 };
 
 /// The guest as the writer sees it. The VMM implements this.

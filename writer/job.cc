@@ -1,7 +1,9 @@
 #include "writer/job.h"
 
 #include <cerrno>
+#include <new>
 
+#include "writer/compress.h"
 #include "writer/info.h"
 #include "writer/layout.h"
 #include "writer/memory.h"
@@ -11,6 +13,10 @@
 
 namespace gcore::writer {
 namespace {
+
+// Given up of a partial dump on a full disk, in the file system's blocks whatever their size.
+constexpr uint64_t kRoomForInfo = 64 * 1024;
+static_assert(kRoomForInfo >= 2 * kInfoSize);
 
 constexpr size_t kMissingKept = 1024;  // more ranges than fit into .gcore.info
 
@@ -58,6 +64,7 @@ class Job {
   Status check_room();
   Status write_memory();
   Status write_info();
+  void count(const Piece& piece, uint64_t address);
   void note_missing(uint64_t address, uint64_t size);
   bool keep_partial();
   std::string info(bool complete) const;
@@ -75,6 +82,15 @@ class Job {
   std::vector<std::pair<uint64_t, uint64_t>> missing_;
   Result result_;
 };
+
+// Without exceptions a lack of memory ends the program, so it is looked for where it can still be refused. `size` is
+// generous: what the dump takes on top of it is little.
+Status check_heap(uint64_t size) {
+  constexpr uint64_t kSlack = 1 << 20;
+  const std::unique_ptr<std::byte[]> probe(new (std::nothrow) std::byte[size + kSlack]);
+  if (probe) return {};
+  return Error{ENOMEM, "the VMM has not the " + std::to_string(size + kSlack) + " bytes of memory that the dump takes"};
+}
 
 Result Job::run() {
   result_.requests = request_.count;
@@ -101,6 +117,7 @@ Status Job::take() {
   state_.machine = guest_.machine();
   if (format::registers(state_.machine).empty())
     return Status("a guest of ELF machine " + std::to_string(static_cast<int>(state_.machine)) + " cannot be dumped");
+  if (Status status = check_heap(heap_size(options_.compression)); !status) return status;
   control_.phase = Progress::Phase::opening;
   if (Status status = open_sink(); !status) return status;
 
@@ -175,30 +192,15 @@ Status Job::check_room() {
 }
 
 Status Job::write_memory() {
-  PageCounts& pages = result_.pages;
+  const PageCounts& pages = result_.pages;
   for (const MemoryRange& range : state_.memory) {
     source_.start(range);
     uint64_t done = 0;
     for (Piece piece = source_.next(); piece.size > 0; piece = source_.next()) {
-      const uint64_t count = piece.size / kPageSize;
-      switch (piece.kind) {
-        case Piece::Kind::data:
-          pages.written += count;
-          break;
-        case Piece::Kind::zero:
-          pages.zero += count;
-          break;
-        case Piece::Kind::absent:
-          pages.absent += count;
-          break;
-        case Piece::Kind::missing:
-          pages.missing += count;
-          note_missing(range.address + done, piece.size);
-          break;
-      }
       const bool has_bytes = piece.kind == Piece::Kind::data;
       Status status = has_bytes ? sink_->write({piece.bytes, piece.size}) : sink_->skip(piece.size);
       if (!status) return status;
+      count(piece, range.address + done);
       done += piece.size;
       control_.memory_done += piece.size;
     }
@@ -206,6 +208,26 @@ Status Job::write_memory() {
   if (pages.missing > 0 && pages.written + pages.zero + pages.absent == 0)
     return Status(std::string("no page of the guest's memory could be read"));
   return {};
+}
+
+void Job::count(const Piece& piece, uint64_t address) {
+  PageCounts& pages = result_.pages;
+  const uint64_t count = piece.size / kPageSize;
+  switch (piece.kind) {
+    case Piece::Kind::data:
+      pages.written += count;
+      break;
+    case Piece::Kind::zero:
+      pages.zero += count;
+      break;
+    case Piece::Kind::absent:
+      pages.absent += count;
+      break;
+    case Piece::Kind::missing:
+      pages.missing += count;
+      note_missing(address, piece.size);
+      break;
+  }
 }
 
 void Job::note_missing(uint64_t address, uint64_t size) {
@@ -233,10 +255,17 @@ Status Job::write_info() {
 bool Job::keep_partial() {
   if (!options_.keep_partial || !sink_->can_patch() || layout_.segments.empty()) return false;
   if (sink_->bytes() <= layout_.head.size()) return false;
-  cut_off(layout_, sink_->bytes());
   const std::string json = info(false);
-  return sink_->patch(0, layout_.head) && sink_->patch(layout_.info_offset, std::as_bytes(std::span(json))) &&
-         sink_->finish_partial();
+  const auto put_info = [&] {
+    cut_off(layout_, sink_->bytes());
+    return sink_->patch(layout_.info_offset, std::as_bytes(std::span(json))).ok();
+  };
+  if (!put_info()) {
+    // No room: the end of the memory makes some. What was put of it already goes, too.
+    const uint64_t least = layout_.head.size(), end = layout_.info_offset;
+    if (!sink_->truncate(end > least + kRoomForInfo ? end - kRoomForInfo : least) || !put_info()) return false;
+  }
+  return sink_->patch(0, layout_.head) && sink_->finish_partial();
 }
 
 }  // namespace
@@ -256,6 +285,8 @@ Status capture(Guest& guest, format::Machine machine, GuestState& state) {
   state.machine = machine;
   const size_t count = guest.cpu_count();
   if (count > UINT16_MAX) return Status("a dump has room for 65535 vCPUs; the guest has " + std::to_string(count));
+  constexpr size_t kMostOfACpu = 16 * 1024;  // its registers, here and in the notes
+  if (Status status = check_heap(count * kMostOfACpu); !status) return status;
   for (size_t index = 0; index < count; ++index) {
     CpuState cpu{index, format::RegisterFile(machine), {}};
     if (guest.read_cpu(index, cpu.registers)) {
@@ -267,6 +298,8 @@ Status capture(Guest& guest, format::Machine machine, GuestState& state) {
   }
   state.vmcoreinfo = guest.vmcoreinfo();
   state.memory = guest.memory();
+  constexpr size_t kMostOfARange = 256;  // its program header, and what leads to it
+  if (Status status = check_heap(state.memory.size() * kMostOfARange); !status) return status;
   return check_memory(state.memory);
 }
 

@@ -137,6 +137,14 @@ void cut_off(Layout& layout, uint64_t end) {
     if (written > 0) header.memory_size = written;
     std::memcpy(at, &header, sizeof header);
   }
+  layout.info_offset = std::min(layout.info_offset, end);
+  Elf64Header file;
+  std::memcpy(&file, layout.head.data(), sizeof file);
+  std::byte* info_at = layout.head.data() + file.section_headers + sizeof(Elf64SectionHeader);
+  Elf64SectionHeader info;
+  std::memcpy(&info, info_at, sizeof info);
+  info.offset = layout.info_offset;
+  std::memcpy(info_at, &info, sizeof info);
 }
 
 }  // namespace gcore::writer

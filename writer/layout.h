@@ -33,7 +33,8 @@ Layout lay_out(format::Machine machine, Dialect dialect, std::span<const std::by
                std::span<const MemoryRange> memory, size_t info_size);
 
 /// Makes `layout.head` valid for a file in which only the bytes before `end` were written: a segment beyond gets
-/// p_filesz 0 and keeps its p_memsz, which readers take as left out; the one that contains `end` ends there.
+/// p_filesz 0 and keeps its p_memsz, which readers take as left out; the one that contains `end` ends there, and
+/// .gcore.info begins there.
 void cut_off(Layout& layout, uint64_t end);
 
 }  // namespace gcore::writer

@@ -35,6 +35,8 @@ constexpr size_t round_down(size_t size) { return size & ~(kPageSize - 1); }
 Status check_memory(std::vector<MemoryRange>& ranges) {
   std::sort(ranges.begin(), ranges.end(), [](const auto& a, const auto& b) { return a.address < b.address; });
   const MemoryRange* before = nullptr;
+  constexpr uint64_t kMost = uint64_t{1} << 62;  // off_t ends at 2^63, and there is more in a dump than memory
+  uint64_t total = 0;
   for (const MemoryRange& range : ranges) {
     const char* defect = nullptr;
     if (range.address % kPageSize != 0 || range.size % kPageSize != 0) defect = "is not made of whole 4 KiB pages";
@@ -43,6 +45,8 @@ Status check_memory(std::vector<MemoryRange>& ranges) {
     } else if (range.size - 1 > UINT64_MAX - range.address) {
       defect = "goes beyond the end of the address space";
     }
+    if (range.size > kMost || total + range.size > kMost) defect = "is more than a file can hold";
+    if (range.fd >= 0 && range.fd_offset > kMost) defect = "has an offset that no file has";
     if (before && range.address - before->address < before->size) defect = "overlaps the one before it";
     if (defect) {
       char text[128];
@@ -51,6 +55,7 @@ Status check_memory(std::vector<MemoryRange>& ranges) {
       return Status(std::string(text));
     }
     before = &range;
+    total += range.size;
   }
   if (ranges.empty()) return Status(std::string("the guest has no memory"));
   return {};
@@ -66,13 +71,17 @@ void MemorySource::start(const MemoryRange& range) {
   struct stat info;
   if (range.fd >= 0 && fstat(range.fd, &info) == 0 && S_ISREG(info.st_mode))
     file_size_ = static_cast<uint64_t>(info.st_size);
+  if (range.fd < 0 && range.host && !page_map_) page_map_.emplace();
 }
 
 // Finds out where position_ is: in data, in a hole of the backing file, or beyond that file's end.
 void MemorySource::find_extent() {
   extent_kind_ = Piece::Kind::data;
   extent_end_ = range_->size;
-  if (file_size_ == UINT64_MAX) return;
+  if (file_size_ == UINT64_MAX) {
+    find_touched();
+    return;
+  }
   const uint64_t at = range_->fd_offset + position_;
   if (at >= file_size_) {  // a mapping of this would raise SIGBUS
     extent_kind_ = Piece::Kind::missing;
@@ -90,7 +99,17 @@ void MemorySource::find_extent() {
     return;
   }
   const off_t hole = lseek(range_->fd, static_cast<off_t>(std::max(at, hole_end)), SEEK_HOLE);
-  if (hole >= 0) extent_end_ = whole_pages_to(static_cast<uint64_t>(hole) + kPageSize - 1);
+  extent_end_ = whole_pages_to((hole >= 0 ? static_cast<uint64_t>(hole) : file_size_) + kPageSize - 1);
+}
+
+// The same for memory without a file.
+void MemorySource::find_touched() {
+  if (range_->fd >= 0 || !range_->host) return;
+  const auto address = reinterpret_cast<uintptr_t>(range_->host) + position_;
+  const auto extent = address % kPageSize == 0 ? page_map_->find(address, range_->size - position_) : std::nullopt;
+  if (!extent) return;
+  extent_end_ = position_ + extent->size;
+  if (!extent->touched) extent_kind_ = Piece::Kind::absent;
 }
 
 uint64_t MemorySource::touched(const MemoryRange& range) {

@@ -9,9 +9,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "writer/guest.h"
+#include "writer/page_map.h"
 
 namespace gcore::writer {
 
@@ -24,7 +26,8 @@ struct Piece {
   const std::byte* bytes;                                          // data: valid until the next next()
 };
 
-/// Sorts by address. An error when a range is not made of whole pages, wraps around, or overlaps another one.
+/// Sorts by address. An error when a range is not made of whole pages, wraps around, overlaps another one, or lies
+/// where no file can; or when all of them do not fit into one file.
 Status check_memory(std::vector<MemoryRange>& ranges);
 
 class MemorySource {
@@ -41,15 +44,17 @@ class MemorySource {
 
  private:
   void find_extent();
+  void find_touched();
   size_t read(std::byte* to, size_t size);
   size_t read_file(std::byte* to, size_t size, bool& usable);
   size_t read_host(std::byte* to, size_t size);
 
   Guest& guest_;
   std::unique_ptr<std::byte[]> buffer_;
+  std::optional<PageMap> page_map_;  // when there was a range that needs it
   const MemoryRange* range_ = nullptr;
   uint64_t position_ = 0;    // in the range
-  uint64_t file_size_ = 0;   // of the range's file; 0 when it does not bound the range
+  uint64_t file_size_ = 0;   // of the range's file; UINT64_MAX when it does not bound the range
   uint64_t extent_end_ = 0;  // in the range: up to there the kind is extent_kind_
   Piece::Kind extent_kind_ = Piece::Kind::data;
   size_t buffered_ = 0, consumed_ = 0;  // bytes in buffer_, and how many of them were handed out

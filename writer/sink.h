@@ -32,6 +32,8 @@ class Sink {
   /// Files only: writes anywhere, whatever the limits say, so that an unfinished dump can be made valid.
   virtual bool can_patch() const { return false; }
   virtual Status patch(uint64_t /*offset*/, std::span<const std::byte> /*bytes*/) { return {}; }
+  /// Files only: gives up what is beyond `size`, and the room that it takes.
+  virtual Status truncate(uint64_t /*size*/) { return {}; }
   /// Files only: finish() under the name that tells that the dump is not complete.
   virtual Status finish_partial() { return {}; }
 

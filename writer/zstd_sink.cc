@@ -1,12 +1,13 @@
 // zstd in the seekable format (contrib/seekable_format of zstd): independent frames of 1 MiB and, in a skippable frame
 // at the end, a table of their sizes. `zstd -d` unpacks it like any other file; a reader that knows the table reads any
-// frame alone. Two threads compress, since the guest stands still meanwhile.
+// frame alone. Several threads compress, since the guest stands still meanwhile.
 //
 //     frame*                         each 1 MiB of the dump, the last one less
 //     u32 0x184d2a5e, u32 size       a skippable frame
 //     (u32 compressed, u32 plain)*   one entry a frame
 //     u32 frames, u8 0, u32 0x8f92eab1
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <zstd.h>
 
@@ -26,7 +27,8 @@ namespace {
 using format::Le32;
 
 constexpr size_t kFrameSize = 1 << 20;
-constexpr size_t kWorkers = 2, kSlots = 2 * kWorkers;  // so that a worker has its next frame when it ends one
+constexpr size_t kMostWorkers = 4;           // each takes 5 MiB
+constexpr size_t kSlots = 2 * kMostWorkers;  // so that a worker has its next frame when it ends one
 constexpr int kLevel = 1;
 
 struct SeekEntry {
@@ -43,10 +45,19 @@ struct SeekFooter {
 static_assert(sizeof(SeekEntry) == 8 && sizeof(SeekFooter) == 9);
 
 struct Slot {
-  std::vector<std::byte> plain = std::vector<std::byte>(kFrameSize), packed;
+  std::vector<std::byte> plain = std::vector<std::byte>(kFrameSize);
+  std::vector<std::byte> packed = std::vector<std::byte>(ZSTD_compressBound(kFrameSize));
   size_t plain_size = 0, packed_size = 0;
+  bool zeros = false;  // a whole frame of them; `plain` is not used
   bool done = false;
 };
+
+size_t worker_count() {
+  cpu_set_t allowed;
+  const size_t cpus =
+      sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? static_cast<size_t>(CPU_COUNT(&allowed)) : 1;
+  return std::clamp<size_t>(cpus, 1, kMostWorkers);
+}
 
 class Packer {
  public:
@@ -62,7 +73,6 @@ class Packer {
   // packed_size stays 0 when it fails, for which only a lack of memory is a reason.
   void pack(Slot& slot) {
     slot.packed_size = 0;
-    slot.packed.resize(ZSTD_compressBound(kFrameSize));
     if (!context_) return;
     const size_t size =
         ZSTD_compress2(context_, slot.packed.data(), slot.packed.size(), slot.plain.data(), slot.plain_size);
@@ -91,10 +101,9 @@ class ZstdSink final : public FilterSink {
   void work();
   void stop();
   Slot& filling() { return slots_[queued_ % kSlots]; }
-  Status queue();
+  Status queue(bool zeros = false);
   Status write_oldest();
   Status write_frame(const Slot& slot);
-  Status skip_frame();
   Status flush();
 
   std::array<Slot, kSlots> slots_;
@@ -114,7 +123,7 @@ ZstdSink::ZstdSink(std::unique_ptr<Sink> next) : FilterSink(std::move(next)) {
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  for (size_t i = 0; i < kWorkers; ++i) {
+  for (size_t i = worker_count(); i > 0; --i) {
     pthread_t thread;
     const auto body = [](void* self) -> void* {
       static_cast<ZstdSink*>(self)->work();
@@ -132,6 +141,7 @@ void ZstdSink::work() {
     queued_more_.wait(lock, [this] { return stopping_ || taken_ < queued_; });
     if (stopping_) return;
     Slot& slot = slots_[taken_++ % kSlots];
+    if (slot.done) continue;
     lock.unlock();
     packer.pack(slot);
     lock.lock();
@@ -165,7 +175,7 @@ Status ZstdSink::write(std::span<const std::byte> bytes) {
 Status ZstdSink::skip(uint64_t size) {
   while (size > 0) {
     if (filled_ == 0 && size >= kFrameSize) {
-      if (Status status = skip_frame(); !status) return status;
+      if (Status status = queue(true); !status) return status;
       size -= kFrameSize;
       continue;
     }
@@ -179,23 +189,15 @@ Status ZstdSink::skip(uint64_t size) {
   return {};
 }
 
-Status ZstdSink::skip_frame() {
-  if (zeros_.packed_size == 0) {
-    zeros_.plain_size = kFrameSize;
-    Packer().pack(zeros_);
-  }
-  if (Status status = flush(); !status) return status;
-  return write_frame(zeros_);
-}
-
-// Hands the slot that is full to the workers, and makes room for the next one.
-Status ZstdSink::queue() {
+// Hands the slot that is full, or a frame of zeros in its place, to the workers, and makes room for the next one.
+Status ZstdSink::queue(bool zeros) {
   Slot& slot = filling();
-  slot.plain_size = std::exchange(filled_, 0);
-  slot.done = workers_.empty();
-  if (workers_.empty()) Packer().pack(slot);
+  slot.plain_size = zeros ? kFrameSize : std::exchange(filled_, 0);
+  slot.zeros = zeros;
+  if (!zeros && workers_.empty()) Packer().pack(slot);
   {
     const std::lock_guard lock(mutex_);
+    slot.done = zeros || workers_.empty();
     ++queued_;
   }
   queued_more_.notify_one();
@@ -208,7 +210,12 @@ Status ZstdSink::write_oldest() {
     std::unique_lock lock(mutex_);
     done_more_.wait(lock, [&slot] { return slot.done; });
   }
-  return write_frame(slot);
+  if (!slot.zeros) return write_frame(slot);
+  if (zeros_.packed_size == 0) {
+    zeros_.plain_size = kFrameSize;
+    Packer().pack(zeros_);
+  }
+  return write_frame(zeros_);
 }
 
 Status ZstdSink::write_frame(const Slot& slot) {
