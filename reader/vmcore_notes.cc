@@ -56,18 +56,18 @@ constexpr size_t kQemuGeneralAt = 8, kQemuSegmentsAt = offsetof(format::QemuCpuS
                  kQemuControlAt = offsetof(format::QemuCpuState, cr);
 
 struct QemuSegmentNames {
-  std::string_view selector, limit, base;
+  std::string_view selector, limit, flags, base;
 };
-constexpr QemuSegmentNames kQemuSegments[] = {{"cs", "", ""},
-                                              {"ds", "", ""},
-                                              {"es", "", ""},
-                                              {"fs", "", "fs_base"},
-                                              {"gs", "", "gs_base"},
-                                              {"ss", "", ""},
-                                              {"ldtr", "ldt_limit", "ldt_base"},
-                                              {"tr", "tr_limit", "tr_base"},
-                                              {"", "gdt_limit", "gdt_base"},
-                                              {"", "idt_limit", "idt_base"}};
+constexpr QemuSegmentNames kQemuSegments[] = {{"cs", "cs_limit", "cs_flags", "cs_base"},
+                                              {"ds", "ds_limit", "ds_flags", "ds_base"},
+                                              {"es", "es_limit", "es_flags", "es_base"},
+                                              {"fs", "fs_limit", "fs_flags", "fs_base"},
+                                              {"gs", "gs_limit", "gs_flags", "gs_base"},
+                                              {"ss", "ss_limit", "ss_flags", "ss_base"},
+                                              {"ldtr", "ldt_limit", "ldt_flags", "ldt_base"},
+                                              {"tr", "tr_limit", "tr_flags", "tr_base"},
+                                              {"", "gdt_limit", "", "gdt_base"},
+                                              {"", "idt_limit", "", "idt_base"}};
 
 class Collector {
  public:
@@ -169,6 +169,7 @@ class Collector {
       const QemuSegmentNames& names = kQemuSegments[i];
       if (!cpu.registers.get(names.selector)) set(cpu, names.selector, load<uint32_t>(segment, order_));
       set(cpu, names.limit, load<uint32_t>(segment + 4, order_));
+      set(cpu, names.flags, load<uint32_t>(segment + 8, order_));
       set(cpu, names.base, load<uint64_t>(segment + 16, order_));
     }
     for (const auto& [name, number] : {std::pair{"cr0", 0}, {"cr2", 2}, {"cr3", 3}, {"cr4", 4}})

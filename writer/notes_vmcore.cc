@@ -58,21 +58,22 @@ void append_qemu(std::vector<std::byte>& notes, const RegisterFile& registers) {
     slot += sizeof number;
   }
   const auto segment = [&](format::QemuSegment& to, std::string_view selector, std::string_view base,
-                           std::string_view limit) {
+                           std::string_view limit, std::string_view flags) {
     to.selector = static_cast<uint32_t>(value(registers, selector));
     to.base = value(registers, base);
     to.limit = static_cast<uint32_t>(value(registers, limit));
+    to.flags = static_cast<uint32_t>(value(registers, flags));
   };
-  segment(state.cs, "cs", "", "");  // in long mode these four have neither base nor limit
-  segment(state.ds, "ds", "", "");
-  segment(state.es, "es", "", "");
-  segment(state.ss, "ss", "", "");
-  segment(state.fs, "fs", "fs_base", "");
-  segment(state.gs, "gs", "gs_base", "");
-  segment(state.ldt, "ldtr", "ldt_base", "ldt_limit");
-  segment(state.tr, "tr", "tr_base", "tr_limit");
-  segment(state.gdt, "", "gdt_base", "gdt_limit");
-  segment(state.idt, "", "idt_base", "idt_limit");
+  segment(state.cs, "cs", "cs_base", "cs_limit", "cs_flags");
+  segment(state.ds, "ds", "ds_base", "ds_limit", "ds_flags");
+  segment(state.es, "es", "es_base", "es_limit", "es_flags");
+  segment(state.ss, "ss", "ss_base", "ss_limit", "ss_flags");
+  segment(state.fs, "fs", "fs_base", "fs_limit", "fs_flags");
+  segment(state.gs, "gs", "gs_base", "gs_limit", "gs_flags");
+  segment(state.ldt, "ldtr", "ldt_base", "ldt_limit", "ldt_flags");
+  segment(state.tr, "tr", "tr_base", "tr_limit", "tr_flags");
+  segment(state.gdt, "", "gdt_base", "gdt_limit", "");
+  segment(state.idt, "", "idt_base", "idt_limit", "");
   state.cr[0] = value(registers, "cr0");
   state.cr[2] = value(registers, "cr2");
   state.cr[3] = value(registers, "cr3");

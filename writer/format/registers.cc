@@ -4,6 +4,8 @@ namespace gcore::format {
 namespace {
 
 // clang-format off
+// SEGMENT_limit is in bytes; SEGMENT_flags is the second word of the segment's descriptor with the base's bits cleared (access
+// rights in bits 8 to 15 and 20 to 23), which is what the vmcore dialect's QEMU note has.
 constexpr RegisterInfo kX86_64[] = {
     {"rdi", 8, 0}, {"rsi", 8, 8}, {"rdx", 8, 16}, {"r10", 8, 24}, {"r8", 8, 32}, {"r9", 8, 40}, {"rax", 8, 48},
     {"rbx", 8, 56}, {"rbp", 8, 64}, {"rcx", 8, 72}, {"r11", 8, 80}, {"r12", 8, 88}, {"r13", 8, 96}, {"r14", 8, 104},
@@ -26,6 +28,10 @@ constexpr RegisterInfo kX86_64[] = {
     {"xmm10.hi", 8, -1}, {"xmm11.lo", 8, -1}, {"xmm11.hi", 8, -1}, {"xmm12.lo", 8, -1}, {"xmm12.hi", 8, -1},
     {"xmm13.lo", 8, -1}, {"xmm13.hi", 8, -1}, {"xmm14.lo", 8, -1}, {"xmm14.hi", 8, -1}, {"xmm15.lo", 8, -1},
     {"xmm15.hi", 8, -1},
+    {"cs_base", 8, -1}, {"cs_limit", 4, -1}, {"cs_flags", 4, -1}, {"ds_base", 8, -1}, {"ds_limit", 4, -1},
+    {"ds_flags", 4, -1}, {"es_base", 8, -1}, {"es_limit", 4, -1}, {"es_flags", 4, -1}, {"ss_base", 8, -1},
+    {"ss_limit", 4, -1}, {"ss_flags", 4, -1}, {"fs_limit", 4, -1}, {"fs_flags", 4, -1}, {"gs_limit", 4, -1},
+    {"gs_flags", 4, -1}, {"ldt_flags", 4, -1}, {"tr_flags", 4, -1},
 };
 
 // elr is the program counter: the name is that of the structure in the public header.
