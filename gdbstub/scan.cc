@@ -81,7 +81,10 @@ bool Scan::step() {
   if (range_done_ && !next_range()) return true;
   for (size_t skipped = 0; skipped < kPagesSkippedPerStep && !range_done_; ++skipped) {
     const uint64_t left = ranges_[range_].last - position_;  // bytes after the one at position_
-    const size_t wanted = left >= kSlice ? kSlice : static_cast<size_t>(left) + 1;
+    // What is mapped to memory that the dump lacks is passed page by page: a slice's worth of window for each would
+    // cost a thousand times the step.
+    const size_t slice = skipped > 0 ? kPage - position_ % kPage : kSlice;
+    const size_t wanted = left >= slice ? slice : static_cast<size_t>(left) + 1;
     const size_t kept = window_.size();
     window_.resize(kept + wanted);
     const size_t got =
