@@ -71,7 +71,8 @@ std::optional<PageMap::Extent> PageMap::find(uintptr_t address, uint64_t size) {
   if (!file_) return std::nullopt;
   const auto after = std::upper_bound(anonymous_.begin(), anonymous_.end(), uint64_t{address},
                                       [](uint64_t at, const Mapping& mapping) { return at < mapping.end; });
-  if (after == anonymous_.end() || address < after->start) return std::nullopt;
+  if (after == anonymous_.end()) return std::nullopt;
+  if (address < after->start) return Extent{std::min(size, after->start - address), true};
   size = std::min({size, after->end - address, kMostAtOnce});
 
   constexpr uint64_t kInMemoryOrSwap = uint64_t{3} << 62;

@@ -22,7 +22,8 @@ class PageMap {
   /// there, a page that is not mapped may be one that is yet to be fetched.
   PageMap();
 
-  /// What is known of the memory at `address`, a multiple of 4096. Nothing when it is not private anonymous memory.
+  /// What is known of the memory at `address`, a multiple of 4096; what is not private anonymous memory counts as
+  /// touched. Nothing when nothing is known.
   std::optional<Extent> find(uintptr_t address, uint64_t size);
 
  private:

@@ -209,6 +209,7 @@ Status ZstdSink::write_oldest() {
   {
     std::unique_lock lock(mutex_);
     done_more_.wait(lock, [&slot] { return slot.done; });
+    taken_ = std::max(taken_, written_);  // no worker need have looked at a frame of zeros
   }
   if (!slot.zeros) return write_frame(slot);
   if (zeros_.packed_size == 0) {

@@ -121,5 +121,36 @@ TEST(Zstd, SeekTableFindsEachFrame) {
   EXPECT_EQ(dump.u8(dump.p_offset(2) + 500 * kPage - 1), 'z');
 }
 
+// The workers are behind or ahead of the runs of zeros, which need no worker.
+TEST(Zstd, DataAndZerosKeepTheirPlaces) {
+  constexpr uint64_t kPages = 16384;
+  FakeGuest guest(kPages);
+  uint64_t seed = 3;
+  for (uint64_t page = 0; page < kPages;) {
+    seed = seed * 6364136223846793005 + 1442695040888963407;
+    const uint64_t run = std::min(kPages - page, 1 + (seed >> 33) % 900);
+    if ((seed >> 60) % 2 == 0)
+      for (uint64_t at = page * kPage; at < (page + run) * kPage; at += 8)
+        std::memcpy(guest.host + at, &(seed = seed * 6364136223846793005 + 1442695040888963407), 8);
+    page += run;
+  }
+  TempDir directory;
+  Options options;
+  options.target = directory.path();
+  options.compression = Compression::zstd;
+  options.sync = false;
+  for (int round = 0; round < 8; ++round) {
+    const Result result = writer::dump(guest, options);
+    ASSERT_TRUE(result.status.ok()) << result.status.text();
+    const std::string out = directory.path("plain");
+    ASSERT_EQ(std::system(("zstd -dcq " + result.path + " > " + out).c_str()), 0);
+    const Bytes dump(read_file(out));
+    const uint64_t half = kPages / 2 * kPage;
+    ASSERT_EQ(dump.size(), dump.p_offset(2) + half + 16384);
+    EXPECT_TRUE(dump.text(dump.p_offset(1), half) == std::string(guest.host, half));
+    EXPECT_TRUE(dump.text(dump.p_offset(2), half) == std::string(guest.host + half, half));
+  }
+}
+
 }  // namespace
 }  // namespace gcore::tests
