@@ -135,6 +135,11 @@ bool CommandLine::accept(const po::option& parsed) {
   const bool left_out = option != nullptr && optional_argument(*option) && !parsed.value.empty() &&
                         parsed.value.front() == option->argument;
   if (!parsed.value.empty() && !left_out) value = parsed.value.front();
+  // A script's unset variable: taken as "not given", it would listen, write or search elsewhere than was meant.
+  if (option != nullptr && value && value->empty()) {
+    error = "--" + option->name + " needs an argument: " + option->argument;
+    return false;
+  }
   program.given_.push_back({parsed.string_key, std::move(value)});
   return true;
 }

@@ -5,6 +5,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -22,6 +23,7 @@ namespace {
 
 constexpr char kDefaultAddress[] = "127.0.0.1:1234";
 constexpr size_t kMaxLogged = 2048;
+constexpr size_t kMaxWarnings = 5;
 
 ProgramInfo program_info() {
   return {
@@ -81,9 +83,19 @@ std::string gdb_line(const gdbstub::Target& target, const gdbstub::ExecFile* sym
                      symbols == nullptr ? "" : " " + symbols->path(), address);
 }
 
-int start(Program& program, gdbstub::Server& server, const gdbstub::TcpAddress& tcp, const gdbstub::Target& target,
-          const gdbstub::ExecFile* symbols) {
+/// What is odd about the dump, such as that it is cut off: who debugs it should not have to ask.
+void say_warnings(const Program& program, const reader::Dump& dump) {
+  const auto warnings = dump.warnings();
+  for (const std::string& warning : warnings.first(std::min(warnings.size(), kMaxWarnings)))
+    program.note("warning: " + warning);
+  if (warnings.size() > kMaxWarnings)
+    program.note(fmt::format("warning: and {} more: see gcore-inspect --verify", warnings.size() - kMaxWarnings));
+}
+
+int start(Program& program, gdbstub::Server& server, const gdbstub::TcpAddress& tcp, const reader::Dump& dump,
+          const gdbstub::Target& target, const gdbstub::ExecFile* symbols) {
   if (program.has("stdio")) {
+    say_warnings(program, dump);
     // GDB looks at the standard error of its child before every character that it reads, which makes it 13 times slower
     // while that is open. All that there is to be said has been said.
     if (const int null = open("/dev/null", O_RDWR | O_CLOEXEC); null >= 0) {
@@ -98,6 +110,7 @@ int start(Program& program, gdbstub::Server& server, const gdbstub::TcpAddress& 
   if (!address) return program.fail("cannot listen on " + (path ? *path : tcp.host + ":" + tcp.port), address.error());
   program.note("listening on " + *address);
   program.note("connect with: " + gdb_line(target, symbols, *address));
+  say_warnings(program, dump);
   return kExitDone;
 }
 
@@ -133,7 +146,8 @@ int serve(Program& program) {
   if (stop < 0) return program.fail("cannot wait for signals", std::strerror(errno));
   const auto target = gdbstub::make_dump_target(**dump);
   gdbstub::Server server(*target, std::move(options));
-  if (const int status = start(program, server, *tcp, *target, symbols ? &*symbols : nullptr); status != kExitDone)
+  if (const int status = start(program, server, *tcp, **dump, *target, symbols ? &*symbols : nullptr);
+      status != kExitDone)
     return status;
   const auto result = server.run(stop);
   close(stop);
