@@ -151,7 +151,7 @@ TEST(Verify, EachDefectIsALine) {
   const Completed done = inspect.with(dump, {"--verify"});
   EXPECT_EQ(done.status, (ExitStatus{1, 0}));
   EXPECT_THAT(done.out, AllOf(HasSubstr("vCPU 1: its page table at 0x7777000 is in no segment\n"),
-                              HasSubstr("section .gcore.info is not JSON")));
+                              HasSubstr("section .gcore.info is ignored: it is not JSON")));
   EXPECT_THAT(done.err, HasSubstr("2 defects"));
 }
 
@@ -175,7 +175,7 @@ TEST(Summary, TellsWhatTheWriterCouldNotRead) {
   DumpBuilder dump;
   dump.note(sample_note().build()).memory(0, sample_memory()).section(".gcore.info", info);
   const std::string out = Inspect().with(dump, {}).out;
-  EXPECT_THAT(out, ContainsRegex("0x0000000000003000-0x0000000000004fff +8.0 KiB  the VMM could not read it"));
+  EXPECT_THAT(out, ContainsRegex("0x0000000000003000-0x0000000000004fff +8.0 KiB  the dump's writer could not read it"));
   EXPECT_THAT(out, HasSubstr("the dump is partial"));
   EXPECT_THAT(out, HasSubstr("vCPU 3 is not in the dump"));
 }

@@ -1,7 +1,5 @@
 #include "tools/gcore-convert/dump_guest.h"
 
-#include <llvm/Support/JSON.h>
-
 #include <algorithm>
 #include <cinttypes>
 #include <cstdio>
@@ -16,24 +14,33 @@ std::string plural(uint64_t count, const char* one) {
   return std::to_string(count) + " " + one + (count == 1 ? "" : "s");
 }
 
-writer::Reason::Kind reason_kind(llvm::StringRef name) {
+writer::Reason::Kind reason_kind(std::string_view name) {
   using Kind = writer::Reason::Kind;
   if (name == "signal") return Kind::signal;
   if (name == "watchdog") return Kind::watchdog;
   return name == "panic" ? Kind::panic : Kind::api;
 }
 
-/// Bytes of memory that the dump does not hold, though it says that the guest has them.
+/// Bytes of memory that the dump does not hold, though it says that the guest has them; without those that its writer
+/// could not read, which the converted dump lists too.
 uint64_t missing_bytes(const reader::Dump& dump) {
   uint64_t missing = 0;
   reader::PhysAddr at;
   while (const auto extent = dump.next_extent(at)) {
-    if (extent->kind == reader::Dump::Extent::Kind::missing) missing += extent->size;
+    if (extent->kind == reader::Dump::Extent::Kind::missing && extent->why != reader::Missing::unreadable)
+      missing += extent->size;
     const reader::PhysAddr next = extent->address + extent->size;
     if (next <= at && extent->size != 0 && next.value == 0) break;  // the end of the address space
     at = next;
   }
   return missing;
+}
+
+bool has_unreadable(const reader::Dump& dump, const reader::Segment& segment) {
+  const reader::PhysAddr last = segment.address + (segment.memory_size - 1);
+  return std::ranges::any_of(dump.info().missing, [&](const reader::DumpInfo::Range& range) {
+    return range.first <= last && range.last >= segment.address;
+  });
 }
 
 }  // namespace
@@ -47,16 +54,11 @@ DumpGuest::DumpGuest(const reader::Dump& dump, int fd) : dump_(dump) {
 
 /// What the dump's own writer noted about it.
 void DumpGuest::read_info() {
-  auto parsed = llvm::json::parse(llvm::StringRef(dump_.info_json().data(), dump_.info_json().size()));
-  if (!parsed) return llvm::consumeError(parsed.takeError());
-  const llvm::json::Object* info = parsed->getAsObject();
-  if (!info) return;
-  name_ = info->getString("vm").value_or("").str();
-  program_ = info->getString("program").value_or("").str();
-  const llvm::json::Object* reason = info->getObject("reason");
-  if (!reason) return;
-  reason_.kind = reason_kind(reason->getString("kind").value_or(""));
-  reason_.detail = reason->getString("detail").value_or("").str();
+  const reader::DumpInfo& info = dump_.info();
+  name_ = info.vm;
+  program_ = info.program;
+  reason_.kind = reason_kind(info.reason_kind);
+  reason_.detail = info.reason_detail;
 }
 
 /// Segments as whole pages that do not overlap. One that is so already, and stands in the file as a whole, is read from
@@ -68,7 +70,7 @@ void DumpGuest::collect_ranges(int fd) {
     const uint64_t last = (segment.address.value + (segment.memory_size - 1)) | (kPage - 1);
     padded += (last - start + 1) - segment.memory_size;
     const bool in_file = fd >= 0 && start == segment.address.value && segment.file_size == segment.memory_size &&
-                         segment.memory_size % kPage == 0;
+                         segment.memory_size % kPage == 0 && !has_unreadable(dump_, segment);
     if (!ranges_.empty()) {
       writer::MemoryRange& before = ranges_.back();
       const uint64_t before_last = before.address + (before.size - 1);
@@ -106,7 +108,8 @@ size_t DumpGuest::read_memory(uint64_t address, void* to, size_t size) {
     const auto part = dump_.read(reader::PhysAddr(address + done), {bytes + done, size - done});
     done += part.bytes;
     if (done == size) break;
-    if (part.missing == reader::Missing::io_error) return done / kPage * kPage;
+    if (part.missing == reader::Missing::io_error || part.missing == reader::Missing::unreadable)
+      return done / kPage * kPage;
     // Up to where there is something again, or the end of the page when that is not known.
     const auto next = dump_.next_extent(reader::PhysAddr(address + done));
     uint64_t gap = size - done;

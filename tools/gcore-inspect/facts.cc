@@ -111,13 +111,8 @@ std::vector<Gap> gaps(const reader::Dump& dump) {
       found.push_back(
           {segment.address + in_file, segment.file_size - in_file, reader::describe(reader::Missing::file_truncated)});
   }
-  const InfoFacts info = info_facts(dump);
-  for (size_t i = 0;; ++i) {
-    const auto address = info.number(fmt::format("missing.{}.0", i)),
-               size = info.number(fmt::format("missing.{}.1", i));
-    if (!address || !size || *size == 0) break;
-    found.push_back({reader::PhysAddr(*address), *size, "the VMM could not read it: zeros in the file"});
-  }
+  for (const auto& [first, last] : dump.info().missing)
+    found.push_back({first, last.value - first.value + 1, reader::describe(reader::Missing::unreadable)});
   return found;
 }
 
@@ -126,14 +121,9 @@ std::vector<std::string> defects(const reader::Dump& dump) {
   for (const reader::Cpu& cpu : dump.cpus())
     if (cpu.page_table && dump.segment_at(*cpu.page_table) == nullptr)
       all.push_back(fmt::format("vCPU {}: its page table at {:#x} is in no segment", cpu.index, cpu.page_table->value));
-  const InfoFacts info = info_facts(dump);
-  if (!info.error.empty()) all.push_back("section .gcore.info is not JSON: " + info.error);
-  if (info.get("complete") == "false") all.push_back("the dump is partial: its writer was interrupted");
-  for (size_t i = 0;; ++i) {
-    const auto cpu = info.number(fmt::format("vcpus.left_out.{}", i));
-    if (!cpu) break;
-    all.push_back(fmt::format("the VMM's vCPU {} is not in the dump: its registers could not be read", *cpu));
-  }
+  if (!dump.info().complete) all.push_back("the dump is partial: its writer was interrupted");
+  for (const uint32_t cpu : dump.info().left_out)
+    all.push_back(fmt::format("the VMM's vCPU {} is not in the dump: its registers could not be read", cpu));
   return all;
 }
 
@@ -155,16 +145,6 @@ std::string symbol_name(const Job& job, std::optional<uint64_t> address) {
 
 std::string bold(const Job& job, std::string_view text) {
   return job.colour ? fmt::format("\x1b[1m{}\x1b[0m", text) : std::string(text);
-}
-
-std::string InfoFacts::get(std::string_view path) const {
-  const auto found = facts.find(path);
-  return found != facts.end() ? found->second : "";
-}
-
-std::optional<uint64_t> InfoFacts::number(std::string_view path) const {
-  const auto number = parse_number(get(path));
-  return number ? std::optional(*number) : std::nullopt;
 }
 
 }  // namespace gcore::tools::inspect

@@ -43,8 +43,8 @@ std::string local_time(uint64_t seconds) {
 }
 
 /// Why the dump was taken, as its writer recorded it.
-std::string reason(const InfoFacts& info) {
-  const std::string kind = info.get("reason.kind"), detail = info.get("reason.detail");
+std::string reason(const reader::DumpInfo& info) {
+  const std::string kind = printable(info.reason_kind), detail = printable(info.reason_detail);
   if (kind.empty()) return detail;
   if (kind == "api") return detail.empty() ? "at the VMM's request" : detail;
   return detail.empty() ? kind : kind + " " + detail;
@@ -76,16 +76,16 @@ std::string machine_fact(const reader::Dump& dump) {
 }  // namespace
 
 std::vector<std::pair<std::string, std::string>> headline(const reader::Dump& dump) {
-  const InfoFacts info = info_facts(dump);
-  const std::string host = info.get("host"), release = vmcoreinfo_value(dump.vmcoreinfo(), "OSRELEASE");
-  const auto requested = info.number("requested_ns"), paused = info.number("pause_ns");
+  const reader::DumpInfo& info = dump.info();
+  const std::string host = printable(info.host), release = vmcoreinfo_value(dump.vmcoreinfo(), "OSRELEASE");
+  const auto requested = info.requested_ns, paused = info.pause_ns;
   const std::string pause = paused ? fmt::format("guest paused {:.1f} ms", static_cast<double>(*paused) / 1e6) : "";
   std::vector<std::pair<std::string, std::string>> facts = {
       {"file", file_fact(dump)},
       {"machine", machine_fact(dump)},
-      {"VM", info.get("vm")},
+      {"VM", printable(info.vm)},
       {"taken", join({requested ? local_time(*requested / 1000000000) : "", reason(info), pause})},
-      {"by", join({info.get("program"), info.get("writer"), host.empty() ? "" : "on " + host})},
+      {"by", join({printable(info.program), printable(info.writer), host.empty() ? "" : "on " + host})},
       {"guest", release.empty() ? "" : "Linux " + release},
       {"signal",
        dump.signal() == 0 ? "" : fmt::format("{}, on vCPU {}", signal_name(dump.signal()), dump.faulting_cpu())},

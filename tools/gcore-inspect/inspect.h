@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -120,19 +119,6 @@ const char* presence_name(Range::Presence presence);
 /// Calls `on_range` for each range, ascending, and says how the listing ended.
 reader::Listing list_ranges(const reader::Dump& dump, const reader::AddressSpace& space,
                             const std::function<void(const Range&)>& on_range);
-
-// --- the JSON that a dump carries of itself (section .gcore.info): json.cc ---
-
-/// Its scalars by their paths: "vm", "reason.kind", "missing.0.1". Empty when there is none; `error` when it is not
-/// JSON.
-struct InfoFacts {
-  std::map<std::string, std::string, std::less<>> facts;
-  std::string error;
-
-  std::string get(std::string_view path) const;  // "" when it is not there
-  std::optional<uint64_t> number(std::string_view path) const;
-};
-InfoFacts info_facts(const reader::Dump& dump);
 
 /// What this program was built with, for --version.
 std::string built_with();

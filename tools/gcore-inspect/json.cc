@@ -1,4 +1,4 @@
-// --json, and the JSON that a dump carries of itself. The only file here that includes LLVM's headers.
+// --json. Of the modes, the only file that includes LLVM's JSON.
 #include <fmt/format.h>
 #include <llvm/Config/llvm-config.h>
 #include <llvm/Support/JSON.h>
@@ -14,61 +14,14 @@ namespace {
 
 namespace json = llvm::json;
 
-/// Deeper values of a dump's own JSON are not looked at. (LLVM's parser is recursive: see info_value().)
-constexpr unsigned kMaxDepth = 32;
-
-std::string text_of(const json::Value& value) {
-  if (const auto text = value.getAsString()) return text->str();
-  if (const auto number = value.getAsUINT64()) return std::to_string(*number);
-  std::string text;
-  llvm::raw_string_ostream(text) << value;
-  return text;
-}
-
-void flatten(const json::Value& value, const std::string& path, unsigned depth, InfoFacts& info) {
-  if (depth > kMaxDepth) return;
-  if (const json::Object* object = value.getAsObject()) {
-    for (const auto& [key, member] : *object)
-      flatten(member, path.empty() ? key.str() : path + "." + key.str(), depth + 1, info);
-  } else if (const json::Array* array = value.getAsArray()) {
-    for (size_t i = 0; i < array->size(); ++i) flatten((*array)[i], fmt::format("{}.{}", path, i), depth + 1, info);
-  } else {
-    info.facts.emplace(path, printable(text_of(value)));
-  }
-}
-
-/// Nesting so deep that a recursive parser would run out of stack.
-bool too_deep(std::string_view text) {
-  unsigned depth = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (in_string && text[i] == '\\')
-      ++i;
-    else if (text[i] == '"')
-      in_string = !in_string;
-    else if (!in_string && (text[i] == '{' || text[i] == '[') && ++depth > kMaxDepth)
-      return true;
-    else if (!in_string && (text[i] == '}' || text[i] == ']') && depth > 0)
-      --depth;
-  }
-  return false;
-}
-
-/// The parsed section .gcore.info; null when there is none or when it is wrong, which `error` then says.
-json::Value info_value(const reader::Dump& dump, std::string& error) {
-  const std::string_view text = dump.info_json();
-  if (text.empty()) return nullptr;
-  if (too_deep(text)) {
-    error = "nested too deeply";
-    return nullptr;
-  }
-  llvm::Expected<json::Value> parsed = json::parse(llvm::StringRef(text.data(), text.size()));
+/// The section .gcore.info as it is; null when there is none, or when the reader did not take it.
+json::Value info_value(const reader::Dump& dump) {
+  if (!dump.info().present) return nullptr;
+  llvm::Expected<json::Value> parsed = json::parse(llvm::StringRef(dump.info_json().data(), dump.info_json().size()));
   if (parsed) return std::move(*parsed);
-  error = llvm::toString(parsed.takeError());
+  llvm::consumeError(parsed.takeError());
   return nullptr;
 }
-
-// --- writing ---
 
 std::string utf8(std::string_view text) { return json::fixUTF8(llvm::StringRef(text.data(), text.size())); }
 
@@ -203,11 +156,10 @@ void write_memory(json::OStream& out, const reader::Dump& dump) {
 }
 
 void write_dump(json::OStream& out, const reader::Dump& dump) {
-  std::string info_error;
   out.attribute("schema", 1);
   out.attribute("file", file_value(dump));
   out.attribute("machine", machine_name(dump.machine()));
-  out.attribute("info", info_value(dump, info_error));
+  out.attribute("info", info_value(dump));
   out.attribute("vmcoreinfo", text_or_null(dump.vmcoreinfo()));
   out.attribute("kdump", kdump_value(dump));
   out.attribute("signal", dump.signal() == 0 ? json::Value(nullptr) : json::Value(dump.signal()));
@@ -235,12 +187,6 @@ class StandardOutput : public llvm::raw_ostream {
 };
 
 }  // namespace
-
-InfoFacts info_facts(const reader::Dump& dump) {
-  InfoFacts info;
-  flatten(info_value(dump, info.error), "", 0, info);
-  return info;
-}
 
 int print_json(const Job& job) {
   StandardOutput output;
