@@ -27,10 +27,12 @@ Reply resume(Client& client, std::string_view) { return refuse_to_run(client, cl
 /// The stop reply names the thread that was to be stepped, lest the debugger change to another one.
 Reply resume_threads(Client& client, std::string_view actions) {
   if (actions.empty()) return error(client, "vCont needs an action");
+  // GDB's Hg is the user's choice; LLDB sends one for each thread that it shows, so that the last would win.
+  const size_t chosen = client.lldb ? client.target.faulting_cpu() : client.cpu;
   const std::string_view first = actions.substr(1, actions.find(';', 1) - 1);
   const size_t colon = first.find(':');
-  if (colon == std::string_view::npos) return refuse_to_run(client, client.cpu);
-  return refuse_to_run(client, parse_thread(client, first.substr(colon + 1), client.cpu).value_or(client.cpu));
+  if (colon == std::string_view::npos) return refuse_to_run(client, chosen);
+  return refuse_to_run(client, parse_thread(client, first.substr(colon + 1), chosen).value_or(chosen));
 }
 
 Reply resume_actions(Client&, std::string_view) { return {"vCont;c;C;s;S"}; }

@@ -413,7 +413,11 @@ TEST_F(SessionTest, EachPacketIsLogged) {
 
 TEST_F(SessionTest, LldbIsToldAReasonNotToGoOn) {
   gdb.ask("qHostInfo");
-  EXPECT_EQ(gdb.ask("vCont;c"), "T00thread:3;reason:exception;description:" + hex("a memory dump cannot run") + ";");
+  const std::string why = ";reason:exception;description:" + hex("a memory dump cannot run") + ";";
+  EXPECT_EQ(gdb.ask("vCont;c"), "T00thread:3" + why);
+  gdb.ask("Hg2");
+  EXPECT_EQ(gdb.ask("vCont;c:p1.-1"), "T00thread:3" + why) << "it looked at another thread, no more";
+  EXPECT_EQ(gdb.ask("vCont;s:2"), "T00thread:2" + why);
 }
 
 /// Every packet of the protocol, cut short at every length, gets exactly one reply and leaves the session in order.
