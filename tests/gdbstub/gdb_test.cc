@@ -191,7 +191,7 @@ TEST_F(GdbTest, FailuresAreOneLine) {
       {{"/etc/passwd"}, 1, "/etc/passwd"},
       {{dump, "--symbols", "/etc/passwd"}, 1, "it is not an ELF file"},
       {{dump, "--log", "/no/such/folder/log"}, 1, "No such file"},
-      {{dump, "--listen", "nowhere"}, 1, "HOST:PORT"},
+      {{dump, "--listen", "nowhere"}, 2, "HOST:PORT"},
       {{dump, "--stdio", "--unix", "x"}, 2, "exclude each other"},
       {{}, 2, "which dump?"},
       {{dump, "--nonsense"}, 2, "nonsense"},
