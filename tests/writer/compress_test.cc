@@ -123,15 +123,17 @@ TEST(Zstd, SeekTableFindsEachFrame) {
 
 // The workers are behind or ahead of the runs of zeros, which need no worker.
 TEST(Zstd, DataAndZerosKeepTheirPlaces) {
-  constexpr uint64_t kPages = 16384;
+  constexpr uint64_t kPages = 6144;
   FakeGuest guest(kPages);
   uint64_t seed = 3;
+  std::string noise(4 * kPage, '\0');
+  for (char& c : noise) c = static_cast<char>((seed = seed * 6364136223846793005 + 1442695040888963407) >> 56);
   for (uint64_t page = 0; page < kPages;) {
     seed = seed * 6364136223846793005 + 1442695040888963407;
     const uint64_t run = std::min(kPages - page, 1 + (seed >> 33) % 900);
     if ((seed >> 60) % 2 == 0)
-      for (uint64_t at = page * kPage; at < (page + run) * kPage; at += 8)
-        std::memcpy(guest.host + at, &(seed = seed * 6364136223846793005 + 1442695040888963407), 8);
+      for (uint64_t at = page; at < page + run; ++at)
+        std::memcpy(guest.host + at * kPage, noise.data() + (seed >> 40) % kPage + at % 200 * 8, kPage);
     page += run;
   }
   TempDir directory;
