@@ -61,9 +61,10 @@ Status check_memory(std::vector<MemoryRange>& ranges) {
   return {};
 }
 
-MemorySource::MemorySource(Guest& guest) : guest_(guest), buffer_(new std::byte[kBufferSize]) {}
+MemorySource::MemorySource(Guest& guest) : guest_(guest) {}
 
 void MemorySource::start(const MemoryRange& range) {
+  if (!buffer_) buffer_.reset(new std::byte[kBufferSize]);  // not before it is known that there is memory for it
   range_ = &range;
   position_ = extent_end_ = 0;
   buffered_ = consumed_ = 0;
