@@ -5,7 +5,10 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstring>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <optional>
 #include <regex>
 
@@ -84,6 +87,35 @@ TEST(VmmDump, GoesThroughAPipe) {
   EXPECT_THAT(vmm.dump(), HasSubstr("dump written: "));
   const Completed verified = run({program("gcore-inspect"), out.path("dump.gz"), "--verify"});
   EXPECT_EQ(verified.status, (ExitStatus{0, 0})) << verified.out << verified.err;
+}
+
+// The ELF header, the program headers and the section headers: all that stands in front of the notes.
+std::string layout_of(const std::string& dump) {
+  const auto number = [&dump](size_t at) {
+    uint64_t value = 0;
+    std::memcpy(&value, dump.data() + at, sizeof value);
+    return value;
+  };
+  return dump.substr(0, number(64 + 8));  // p_offset of the first program header, the notes'
+}
+
+TEST(VmmDump, HasOneLayoutInAPipeAndInAFile) {
+  TempDir out;
+  Vmm piping("\"|gzip >" + out.path("dump.gz") + "\""), filing("");
+  EXPECT_THAT(piping.dump(), HasSubstr("dump written: "));
+  const std::string line = filing.dump();
+  std::smatch match;
+  ASSERT_TRUE(std::regex_search(line, match, std::regex(R"(dump written: (.*\.gcore) \()"))) << line;
+  ASSERT_EQ(run({"gunzip", out.path("dump.gz")}).status, (ExitStatus{0, 0}));
+  const auto whole = [](const std::string& path) {
+    std::ifstream file(path, std::ios::binary);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  const std::string piped = whole(out.path("dump")), filed = whole(match[1].str());
+  ASSERT_GT(filed.size(), 4096U);
+  EXPECT_EQ(piped.size(), filed.size());
+  EXPECT_TRUE(layout_of(piped) == layout_of(filed));
+  EXPECT_GT(layout_of(filed).size(), 64U);
 }
 
 class FailingDump : public testing::TestWithParam<std::pair<const char*, const char*>> {};
