@@ -196,7 +196,11 @@ std::vector<std::string> Program::values(std::string_view option) const {
 }
 
 int Program::fail(std::string_view attempted, std::string_view why) const {
-  note(std::string(attempted) + ": " + std::string(why));
+  return fail(std::string(attempted) + ": " + std::string(why));
+}
+
+int Program::fail(std::string_view sentence) const {
+  note(sentence);
   return kExitFailed;
 }
 

@@ -60,6 +60,8 @@ class Program {
 
   /// Prints "NAME: ATTEMPTED: WHY" on standard error and returns kExitFailed.
   int fail(std::string_view attempted, std::string_view why) const;
+  /// The same for an error that already says what was attempted.
+  int fail(std::string_view sentence) const;
   /// Prints "NAME: WHY; see NAME --help" on standard error and returns kExitUsage.
   int usage_error(std::string_view why) const;
   /// Prints "NAME: TEXT" on standard error.

@@ -176,7 +176,7 @@ int run(Program& program) {
     // To --verify, a file that cannot be understood is a defect like any other.
     if (request.mode == "verify" && dump.error().kind != reader::Error::Kind::io)
       std::printf("%s\n", printable(dump.error().text).c_str());
-    return program.fail("open dump", printable(dump.error().text));
+    return program.fail(printable(dump.error().text));
   }
   Job job{program, **dump, colour_wanted(STDOUT_FILENO), std::nullopt, nullptr};
   if (request.cpu) {

@@ -124,7 +124,7 @@ int serve(Program& program) {
   const auto tcp = gdbstub::TcpAddress::parse(listen);
   if (!tcp) return program.usage_error("--listen " + listen + ": " + tcp.error());
   const auto dump = reader::Dump::open(path);
-  if (!dump) return program.fail("cannot serve", dump.error().text);
+  if (!dump) return program.fail(dump.error().text);
   std::optional<gdbstub::ExecFile> symbols;
   if (const auto file = program.value("symbols")) {
     auto opened = gdbstub::ExecFile::open(*file);
