@@ -258,7 +258,8 @@ TEST_P(Programs, ReportAFullDevice) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Each, Programs,
-                         testing::Values("gcore-vmm", "gcore-dump", "gcore-inspect", "gcore-serve", "gcore-convert"),
+                         testing::Values("gcore-vmm", "gcore-dump", "gcore-inspect", "gcore-serve", "gcore-convert",
+                                         "kdserver"),
                          [](const auto& test) {
                            std::string name = test.param;
                            std::replace(name.begin(), name.end(), '-', '_');

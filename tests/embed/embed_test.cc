@@ -140,7 +140,7 @@ TEST_F(Embed, PkgConfigFromPlainC) {
 // The whole: programs with their manuals, and the libraries that read.
 TEST_F(Embed, EverythingInstalled) {
   install(prefix(), "");
-  for (const char* name : {"gcore-inspect", "gcore-serve", "gcore-dump", "gcore-convert", "gcore-vmm"}) {
+  for (const char* name : {"gcore-inspect", "gcore-serve", "kdserver", "gcore-dump", "gcore-convert", "gcore-vmm"}) {
     EXPECT_THAT(run_well({prefix() + "/bin/" + name, "--version"}), HasSubstr(name));
     EXPECT_THAT(find(prefix(), std::string(name) + ".1"), HasSubstr("/man1/"));
   }

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <csignal>
+#include <filesystem>
 #include <fstream>
 
 #include "tests/gdbstub/small_dump.h"
@@ -94,6 +95,35 @@ TEST_F(GdbTest, SearchAndMonitor) {
   EXPECT_THAT(gdb.output, HasSubstr("0x400000 is guest-physical 0x8000"));
   EXPECT_THAT(gdb.output, HasSubstr("\"needle in RAM\""));
   EXPECT_THAT(gdb.output, HasSubstr("gcore-serve "));
+}
+
+TEST_F(GdbTest, KdserverIsADropIn) {
+  std::filesystem::copy_file(dump, folder.path("kdump.elf"));
+  for (const std::string& call :
+       {" " + dump, std::string(), std::string(" -v"), " -v -v -P 32 " + dump, " -P4 " + dump}) {
+    const auto gdb = run_gdb({"cd " + folder.path(), "target remote | " + program("kdserver") + call, "info threads",
+                              "x/s 0xffffffff80009000", "monitor info version", "detach"});
+    ASSERT_FALSE(gdb.timed_out) << gdb.output;
+    ASSERT_EQ(gdb.of.size(), 6u);
+    const bool verbose = call.starts_with(" -v");
+    EXPECT_EQ(gdb.of[1].find(": qnx dump, x86_64") != std::string::npos, verbose) << gdb.of[1];
+    EXPECT_THAT(gdb.of[2], HasSubstr("vCPU 1 [kernel, CPL 0]"));
+    EXPECT_THAT(gdb.of[3], HasSubstr("needle in RAM"));
+    EXPECT_THAT(gdb.of[4], testing::StartsWith("kdserver "));
+  }
+}
+
+TEST_F(GdbTest, KdserversFailuresAreOneLine) {
+  const std::pair<std::vector<std::string>, int> cases[] = {
+      {{"/no/such/kdump.elf"}, 1}, {{"-P"}, 2}, {{"-P", "many", dump}, 2}, {{"-x", dump}, 2}, {{dump, dump}, 2}};
+  for (const auto& [arguments, status] : cases) {
+    std::vector<std::string> argv = {program("kdserver")};
+    argv.insert(argv.end(), arguments.begin(), arguments.end());
+    const auto done = run(argv);
+    EXPECT_EQ(done.status, (ExitStatus{.code = status})) << done.err;
+    EXPECT_THAT(done.err, testing::StartsWith("kdserver: "));
+    EXPECT_EQ(std::ranges::count(done.err, '\n'), 1) << done.err;
+  }
 }
 
 TEST_F(GdbTest, SymbolsAreOffered) {

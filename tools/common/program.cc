@@ -22,6 +22,9 @@ constexpr size_t kHelpColumn = 30;  // where the explanations of --help start
 
 bool optional_argument(const Option& option) { return option.argument.starts_with('['); }
 
+/// As the user types it.
+std::string dashed(const std::string& name) { return (name.size() == 1 ? "-" : "--") + name; }
+
 const Option* find(const ProgramInfo& info, std::string_view name) {
   for (const Option& option : info.options)
     if (option.name == name) return &option;
@@ -29,7 +32,7 @@ const Option* find(const ProgramInfo& info, std::string_view name) {
 }
 
 void print_option(const std::string& name, const std::string& argument, const std::string& help) {
-  std::string left = "  --" + name + (argument.empty() ? "" : " " + argument);
+  std::string left = "  " + dashed(name) + (argument.empty() ? "" : " " + argument);
   size_t start = 0;
   while (start <= help.size()) {
     const size_t end = std::min(help.find('\n', start), help.size());
@@ -117,7 +120,7 @@ std::string CommandLine::unknown(std::string name) const {
   for (const Option& option : program.info_.options) known.push_back(option.name);
   std::string text = "there is no option " + printable(name);
   name.erase(0, name.find_first_not_of('-'));
-  if (const auto guess = did_you_mean(name, known)) text += "; did you mean --" + *guess + "?";
+  if (const auto guess = did_you_mean(name, known)) text += "; did you mean " + dashed(*guess) + "?";
   return text;
 }
 
@@ -126,9 +129,11 @@ bool CommandLine::accept(const po::option& parsed) {
     program.operands_.insert(program.operands_.end(), parsed.value.begin(), parsed.value.end());
     return true;
   }
-  const Option* option = find(program.info_, parsed.string_key);
-  if (option != nullptr && !option->repeatable && program.has(parsed.string_key)) {
-    error = "--" + parsed.string_key + " is given twice";
+  // Boost calls an option that has only a letter "-v".
+  const std::string name = parsed.string_key.substr(parsed.string_key.find_first_not_of('-'));
+  const Option* option = find(program.info_, name);
+  if (option != nullptr && !option->repeatable && program.has(name)) {
+    error = dashed(name) + " is given twice";
     return false;
   }
   std::optional<std::string> value;
@@ -137,10 +142,10 @@ bool CommandLine::accept(const po::option& parsed) {
   if (!parsed.value.empty() && !left_out) value = parsed.value.front();
   // A script's unset variable: taken as "not given", it would listen, write or search elsewhere than was meant.
   if (option != nullptr && value && value->empty()) {
-    error = "--" + option->name + " needs an argument: " + option->argument;
+    error = dashed(name) + " needs an argument: " + option->argument;
     return false;
   }
-  program.given_.push_back({parsed.string_key, std::move(value)});
+  program.given_.push_back({name, std::move(value)});
   return true;
 }
 
@@ -148,10 +153,11 @@ bool CommandLine::parse(int argc, char** argv) {
   po::options_description options;
   options.add_options()("help,h", "")("version,V", "");
   for (const Option& option : program.info_.options) {
+    const std::string name = (option.name.size() == 1 ? "," : "") + option.name;
     if (option.argument.empty())
-      options.add_options()(option.name.c_str(), "");
+      options.add_options()(name.c_str(), "");
     else
-      options.add_options()(option.name.c_str(), po::value<std::string>(), "");
+      options.add_options()(name.c_str(), po::value<std::string>(), "");
   }
   // No guessing: a script that says --reg today would break when a second option starts with it.
   constexpr int kStyle = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing &
@@ -166,9 +172,9 @@ bool CommandLine::parse(int argc, char** argv) {
     const std::string name = e.get_option_name();
     const Option* option = find(program.info_, name.substr(std::min(name.find_first_not_of('-'), name.size())));
     if (option != nullptr && !option->argument.empty())
-      error = "--" + option->name + " needs an argument: " + option->argument;
+      error = dashed(option->name) + " needs an argument: " + option->argument;
     else if (option != nullptr)
-      error = "--" + option->name + " takes no argument";
+      error = dashed(option->name) + " takes no argument";
     else
       error = e.what();
   } catch (const po::error& e) {

@@ -24,7 +24,7 @@ inline constexpr int kExitDone = 0;    // the work is done
 inline constexpr int kExitFailed = 1;  // the work failed; a line on standard error says why
 inline constexpr int kExitUsage = 2;   // the command line makes no sense; so does a line on standard error
 
-/// One long option. `--help` and `--version` need no mention.
+/// One long option, or, where the name is a single letter, a short one (-v). `--help` and `--version` need no mention.
 struct Option {
   std::string name;      // without the dashes
   std::string argument;  // what --help calls the argument: "FILE"; "" for a flag; "[N]" where it may be left out

@@ -1,11 +1,7 @@
 // gcore-serve DUMP: serves a dump of a virtual machine to debuggers.
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <signal.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -17,13 +13,13 @@
 #include "gdbstub/server.h"
 #include "reader/dump.h"
 #include "tools/common/program.h"
+#include "tools/gcore-serve/serving.h"
 
 namespace gcore::tools {
 namespace {
 
 constexpr char kDefaultAddress[] = "127.0.0.1:1234";
 constexpr size_t kMaxLogged = 2048;
-constexpr size_t kMaxWarnings = 5;
 
 ProgramInfo program_info() {
   return {
@@ -65,17 +61,6 @@ void log_packet(std::FILE* log, char direction, std::string_view payload) {
   std::fflush(log);
 }
 
-/// SIGINT and SIGTERM, as a descriptor that becomes readable; -1 with errno.
-int stop_signals() {
-  signal(SIGPIPE, SIG_IGN);
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, SIGINT);
-  sigaddset(&set, SIGTERM);
-  if (sigprocmask(SIG_BLOCK, &set, nullptr) != 0) return -1;
-  return signalfd(-1, &set, SFD_CLOEXEC);
-}
-
 /// The line that a user can paste: the debugger that knows the machine, the symbols, the address.
 std::string gdb_line(const gdbstub::Target& target, const gdbstub::ExecFile* symbols, const std::string& address) {
   const bool native = target.arch() != gdbstub::Arch::aarch64;
@@ -83,25 +68,11 @@ std::string gdb_line(const gdbstub::Target& target, const gdbstub::ExecFile* sym
                      symbols == nullptr ? "" : " " + symbols->path(), address);
 }
 
-/// What is odd about the dump, such as that it is cut off: who debugs it should not have to ask.
-void say_warnings(const Program& program, const reader::Dump& dump) {
-  const auto warnings = dump.warnings();
-  for (const std::string& warning : warnings.first(std::min(warnings.size(), kMaxWarnings)))
-    program.note("warning: " + warning);
-  if (warnings.size() > kMaxWarnings)
-    program.note(fmt::format("warning: and {} more: see gcore-inspect --verify", warnings.size() - kMaxWarnings));
-}
-
 int start(Program& program, gdbstub::Server& server, const gdbstub::TcpAddress& tcp, const reader::Dump& dump,
           const gdbstub::Target& target, const gdbstub::ExecFile* symbols) {
   if (program.has("stdio")) {
     say_warnings(program, dump);
-    // GDB looks at the standard error of its child before every character that it reads, which makes it 13 times slower
-    // while that is open. All that there is to be said has been said.
-    if (const int null = open("/dev/null", O_RDWR | O_CLOEXEC); null >= 0) {
-      dup2(null, STDERR_FILENO);
-      close(null);
-    }
+    leave_standard_error();
     server.serve_descriptors(STDIN_FILENO, STDOUT_FILENO);
     return kExitDone;
   }
