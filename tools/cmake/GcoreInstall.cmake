@@ -6,6 +6,9 @@
 #
 # Headers are given by their paths from the root of the tree and keep them under include/gcore, so that a program includes
 # "writer/dump.h" in the tree and installed alike.
+#
+# With GCORE_BUILD_SHARED a static library gets a shared one beside it, gcore::NAME_shared, of the same objects. Its run-time
+# file is component `shared`; what linking against it needs is component `shared-dev`.
 
 include_guard(GLOBAL)
 include(CMakePackageConfigHelpers)
@@ -13,11 +16,42 @@ include(CMakePackageConfigHelpers)
 set(GCORE_INSTALL_CMAKEDIR "${CMAKE_INSTALL_LIBDIR}/cmake/gcore")
 set(GCORE_INSTALL_TEMPLATES "${CMAKE_CURRENT_LIST_DIR}")
 
+# Before 1.0 each minor version is an interface of its own.
+set(GCORE_SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
+
+function(gcore_shared_twin target component)
+  set(twin ${target}_shared)
+  # The objects are compiled once, for both, so that the static library's show their names too.
+  set_target_properties(${target} PROPERTIES CXX_VISIBILITY_PRESET default C_VISIBILITY_PRESET default)
+  add_library(${twin} SHARED $<TARGET_OBJECTS:${target}>)
+  add_library(gcore::${component}_shared ALIAS ${twin})
+  set_target_properties(${twin} PROPERTIES OUTPUT_NAME ${target} EXPORT_NAME ${component}_shared LINKER_LANGUAGE CXX
+    VERSION ${PROJECT_VERSION} SOVERSION ${GCORE_SOVERSION} INSTALL_RPATH "$ORIGIN" LINK_DEPENDS "${GCORE_EXPORTS}")
+  target_link_options(${twin} PRIVATE "-Wl,--version-script=${GCORE_EXPORTS}")
+  foreach(property IN ITEMS INTERFACE_INCLUDE_DIRECTORIES INTERFACE_COMPILE_FEATURES INTERFACE_LINK_OPTIONS)
+    get_target_property(value ${target} ${property})
+    if(value)
+      set_target_properties(${twin} PROPERTIES ${property} "${value}")
+    endif()
+  endforeach()
+  foreach(kind IN ITEMS PRIVATE INTERFACE)
+    string(REPLACE "PRIVATE_" "" property "${kind}_LINK_LIBRARIES")
+    get_target_property(links ${target} ${property})
+    # A private library of a static one still has to be linked; of a shared one it is a matter of its own.
+    list(FILTER links EXCLUDE REGEX "LINK_ONLY")
+    list(TRANSFORM links REPLACE "^(gcore_|gcore::)(writer|reader|gdbstub)$" "\\1\\2_shared")
+    target_link_libraries(${twin} ${kind} ${links})
+  endforeach()
+  install(TARGETS ${twin} EXPORT gcore-${component}-shared-targets
+    LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT shared NAMELINK_COMPONENT shared-dev)
+  install(EXPORT gcore-${component}-shared-targets NAMESPACE gcore:: DESTINATION "${GCORE_INSTALL_CMAKEDIR}"
+    COMPONENT shared-dev)
+endfunction()
+
 function(gcore_install_library target component)
   cmake_parse_arguments(ARG "" "" "HEADERS" ${ARGN})
-  # Before 1.0 each minor version is an interface of its own.
   set_target_properties(${target} PROPERTIES EXPORT_NAME ${component}
-    VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
+    VERSION ${PROJECT_VERSION} SOVERSION ${GCORE_SOVERSION})
   target_include_directories(${target} INTERFACE $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/gcore>)
   install(TARGETS ${target} EXPORT gcore-${component}-targets COMPONENT ${component}
     ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}" LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
@@ -28,6 +62,10 @@ function(gcore_install_library target component)
     install(FILES "${PROJECT_SOURCE_DIR}/${header}" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/gcore/${folder}"
       COMPONENT ${component})
   endforeach()
+  get_target_property(type ${target} TYPE)
+  if(GCORE_BUILD_SHARED AND type STREQUAL "STATIC_LIBRARY")
+    gcore_shared_twin(${target} ${component})
+  endif()
 endfunction()
 
 # The package's own files come with the writer, which is the component that is always there.
