@@ -17,8 +17,8 @@ bool starts_with_any(std::string_view text, const Names& prefixes) {
 }
 
 /// The libraries whose headers are not the standard's, the C library's or the kernel's, by how their includes start.
-const Names kThirdParty{"llvm/",  "llvm-c/",    "fmt/",   "boost/", "unicorn/", "zstd",          "zlib", "gtest/",
-                        "gmock/", "benchmark/", "clang/", "libelf", "gelf",     "libkdumpfile/", "bfd"};
+const Names kThirdParty{"llvm/",  "llvm-c/", "fmt/",       "boost/", "unicorn/", "zstd", "zlib",          "xxhash",
+                        "gtest/", "gmock/",  "benchmark/", "clang/", "libelf",   "gelf", "libkdumpfile/", "bfd"};
 
 /// Rules for the files whose path starts with `folder`; the first that fits counts.
 struct Rule {
@@ -39,7 +39,7 @@ const std::vector<Rule>& rules() {
       {"gdbstub/", {"gdbstub/"}, {"fmt/"}, {}},
       {"tools/",
        {"tools/", "gdbstub/", "reader/", "writer/"},
-       {"boost/", "fmt/", "llvm/", "unicorn/", "zstd", "zlib"},
+       {"boost/", "fmt/", "llvm/", "unicorn/", "xxhash", "zstd", "zlib"},
        {"llvm/", "unicorn/"}},
       {"tests/", {"tests/", "tools/", "gdbstub/", "reader/", "writer/"}, kThirdParty, kThirdParty},
   };

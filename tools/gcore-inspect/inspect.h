@@ -17,6 +17,7 @@
 namespace gcore::tools::inspect {
 
 class Symbols;
+struct PageCounts;
 
 /// What every mode needs.
 struct Job {
@@ -40,6 +41,7 @@ int print_backtrace(const Job& job);
 int write_html(const Job& job, const std::string& path);
 int print_map(const Job& job);
 int print_stats(const Job& job);
+PageCounts count_all_pages(const Job& job);  // what --stats prints: pages.h
 int verify(const Job& job);
 int find(const Job& job, std::string_view pattern);
 

@@ -44,6 +44,7 @@ ProgramInfo program_info() {
                "faulting one)"},
               {"phys", "", "with --read: ADDR is guest-physical"},
               {"raw", "", "with --read: the bytes themselves"},
+              {"progress", "", "show how far long work is, also when standard error is\nno terminal"},
           },
       .min_operands = 1,
       .max_operands = 1,
