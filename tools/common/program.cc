@@ -13,6 +13,8 @@
 #include <exception>
 #include <new>
 
+#include "tools/common/built_with.h"
+
 namespace gcore::tools {
 namespace po = boost::program_options;
 
@@ -63,6 +65,7 @@ void print_version(const ProgramInfo& info) {
   std::printf("%s %s\nbuilt with %s, Boost %d.%d.%d%s%s\n", info.name.c_str(), GCORE_VERSION, compiler,
               BOOST_VERSION / 100000, BOOST_VERSION / 100 % 1000, BOOST_VERSION % 100,
               info.built_with.empty() ? "" : ", ", info.built_with.c_str());
+  if (!revision().empty()) std::printf("revision %s\n", revision().c_str());
 }
 
 /// An open() must never get the number of a standard stream that the caller closed: results would end up in that file.

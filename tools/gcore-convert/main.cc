@@ -1,12 +1,12 @@
 // gcore-convert IN OUT: the same memory and registers, in the other container.
 #include <fcntl.h>
-#include <llvm/Config/llvm-config.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 
+#include "tools/common/built_with.h"
 #include "tools/common/program.h"
 #include "tools/gcore-convert/dump_guest.h"
 
@@ -35,7 +35,7 @@ ProgramInfo program_info() {
           "OUT appears when it is complete. Exit status: 0 done, 1 failed, 2 wrong usage.\n\n"
           "  gcore-convert vm-20261123-020000.gcore vm.vmcore --dialect vmcore\n"
           "  gcore-convert vm.vmcore vm.gcore.zst --dialect qnx --compress zstd",
-      .built_with = "LLVM " LLVM_VERSION_STRING,
+      .built_with = libraries_of_reader(),
   };
 }
 

@@ -1,11 +1,11 @@
 // gcore-dump [options] DIRECTORY | '|COMMAND': dumps a guest that QEMU runs, over its QMP socket.
 #include <fcntl.h>
-#include <llvm/Config/llvm-config.h>
 #include <sys/stat.h>
 
 #include <cerrno>
 #include <cstring>
 
+#include "tools/common/built_with.h"
 #include "tools/gcore-dump/unique_fd.h"
 #include "tools/gcore-dump/watch.h"
 
@@ -40,7 +40,7 @@ ProgramInfo program_info() {
           "  gcore-dump --qmp /run/vm1.qmp /var/dumps\n"
           "  gcore-dump --qmp /run/vm1.qmp --dialect vmcore --compress zstd '|ssh host \"cat > vm1.zst\"'\n"
           "  gcore-dump --qmp /run/vm1.qmp --watch --pid-file /run/vm1.pid --keep 5 /var/dumps",
-      .built_with = "LLVM " LLVM_VERSION_STRING,
+      .built_with = libraries_of_reader(),
   };
 }
 

@@ -122,7 +122,4 @@ const char* presence_name(Range::Presence presence);
 reader::Listing list_ranges(const reader::Dump& dump, const reader::AddressSpace& space,
                             const std::function<void(const Range&)>& on_range);
 
-/// What this program was built with, for --version.
-std::string built_with();
-
 }  // namespace gcore::tools::inspect

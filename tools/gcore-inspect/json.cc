@@ -1,6 +1,5 @@
 // --json. Of the modes, the only file that includes LLVM's JSON.
 #include <fmt/format.h>
-#include <llvm/Config/llvm-config.h>
 #include <llvm/Support/JSON.h>
 #include <llvm/Support/raw_ostream.h>
 
@@ -196,11 +195,6 @@ int print_json(const Job& job) {
   }
   output << '\n';
   return kExitDone;
-}
-
-std::string built_with() {
-  return fmt::format("fmt {}.{}.{}, LLVM {}", FMT_VERSION / 10000, FMT_VERSION / 100 % 100, FMT_VERSION % 100,
-                     LLVM_VERSION_STRING);
 }
 
 }  // namespace gcore::tools::inspect

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdio>
 
+#include "tools/common/built_with.h"
 #include "tools/gcore-inspect/inspect.h"
 #include "tools/gcore-inspect/symbols.h"
 
@@ -56,7 +57,7 @@ ProgramInfo program_info() {
           "  gcore-inspect qnx7-20261123-020000.gcore\n"
           "  gcore-inspect qnx7-20261123-020000.gcore --translate 0xffff800000001000 --vcpu 1\n"
           "  gcore-inspect qnx7-20261123-020000.gcore --read 0x1000:4K --phys --raw | strings",
-      .built_with = built_with(),
+      .built_with = libraries_of_reader(),
   };
 }
 

@@ -8,6 +8,7 @@
 
 #include "gdbstub/dump_target.h"
 #include "gdbstub/server.h"
+#include "tools/common/built_with.h"
 #include "tools/gcore-serve/serving.h"
 
 namespace gcore::tools {
@@ -39,7 +40,7 @@ ProgramInfo program_info() {
       .epilogue =
           "Example:\n"
           "  gdb procnto-smp.sym -ex 'target remote | kdserver guest.gcore'\n",
-      .built_with = "",
+      .built_with = libraries_of_reader(),
   };
 }
 

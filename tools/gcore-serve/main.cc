@@ -12,6 +12,7 @@
 #include "gdbstub/exec_file.h"
 #include "gdbstub/server.h"
 #include "reader/dump.h"
+#include "tools/common/built_with.h"
 #include "tools/common/program.h"
 #include "tools/gcore-serve/serving.h"
 
@@ -45,7 +46,7 @@ ProgramInfo program_info() {
           "  gcore-serve guest.gcore --symbols vmlinux\n"
           "  gdb vmlinux -ex 'target remote 127.0.0.1:1234'\n"
           "  gdb vmlinux -ex 'target remote | gcore-serve --stdio guest.gcore'\n",
-      .built_with = "",
+      .built_with = libraries_of_reader(),
   };
 }
 

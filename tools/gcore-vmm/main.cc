@@ -11,6 +11,7 @@
 #include <memory>
 #include <string>
 
+#include "tools/common/built_with.h"
 #include "tools/common/program.h"
 #include "tools/gcore-vmm/vm.h"
 #include "tools/gcore-vmm/vmm_guest.h"
@@ -248,7 +249,7 @@ ProgramInfo describe() {
       "  dump DIRECTORY        or: dump \"|SHELL COMMAND\"\n";
   unsigned major = 0, minor = 0;
   uc_version(&major, &minor);
-  info.built_with = "Unicorn " + std::to_string(major) + "." + std::to_string(minor);
+  info.built_with = "Unicorn " + std::to_string(major) + "." + std::to_string(minor) + ", " + libraries_of_writer();
   return info;
 }
 
