@@ -34,17 +34,20 @@ using translate::Walk;
 class AddressSpace {
  public:
   struct Options {
-    /// A Linux guest with page-table isolation that was stopped in user mode has a root (bit 12 set) that lacks the
-    /// kernel. Look kernel addresses up through the root with bit 12 clear, where that page is plausibly its other
-    /// half: then describe() and Walk::note say so.
+    /// A Linux guest with page-table isolation that was stopped in user mode has a root (x86_64: with bit 12 set;
+    /// aarch64: TTBR1 with the trampoline's tables) that lacks the kernel. Look kernel addresses up through the
+    /// kernel's root beside it, where the tables there plausibly are its other half: then describe() and Walk::note
+    /// say so.
     bool kpti_fallback = true;
   };
   /// Which root with_root() replaces on aarch64: TTBR0 (a process) or TTBR1 (the kernel). Other machines have one.
   enum class Root { lower, upper };
 
   /// As vCPU `cpu` (an index into dump.cpus()) translates. The root comes from its control registers; where the dump
-  /// has none, from Cpu::page_table, then from VMCOREINFO (the kernel's tables); describe() says which and what had to
-  /// be assumed. Identity when the vCPU had paging off. Errors: usage (no such vCPU), not_present (no root is known).
+  /// has none, from Cpu::page_table, then from the Linux kernel that VMCOREINFO tells of or that is found in guest
+  /// memory (its own tables; see guest_system.h: the first call may read all of memory, later ones do not); describe()
+  /// says which and what had to be assumed. Identity when the vCPU had paging off. Errors: usage (no such vCPU),
+  /// not_present (no root is known).
   static Expected<AddressSpace> of_cpu(const Dump& dump, size_t cpu, const Options& options);
   static Expected<AddressSpace> of_cpu(const Dump& dump, size_t cpu) { return of_cpu(dump, cpu, Options{}); }
 
@@ -77,12 +80,14 @@ class AddressSpace {
   const std::string& describe() const { return description_; }
 
  private:
-  AddressSpace(translate::Translator translator, std::string description, bool second_root)
-      : translator_(std::move(translator)), description_(std::move(description)), second_root_(second_root) {}
+  AddressSpace(translate::Translator translator, std::string description, std::string second_root)
+      : translator_(std::move(translator)),
+        description_(std::move(description)),
+        second_root_(std::move(second_root)) {}
 
   translate::Translator translator_;
   std::string description_;
-  bool second_root_;  // kernel addresses go through the root with bit 12 clear
+  std::string second_root_;  // why kernel addresses go through another root than the register's; else empty
 };
 
 }  // namespace gcore::reader

@@ -8,10 +8,12 @@
 #include <cerrno>
 #include <cstring>
 #include <limits>
+#include <mutex>
 
 #include "reader/elf_file.h"
 #include "reader/elf_notes.h"
 #include "reader/file.h"
+#include "reader/find_guest.h"
 #include "reader/kdump_note.h"
 #include "reader/memory_map.h"
 #include "reader/unpack.h"
@@ -36,6 +38,12 @@ struct Dump::State {
   std::optional<KdumpFacts> facts;
   bool truncated = false;
   std::vector<std::string> warnings;
+
+  struct LazyGuest {
+    std::once_flag once;
+    GuestSystem found;
+  };
+  LazyGuest guest, guest_of_thorough_search;
 
   Expected<void> load_memory();
   Expected<void> load_notes();
@@ -274,6 +282,15 @@ ReadResult Dump::read(PhysAddr address, std::span<std::byte> into) const {
 
 std::optional<Dump::Extent> Dump::next_extent(PhysAddr address) const {
   return state_->memory.next_extent(state_->file, address);
+}
+
+const GuestSystem& guest_system(const Dump& dump, GuestSearch search) {
+  auto& quick = dump.state_->guest;
+  std::call_once(quick.once, [&] { quick.found = find_guest(dump, GuestSearch::quick); });
+  if (search == GuestSearch::quick || !worth_more_search(quick.found)) return quick.found;
+  auto& thorough = dump.state_->guest_of_thorough_search;
+  std::call_once(thorough.once, [&] { thorough.found = find_guest(dump, GuestSearch::thorough); });
+  return thorough.found;
 }
 
 }  // namespace gcore::reader
