@@ -63,13 +63,16 @@ class DumpTarget : public Target {
   std::string path() const override { return dump_.path(); }
   std::string summary() const override;
 
-  // Debuggers insist on a thread: a dump without vCPUs has one that knows no register.
+  // Debuggers insist on a thread: a dump without vCPUs has one that knows no register. GDB leaves at once where the
+  // program counter is unavailable, so that this one, which no machine had, is 0.
   size_t cpu_count() const override { return std::max<size_t>(dump_.cpus().size(), 1); }
   size_t faulting_cpu() const override { return std::min(dump_.faulting_cpu(), cpu_count() - 1); }
   uint8_t signal() const override { return dump_.signal() <= kLastCommonSignal ? dump_.signal() : 0; }
   std::string cpu_name(size_t cpu) const override;
   std::string cpu_details(size_t cpu) const override;
   std::optional<uint64_t> register_value(size_t cpu, std::string_view name) const override {
+    if (dump_.cpus().empty() && name == (arch() == Arch::aarch64 ? "elr" : arch() == Arch::i386 ? "eip" : "rip"))
+      return 0;
     return cpu < dump_.cpus().size() ? dump_.cpus()[cpu].registers.get(name) : std::nullopt;
   }
 

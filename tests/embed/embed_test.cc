@@ -149,6 +149,9 @@ TEST_F(Embed, EverythingInstalled) {
   ASSERT_FALSE(HasFailure());
   const std::string dump = expect_good_dump(build + "/vmm", scratch_.path());
   EXPECT_EQ(run_well({build + "/serve", dump}), "embedded, 1 vCPU\nlistening\n");
+  // The gdb helper finds the server that was installed with it.
+  const Arguments gdb{"gdb", "-nx", "-q", "-batch", "-ex", "source " + find(prefix(), "guest.py")};
+  EXPECT_THAT(run_well(gdb + Arguments{"-ex", "guest open " + dump, "-ex", "guest vcpus"}), HasSubstr("* 1    vCPU 0"));
 }
 
 // No installed header needs one that is not, nor another before it.
