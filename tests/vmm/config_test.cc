@@ -65,6 +65,19 @@ TEST(ParseConfig, WatchdogTerminatesUnlessToldOtherwise) {
   EXPECT_TRUE(dump->watchdog->dump);
 }
 
+TEST(ParseConfig, LimitsDumps) {
+  using namespace std::chrono_literals;
+  EXPECT_EQ(parse_config("dump /d", "c")->dump_deadline, 60s);
+  EXPECT_EQ(parse_config("dump /d", "c")->dump_rate, 0u);
+  const auto both = parse_config("dump \"|cat\" rate 2M deadline 0.25", "c");
+  ASSERT_TRUE(both) << both.error();
+  EXPECT_EQ(both->dump, "|cat");
+  EXPECT_EQ(both->dump_deadline, 250ms);
+  EXPECT_EQ(both->dump_rate, 2u << 20);
+  EXPECT_EQ(parse_config("dump /d deadline 0", "c")->dump_deadline, 0s);
+  EXPECT_EQ(parse_config("dump /d deadline 0.0001", "c")->dump_deadline, 1ms);  // a limit, if a short one
+}
+
 struct Mistake {
   const char *text, *message;
 };
@@ -84,8 +97,18 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"zzzzzz", "vm.conf:1: unknown option 'zzzzzz'"}, Mistake{"\xff\n", "vm.conf:1: unknown option '\\xff'"},
         Mistake{"dump \"|cat", "vm.conf:1: a quotation mark is not closed"},
         Mistake{"dump |gzip -c",
-                "vm.conf:1: 'dump' with 2 arguments; expected: dump DIRECTORY, or dump \"|SHELL COMMAND\" "
-                "(an argument with blanks goes in quotation marks)"},
+                "vm.conf:1: after the target of 'dump', 'deadline SECONDS' and 'rate SIZE' may follow, not '-c' "
+                "(a command with blanks goes in quotation marks)"},
+        Mistake{"dump /d deadline", "vm.conf:1: 'deadline' of 'dump' needs an argument"},
+        Mistake{"dump /d deadline soon",
+                "vm.conf:1: the deadline of 'dump': 'soon' is no time (seconds, such as 60 or 0.5)"},
+        Mistake{"dump /d deadline -1",
+                "vm.conf:1: the deadline of 'dump': '-1' is no time (seconds, such as 60 or 0.5)"},
+        Mistake{"dump /d rate fast",
+                "vm.conf:1: the rate of 'dump': 'fast' is not a size (a number, then K, M, G, T or nothing)"},
+        Mistake{"dump a b c d e f",
+                "vm.conf:1: 'dump' with 6 arguments; expected: dump DIRECTORY|\"|SHELL COMMAND\" [deadline SECONDS] "
+                "[rate SIZE] (an argument with blanks goes in quotation marks)"},
         Mistake{"dump a\ndump b", "vm.conf:2: 'dump' is given twice"},
         Mistake{"dump \"|  \"", "vm.conf:1: 'dump' needs a directory or \"|COMMAND\""},
         Mistake{"ram", "vm.conf:1: 'ram' with 0 arguments; expected: ram [ADDRESS,]SIZE"},

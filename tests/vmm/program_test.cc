@@ -6,47 +6,13 @@
 
 #include <fstream>
 
-#include "tests/support/paths.h"
-#include "tests/support/process.h"
-#include "tests/support/temp_dir.h"
+#include "tests/vmm/vmm_program.h"
 
 namespace gcore::tests {
 namespace {
 
 using testing::HasSubstr;
 using testing::MatchesRegex;
-constexpr auto kOut = Process::Stream::out;
-constexpr auto kErr = Process::Stream::err;
-
-class VmmProgram : public testing::Test {
- protected:
-  std::string config(const std::string& text) { return dir_.write("vm.conf", text); }
-  Process start(const std::string& text, std::vector<std::string> more = {}) {
-    std::vector<std::string> argv{program("gcore-vmm"), config(text)};
-    argv.insert(argv.end(), more.begin(), more.end());
-    return Process(argv);
-  }
-  static bool heartbeat(Process& vmm, int cpu) {
-    return vmm.wait_for_line(kOut, "cpu " + std::to_string(cpu) + ": heartbeat").has_value();
-  }
-  // All output that exists goes unread first, so that the lines are from after this call.
-  static bool still_alive(Process& vmm) {
-    for (int i = 0; i < 4; ++i)
-      if (!heartbeat(vmm, 0) || !heartbeat(vmm, 1)) return false;
-    return true;
-  }
-  std::vector<std::string> dumps() {
-    std::vector<std::string> found;
-    for (const std::string& name : dir_.entries())
-      if (name.ends_with(".gcore")) found.push_back(name);
-    return found;
-  }
-
-  TempDir dir_;
-};
-
-constexpr char kTwoCpus[] = "cpu\ncpu\nram 64M\ncmdline heartbeat=5\n";
-constexpr char kWritten[] = "^gcore-vmm: dump written: .* \\([0-9]+ bytes, guest paused [0-9]+ ms\\)$";
 
 TEST_F(VmmProgram, DumpsOnSigusr2AndGoesOn) {
   auto vmm = start(kTwoCpus + ("dump " + dir_.path()), {"--pid-file", dir_.path("pid")});
@@ -133,29 +99,6 @@ TEST_F(VmmProgram, ConsoleLinesOfVcpusDoNotMix) {
   lines.resize(lines.size() - 2);  // the end of the VM may cut the last line of each vCPU short
   for (const std::string& line : lines)
     EXPECT_THAT(line, MatchesRegex("cpu [01]: heartbeat [0-9]+ (scheduler|logger)|gcore built-in guest, vCPUs: 2"));
-}
-
-TEST_F(VmmProgram, WatchdogDumpsAndTerminates) {
-  auto vmm = start(
-      "system hung\ncpu\nram 16M\ncmdline \"heartbeat=1 hang-after=2\"\nvdev wdt-ib700 action dump,terminate\n"
-      "dump " +
-      dir_.path());
-  EXPECT_TRUE(vmm.wait_for_line(kErr, "^gcore-vmm: watchdog wdt-ib700 expired$"));
-  EXPECT_TRUE(vmm.wait_for_line(kErr, "dump written: .*/hung-")) << vmm.err();
-  EXPECT_TRUE(vmm.wait_for_line(kErr, "terminated by its watchdog"));
-  EXPECT_EQ(vmm.wait(), (ExitStatus{1, 0}));
-  EXPECT_EQ(dumps().size(), 1u);
-}
-
-TEST_F(VmmProgram, WatchdogOfAarch64DumpsAndTheGuestStays) {
-  auto vmm =
-      start("arch aarch64\ncpu\nram 16M\ncmdline \"heartbeat=1 hang-after=2\"\nvdev wdt-sp805 action dump\ndump " +
-            dir_.path());
-  EXPECT_TRUE(vmm.wait_for_line(kErr, "^gcore-vmm: watchdog wdt-sp805 expired$"));
-  EXPECT_TRUE(vmm.wait_for_line(kErr, kWritten)) << vmm.err();
-  EXPECT_TRUE(heartbeat(vmm, 0));
-  vmm.signal(SIGTERM);
-  EXPECT_EQ(vmm.wait(), (ExitStatus{0, 0}));
 }
 
 TEST_F(VmmProgram, EndsDuringADumpThatHangs) {

@@ -57,6 +57,6 @@
 /* Guest-physical addresses of aarch64's devices: 4 KiB each, 32-bit registers. */
 #define GCORE_MMIO_UART 0x09000000     /* PL011: data at 0, flags at 0x18 (always ready) */
 #define GCORE_MMIO_POWER 0x09010000    /* a write of 0x2000 ends the VM */
-#define GCORE_MMIO_WATCHDOG 0x1c0f0000 /* SP805: load 0, control 8, interrupt clear 0xc; counts at 1 MHz */
+#define GCORE_MMIO_WATCHDOG 0x1c0f0000 /* SP805, see sp805.h; counts at 1 MHz */
 
 #endif

@@ -1,6 +1,7 @@
 // The configuration of a VM: one option a line, as CLI users write it (see gcore-vmm.1).
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <expected>
 #include <optional>
@@ -8,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "tools/common/dump_limits.h"
 #include "writer/format/elf.h"
 
 namespace gcore::tools::vmm {
@@ -35,6 +37,8 @@ struct Config {
   std::string cmdline;  // text for the guest program
   std::optional<WatchdogConfig> watchdog;
   std::optional<std::string> dump;  // "DIRECTORY" or "|COMMAND"; nothing: this VM is not dumped
+  std::chrono::milliseconds dump_deadline = kDefaultPauseDeadline;  // how long a dump may pause the guest; 0: for ever
+  uint64_t dump_rate = 0;                                           // bytes a second; 0: as fast as it goes
 };
 
 /// Parses a whole configuration. `name` is the file's name, for messages. The error is one line without newline:

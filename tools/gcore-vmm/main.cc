@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "tools/common/built_with.h"
@@ -49,7 +50,7 @@ extern "C" void on_signal(int number) {
 sigset_t our_signals() {
   sigset_t set;
   sigemptyset(&set);
-  for (const int number : {SIGUSR1, SIGUSR2, SIGTERM, SIGINT}) sigaddset(&set, number);
+  for (const int number : {SIGUSR1, SIGUSR2, SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, number);
   return set;
 }
 
@@ -62,6 +63,9 @@ bool prepare_signals() {
   action.sa_flags = SA_RESTART;
   action.sa_mask = set;
   for (const int number : {SIGUSR1, SIGUSR2, SIGTERM, SIGINT}) sigaction(number, &action, nullptr);
+  struct sigaction hangup{};
+  sigaction(SIGHUP, nullptr, &hangup);
+  if (hangup.sa_handler != SIG_IGN) sigaction(SIGHUP, &action, nullptr);  // else it runs under nohup
   // The console's reader may go away; the guest goes on.
   signal(SIGPIPE, SIG_IGN);
   return pipe2(event_pipe, O_CLOEXEC) == 0 && fcntl(event_pipe[1], F_SETFL, O_NONBLOCK) == 0;
@@ -72,6 +76,9 @@ std::expected<Config, std::string> configuration(const Program& program) {
       program.has("demo") ? std::expected<Config, std::string>(demo_config(".")) : read_config(program.operands()[0]);
   if (config)
     if (const auto directory = program.value("dump-directory")) config->dump = *directory;
+  if (const auto deadline = program.value("deadline"); config && deadline)
+    config->dump_deadline = *parse_seconds(*deadline);
+  if (const auto rate = program.value("rate"); config && rate) config->dump_rate = *parse_size(*rate);
   return config;
 }
 
@@ -117,11 +124,15 @@ class Session {
   std::unique_ptr<VmmGuest> guest_;
   std::unique_ptr<writer::Dumper> dumper_;
   std::atomic<uint64_t> dumps_ = 0;
+  std::mutex ending_mutex_;
+  bool ending_ = false;
 };
 
 void Session::report(const writer::Result& result) {
   if (!result.status.ok()) {
-    program_.note("dump failed: " + result.status.text());
+    const bool partial = result.path.ends_with(".partial");
+    program_.note("dump failed: " + result.status.text() +
+                  (partial ? "; what was written until then is in " + result.path : ""));
     return;
   }
   ++dumps_;
@@ -140,6 +151,9 @@ bool Session::set_up_dumper() {
   const std::string compression = program_.value("compress").value_or("none");
   if (compression == "gzip") options.compression = writer::Compression::gzip;
   if (compression == "zstd") options.compression = writer::Compression::zstd;
+  options.pause_deadline = config_.dump_deadline;
+  options.bytes_per_second = config_.dump_rate;
+  options.keep_partial = program_.has("keep-partial");
   writer::Status status;
   dumper_ = writer::Dumper::create(*guest_, options, [this](const writer::Result& result) { report(result); }, status);
   if (dumper_ == nullptr) program_.fail("preparing dumps to " + *config_.dump, status.text());
@@ -151,7 +165,12 @@ void Session::watchdog_expired() {
   const char* device = watchdog.device == WatchdogConfig::Device::ib700 ? "wdt-ib700" : "wdt-sp805";
   program_.note(std::string("watchdog ") + device + " expired");
   if (watchdog.dump && dumper_ != nullptr) {
-    dumper_->request({.kind = writer::Reason::Kind::watchdog, .detail = device, .signal = 0, .cpu = 0});
+    {
+      // Either before the end is known, and then that cancels it, or not at all.
+      const std::lock_guard lock(ending_mutex_);
+      if (ending_) return;
+      dumper_->request({.kind = writer::Reason::Kind::watchdog, .detail = device, .signal = 0, .cpu = 0});
+    }
     dumper_->wait();
   } else if (watchdog.dump) {
     post_event(kNoDump);
@@ -164,6 +183,9 @@ int Session::run() {
   events.note = [this](const std::string& text) { program_.note(text); };
   events.power_off = [] { post_event(kEnd); };
   events.watchdog_expired = [this] { watchdog_expired(); };
+  events.watchdog_counted_down = [this] {
+    program_.note("watchdog wdt-sp805 counted down once; once more and it expires");
+  };
   if (!prepare_signals()) return program_.fail("preparing signals", std::strerror(errno));
   auto vm = Vm::create(config_, STDOUT_FILENO, std::move(events));
   if (!vm) return program_.fail("starting the VM", vm.error());
@@ -215,6 +237,10 @@ void Session::shut_down() {
   const sigset_t set = our_signals();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   signal_dumper = nullptr;
+  {
+    const std::lock_guard lock(ending_mutex_);
+    ending_ = true;
+  }
   if (dumper_ != nullptr) dumper_->cancel();
   vm_->stop();
   dumper_.reset();
@@ -226,7 +252,7 @@ ProgramInfo describe() {
   info.usage = "[options] CONFIG | --demo";
   info.description =
       "Runs a guest, which embeds gcore's writer. The guest's console goes to standard output.\n"
-      "SIGUSR2: dump the guest, which then goes on. SIGUSR1: a status line. SIGTERM, SIGINT: end.";
+      "SIGUSR2: dump the guest, which then goes on. SIGUSR1: a status line. SIGTERM, SIGINT, SIGHUP: end.";
   info.options = {
       {.name = "demo",
        .argument = "",
@@ -236,6 +262,7 @@ ProgramInfo describe() {
       {.name = "compress", .argument = "none|gzip|zstd", .help = "dumps; default none"},
       {.name = "pid-file", .argument = "FILE", .help = "written when the guest runs, removed at the end"},
   };
+  for (Option& option : dump_limit_options()) info.options.push_back(std::move(option));
   info.max_operands = 1;
   info.epilogue =
       "CONFIG, one option a line:\n"
@@ -246,7 +273,7 @@ ProgramInfo describe() {
       "  cmdline \"TEXT\"        for the guest program\n"
       "  arch x86_64|aarch64\n"
       "  vdev wdt-ib700|wdt-sp805 [action dump,terminate]\n"
-      "  dump DIRECTORY        or: dump \"|SHELL COMMAND\"\n";
+      "  dump DIRECTORY        or: dump \"|SHELL COMMAND\"; then, if wanted, deadline SECONDS, rate SIZE\n";
   unsigned major = 0, minor = 0;
   uc_version(&major, &minor);
   info.built_with = "Unicorn " + std::to_string(major) + "." + std::to_string(minor) + ", " + libraries_of_writer();
@@ -261,6 +288,10 @@ int run_vmm(Program& program) {
   const std::string compression = program.value("compress").value_or("none");
   if (compression != "none" && compression != "gzip" && compression != "zstd")
     return program.usage_error("--compress is none, gzip or zstd");
+  if (const auto deadline = program.value("deadline"))
+    if (const auto time = parse_seconds(*deadline); !time) return program.usage_error("--deadline: " + time.error());
+  if (const auto rate = program.value("rate"))
+    if (const auto size = parse_size(*rate); !size) return program.usage_error("--rate: " + size.error());
   const auto config = configuration(program);
   if (!config) return program.fail("reading the configuration", config.error());
   if (config->dump && config->dump->front() != '|')

@@ -10,12 +10,9 @@
 namespace gcore::tools::vmm {
 namespace {
 
-using std::chrono::microseconds;
-
 constexpr uint32_t kPowerOff = 0x2000;
 constexpr uint8_t kUartReady = 0x60;        // COM1's line status: the transmitter is empty
 constexpr uint64_t kUartFlagsReady = 0x90;  // PL011's flags: transmitter empty, receiver empty
-constexpr uint32_t kSp805Enabled = 3;       // INTEN | RESEN
 constexpr uint64_t kPageMask = ~uint64_t{4095};
 
 }  // namespace
@@ -54,7 +51,10 @@ std::expected<void, std::string> Vm::set_up() {
 
   const auto entry = load_guest();
   if (!entry) return std::unexpected(entry.error());
-  if (config_.watchdog) watchdog_ = std::make_unique<Watchdog>([this] { events_.watchdog_expired(); });
+  if (config_.watchdog) {
+    watchdog_ = std::make_unique<Watchdog>([this] { events_.watchdog_expired(); }, events_.watchdog_counted_down);
+    if (config_.watchdog->device == WatchdogConfig::Device::sp805) sp805_.emplace(*watchdog_);
+  }
   for (size_t i = 0; i < config_.cpus; ++i) {
     const BootState state{*entry, i, config_.cpus, ram.address, ram.size, ram.address + GCORE_BOOT_CMDLINE};
     auto cpu = Vcpu::create(arch, *memory_, *this, control_, state);
@@ -175,29 +175,14 @@ void Vm::write_mmio(size_t cpu, uint64_t address, uint64_t value) {
   } else if (address == GCORE_MMIO_POWER) {
     if (value == kPowerOff) events_.power_off();
   } else if ((address & kPageMask) == GCORE_MMIO_WATCHDOG) {
-    write_sp805(address - GCORE_MMIO_WATCHDOG, static_cast<uint32_t>(value));
+    if (sp805_) sp805_->write(address - GCORE_MMIO_WATCHDOG, static_cast<uint32_t>(value));
   }
 }
 
 uint64_t Vm::read_mmio(uint64_t address) {
   if (address == GCORE_MMIO_UART + 0x18) return kUartFlagsReady;
-  if (address == GCORE_MMIO_WATCHDOG) return sp805_load_;
-  if (address == GCORE_MMIO_WATCHDOG + 8) return sp805_control_;
+  if (sp805_ && (address & kPageMask) == GCORE_MMIO_WATCHDOG) return sp805_->read(address - GCORE_MMIO_WATCHDOG);
   return 0;
-}
-
-// An SP805 interrupts after one period and resets after the second. No interrupt is delivered here, so two periods pass
-// from the last sign of life until it expires.
-void Vm::write_sp805(uint64_t offset, uint32_t value) {
-  constexpr uint64_t kLoad = 0, kControl = 8, kInterruptClear = 0xc;
-  if (offset == kLoad) sp805_load_ = value;
-  if (offset == kControl) sp805_control_ = value;
-  if (!watchdog_ || (offset != kLoad && offset != kControl && offset != kInterruptClear)) return;
-  if ((sp805_control_ & kSp805Enabled) == kSp805Enabled) {
-    watchdog_->restart(microseconds(2 * uint64_t{sp805_load_}));
-  } else {
-    watchdog_->disable();
-  }
 }
 
 void Vm::cpu_ended(size_t cpu, const std::string& why) {

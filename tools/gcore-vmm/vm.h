@@ -1,12 +1,12 @@
 // The virtual machine: memory, vCPUs, devices, and how to pause, resume and end all of it.
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <expected>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,6 +14,7 @@
 #include "tools/gcore-vmm/config.h"
 #include "tools/gcore-vmm/console.h"
 #include "tools/gcore-vmm/memory.h"
+#include "tools/gcore-vmm/sp805.h"
 #include "tools/gcore-vmm/vcpu.h"
 #include "tools/gcore-vmm/watchdog.h"
 
@@ -24,6 +25,7 @@ struct VmEvents {
   std::function<void(const std::string& text)> note;  // for the user, one line
   std::function<void()> power_off;                    // the guest has ended the VM
   std::function<void()> watchdog_expired;
+  std::function<void()> watchdog_counted_down = nullptr;  // (SP805) the first of its two countdowns has passed
 };
 
 class Vm : private Board {
@@ -62,14 +64,13 @@ class Vm : private Board {
   uint64_t read_mmio(uint64_t address) override;
   std::vector<uint64_t> mmio_pages() const override;
   void cpu_ended(size_t cpu, const std::string& why) override;
-  void write_sp805(uint64_t offset, uint32_t value);
 
   const Config config_;
   VmEvents events_;
   Console console_;
   std::unique_ptr<GuestMemory> memory_;
   std::unique_ptr<Watchdog> watchdog_;  // nullptr without one
-  std::atomic<uint32_t> sp805_load_ = 0xffffffff, sp805_control_ = 0;
+  std::optional<Sp805> sp805_;          // in front of it, on aarch64
   RunControl control_;
   std::chrono::steady_clock::time_point started_;
   std::vector<std::unique_ptr<Vcpu>> cpus_;  // the last member: their threads use the others
