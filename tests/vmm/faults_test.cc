@@ -212,7 +212,7 @@ TEST_F(VmmFaults, ADirectoryThatBecomesReadOnly) {
 }
 
 TEST_F(VmmFaults, ADiskThatIsTooSmallStaysAsItWas) {
-  const SmallDisk disk("256k");
+  const SmallDisk disk("64k");
   auto vmm = start(kTwoCpus + ("dump " + disk.directory().path()));
   ASSERT_TRUE(heartbeat(vmm, 0));
   expect_failure(vmm, "(it needs [0-9]+ bytes, [0-9]+ are free|No space left)");
