@@ -1,8 +1,7 @@
 #include "reader/guest_system.h"
 
-#include "reader/cpu_paging.h"
 #include "reader/find_guest.h"
-#include "reader/vmcoreinfo.h"
+#include "reader/linux_kernel.h"
 
 namespace gcore::reader {
 
@@ -18,19 +17,11 @@ const char* to_string(GuestSystem::Kind kind) {
   return "";
 }
 
-bool worth_more_search(const GuestSystem& guest) { return guest.kind == GuestSystem::Kind::unknown; }
+bool worth_more_search(const GuestSystem& guest) { return !guest.kernel_paging; }
 
-GuestSystem find_guest(const Dump& dump, GuestSearch) {
+GuestSystem find_guest(const Dump& dump, GuestSearch search) {
   GuestSystem guest;
-  const Vmcoreinfo info(dump.vmcoreinfo());
-  if (info.empty()) return guest;
-  guest.kind = GuestSystem::Kind::linux_kernel;
-  guest.release = info.value("OSRELEASE").value_or("");
-  guest.vmcoreinfo = dump.vmcoreinfo();
-  guest.vmcoreinfo_source = GuestSystem::Source::note;
-  guest.kaslr_offset = info.hex("KERNELOFFSET");
-  guest.kernel_paging = paging_from_vmcoreinfo(dump, dump.vmcoreinfo());
-  guest.kernel_paging_source = "VMCOREINFO (the kernel's)";
+  find_linux(dump, search, guest);
   return guest;
 }
 

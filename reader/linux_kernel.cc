@@ -1,0 +1,224 @@
+#include "reader/linux_kernel.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "reader/cpu_paging.h"
+#include "reader/kernel_image.h"
+#include "reader/table_isolation.h"
+#include "reader/translate/translator.h"
+#include "reader/vmcoreinfo.h"
+
+namespace gcore::reader {
+namespace {
+
+using translate::Mode;
+using translate::Paging;
+using translate::Translator;
+
+constexpr uint64_t kX86KernelMap = 0xffffffff80000000;
+constexpr uint64_t kX86LinkAddress = 0xffffffff81000000;  // of _text: CONFIG_PHYSICAL_START, 16 MiB unless changed
+constexpr size_t kMaxRoots = 4;                           // vCPUs of one kernel agree on its half
+// A page costs up to a microsecond to look at.
+constexpr uint64_t kPage = 4096, kQuickPages = 1 << 16;
+
+translate::ReadPhysical reader_of(const Dump& dump) {
+  return [&dump](PhysAddr address, std::span<std::byte> into) { return dump.read(address, into); };
+}
+
+class Finder {
+ public:
+  Finder(const Dump& dump, GuestSearch search, GuestSystem& guest) : dump_(dump), search_(search), guest_(guest) {}
+
+  void find() {
+    if (!dump_.vmcoreinfo().empty()) {
+      take({std::string(dump_.vmcoreinfo()), PhysAddr(0)}, GuestSystem::Source::note);
+    }
+    look_through_cpus();
+    const bool have_note = guest_.vmcoreinfo_source != GuestSystem::Source::none;
+    // On x86_64 the vCPUs' own tables show any kernel that runs.
+    if (!have_note && image_.empty() && !(is_x86_64() && saw_tables_)) scan_pages();
+    if (image_.empty()) look_through_kernel_tables();
+    describe_image();
+  }
+
+ private:
+  bool is_x86_64() const { return dump_.machine() == format::Machine::x86_64; }
+
+  void take(FoundNote note, GuestSystem::Source source) {
+    const Vmcoreinfo info(note.text);
+    guest_.kind = GuestSystem::Kind::linux_kernel;
+    guest_.release = info.value("OSRELEASE").value_or("");
+    guest_.kaslr_offset = info.hex("KERNELOFFSET");
+    guest_.kernel_paging = paging_from_vmcoreinfo(dump_, note.text);
+    guest_.vmcoreinfo_source = source;
+    std::string place;
+    if (source == GuestSystem::Source::memory) {
+      guest_.vmcoreinfo_address = note.address;
+      place = fmt::format(", found in guest memory at {:#x}", note.address.value);
+    }
+    guest_.kernel_paging_source = "VMCOREINFO" + place + " (the kernel's)";
+    guest_.vmcoreinfo = std::move(note.text);
+  }
+
+  /// Where the kernel has its image according to VMCOREINFO; `phys` is nothing when it does not say.
+  struct Claim {
+    uint64_t address;
+    std::optional<uint64_t> physical;
+  };
+  std::optional<Claim> claim_of(std::string_view text) const {
+    const Vmcoreinfo info(text);
+    const auto start = info.symbol("_stext");
+    if (!start) return std::nullopt;
+    switch (dump_.machine()) {
+      case format::Machine::x86_64:
+        if (const auto base = info.number("NUMBER(phys_base)")) return Claim{*start, *start - kX86KernelMap + *base};
+        break;
+      case format::Machine::aarch64:
+        if (const auto offset = info.hex("NUMBER(kimage_voffset)")) return Claim{*start, *start - *offset};
+        break;
+      case format::Machine::x86:
+        return Claim{*start, *start - 0xc0000000};
+    }
+    return Claim{*start, std::nullopt};
+  }
+
+  /// Whether these tables map the kernel where the note says that it is.
+  bool agrees(const Translator& translator, const FoundNote& note) const {
+    const auto claim = claim_of(note.text);
+    if (!claim) return false;
+    const auto there = translator.translate(VirtAddr(claim->address));
+    return there && (!claim->physical || there->address.value == *claim->physical);
+  }
+
+  /// A note speaks of the running kernel if the tables that it names agree with it: other copies (a crash kernel's, one
+  /// of a kernel that was running before, a guest's of the guest) do not.
+  bool is_consistent(const FoundNote& note) const {
+    const auto paging = paging_from_vmcoreinfo(dump_, note.text);
+    return paging && agrees(Translator(*paging, reader_of(dump_)), note);
+  }
+
+  void look_through_cpus() {
+    std::vector<uint64_t> roots;
+    for (const Cpu& cpu : dump_.cpus()) {
+      if (roots.size() == kMaxRoots || !image_.empty()) return;
+      auto paging = paging_of_cpu(dump_, cpu, dump_.vmcoreinfo());
+      if (!paging || paging->paging.mode == Mode::identity) continue;
+      if (const auto kernel = kernel_root_beside(dump_, paging->paging))
+        set_root(paging->paging, paging->paging.upper, *kernel);
+      const auto& upper = paging->paging.upper;
+      if (!upper.usable || std::ranges::find(roots, upper.root.value) != roots.end()) continue;
+      roots.push_back(upper.root.value);
+      saw_tables_ = true;
+      look_through(Translator(std::move(paging->paging), reader_of(dump_)), cpu);
+    }
+  }
+
+  void look_through(const Translator& translator, const Cpu& cpu) {
+    KernelImage image = image_at(translator, cpu);
+    if (image.empty()) return;
+    const auto accept = [&](const FoundNote& note) { return agrees(translator, note); };
+    if (guest_.vmcoreinfo_source == GuestSystem::Source::none)
+      if (auto note = find_note_by_image(dump_, translator, image, accept))
+        take(*std::move(note), GuestSystem::Source::memory);
+    std::string banner = find_banner(dump_, image, guest_.release);
+    if (banner.empty() && guest_.kind == GuestSystem::Kind::unknown) return;  // some other kernel, or none
+    guest_.kind = GuestSystem::Kind::linux_kernel;
+    guest_.banner = std::move(banner);
+    image_ = std::move(image);
+  }
+
+  KernelImage image_at(const Translator& translator, const Cpu& cpu) const {
+    if (is_x86_64()) return x86_kernel_image(translator);
+    if (const auto claim = claim_of(guest_.vmcoreinfo)) return image_around(translator, VirtAddr(claim->address));
+    if (dump_.machine() != format::Machine::aarch64) return {};
+    for (const char* name : {"vbar_el1", "elr", "elr_el1", "x30"}) {
+      const auto address = register_of(cpu, name);
+      if (!address || *address >> 55 != 0x1ff) continue;
+      if (KernelImage image = image_around(translator, VirtAddr(*address)); !image.empty()) return image;
+    }
+    return {};
+  }
+
+  /// The note is at the start of a page. All of them may have to be looked at, but first come those with which the
+  /// kernel's allocator begins: not far above a gigabyte's border, where RAM, its image, or a zone starts.
+  void scan_pages() {
+    uint64_t budget = search_ == GuestSearch::quick ? kQuickPages : UINT64_MAX;
+    for (const Window window : {Window{0, 16 << 20}, Window{16 << 20, 128 << 20}, Window{128 << 20, kBlock}}) {
+      for (auto extent = dump_.next_extent(PhysAddr(0)); extent; extent = dump_.next_extent(extent->address)) {
+        if (extent->kind == Dump::Extent::Kind::data && scan_extent(*extent, window, budget)) return;
+        if (budget == 0) return void(guest_.notes.push_back("only a part of memory was searched for a kernel"));
+        --budget;
+        extent->address = extent->address + extent->size;
+        if (extent->address == PhysAddr(0)) break;
+      }
+    }
+  }
+
+  /// A part of every gigabyte.
+  static constexpr uint64_t kBlock = 1 << 30;
+  struct Window {
+    uint64_t begin, end;
+  };
+
+  /// True when the kernel's note is found in it.
+  bool scan_extent(const Dump::Extent& extent, const Window& window, uint64_t& budget) {
+    const uint64_t first_page = (0 - extent.address.value) % kPage;
+    for (uint64_t done = first_page; done < extent.size; done += kPage) {
+      const uint64_t at = extent.address.value + done, in_block = at % kBlock;
+      if (in_block < window.begin || in_block >= window.end) {
+        done += window.begin - in_block + (in_block < window.begin ? 0 : kBlock) - kPage;
+        continue;
+      }
+      if (budget == 0) return false;
+      --budget;
+      auto note = note_at(dump_, PhysAddr(at));
+      if (!note || !is_consistent(*note)) continue;
+      take(*std::move(note), GuestSystem::Source::memory);
+      return true;
+    }
+    return false;
+  }
+
+  /// Where no vCPU has shown the image: by the tables that VMCOREINFO names.
+  void look_through_kernel_tables() {
+    const auto claim = claim_of(guest_.vmcoreinfo);
+    if (!claim || !guest_.kernel_paging) return;
+    const Translator translator(*guest_.kernel_paging, reader_of(dump_));
+    image_ = is_x86_64() ? x86_kernel_image(translator) : image_around(translator, VirtAddr(claim->address));
+    guest_.banner = find_banner(dump_, image_, guest_.release);
+  }
+
+  void describe_image() {
+    if (guest_.release.empty() && !guest_.banner.empty())
+      guest_.release = guest_.banner.substr(14, guest_.banner.find(' ', 14) - 14);
+    if (image_.empty()) return;
+    auto start = std::pair(image_.front().start, image_.front().physical);
+    if (const auto claim = claim_of(guest_.vmcoreinfo); claim && !is_x86_64())
+      for (const auto& piece : image_)
+        if (claim->address - piece.start.value < piece.size)
+          start = {VirtAddr(claim->address), piece.physical + (claim->address - piece.start.value)};
+    std::tie(guest_.image_address, guest_.image_physical) = start;
+    if (!guest_.kaslr_offset && is_x86_64()) {
+      guest_.kaslr_offset = start.first.value - kX86LinkAddress;
+      guest_.notes.push_back(
+          fmt::format("the KASLR displacement is where the kernel's image starts, less {:#x}, the usual address of "
+                      "_text: there is no VMCOREINFO that says it",
+                      kX86LinkAddress));
+    }
+  }
+
+  const Dump& dump_;
+  GuestSearch search_;
+  GuestSystem& guest_;
+  KernelImage image_;
+  bool saw_tables_ = false;  // of some vCPU
+};
+
+}  // namespace
+
+void find_linux(const Dump& dump, GuestSearch search, GuestSystem& guest) { Finder(dump, search, guest).find(); }
+
+}  // namespace gcore::reader

@@ -1,0 +1,12 @@
+// Finding a Linux kernel in a dump and what it says of itself. Private to the reader.
+#pragma once
+
+#include "reader/dump.h"
+#include "reader/guest_system.h"
+
+namespace gcore::reader {
+
+/// Fills in what it finds; kind stays unknown when there is no such kernel.
+void find_linux(const Dump& dump, GuestSearch search, GuestSystem& guest);
+
+}  // namespace gcore::reader
