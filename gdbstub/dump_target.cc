@@ -8,6 +8,8 @@
 
 #include "reader/address_space.h"
 #include "reader/dump.h"
+#include "reader/guest_system.h"
+#include "reader/search.h"
 
 namespace gcore::gdbstub {
 namespace {
@@ -20,10 +22,28 @@ constexpr size_t kMaxCachedSpaces = 64;
 /// QNX and GDB number these signals alike (HUP to TERM); the others they do not.
 constexpr uint8_t kLastCommonSignal = 15;
 constexpr uint64_t kMaxRing = 1 << 20;
+constexpr uint64_t kSearchSlice = 8 << 20;
 
 std::string missing_text(uint64_t physical, reader::Missing missing) {
   return fmt::format("guest-physical {:#x} cannot be read: {}", physical, describe(missing));
 }
+
+class DumpSearch : public Search {
+ public:
+  /// `tag` is added to each hit.
+  DumpSearch(reader::Search search, uint64_t tag) : search_(std::move(search)), tag_(tag) {}
+  bool step(std::vector<uint64_t>& hits, size_t max_hits) override {
+    const size_t before = hits.size();
+    const bool more = search_.step(hits, kSearchSlice, max_hits);
+    for (size_t i = before; i < hits.size(); ++i) hits[i] += tag_;
+    return more;
+  }
+  std::string problem() const override { return search_.problem(); }
+
+ private:
+  reader::Search search_;
+  uint64_t tag_;
+};
 
 Mapping to_mapping(const reader::Mapping& from) {
   return {.start = from.start.value,
@@ -85,7 +105,10 @@ class DumpTarget : public Target {
   std::string describe(const Space& space) const override;
   std::expected<void, std::string> check(const Root& root) const override;
 
-  std::optional<uint64_t> kernel_displacement() const override;
+  std::expected<std::unique_ptr<Search>, std::string> search(const Space& space, uint64_t first, uint64_t last,
+                                                             std::string_view pattern) const override;
+
+  std::optional<uint64_t> kernel_displacement() const override { return reader::guest_system(dump_).kaslr_offset; }
   std::expected<std::string, std::string> kernel_messages() const override;
   std::optional<uint64_t> system_page() const override {
     const auto& facts = dump_.kdump_facts();
@@ -238,6 +261,20 @@ std::string DumpTarget::mappings(const Space& space, const std::function<bool(co
   return stopped ? "" : listing.note;
 }
 
+std::expected<std::unique_ptr<Search>, std::string> DumpTarget::search(const Space& space, uint64_t first,
+                                                                       uint64_t last, std::string_view pattern) const {
+  const auto bytes = std::as_bytes(std::span(pattern));
+  if (space.physical)
+    return std::make_unique<DumpSearch>(reader::Search::in_memory(dump_, PhysAddr(first), PhysAddr(last), bytes), 0);
+  const auto& found = address_space(space);
+  if (!found) return std::unexpected(found.error().text);
+  // A debugger that asks about tagged addresses wants hits that look alike.
+  const VirtAddr plain = found->without_tag(VirtAddr(first));
+  const uint64_t tag = first - plain.value;
+  auto search = reader::Search::in_space(dump_, *found, plain, VirtAddr(last - tag), bytes);
+  return std::make_unique<DumpSearch>(std::move(search), tag);
+}
+
 std::string DumpTarget::describe(const Space& space) const {
   if (space.physical) return "guest-physical addresses";
   const auto& found = address_space(space);
@@ -259,27 +296,6 @@ std::expected<void, std::string> DumpTarget::check(const Root& root) const {
   const auto result = dump_.read(PhysAddr(table), std::span(&byte, 1));
   if (result.bytes == 1) return {};
   return std::unexpected("no table is there: " + missing_text(table, result.missing));
-}
-
-/// KERNELOFFSET of VMCOREINFO, in hex: by how much the kernel was moved.
-std::optional<uint64_t> DumpTarget::kernel_displacement() const {
-  constexpr std::string_view kKey = "KERNELOFFSET=";
-  const std::string_view facts = dump_.vmcoreinfo();
-  const size_t at = facts.starts_with(kKey) ? 0 : facts.find("\nKERNELOFFSET=");
-  if (at == std::string_view::npos) return std::nullopt;
-  const size_t value_at = facts.find('=', at) + 1;
-  uint64_t value = 0;
-  size_t digits = 0;
-  for (size_t i = value_at; i < facts.size() && digits <= 16; ++i, ++digits) {
-    const char c = facts[i];
-    if (c >= '0' && c <= '9')
-      value = value << 4 | static_cast<uint64_t>(c - '0');
-    else if (c >= 'a' && c <= 'f')
-      value = value << 4 | static_cast<uint64_t>(c - 'a' + 10);
-    else
-      break;
-  }
-  return digits >= 1 && digits <= 16 ? std::optional(value) : std::nullopt;
 }
 
 /// The structure is the one in FORMAT's "kernel-message ring": sizes first, then the buffer. Segment number 0 also says

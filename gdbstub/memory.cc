@@ -4,7 +4,6 @@
 
 #include "gdbstub/client.h"
 #include "gdbstub/packet.h"
-#include "gdbstub/scan.h"
 
 namespace gcore::gdbstub {
 namespace {
@@ -52,22 +51,23 @@ Reply read_binary(Client& client, std::string_view arguments) {
 
 class SearchTask : public Task {
  public:
-  SearchTask(const Client& client, Scan scan) : client_(client), scan_(std::move(scan)) {}
+  SearchTask(const Client& client, std::unique_ptr<Search> search) : client_(client), search_(std::move(search)) {}
   std::optional<Reply> step() override {
-    if (!scan_.step()) return std::nullopt;
-    if (!scan_.hits().empty()) return Reply{"1," + hex_number(scan_.hits().front())};
-    if (!scan_.problem().empty()) return error(client_, scan_.problem());
-    return Reply{"0"};
+    std::vector<uint64_t> hits;
+    const bool more = search_->step(hits, 1);
+    if (!hits.empty()) return Reply{"1," + hex_number(hits.front())};
+    if (more) return std::nullopt;
+    return Reply{"0"};  // also where problem() says that a part was not seen: `monitor find` tells, this has no way to
   }
   Reply cancelled() override { return error(client_, "interrupted"); }
 
  private:
   const Client& client_;
-  Scan scan_;
+  std::unique_ptr<Search> search_;
 };
 
 /// qSearch:memory:ADDRESS;LENGTH;PATTERN, the pattern being escaped binary.
-Reply search(Client& client, std::string_view arguments) {
+Reply search_memory(Client& client, std::string_view arguments) {
   constexpr std::string_view kKind = ":memory:";
   if (!arguments.starts_with(kKind)) return {};
   arguments.remove_prefix(kKind.size());
@@ -75,13 +75,14 @@ Reply search(Client& client, std::string_view arguments) {
   const size_t second_end = first_end == std::string_view::npos ? first_end : arguments.find(';', first_end + 1);
   if (second_end == std::string_view::npos) return error(client, "a search needs an address, a length and a pattern");
   const auto range = parse_address_length(arguments.substr(0, second_end), ';');
-  std::string pattern = unescape(arguments.substr(second_end + 1));
+  const std::string pattern = unescape(arguments.substr(second_end + 1));
   if (!range || pattern.empty()) return error(client, "a search needs an address, a length and a pattern");
   if (range->length < pattern.size()) return {"0"};
   const uint64_t last = range->address + std::min(range->length - 1, UINT64_MAX - range->address);
-  Scan scan(client.target, client.space(), range->address, last, std::move(pattern), 1);
+  auto search = client.target.search(client.space(), range->address, last, pattern);
+  if (!search) return error(client, search.error());
   Reply reply;
-  reply.task = std::make_unique<SearchTask>(client, std::move(scan));
+  reply.task = std::make_unique<SearchTask>(client, std::move(*search));
   return reply;
 }
 
@@ -133,7 +134,7 @@ Reply checksum_memory(Client& client, std::string_view arguments) {
 constexpr NamedHandler kHandlers[] = {
     {"m", read_hex},
     {"x", read_binary},
-    {"qSearch", search},
+    {"qSearch", search_memory},
     {"qCRC", checksum_memory},
 };
 

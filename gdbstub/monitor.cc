@@ -7,7 +7,6 @@
 #include "gdbstub/packet.h"
 #include "gdbstub/qnx.h"
 #include "gdbstub/registers.h"
-#include "gdbstub/scan.h"
 
 namespace gcore::gdbstub {
 namespace {
@@ -140,28 +139,30 @@ MonitorResult help(Client&, std::span<const std::string> words) {
 
 class FindTask : public Task {
  public:
-  explicit FindTask(Scan scan) : scan_(std::move(scan)) {}
+  explicit FindTask(std::unique_ptr<Search> search) : search_(std::move(search)) {}
   std::optional<Reply> step() override {
-    if (!scan_.step()) return std::nullopt;
-    return finish(scan_.problem());
+    const bool more = search_->step(hits_, kMaxHits - hits_.size());
+    if (more && hits_.size() < kMaxHits) return std::nullopt;
+    return finish(search_->problem());
   }
   Reply cancelled() override { return finish("interrupted"); }
 
  private:
   Reply finish(std::string_view problem) const {
     std::string text;
-    for (const uint64_t hit : scan_.hits()) text += fmt::format("{:#x}\n", hit);
+    for (const uint64_t hit : hits_) text += fmt::format("{:#x}\n", hit);
     if (!problem.empty()) {
       text += fmt::format("find: {}\n", problem);
-    } else if (scan_.hits().size() == kMaxHits) {
+    } else if (hits_.size() == kMaxHits) {
       text += fmt::format("these are the first {}; go on with a START behind the last\n", kMaxHits);
-    } else if (scan_.hits().empty()) {
+    } else if (hits_.empty()) {
       text += "not found\n";
     }
     return {.packet = "OK", .console = text};
   }
 
-  Scan scan_;
+  std::unique_ptr<Search> search_;
+  std::vector<uint64_t> hits_;
 };
 
 std::expected<Reply, std::string> start_find(const Client& client, std::span<const std::string> words) {
@@ -181,9 +182,10 @@ std::expected<Reply, std::string> start_find(const Client& client, std::span<con
   }
   if (bounds[1] == 0) return std::unexpected("the length is 0");
   const uint64_t last = bounds[0] + std::min(bounds[1] - 1, UINT64_MAX - bounds[0]);
+  auto search = client.target.search(client.space(), bounds[0], last, pattern);
+  if (!search) return std::unexpected(search.error());
   Reply reply;
-  reply.task =
-      std::make_unique<FindTask>(Scan(client.target, client.space(), bounds[0], last, std::move(pattern), kMaxHits));
+  reply.task = std::make_unique<FindTask>(std::move(*search));
   return reply;
 }
 

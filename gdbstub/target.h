@@ -10,6 +10,7 @@
 #include <expected>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -65,6 +66,17 @@ struct Walk {
   std::string note = {};  // what is remarkable about the walk, or empty
 };
 
+/// A search in progress; see Target::search().
+class Search {
+ public:
+  virtual ~Search() = default;
+  /// A few milliseconds' work: appends addresses at which the pattern begins, ascending, but not more than `max_hits`
+  /// of them; the next call goes on right behind. False when the search is over.
+  virtual bool step(std::vector<uint64_t>& hits, size_t max_hits) = 0;
+  /// Why memory was left out that should have been looked at, one sentence; else empty.
+  virtual std::string problem() const { return {}; }
+};
+
 class Target {
  public:
   virtual ~Target() = default;
@@ -101,6 +113,10 @@ class Target {
   /// Calls `each` for the address space's runs, ascending, until it returns false. Physical spaces: the segments. The
   /// result is one sentence when the list is not the whole truth, else empty.
   virtual std::string mappings(const Space& space, const std::function<bool(const Mapping&)>& each) const = 0;
+  /// Looks for `pattern` (not empty) in [first, last], in which hits lie as a whole, over the memory that there is. The
+  /// error is one sentence. The target outlives the search.
+  virtual std::expected<std::unique_ptr<Search>, std::string> search(const Space& space, uint64_t first, uint64_t last,
+                                                                     std::string_view pattern) const = 0;
   /// Such as "x86_64, 4-level, root 0x1000 from cr3"; or why there is no such address space.
   virtual std::string describe(const Space& space) const = 0;
   /// Whether a client may look through this root; the error is one sentence.

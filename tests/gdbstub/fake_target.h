@@ -75,6 +75,20 @@ class FakeTarget : public gdbstub::Target {
         each({0xfffffffffffff000, 0x1000, 0x1000, 4096, true, true, false, false});
     return "";
   }
+  std::expected<std::unique_ptr<gdbstub::Search>, std::string> search(const gdbstub::Space& space, uint64_t first,
+                                                                      uint64_t last,
+                                                                      std::string_view pattern) const override {
+    auto search = std::make_unique<FakeSearch>();
+    mappings(space, [&](const gdbstub::Mapping& mapping) {
+      std::string bytes(mapping.size, '\0');
+      bytes.resize(read(space, mapping.start, std::as_writable_bytes(std::span(bytes))));
+      for (size_t at = bytes.find(pattern); at != std::string::npos; at = bytes.find(pattern, at + 1))
+        if (mapping.start + at >= first && mapping.start + at + (pattern.size() - 1) <= last)
+          search->found.push_back(mapping.start + at);
+      return true;
+    });
+    return search;
+  }
   std::string describe(const gdbstub::Space& space) const override {
     if (space.physical) return "guest-physical addresses";
     return space.root ? "root " + std::to_string(space.root->value) + " from " + space.root->name
@@ -104,6 +118,19 @@ class FakeTarget : public gdbstub::Target {
                                                {"fip", 0x500000007}};
 
  private:
+  /// Takes its time: the first step finds nothing yet.
+  struct FakeSearch : gdbstub::Search {
+    bool step(std::vector<uint64_t>& hits, size_t max_hits) override {
+      for (size_t i = 0; started && i < max_hits && next < found.size(); ++i) hits.push_back(found[next++]);
+      const bool more = !started || next < found.size();
+      started = true;
+      return more;
+    }
+    std::vector<uint64_t> found;
+    size_t next = 0;
+    bool started = false;
+  };
+
   std::optional<uint64_t> translate(const gdbstub::Space& space, uint64_t address) const {
     if (space.physical || flat) return address < 0x4000 ? std::optional(address) : std::nullopt;
     if (address >= 0x400000 && address < 0x403000) return address - 0x400000 + 0x1000;

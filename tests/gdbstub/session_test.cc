@@ -210,30 +210,6 @@ TEST_F(SessionTest, SearchPatternsAreEscaped) {
     EXPECT_EQ(gdb.ask(bad), "E01") << bad;
 }
 
-/// Maps a gigabyte, as a kernel does in one entry, of which the dump has nothing.
-struct MostlyAbsent : FakeTarget {
-  static constexpr uint64_t kStart = 0xffff888000000000;
-  static constexpr uint64_t kSize = uint64_t{1} << 30;
-
-  std::string mappings(const gdbstub::Space& /*space*/,
-                       const std::function<bool(const gdbstub::Mapping&)>& each) const override {
-    each({kStart, kSize, 0x3000, kSize, true, true, false, false});
-    return "";
-  }
-  size_t read(const gdbstub::Space& space, uint64_t address, std::span<std::byte> into) const override {
-    asked += into.size();
-    return FakeTarget::read(space, address, into);
-  }
-  mutable uint64_t asked = 0;
-};
-
-TEST_F(SessionTest, ASearchPassesQuicklyOverWhatTheDumpLacks) {
-  const MostlyAbsent absent;
-  Conversation client(absent);
-  EXPECT_EQ(client.monitor("find needle"), "not found\n");
-  EXPECT_LE(absent.asked, 2 * MostlyAbsent::kSize) << "room for each answer is made and cleared first";
-}
-
 TEST_F(SessionTest, ASearchIsInterruptedByTheClient) {
   gdb.session.receive(packet("qSearch:memory:0;ffffffffffffffff;absent"));
   gdb.session.step();
