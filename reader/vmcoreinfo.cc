@@ -34,7 +34,8 @@ std::optional<uint64_t> Vmcoreinfo::parse(std::string_view key, int base) const 
     base = 16;
   }
   uint64_t number = 0;
-  if (std::from_chars(text->data(), text->data() + text->size(), number, base).ec != std::errc{}) return std::nullopt;
+  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), number, base);
+  if (error != std::errc{} || end != text->data() + text->size()) return std::nullopt;
   return negative ? 0 - number : number;
 }
 

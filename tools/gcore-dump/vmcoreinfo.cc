@@ -6,8 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "writer/format/elf.h"
-#include "writer/format/vmcore_notes.h"
+#include "reader/vmcoreinfo.h"
 
 namespace gcore::tools::qemu {
 namespace {
@@ -28,25 +27,13 @@ std::string search(int fd, uint64_t offset, uint64_t end) {
     if (got <= 0) return "";
     const std::string_view bytes(block.data(), static_cast<size_t>(got));
     for (size_t page = 0; page < std::min(bytes.size(), kBlock); page += kPage)
-      if (std::string text = vmcoreinfo_at(bytes.substr(page)); !text.empty()) return text;
+      if (std::string text = reader::vmcoreinfo_note_at(bytes.substr(page)); !text.empty()) return text;
     offset += kBlock;
   }
   return "";
 }
 
 }  // namespace
-
-std::string vmcoreinfo_at(std::string_view page) {
-  constexpr std::string_view kName("VMCOREINFO\0\0", 12), kStart = "OSRELEASE=";
-  constexpr size_t kText = sizeof(format::ElfNoteHeader) + kName.size();
-  if (page.size() < kText + kStart.size() || page.substr(sizeof(format::ElfNoteHeader), kName.size()) != kName)
-    return "";
-  const auto field = [&](size_t at) { return format::load<uint32_t>(page.data() + at, format::ByteOrder::little); };
-  const uint32_t name_size = field(0), size = field(4), type = field(8);
-  if (name_size != sizeof format::kNoteNameVmcoreinfo || type != format::kNoteVmcoreinfo) return "";
-  if (size > kPage || page.size() - kText < size || !page.substr(kText).starts_with(kStart)) return "";
-  return std::string(page.substr(kText, size));
-}
 
 std::string find_vmcoreinfo(const Memory& memory) {
   for (const writer::MemoryRange& range : memory.shared_ranges())

@@ -16,7 +16,4 @@ namespace gcore::tools::qemu {
 /// is no such note.
 std::string find_vmcoreinfo(const Memory& memory);
 
-/// The text of the note at the start of `page`, or "".
-std::string vmcoreinfo_at(std::string_view page);
-
 }  // namespace gcore::tools::qemu
