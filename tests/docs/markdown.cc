@@ -1,0 +1,114 @@
+#include "tests/docs/markdown.h"
+
+#include <cctype>
+#include <functional>
+#include <regex>
+#include <sstream>
+
+namespace gcore::tests {
+namespace {
+
+/// Calls TEXT for each line outside of fenced blocks, BLOCK for each whole block.
+void walk(std::string_view markdown, const std::function<void(const std::string&, size_t)>& text,
+          const std::function<void(const Block&)>& block) {
+  std::istringstream lines{std::string(markdown)};
+  Block current;
+  bool inside = false;
+  size_t number = 0;
+  for (std::string line; std::getline(lines, line);) {
+    number++;
+    if (line.starts_with("```")) {
+      if (inside) {
+        if (block) block(current);
+      } else {
+        current = {.language = line.substr(3), .text = "", .line = number};
+      }
+      inside = !inside;
+    } else if (inside) {
+      current.text += line + "\n";
+    } else if (text) {
+      text(line, number);
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<Block> blocks_of(std::string_view markdown) {
+  std::vector<Block> blocks;
+  walk(markdown, nullptr, [&](const Block& block) { blocks.push_back(block); });
+  return blocks;
+}
+
+std::vector<Block> examples_of(std::string_view manual) {
+  std::vector<Block> blocks;
+  std::istringstream lines{std::string(manual)};
+  bool examples = false, inside = false;
+  size_t number = 0;
+  for (std::string line; std::getline(lines, line);) {
+    number++;
+    if (line.starts_with(".SH")) {
+      examples = line.starts_with(".SH EXAMPLE");
+    } else if (line == ".EX" || line == ".nf") {
+      inside = examples;
+      if (inside) blocks.push_back({.language = "sh", .text = "", .line = number});
+    } else if (line == ".EE" || line == ".fi") {
+      inside = false;
+    } else if (inside) {
+      line = std::regex_replace(line, std::regex("\\\\-"), "-");
+      line = std::regex_replace(line, std::regex("\\\\\\(dq"), "\"");
+      if (line.starts_with("$ ")) blocks.back().language = "console";
+      blocks.back().text += line + "\n";
+    }
+  }
+  return blocks;
+}
+
+std::vector<std::string> anchors_of(std::string_view markdown) {
+  std::vector<std::string> anchors;
+  static const std::regex heading("^#+ +(.*)$");
+  const auto note = [&](const std::string& line, size_t) {
+    std::smatch match;
+    if (!std::regex_match(line, match, heading)) return;
+    std::string anchor;
+    for (const char c : match[1].str()) {
+      if (std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_') {
+        anchor += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+      } else if (c == ' ') {
+        anchor += '-';
+      }
+    }
+    anchors.push_back(anchor);
+  };
+  walk(markdown, note, nullptr);
+  return anchors;
+}
+
+std::vector<std::string> links_of(std::string_view markdown) {
+  std::vector<std::string> links;
+  static const std::regex form("\\]\\(([^)\\s]+)\\)");
+  const auto note = [&](const std::string& line, size_t) {
+    for (std::sregex_iterator at(line.begin(), line.end(), form), end; at != end; ++at) links.push_back((*at)[1]);
+  };
+  walk(markdown, note, nullptr);
+  return links;
+}
+
+std::vector<size_t> indented_code(std::string_view markdown) {
+  std::vector<size_t> numbers;
+  bool list = false;
+  static const std::regex item("^ *([-*]|[0-9]+\\.) .*");
+  const auto look = [&](const std::string& line, size_t number) {
+    if (std::regex_match(line, item)) {
+      list = true;
+    } else if (!line.empty() && line[0] != ' ') {
+      list = false;
+    } else if (!list && line.starts_with("    ")) {
+      numbers.push_back(number);
+    }
+  };
+  walk(markdown, look, nullptr);
+  return numbers;
+}
+
+}  // namespace gcore::tests

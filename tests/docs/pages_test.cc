@@ -1,0 +1,106 @@
+// The form of the documentation: links lead somewhere, blocks say what they are, manuals format cleanly, and Doxygen has
+// nothing to say against the public headers.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+#include <sstream>
+
+#include "tests/docs/markdown.h"
+#include "tests/support/paths.h"
+#include "tests/support/process.h"
+#include "tests/support/temp_dir.h"
+
+namespace gcore::tests {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::Contains;
+using testing::HasSubstr;
+
+/// All Markdown files of the tree that people read, and all manuals, by their paths from its root.
+std::vector<std::string> files(const std::string& extension) {
+  std::vector<std::string> names;
+  for (const char* top : {"docs", "writer", "tools"})
+    for (const auto& entry : fs::recursive_directory_iterator(source_dir() + "/" + top))
+      if (entry.path().extension() == extension) names.push_back(fs::relative(entry.path(), source_dir()));
+  if (extension == ".md")
+    for (const char* name : {"README.md", "CONTRIBUTING.md", "CHANGELOG.md"}) names.emplace_back(name);
+  return names;
+}
+
+TEST(Pages, LinksLeadSomewhere) {
+  size_t links = 0;
+  for (const std::string& name : files(".md")) {
+    for (const std::string& link : links_of(read_file(source_dir() + "/" + name))) {
+      links++;
+      if (link.starts_with("http")) continue;
+      const size_t hash = std::min(link.find('#'), link.size());
+      const fs::path target =
+          hash == 0 ? fs::path(source_dir()) / name : (fs::path(source_dir()) / name).parent_path() / link.substr(0, hash);
+      EXPECT_TRUE(fs::exists(target)) << name << " links to " << link;
+      if (hash < link.size() && fs::exists(target)) {
+        EXPECT_THAT(anchors_of(read_file(target)), Contains(link.substr(hash + 1))) << name << " links to " << link;
+      }
+    }
+  }
+  EXPECT_GT(links, 20U);
+}
+
+TEST(Pages, ReadmeKnowsAllOfThem) {
+  const auto links = links_of(read_file(source_dir() + "/README.md"));
+  for (const std::string& name : files(".md")) {
+    if (name.starts_with("docs/") || name.starts_with("writer/")) {
+      EXPECT_THAT(links, Contains(name));
+    }
+  }
+}
+
+TEST(Pages, BlocksSayWhatTheyAre) {
+  const std::set<std::string> known{"sh", "console", "gdb", "cpp", "c", "cmake", "json", "text", "ini", "python", "xml"};
+  for (const std::string& name : files(".md")) {
+    const std::string text = read_file(source_dir() + "/" + name);
+    for (const Block& block : blocks_of(text))
+      EXPECT_TRUE(known.contains(block.language)) << name << ":" << block.line << ": '" << block.language << "'";
+    EXPECT_THAT(indented_code(text), testing::IsEmpty()) << name << ": a block in no known language, which no test sees";
+  }
+}
+
+TEST(Manuals, FormatWithoutWarnings) {
+  std::vector<std::string> manuals = files(".1");
+  manuals.emplace_back("docs/gcore.5");
+  EXPECT_GE(manuals.size(), 7U);
+  for (const std::string& name : manuals) {
+    Process::Options options;
+    options.environment = {"MANWIDTH=80", "LC_ALL=C.UTF-8"};
+    const Completed done = run({"man", "--warnings", "--local-file", source_dir() + "/" + name}, 30s, {}, options);
+    EXPECT_EQ(done.status, (ExitStatus{0, 0})) << name;
+    EXPECT_EQ(done.err, "") << name;
+    EXPECT_GT(done.out.size(), 500U) << name;
+  }
+}
+
+// The headers as they are installed: nothing else is public.
+TEST(Doxygen, FindsNothingWrongWithPublicHeaders) {
+  TempDir scratch;
+  const std::string prefix = scratch.path("prefix");
+  for (const char* component : {"writer", "reader", "gdbstub"}) {
+    const Completed done =
+        run({GCORE_CMAKE, "--install", build_dir(), "--prefix", prefix, "--component", component}, 120s);
+    ASSERT_EQ(done.status, (ExitStatus{0, 0})) << done.err;
+  }
+  std::string doxyfile = read_file(source_dir() + "/docs/Doxyfile");
+  doxyfile += "\nINPUT = " + prefix + "/include/gcore\nOUTPUT_DIRECTORY = " + scratch.path("out") +
+              "\nSTRIP_FROM_PATH = " + prefix + "/include\nWARN_AS_ERROR = FAIL_ON_WARNINGS\n";
+  Process::Options options;
+  options.directory = source_dir();
+  const Completed done = run({"doxygen", scratch.write("Doxyfile", doxyfile)}, 200s, {}, options);
+  EXPECT_EQ(done.status, (ExitStatus{0, 0})) << done.err;
+  EXPECT_EQ(done.err, "");
+  EXPECT_TRUE(fs::exists(scratch.path("out") + "/html/classgcore_1_1writer_1_1Dumper.html"));
+}
+
+}  // namespace
+}  // namespace gcore::tests
