@@ -50,7 +50,9 @@ QemuGuest::QemuGuest(Options options) {
       "-no-reboot"};
   if (!options.name.empty()) argv.insert(argv.end(), {"-name", options.name});
   argv.insert(argv.end(), options.arguments.begin(), options.arguments.end());
-  process_.emplace(std::move(argv));
+  Process::Options with_console;
+  with_console.pipe_stdin = true;
+  process_.emplace(std::move(argv), with_console);
   try {
     qmp_->accept();
   } catch (const std::exception& error) {
@@ -61,6 +63,10 @@ QemuGuest::QemuGuest(Options options) {
 void QemuGuest::wait_until_booted(std::chrono::milliseconds timeout) {
   if (process_->wait_for_line(Process::Stream::out, "gcore-guest-ready", timeout)) return;
   throw std::runtime_error("the guest did not boot: " + process_->err() + console());
+}
+
+void QemuGuest::command(const std::string& line) {
+  if (!process_->write_stdin(line + "\n")) throw std::runtime_error("the guest's console is closed");
 }
 
 void QemuGuest::stop() {

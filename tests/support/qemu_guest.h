@@ -29,6 +29,9 @@ class QemuGuest {
   /// Waits for the line with which the guest's init says that user space runs; throws when it does not come.
   void wait_until_booted(std::chrono::milliseconds timeout = 150s);
 
+  /// Types a line of shell on the console of the guest, which has booted.
+  void command(const std::string& line);
+
   void stop();
   void resume();
 
