@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdio>
 
+#include "tools/gcore-inspect/backtrace.h"
 #include "tools/gcore-inspect/inspect.h"
 #include "tools/gcore-inspect/symbols.h"
 
@@ -142,17 +143,38 @@ class Unwinder {
   Convention convention_;
 };
 
-/// One line a function; false when none is known. Inlined ones have the pc of the function that they are in.
-bool print_frame(const Job& job, size_t& number, uint64_t pc, bool call) {
-  const auto frames = job.symbols != nullptr ? job.symbols->frames(pc - (call ? 1 : 0)) : std::vector<SourceFrame>{};
-  if (frames.empty()) std::puts(fmt::format("  #{:<3} {:#018x}  ??", number++, pc).c_str());
-  for (const SourceFrame& frame : frames) {
-    std::string line = fmt::format("  #{:<3} {:#018x}  {}", number++, pc, printable(frame.function));
-    if (frame.inlined) line += " (inlined)";
-    if (frame.line != 0) line += fmt::format(" at {}:{}", printable(frame.file), frame.line);
-    std::puts(line.c_str());
+/// Adds frames until the way ends. `trace` has none yet.
+void follow(const Job& job, const reader::Cpu& cpu, const reader::AddressSpace& space, Backtrace& trace) {
+  const auto functions_at = [&](uint64_t pc) {
+    return job.symbols != nullptr ? job.symbols->frames(pc) : std::vector<SourceFrame>{};
+  };
+  const Unwinder unwinder(job, space);
+  Registers registers = unwinder.first(cpu);
+  bool call = false;
+  size_t unknown = 0;  // frames in a row that no symbol names: what a stack that was misread looks like
+  while (true) {
+    const uint64_t sp = registers[unwinder.sp_number()], callee_pc = registers.at(unwinder.pc_number());
+    auto caller = unwinder.caller(registers, call, trace.why);
+    if (!caller) return;
+    registers = std::move(*caller);
+    const uint64_t caller_pc = registers.at(unwinder.pc_number()), caller_sp = registers[unwinder.sp_number()];
+    // Stacks grow down: a chain that goes up again, or nowhere, is none.
+    if (caller_sp < sp || (caller_sp == sp && caller_pc == callee_pc)) {
+      trace.why = fmt::format("the next frame, at {:#x}, lies below this one", caller_sp);
+      return;
+    }
+    const auto page = space.translate(reader::VirtAddr(caller_pc));
+    if (!page || !page->permissions.execute) {
+      trace.why = fmt::format("the return address {:#x} is not in executable memory", caller_pc);
+      return;
+    }
+    if (trace.frames.size() >= kMaxFrames || unknown >= kMaxUnknown) {
+      trace.why = "there are more frames, which are not shown";
+      return;
+    }
+    trace.frames.push_back({caller_pc, functions_at(caller_pc - (call ? 1 : 0))});
+    unknown = trace.frames.back().functions.empty() && job.symbols != nullptr ? unknown + 1 : 0;
   }
-  return !frames.empty();
 }
 
 void print_cpu(const Job& job, const reader::Cpu& cpu) {
@@ -161,40 +183,40 @@ void print_cpu(const Job& job, const reader::Cpu& cpu) {
   if (cpu.index == job.dump.faulting_cpu() && job.dump.signal() != 0)
     heading += fmt::format("; at fault (signal {})", job.dump.signal());
   std::puts(bold(job, heading).c_str());
-  const auto space = reader::AddressSpace::of_cpu(job.dump, cpu.index);
-  const auto pc = program_counter(cpu);
-  if (!pc) return void(std::puts("  the dump does not have its program counter"));
+  const Backtrace trace = backtrace(job, cpu);
   size_t number = 0;
-  bool call = false;
-  print_frame(job, number, *pc, call);
-  if (!space) return void(std::puts(fmt::format("  no further: {}", printable(space.error().text)).c_str()));
-
-  const Unwinder unwinder(job, *space);
-  std::string why;
-  std::optional<Registers> registers = unwinder.first(cpu);
-  size_t unknown = 0;  // frames in a row that no symbol names: what a stack that was misread looks like
-  while (number < kMaxFrames && unknown < kMaxUnknown) {
-    const uint64_t sp = (*registers)[unwinder.sp_number()], callee_pc = registers->at(unwinder.pc_number());
-    registers = unwinder.caller(*registers, call, why);
-    if (!registers) break;
-    const uint64_t caller_pc = registers->at(unwinder.pc_number()), caller_sp = (*registers)[unwinder.sp_number()];
-    // Stacks grow down: a chain that goes up again, or nowhere, is none.
-    if (caller_sp < sp || (caller_sp == sp && caller_pc == callee_pc)) {
-      why = fmt::format("the next frame, at {:#x}, lies below this one", caller_sp);
-      break;
-    }
-    const auto page = space->translate(reader::VirtAddr(caller_pc));
-    if (!page || !page->permissions.execute) {
-      why = fmt::format("the return address {:#x} is not in executable memory", caller_pc);
-      break;
-    }
-    unknown = print_frame(job, number, caller_pc, call) || job.symbols == nullptr ? 0 : unknown + 1;
+  for (const Frame& frame : trace.frames) {
+    if (frame.functions.empty()) std::puts(fmt::format("  #{:<3} {:#018x}  ??", number++, frame.pc).c_str());
+    for (const SourceFrame& function : frame.functions)
+      std::puts(fmt::format("  #{:<3} {:#018x}  {}", number++, frame.pc, function_text(function)).c_str());
   }
-  if (!why.empty()) std::puts(fmt::format("  no further: {}", why).c_str());
-  if (number >= kMaxFrames || unknown >= kMaxUnknown) std::puts("  ... and more, not shown");
+  if (!trace.why.empty()) std::puts(fmt::format("  no further: {}", trace.why).c_str());
 }
 
 }  // namespace
+
+Backtrace backtrace(const Job& job, const reader::Cpu& cpu) {
+  Backtrace trace;
+  const auto pc = program_counter(cpu);
+  if (!pc) {
+    trace.why = "the dump does not have its program counter";
+    return trace;
+  }
+  trace.frames.push_back({*pc, job.symbols != nullptr ? job.symbols->frames(*pc) : std::vector<SourceFrame>{}});
+  const auto space = reader::AddressSpace::of_cpu(job.dump, cpu.index);
+  if (space)
+    follow(job, cpu, *space, trace);
+  else
+    trace.why = printable(space.error().text);
+  return trace;
+}
+
+std::string function_text(const SourceFrame& frame) {
+  std::string text = frame.function.empty() ? "??" : printable(frame.function);
+  if (frame.inlined) text += " (inlined)";
+  if (frame.line != 0) text += fmt::format(" at {}:{}", printable(frame.file), frame.line);
+  return text;
+}
 
 int print_backtrace(const Job& job) {
   if (job.dump.cpus().empty()) return job.program.fail("show backtraces", printable(job.dump.path()) + " has no vCPU");

@@ -143,6 +143,8 @@ std::string symbol_name(const Job& job, std::optional<uint64_t> address) {
   return job.symbols != nullptr && address ? job.symbols->name(*address) : "";
 }
 
+std::string warning_mark(const Job& job) { return job.colour ? "\x1b[33m!\x1b[0m" : "!"; }
+
 std::string bold(const Job& job, std::string_view text) {
   return job.colour ? fmt::format("\x1b[1m{}\x1b[0m", text) : std::string(text);
 }

@@ -9,7 +9,9 @@
 #include <map>
 #include <memory>
 
+#include "tools/gcore-inspect/diff_report.h"
 #include "tools/gcore-inspect/inspect.h"
+#include "tools/gcore-inspect/spaces.h"
 
 namespace gcore::tools::inspect {
 namespace {
@@ -166,6 +168,7 @@ bool same_file(const std::string& a, const std::string& b) {
 
 }  // namespace
 
+int write_diff_html(const Job&, const DiffReport&, const std::string&) { return 1; }
 int write_html(const Job& job, const std::string& path) {
   const std::string attempted = "write " + printable(path);
   if (same_file(path, job.dump.path())) return job.program.fail(attempted, "that is the dump itself");

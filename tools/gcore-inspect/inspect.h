@@ -36,11 +36,12 @@ int print_summary(const Job& job);
 int print_registers(const Job& job, bool all);  // all: the FPU's and vector registers too
 int print_segments(const Job& job);
 int print_translation(const Job& job, reader::VirtAddr address);
-int print_json(const Job& job);
+int print_json(const Job& job);  // with --stats: what it prints too
 int print_backtrace(const Job& job);
 int write_html(const Job& job, const std::string& path);
 int print_map(const Job& job);
 int print_stats(const Job& job);
+int diff_dumps(const Job& job, const std::string& other);
 PageCounts count_all_pages(const Job& job);  // what --stats prints: pages.h
 int verify(const Job& job);
 int find(const Job& job, std::string_view pattern);
@@ -102,24 +103,10 @@ std::string page_size_name(uint64_t bytes);
 /// What --symbols knows of an address: "function+0x12 at file.c:34"; "" when it knows nothing.
 std::string symbol_name(const Job& job, std::optional<uint64_t> address);
 
+/// "!", in yellow where the output is in colour.
+std::string warning_mark(const Job& job);
+
 /// The text in bold where the output is in colour.
 std::string bold(const Job& job, std::string_view text);
-
-// --- an address space as a list: map.cc ---
-
-/// Adjacent mappings of equal permissions and page size, wherever their memory is.
-struct Range {
-  reader::VirtAddr start{};
-  uint64_t size = 0;
-  std::optional<reader::PhysAddr> physical;  // where it starts; nothing when the range is scattered
-  uint64_t page_size = 0;                    // 0: paging is off
-  reader::Permissions permissions;
-  enum class Presence : uint8_t { all, part, none } presence = Presence::all;  // how much of it is in a segment
-};
-const char* presence_name(Range::Presence presence);
-
-/// Calls `on_range` for each range, ascending, and says how the listing ended.
-reader::Listing list_ranges(const reader::Dump& dump, const reader::AddressSpace& space,
-                            const std::function<void(const Range&)>& on_range);
 
 }  // namespace gcore::tools::inspect

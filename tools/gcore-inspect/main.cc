@@ -12,8 +12,13 @@ namespace gcore::tools::inspect {
 namespace {
 
 /// The options that choose what is printed; at most one of them may be given.
-constexpr std::array kModes = {"backtrace", "json", "html", "registers", "segments", "translate",
-                               "read",      "find", "map",  "stats",     "verify"};
+constexpr std::array kModes = {"diff",      "backtrace", "json", "html", "registers", "segments",
+                               "translate", "read",      "find", "map",  "stats",     "verify"};
+
+/// May the second mode be given with the first one: it then says in which form.
+bool go_together(std::string_view mode, std::string_view form) {
+  return (mode == "diff" && (form == "json" || form == "html")) || (mode == "json" && form == "stats");
+}
 
 ProgramInfo program_info() {
   const auto cpu_or_all = [](std::string_view word) { return word == "all" || parse_number(word).has_value(); };
@@ -35,7 +40,9 @@ ProgramInfo program_info() {
               {"read", "ADDR:LEN", "hex dump of virtual memory"},
               {"find", "TEXT|0xHEX", "guest-physical addresses of these bytes, one a line"},
               {"map", "", "a vCPU's address space: ranges, permissions, page\nsizes"},
-              {"stats", "", "how many pages are zero, duplicate and distinct"},
+              {"stats", "", "how many pages are zero, duplicate and distinct;\nalso with --json"},
+              {"diff", "DUMP2",
+               "registers and pages that differ from those of another\ndump of the guest; also with --json or --html"},
               {"verify", "", "check the file against its own headers: each defect\non a line, and exit status 1"},
               {"backtrace", "", "who called whom on every vCPU (or that of --vcpu);\nbest with --symbols"},
               {"symbols", "ELF", "the guest's ELF file: addresses get names, in the\nsummary and in other modes",
@@ -45,6 +52,7 @@ ProgramInfo program_info() {
                "faulting one)"},
               {"phys", "", "with --read: ADDR is guest-physical"},
               {"raw", "", "with --read: the bytes themselves"},
+              {"exit-code", "", "with --diff: exit status 1 when something differs"},
               {"progress", "", "show how far long work is, also when standard error is\nno terminal"},
           },
       .min_operands = 1,
@@ -76,11 +84,17 @@ using Parsed = std::expected<void, std::string>;  // the error is wrong usage
 Parsed choose_mode(const Program& program, Request& request) {
   for (const char* mode : kModes) {
     if (!program.has(mode)) continue;
+    if (go_together(request.mode, mode)) continue;
     if (!request.mode.empty())
       return std::unexpected("--" + request.mode + " and --" + mode + " cannot be given together");
     request.mode = mode;
   }
   const std::string& mode = request.mode;
+  if (mode == "diff" && program.has("json") && program.has("html"))
+    return std::unexpected("--json and --html cannot be given together");
+  if (program.has("exit-code") && mode != "diff") return std::unexpected("--exit-code needs --diff");
+  if (mode == "diff" && *program.value("diff") == "-" && program.operands()[0] == "-")
+    return std::unexpected("only one of two dumps can come from standard input");
   for (const char* option : {"phys", "raw"})
     if (program.has(option) && mode != "read") return std::unexpected(std::string("--") + option + " needs --read");
   if (program.has("vcpu") && mode != "translate" && mode != "read" && mode != "map" && mode != "registers" &&
@@ -153,6 +167,7 @@ Parsed parse_arguments(const Program& program, Request& request) {
 
 int run_mode(const Request& request, const Job& job) {
   const std::string& mode = request.mode;
+  if (mode == "diff") return diff_dumps(job, *job.program.value("diff"));
   if (mode == "backtrace") return print_backtrace(job);
   if (mode == "json") return print_json(job);
   if (mode == "html") return write_html(job, *job.program.value("html"));

@@ -16,8 +16,6 @@ void print_heading(const Job& job, std::string text) {
   std::puts(("\n" + bold(job, text)).c_str());
 }
 
-std::string warning_mark(const Job& job) { return job.colour ? "\x1b[33m!\x1b[0m" : "!"; }
-
 std::string hex_or_unknown(std::optional<uint64_t> value) {
   return value ? fmt::format("{:#018x}", *value) : fmt::format("{:<18}", "not in the dump");
 }
