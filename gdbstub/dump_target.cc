@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <ctime>
 #include <map>
 #include <tuple>
 
@@ -54,6 +55,46 @@ Mapping to_mapping(const reader::Mapping& from) {
           .write = from.permissions.write,
           .execute = from.permissions.execute,
           .user = from.permissions.user};
+}
+
+/// What the writer recorded of itself, a line for each thing that is known.
+std::string origin_text(const reader::DumpInfo& info) {
+  if (!info.present) return {};
+  std::string text;
+  const auto line = [&text](std::string_view label, std::string_view value) {
+    if (!value.empty()) text += fmt::format("{}: {}\n", label, value);
+  };
+  line("guest", info.vm);
+  line("host", info.host);
+  if (info.requested_ns) {
+    const auto seconds = static_cast<time_t>(*info.requested_ns / 1'000'000'000);
+    tm parts{};
+    char date[32] = {};
+    if (gmtime_r(&seconds, &parts) != nullptr && std::strftime(date, sizeof date, "%F %T UTC", &parts) > 0)
+      line("taken", date);
+  }
+  line("reason", info.reason_kind + (info.reason_detail.empty() ? "" : " " + info.reason_detail));
+  line("written by", info.program + (info.program.empty() || info.writer.empty() ? "" : ", ") + info.writer);
+  if (info.pause_ns)
+    line("the guest stood still for", fmt::format("{:.3f} ms", static_cast<double>(*info.pause_ns) / 1e6));
+  line("memory is of one moment", info.consistency.empty() ? "" : info.consistency == "paused" ? "yes" : "no");
+  if (!info.complete) text += "the dump is partial: its writer was stopped\n";
+  return text;
+}
+
+/// Which system runs in the guest, as far as that is known.
+std::string guest_text(const reader::GuestSystem& guest) {
+  std::string text;
+  if (guest.kind == reader::GuestSystem::Kind::qnx) text = "system: QNX\n";
+  if (guest.kind == reader::GuestSystem::Kind::linux_kernel) text = fmt::format("system: Linux {}\n", guest.release);
+  if (!guest.banner.empty()) text += guest.banner + "\n";
+  if (guest.image_address) text += fmt::format("kernel image: {:#x}", guest.image_address->value);
+  if (guest.image_address && guest.image_physical)
+    text += fmt::format(", guest-physical {:#x}", guest.image_physical->value);
+  if (guest.image_address) text += '\n';
+  if (guest.kaslr_offset) text += fmt::format("moved from where it was linked by: {:#x}\n", *guest.kaslr_offset);
+  for (const std::string& note : guest.notes) text += note + "\n";
+  return text;
 }
 
 class DumpTarget : public Target {
@@ -153,7 +194,10 @@ std::string DumpTarget::summary() const {
       fmt::format("{}: {} dump, {}, vCPUs: {}, memory: {} bytes in {} segment(s)\n", dump_.path(),
                   dump_.dialect() == reader::Dialect::qnx ? "qnx" : "vmcore", kMachines[static_cast<size_t>(arch())],
                   dump_.cpus().size(), dump_.memory_bytes(), dump_.segments().size());
+  if (dump_.compression() != "none")
+    text += fmt::format("compressed with {}, unpacked: {} bytes\n", dump_.compression(), dump_.file_size());
   if (dump_.signal() != 0) text += fmt::format("signal {} on vCPU {}\n", dump_.signal(), dump_.faulting_cpu());
+  text += origin_text(dump_.info()) + guest_text(reader::guest_system(dump_));
   for (const std::string& warning : dump_.warnings()) text += fmt::format("warning: {}\n", warning);
   return text;
 }
@@ -316,8 +360,8 @@ std::expected<std::string, std::string> DumpTarget::kernel_messages() const {
   std::string ring(size, '\0');
   if (dump_.read(segment.address + header, std::as_writable_bytes(std::span(ring))).bytes != size) return none;
   std::rotate(ring.begin(), ring.begin() + index % size, ring.end());
-  std::erase(ring, '\0');
-  const auto is_text = [](unsigned char c) { return (c >= 0x20 && c < 0x7f) || c == '\n' || c == '\r' || c == '\t'; };
+  std::erase_if(ring, [](char c) { return c == '\0' || c == '\r'; });
+  const auto is_text = [](unsigned char c) { return (c >= 0x20 && c < 0x7f) || c == '\n' || c == '\t'; };
   if (ring.empty() || !std::ranges::all_of(ring, is_text)) return none;
   return ring.ends_with('\n') ? ring : ring + "\n";
 }

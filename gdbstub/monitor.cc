@@ -12,6 +12,7 @@ namespace gcore::gdbstub {
 namespace {
 
 constexpr size_t kMaxHits = 100;
+constexpr size_t kMaxEchoed = 60;  // of a word that was not understood
 constexpr char kCached[] = "gdb may have cached memory: `maint flush dcache` drops that\n";
 
 /// Words are separated by blanks; quotation marks keep one together.
@@ -100,13 +101,14 @@ MonitorResult change_process(Client& client, std::span<const std::string> words)
 }
 
 MonitorResult help(Client& client, std::span<const std::string> words);
+std::string no_such_command(std::string_view word);
 
 constexpr MonitorCommand kCommands[] = {
     {"help", "[COMMAND]", "this list", help},
     {"as", "[cr3=ADDR|ttbr0=ADDR|ttbr1=ADDR|off]", "read memory through another root page table", change_root},
     {"phys", "[on|off]", "read guest-physical memory", change_physical},
-    {"info", "[registers|mem|tlb|mtree -f|version|cpus]", "facts about the dump; without a word, a summary",
-     monitor_info},
+    {"info", "[registers [-a]|mem|tlb|mtree -f|version|cpus|status]",
+     "what the dump says about itself and its guest; with a word, as QEMU", monitor_info},
     {"kprintf", "", "the kernel's message ring", kernel_messages},
     {"pid", "[PID[-TID]]", "look at a QNX process in place of the vCPU; 0 goes back", change_process},
 };
@@ -124,17 +126,47 @@ std::string help_line(const MonitorCommand& command) {
   return fmt::format("{:<48} {}\n", fmt::format("{} {}", command.name, command.arguments), command.help);
 }
 
+/// How many letters must be added, dropped or changed to make one word of the other.
+size_t distance(std::string_view from, std::string_view to) {
+  std::vector<size_t> row(to.size() + 1);
+  for (size_t i = 0; i < row.size(); ++i) row[i] = i;
+  for (size_t i = 0; i < from.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i + 1;
+    for (size_t j = 0; j < to.size(); ++j) {
+      const size_t changed = diagonal + (from[i] == to[j] ? 0 : 1);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({changed, row[j] + 1, row[j + 1] + 1});
+    }
+  }
+  return row.back();
+}
+
+std::string no_such_command(std::string_view word) {
+  constexpr size_t kTypos = 2;
+  std::string_view best = kFind.name;
+  const std::string_view start = word.substr(0, 16);
+  word = word.substr(0, kMaxEchoed);
+  for (const auto list : {std::span<const MonitorCommand>(kCommands), monitor_memory_commands()})
+    for (const MonitorCommand& command : list)
+      if (distance(start, command.name) < distance(start, best)) best = command.name;
+  const size_t typos = distance(start, best);
+  if (typos <= kTypos && typos < best.size())
+    return fmt::format("there is no command \"{}\": did you mean monitor {}?", word, best);
+  return fmt::format("there is no command \"{}\": monitor help lists what there is", word);
+}
+
 MonitorResult help(Client&, std::span<const std::string> words) {
   if (!words.empty()) {
     const MonitorCommand* command = find_command(words[0]);
-    if (command == nullptr) return std::unexpected(fmt::format("there is no command \"{}\"", words[0]));
+    if (command == nullptr) return std::unexpected(no_such_command(words[0]));
     return help_line(*command);
   }
   std::string text;
   for (const auto list : {std::span<const MonitorCommand>(kCommands), monitor_memory_commands()})
     for (const MonitorCommand& command : list) text += help_line(command);
   text += help_line(kFind);
-  return text + "Numbers are decimal or 0x, or $REGISTER of the selected vCPU.\n";
+  return text + "Numbers are decimal or 0x, also with K, M, G or T behind them, or $REGISTER of the selected vCPU.\n";
 }
 
 class FindTask : public Task {
@@ -180,7 +212,7 @@ std::expected<Reply, std::string> start_find(const Client& client, std::span<con
     if (!number) return std::unexpected(number.error());
     bounds[i - 1] = *number;
   }
-  if (bounds[1] == 0) return std::unexpected("the length is 0");
+  if (bounds[1] == 0) return std::unexpected("the length is 0: leave it out to search up to the end");
   const uint64_t last = bounds[0] + std::min(bounds[1] - 1, UINT64_MAX - bounds[0]);
   auto search = client.target.search(client.space(), bounds[0], last, pattern);
   if (!search) return std::unexpected(search.error());
@@ -192,8 +224,8 @@ std::expected<Reply, std::string> start_find(const Client& client, std::span<con
 }  // namespace
 
 std::expected<uint64_t, std::string> monitor_number(const Client& client, std::string_view word) {
-  const auto bad = [word] {
-    return std::unexpected(fmt::format("\"{}\" is no number: decimal, 0x… or $register", word));
+  const auto bad = [word = word.substr(0, kMaxEchoed)] {
+    return std::unexpected(fmt::format("\"{}\" is no number: say 4096, 0x1000, 4K or a register such as $pc", word));
   };
   if (word.starts_with('$')) {
     const RegisterSet& set = register_set(client.target.arch());
@@ -204,23 +236,33 @@ std::expected<uint64_t, std::string> monitor_number(const Client& client, std::s
     if (!value) return std::unexpected(fmt::format("the dump has no register {} for this vCPU", word));
     return *value;
   }
-  if (word.starts_with("0x")) {
-    const auto value = parse_hex(word.substr(2));
-    return value ? std::expected<uint64_t, std::string>(*value) : bad();
+  std::string_view digits = word;
+  const size_t unit = word.empty() ? std::string_view::npos : std::string_view("KMGT").find(word.back());
+  if (unit != std::string_view::npos) digits.remove_suffix(1);
+  std::optional<uint64_t> value;
+  if (digits.starts_with("0x")) {
+    value = parse_hex(digits.substr(2));
+  } else if (!digits.empty()) {
+    value = 0;
+    for (const char c : digits) {
+      if (c < '0' || c > '9') return bad();
+      if (__builtin_mul_overflow(*value, uint64_t{10}, &*value) ||
+          __builtin_add_overflow(*value, static_cast<uint64_t>(c - '0'), &*value))
+        return bad();
+    }
   }
-  uint64_t value = 0;
-  if (word.empty()) return bad();
-  for (const char c : word) {
-    if (c < '0' || c > '9') return bad();
-    if (__builtin_mul_overflow(value, uint64_t{10}, &value) ||
-        __builtin_add_overflow(value, static_cast<uint64_t>(c - '0'), &value))
-      return bad();
-  }
-  return value;
+  const uint64_t factor = unit == std::string_view::npos ? 1 : uint64_t{1} << (10 * (unit + 1));
+  if (!value || __builtin_mul_overflow(*value, factor, &*value)) return bad();
+  return *value;
 }
 
 Reply run_monitor(Client& client, std::string_view command) {
-  const auto words = split_words(command);
+  auto words = split_words(command);
+  // QEMU takes "xp/4xg ADDRESS" for "xp /4xg ADDRESS".
+  if (const size_t slash = words.empty() ? 0 : words[0].find('/'); slash != 0 && slash != std::string::npos) {
+    words.insert(words.begin() + 1, words[0].substr(slash));
+    words[0].resize(slash);
+  }
   if (words.empty()) return {.packet = "OK", .console = *help(client, {})};
   const std::span<const std::string> arguments = std::span(words).subspan(1);
   if (words[0] == kFind.name) {
@@ -229,8 +271,7 @@ Reply run_monitor(Client& client, std::string_view command) {
     return {.packet = "OK", .console = fmt::format("find: {}\n", reply.error())};
   }
   const MonitorCommand* found = find_command(words[0]);
-  if (found == nullptr)
-    return {.packet = "OK", .console = fmt::format("{}: there is no such command; see monitor help\n", words[0])};
+  if (found == nullptr) return {.packet = "OK", .console = no_such_command(words[0]) + "\n"};
   const auto result = found->run(client, arguments);
   return {.packet = "OK", .console = result ? *result : fmt::format("{}: {}\n", words[0], result.error())};
 }

@@ -22,7 +22,7 @@ struct MonitorCommand {
   MonitorResult (*run)(Client&, std::span<const std::string> words);  // words after the name
 };
 
-/// Decimal, 0x, or $register of the selected vCPU.
+/// Decimal or 0x, followed by K, M, G or T (powers of 1024) or by nothing; or $register of the selected vCPU.
 std::expected<uint64_t, std::string> monitor_number(const Client& client, std::string_view word);
 
 /// Output that would flood a terminal is cut here, with a line that says so.

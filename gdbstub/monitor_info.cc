@@ -16,13 +16,13 @@ std::string upper(std::string_view text) {
 }
 
 /// NAME=VALUE, several a line; a register that the dump does not have is all question marks.
-std::string registers_text(const Client& client) {
+std::string registers_text(const Client& client, size_t cpu) {
   std::string text;
   size_t column = 0;
   const char* group = "";
   for (const Register& reg : register_set(client.target.arch()).all) {
-    const auto low = client.register_value(client.cpu, reg.low);
-    const auto high = reg.high[0] == 0 ? std::nullopt : client.register_value(client.cpu, reg.high);
+    const auto low = client.register_value(cpu, reg.low);
+    const auto high = reg.high[0] == 0 ? std::nullopt : client.register_value(cpu, reg.high);
     if (column > 0 && (std::string_view(group) != reg.group || column + 2 * reg.bytes > 90)) {
       text += '\n';
       column = 0;
@@ -40,9 +40,19 @@ std::string registers_text(const Client& client) {
   return text + "\n";
 }
 
-MonitorResult registers_info(Client& client, std::span<const std::string>) {
-  return fmt::format("{}\n{}", client.target.cpu_name(client.cpu), registers_text(client));
+/// -a, as in QEMU, is all vCPUs.
+MonitorResult registers_info(Client& client, std::span<const std::string> words) {
+  if (words.empty())
+    return fmt::format("{}\n{}", client.target.cpu_name(client.cpu), registers_text(client, client.cpu));
+  if (words.size() > 1 || words[0] != "-a") return std::unexpected("say info registers, or with -a for every vCPU");
+  std::string text;
+  for (size_t cpu = 0; cpu < client.target.cpu_count() && text.size() < kMaxMonitorText; ++cpu)
+    text += fmt::format("\nCPU#{}\n{}", cpu, registers_text(client, cpu));
+  return text;
 }
+
+/// What QEMU says of a guest that stands still.
+MonitorResult status_info(Client&, std::span<const std::string>) { return "VM status: paused\n"; }
 
 MonitorResult version_info(Client& client, std::span<const std::string>) { return client.options.program + "\n"; }
 
@@ -118,6 +128,7 @@ MonitorResult cpus_info(Client& client, std::span<const std::string>) {
 constexpr MonitorCommand kTopics[] = {
     {"registers", "", "", registers_info}, {"mem", "", "", mem_info},     {"tlb", "", "", tlb_info},
     {"version", "", "", version_info},     {"mtree", "", "", mtree_info}, {"cpus", "", "", cpus_info},
+    {"status", "", "", status_info},
 };
 
 }  // namespace
@@ -126,7 +137,8 @@ MonitorResult monitor_info(Client& client, std::span<const std::string> words) {
   if (words.empty()) return client.target.summary() + client.target.describe(client.space()) + "\n";
   for (const MonitorCommand& topic : kTopics)
     if (topic.name == words[0]) return topic.run(client, words.subspan(1));
-  return std::unexpected(fmt::format("there is no \"{}\": registers, mem, tlb, mtree -f, version, cpus", words[0]));
+  return std::unexpected(fmt::format(
+      "there is no \"{}\": say registers, mem, tlb, mtree -f, version, cpus, status, or nothing", words[0]));
 }
 
 }  // namespace gcore::gdbstub

@@ -74,7 +74,9 @@ std::string item_text(uint64_t value, const Format& format) {
   }
 }
 
-MonitorResult examine_physical(Client& client, std::span<const std::string> words) {
+/// QEMU's xp and x: memory by guest-physical address, or in `space`.
+MonitorResult examine(const Client& client, std::string_view command, const Space& space,
+                      std::span<const std::string> words) {
   Format format;
   if (!words.empty() && words[0].starts_with('/')) {
     const auto parsed = parse_format(words[0]);
@@ -82,17 +84,17 @@ MonitorResult examine_physical(Client& client, std::span<const std::string> word
     format = *parsed;
     words = words.subspan(1);
   }
-  if (words.size() != 1) return std::unexpected("say xp [/FORMAT] ADDRESS");
+  if (words.size() != 1)
+    return std::unexpected(fmt::format("say {0} [/FORMAT] ADDRESS, for example {0} /4xg $sp", command));
   auto address = monitor_number(client, words[0]);
   if (!address) return std::unexpected(address.error());
-  const Space physical{.cpu = client.cpu, .physical = true, .root = {}};
   const size_t per_line = 16 / format.size;
   std::string text;
   for (uint64_t i = 0; i < format.count; ++i, *address += format.size) {
     std::byte bytes[8] = {};
-    if (client.target.read(physical, *address, std::span(bytes, format.size)) < format.size) {
-      text += fmt::format("{}xp: {:#x}: {}\n", i % per_line == 0 ? "" : "\n", *address,
-                          client.target.why_unreadable(physical, *address));
+    if (client.target.read(space, *address, std::span(bytes, format.size)) < format.size) {
+      text += fmt::format("{}{}: {:#x}: {}\n", i % per_line == 0 ? "" : "\n", command, *address,
+                          client.target.why_unreadable(space, *address));
       return text;
     }
     uint64_t value = 0;
@@ -105,8 +107,16 @@ MonitorResult examine_physical(Client& client, std::span<const std::string> word
   return text;
 }
 
+MonitorResult examine_physical(Client& client, std::span<const std::string> words) {
+  return examine(client, "xp", {.cpu = client.cpu, .physical = true, .root = {}}, words);
+}
+
+MonitorResult examine_virtual(Client& client, std::span<const std::string> words) {
+  return examine(client, "x", client.space(), words);
+}
+
 std::expected<uint64_t, std::string> only_address(Client& client, std::span<const std::string> words) {
-  if (words.size() != 1) return std::unexpected("which address?");
+  if (words.size() != 1) return std::unexpected("say which address: 0x1000, or a register such as $pc");
   return monitor_number(client, words[0]);
 }
 
@@ -164,7 +174,7 @@ MonitorResult map(Client& client, std::span<const std::string> words) {
     if (!number) return std::unexpected(number.error());
     bounds[i] = *number;
   }
-  if (bounds[1] == 0) return std::unexpected("the length is 0");
+  if (bounds[1] == 0) return std::unexpected("the length is 0: leave it out to list up to the end");
   const uint64_t last = bounds[0] + std::min(bounds[1] - 1, UINT64_MAX - bounds[0]);
   std::string text = client.target.describe(client.space()) + "\n";
   const size_t header = text.size();
@@ -202,6 +212,7 @@ constexpr MonitorCommand kCommands[] = {
     {"gva2gpa", "ADDRESS", "the guest-physical address of a virtual one", physical_of},
     {"why", "ADDRESS", "why an address cannot be read", why},
     {"xp", "[/FORMAT] ADDRESS", "guest-physical memory; a format such as /16xb", examine_physical},
+    {"x", "[/FORMAT] ADDRESS", "the same through the address space", examine_virtual},
     {"map", "[START [LENGTH]]", "what the address space maps", map},
     {"segments", "", "the dump's memory by guest-physical address", segments},
 };

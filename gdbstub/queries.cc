@@ -185,6 +185,17 @@ Reply document_part(const Client& client, std::string_view document, std::string
   return {(wanted->address + part.size() == document.size() ? "l" : "m") + std::string(part)};
 }
 
+std::string printable(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if ((c >= 0x20 && c < 0x7f) || c == '\n' || c == '\t')
+      out += c;
+    else
+      out += fmt::format("\\x{:02x}", static_cast<uint8_t>(c));
+  }
+  return out;
+}
+
 std::string xml_escape(std::string_view text) {
   std::string out;
   for (const char c : text) {

@@ -73,7 +73,8 @@ void Session::deliver(Reply reply) {
     state_->interrupted = false;
     return;
   }
-  for (std::string_view text = reply.console; !text.empty(); text.remove_prefix(std::min(kConsolePiece, text.size())))
+  const std::string console = printable(reply.console);
+  for (std::string_view text = console; !text.empty(); text.remove_prefix(std::min(kConsolePiece, text.size())))
     send_packet("O" + to_hex(text.substr(0, kConsolePiece)), true);
   if (!reply.silent) send_packet(reply.packet, reply.run_length);
   state_->closed = reply.close;

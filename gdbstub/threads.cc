@@ -47,7 +47,7 @@ Reply thread_extra_info(Client& client, std::string_view arguments) {
   if (arguments.empty()) return error(client, "no such thread");
   const auto cpu = parse_thread(client, arguments.substr(1), client.cpu);
   if (!cpu) return error(client, "no such thread");
-  return {to_hex(extra_info(client, *cpu))};
+  return {to_hex(printable(extra_info(client, *cpu)))};
 }
 
 std::string threads_json(const Client& client) {

@@ -113,6 +113,19 @@ TEST_F(DumpTargetTest, KernelDisplacement) {
   }
 }
 
+TEST_F(DumpTargetTest, TheSummarySaysWhatTheDumpSays) {
+  DumpBuilder builder;
+  builder.note(elf_note("CORE", 1, prstatus(kEmX86_64, 1, {})) +
+               elf_note("VMCOREINFO", 0, "OSRELEASE=6.1.0-\x1b[1m\nKERNELOFFSET=1000000\n"));
+  builder.memory(0, std::string(4096, 'a')).cut(64 + 2 * 56 + 600).write(folder.path("core"));
+  open(folder.path("core"));
+  Conversation gdb(*target);
+  const std::string text = gdb.monitor("info");
+  for (const char* part : {"vmcore dump, x86_64, vCPUs: 1", "system: Linux 6.1.0-\\x1b[1m\n",
+                           "moved from where it was linked by: 0x1000000\n", "warning: "})
+    EXPECT_NE(text.find(part), std::string::npos) << text;
+}
+
 TEST_F(DumpTargetTest, TheMessageRingIsShownWhereThereIsOne) {
   const std::string text = "world\nhello ";
   Bytes info;

@@ -28,7 +28,11 @@ TEST_F(MonitorTest, HelpListsEveryCommand) {
   EXPECT_EQ(gdb.monitor(""), help);
   EXPECT_TRUE(says("help vtop", "vtop ADDRESS"));
   EXPECT_TRUE(says("help nonsense", "there is no command \"nonsense\""));
-  EXPECT_TRUE(says("nonsense", "nonsense: there is no such command; see monitor help"));
+  EXPECT_EQ(gdb.monitor("nonsense"), "there is no command \"nonsense\": monitor help lists what there is\n");
+  EXPECT_EQ(gdb.monitor("vtpo 1"), "there is no command \"vtpo\": did you mean monitor vtop?\n");
+  EXPECT_EQ(gdb.monitor("segment"), "there is no command \"segment\": did you mean monitor segments?\n");
+  EXPECT_TRUE(says("\x1b[31m", "there is no command \"\\x1b[31m\"")) << "nothing that a terminal would obey";
+  EXPECT_LT(gdb.monitor(std::string(60000, 'v')).size(), 200u);
 }
 
 TEST_F(MonitorTest, BadHexIsAnError) { EXPECT_EQ(gdb.ask("qRcmd,6"), "E01"); }
@@ -98,6 +102,29 @@ TEST_F(MonitorTest, NumbersAreChecked) {
   for (const char* bad : {"why", "why 12x", "why 0x", "why 99999999999999999999", "why -1", "why 1 2", "why $none",
                           "gva2gpa", "vtop", "map x", "map 0 0", "map 1 2 3"})
     EXPECT_TRUE(says(bad, std::string(bad).substr(0, std::string(bad).find(' ')) + ": ")) << bad;
+  for (const char* bad : {"why K", "why 0xK", "why 4KK", "why 99999999999999999K", "why 0x10000000000000T", "why 4k"})
+    EXPECT_TRUE(says(bad, "is no number: say 4096, 0x1000, 4K or a register such as $pc")) << bad;
+}
+
+TEST_F(MonitorTest, NumbersMayHaveUnits) {
+  EXPECT_EQ(gdb.monitor("xp /1xb 4K"), gdb.monitor("xp /1xb 0x1000"));
+  EXPECT_EQ(gdb.monitor("xp /1xb 0x4K"), gdb.monitor("xp /1xb 4096"));
+  EXPECT_TRUE(says("why 1M", "0x100000: "));
+  EXPECT_TRUE(says("why 2G", "0x80000000: "));
+  EXPECT_TRUE(says("why 0x10T", "0x100000000000: "));
+  EXPECT_TRUE(says("map 4M 12K", "0000000000400000-"));
+}
+
+TEST_F(MonitorTest, QemusOtherForms) {
+  EXPECT_EQ(gdb.monitor("xp/4xb 0x1000"), gdb.monitor("xp /4xb 0x1000"));
+  EXPECT_EQ(gdb.monitor("x/2xb 0x400010"), "0000000000400010: 0x10 0x11\n");
+  EXPECT_TRUE(says("x /1xb 0", "x: 0x0: nothing is mapped there"));
+  EXPECT_TRUE(says("x", "x: say x [/FORMAT] ADDRESS"));
+  EXPECT_EQ(gdb.monitor("info status"), "VM status: paused\n");
+  const std::string all = gdb.monitor("info registers -a");
+  for (const char* part : {"CPU#0\nRAX=1122334455667788", "CPU#1\nRAX=1122334455667789", "CPU#2\nRAX=112233445566778a"})
+    EXPECT_NE(all.find(part), std::string::npos) << all;
+  EXPECT_TRUE(says("info registers 7", "info: say info registers"));
 }
 
 TEST_F(MonitorTest, MapCanBeNarrowed) {

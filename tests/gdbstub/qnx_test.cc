@@ -96,7 +96,7 @@ TEST_F(QnxTest, WhatIsNotThereIsSaid) {
   EXPECT_EQ(client.monitor("pid 4099"), "pid: process 4099 has no thread 1\n");
   EXPECT_EQ(client.monitor("pid 4099-3"), "pid: process 4099 has no thread 3\n");
   EXPECT_EQ(client.monitor("pid 7"), "pid: there is no process 7; `monitor pid` lists them\n");
-  EXPECT_EQ(client.monitor("pid x"), "pid: \"x\" is no number: decimal, 0x… or $register\n");
+  EXPECT_EQ(client.monitor("pid x"), "pid: \"x\" is no number: say 4096, 0x1000, 4K or a register such as $pc\n");
 }
 
 TEST_F(QnxTest, AnotherMachinesSystemPageIsNotBelieved) {
