@@ -24,6 +24,18 @@ enum class Dialect : uint8_t { qnx, vmcore };
 /// gzip: NAME.gcore.gz. zstd: NAME.gcore.zst in the seekable format. A pipe gets the compressed bytes.
 enum class Compression : uint8_t { none, gzip, zstd };
 
+/// How guest memory gets into the pipe of a `|COMMAND`. Lent pages are not copied on the way (splice, vmsplice): the
+/// guest then stays paused until the command has read them all. A command that copies what it reads cannot tell the
+/// difference. One that passes pages on with splice() or tee() may have them in another pipe or in a socket when the
+/// guest goes on, and what arrives there is torn.
+enum class PipeMemory : uint8_t {
+  /// Lent, and splice() and tee() fail for the command (seccomp: EINVAL, upon which programs copy). Copied where the
+  /// VMM may not do that to the command without no_new_privs, for which it takes CAP_SYS_ADMIN, or where it cannot.
+  automatic,
+  copy,  // no system call but write()
+  lend,  // lent to a command that is known to copy, by a VMM that may not, or will not, filter its system calls
+};
+
 /// Whether this build of the writer has that compression.
 bool is_supported(Compression compression);
 
@@ -50,7 +62,8 @@ struct Options {
   /// A dump that fails or is cancelled half-way leaves NAME.partial, a valid ELF file of what was written. Only for
   /// uncompressed files; without it nothing is left.
   bool keep_partial = false;
-  bool sync = true;  // fsync file and directory before the dump counts as written
+  bool sync = true;                                // fsync file and directory before the dump counts as written
+  PipeMemory pipe_memory = PipeMemory::automatic;  // for an uncompressed dump into a command
 
   /// Not for VMMs: the exact file name in the target directory, instead of PREFIX-DATE-TIME and its -1 to -9.
   std::string file_name;
@@ -60,7 +73,7 @@ struct Options {
 /// How many 4 KiB pages of guest memory went which way. Their sum is the guest's memory.
 struct PageCounts {
   uint64_t written = 0;
-  uint64_t zero = 0;     // read, all zeros: a hole in the file
+  uint64_t zero = 0;     // read, all zeros: a hole in the file. Lent to a pipe nothing is read: they are `written`
   uint64_t absent = 0;   // never touched by the guest (a hole in its backing file): not even read; zeros
   uint64_t missing = 0;  // could not be read: zeros in the file, listed in section .gcore.info
 };

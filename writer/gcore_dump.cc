@@ -95,6 +95,7 @@ writer::Options options_of(const gcore_options* given) {
   options.pause_deadline = std::chrono::milliseconds(c.pause_deadline_ms);
   options.keep_partial = c.keep_partial != 0;
   options.sync = c.sync != 0;
+  options.pipe_memory = number<writer::PipeMemory>(c.pipe_memory);
   return options;
 }
 

@@ -18,6 +18,7 @@ extern "C" {
 enum gcore_machine { GCORE_MACHINE_X86 = 3, GCORE_MACHINE_X86_64 = 62, GCORE_MACHINE_AARCH64 = 183 };
 enum gcore_dialect { GCORE_DIALECT_QNX = 0, GCORE_DIALECT_VMCORE = 1 };
 enum gcore_compression { GCORE_COMPRESSION_NONE = 0, GCORE_COMPRESSION_GZIP = 1, GCORE_COMPRESSION_ZSTD = 2 };
+enum gcore_pipe_memory { GCORE_PIPE_MEMORY_AUTOMATIC = 0, GCORE_PIPE_MEMORY_COPY = 1, GCORE_PIPE_MEMORY_LEND = 2 };
 enum gcore_phase {
   GCORE_PHASE_IDLE = 0,
   GCORE_PHASE_OPENING = 1,
@@ -72,6 +73,7 @@ struct gcore_options {
   uint64_t pause_deadline_ms;
   int keep_partial;
   int sync;
+  int pipe_memory; /* enum gcore_pipe_memory */
 };
 void gcore_options_init(struct gcore_options* options);
 

@@ -125,6 +125,7 @@ Status Job::take() {
   Pause pause(guest_, control_);
   if (Status status = pause.begin(); !status) return status;
   Status status = copy_guest();
+  if (status) status = sink_->return_lent();
   pause.resume();
   result_.paused = pause.duration();
   if (!status) return status;
@@ -137,7 +138,9 @@ Status Job::take() {
 Status Job::open_sink() {
   Status status;
   if (options_.target.starts_with('|')) {
-    sink_ = open_pipe_sink(options_.target.substr(1), control_, status);
+    const bool compressed = options_.compression != Compression::none;
+    sink_ = open_pipe_sink(options_.target.substr(1), compressed ? PipeMemory::copy : options_.pipe_memory, control_,
+                           status);
   } else {
     FileName name;
     name.stem = dump_stem(vm_, request_.time.tv_sec);
@@ -195,10 +198,18 @@ Status Job::write_memory() {
   const PageCounts& pages = result_.pages;
   for (const MemoryRange& range : state_.memory) {
     source_.start(range);
-    uint64_t done = 0;
-    for (Piece piece = source_.next(); piece.size > 0; piece = source_.next()) {
-      const bool has_bytes = piece.kind == Piece::Kind::data;
-      Status status = has_bytes ? sink_->write({piece.bytes, piece.size}) : sink_->skip(piece.size);
+    for (uint64_t done = 0; done < range.size;) {
+      Piece piece = {Piece::Kind::data, 0, nullptr};
+      Status status;
+      if (const Stretch stretch = source_.stretch(); stretch.size > 0) {
+        status = sink_->lend(stretch, piece.size);
+        source_.pass(piece.size);
+      }
+      if (status && piece.size == 0) {
+        piece = source_.next();
+        const bool has_bytes = piece.kind == Piece::Kind::data;
+        status = has_bytes ? sink_->write({piece.bytes, piece.size}) : sink_->skip(piece.size);
+      }
       if (!status) return status;
       count(piece, range.address + done);
       done += piece.size;
@@ -275,6 +286,7 @@ Status check_options(const Options& options) {
     return Status(std::string("the dump option needs a directory, or a pipe sign and a command"));
   if (options.dialect != Dialect::qnx && options.dialect != Dialect::vmcore)
     return Status(std::string("there is no such dump dialect"));
+  if (options.pipe_memory > PipeMemory::lend) return Status(std::string("there is no such way into a pipe"));
   if (!is_supported(options.compression))
     return Status(std::string("this build of the writer was made without that compression"));
   if (options.file_name.find('/') != std::string::npos) return Status("'" + options.file_name + "' is not a file name");

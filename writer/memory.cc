@@ -28,7 +28,7 @@ bool is_zero_page(const std::byte* page) {
   return true;
 }
 
-constexpr size_t round_down(size_t size) { return size & ~(kPageSize - 1); }
+constexpr uint64_t round_down(uint64_t size) { return size & ~(kPageSize - 1); }
 
 }  // namespace
 
@@ -120,6 +120,19 @@ uint64_t MemorySource::touched(const MemoryRange& range) {
     if (extent_kind_ == Piece::Kind::data) bytes += extent_end_ - position_;
   }
   return bytes;
+}
+
+Stretch MemorySource::stretch() {
+  constexpr uint64_t kMost = 1 << 20;  // between two looks at the progress
+  const Stretch none = {0, -1, 0, nullptr};
+  if (consumed_ != buffered_ || position_ == range_->size || (range_->fd < 0 && !range_->host)) return none;
+  if (position_ == extent_end_) find_extent();
+  if (extent_kind_ != Piece::Kind::data) return none;
+  uint64_t size = std::min(extent_end_ - position_, kMost);
+  // What a mapping shows of a page in which the file ends is not in the file.
+  if (file_size_ != UINT64_MAX) size = std::min(size, round_down(file_size_ - range_->fd_offset - position_));
+  const auto* host = static_cast<const std::byte*>(range_->host);
+  return {size, range_->fd, range_->fd_offset + position_, host ? host + position_ : nullptr};
 }
 
 Piece MemorySource::next() {

@@ -26,6 +26,14 @@ struct Piece {
   const std::byte* bytes;                                          // data: valid until the next next()
 };
 
+/// Memory where it is, for a sink that takes it without a copy: in a file, in this process, or both.
+struct Stretch {
+  uint64_t size;  // bytes, whole pages
+  int fd;         // -1: none
+  uint64_t fd_offset;
+  const std::byte* host;  // nullptr: nowhere
+};
+
 /// Sorts by address. An error when a range is not made of whole pages, wraps around, overlaps another one, or lies
 /// where no file can; or when all of them do not fit into one file.
 Status check_memory(std::vector<MemoryRange>& ranges);
@@ -38,6 +46,11 @@ class MemorySource {
   /// Starts over, at the beginning of `range`, which must stay valid.
   void start(const MemoryRange& range);
   Piece next();
+
+  /// What of the data ahead need not be read by next(); size 0 when it has to.
+  Stretch stretch();
+  /// The first `size` bytes of stretch() went out without next().
+  void pass(uint64_t size) { position_ += size; }
 
   /// How many bytes of `range` are not known to be zero without reading them.
   uint64_t touched(const MemoryRange& range);

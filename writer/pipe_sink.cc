@@ -3,17 +3,26 @@
 // The command is a process group of its own with default signal dispositions, an empty signal mask and no descriptor of
 // ours but standard output and standard error, so that it behaves as it does in a terminal, and so that all of it can
 // be killed. The pipe does not block: whatever the command does, the dump can be cancelled.
+//
+// Guest memory is lent to the pipe where that is safe: a page of it in the pipe is a reference to the guest's, of which
+// the command makes the only copy when it reads. The guest stays paused until the pipe is empty (return_lent()). After
+// that only a command that moved pages on by splice() or tee() could still refer to one, so it is kept from doing that
+// (command_filter.h). Zeros are lent always, from a buffer that never changes.
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 
+#include "writer/command_filter.h"
 #include "writer/sink.h"
 #include "writer/unique_fd.h"
 
@@ -22,17 +31,20 @@ namespace {
 
 constexpr int kPipeSize = 1 << 20;  // fewer switches between the two processes; refused quietly when not permitted
 constexpr auto kForEver = std::chrono::milliseconds::max();
-constexpr std::byte kZeros[64 * 1024] = {};
+alignas(kPageSize) constexpr std::byte kZeros[64 * 1024] = {};
 
 class PipeSink final : public Sink {
  public:
-  PipeSink(const std::string& command, Control& control) : command_(command), control_(control) {}
+  PipeSink(const std::string& command, PipeMemory memory, Control& control)
+      : command_(command), memory_(memory), control_(control) {}
   ~PipeSink() override { abandon(); }
 
   Status open();
 
   Status write(std::span<const std::byte> bytes) override;
   Status skip(uint64_t size) override;
+  Status lend(const Stretch& memory, uint64_t& taken) override;
+  Status return_lent() override;
   Status finish() override;
   Status explain(Status error) override;
   void abandon() override;
@@ -42,6 +54,11 @@ class PipeSink final : public Sink {
 
  private:
   int spawn(int input);
+  int spawn_filtered(int input);
+  template <class Put>
+  Status put(uint64_t size, uint64_t& done, Put put);
+  Status stopped_reading();
+  Status wait_until_read();
   bool reap(int options);
   Status wait_for_exit(std::chrono::milliseconds limit = kForEver);
   Status command_failed(const std::string& why, int code = 0) const {
@@ -50,11 +67,13 @@ class PipeSink final : public Sink {
   std::string exit_text() const;
 
   std::string command_;
+  PipeMemory memory_;  // `automatic` only until the command was started
   Control& control_;
   UniqueFd pipe_;
   pid_t pid_ = -1;  // also the process group; -1 when there is nothing to reap
   int command_status_ = 0;
   uint64_t position_ = 0;
+  bool has_lent_ = false;
 };
 
 Status PipeSink::open() {
@@ -65,9 +84,35 @@ Status PipeSink::open() {
   fcntl(pipe_.get(), F_SETPIPE_SZ, kPipeSize);
   // Only the file description of the write end: the command's end blocks, as programs expect.
   if (fcntl(pipe_.get(), F_SETFL, O_WRONLY | O_NONBLOCK) != 0) return command_failed("fcntl of a pipe failed", errno);
-  if (const int code = spawn(input.get()); code != 0)
-    return command_failed(system_error(code, "starting /bin/sh").text(), code);
+  const int code = memory_ == PipeMemory::automatic ? spawn_filtered(input.get()) : spawn(input.get());
+  if (code != 0) return command_failed(system_error(code, "starting /bin/sh").text(), code);
   return {};
+}
+
+// A filter stays with its thread for good, so that one is made for it. Without the filter memory is copied.
+int PipeSink::spawn_filtered(int input) {
+  struct Start {
+    PipeSink* self;
+    int input, code;
+  } start = {this, input, -1};
+  const auto body = [](void* argument) -> void* {
+    auto* to = static_cast<Start*>(argument);
+    to->self->memory_ = forbid_splicing() ? PipeMemory::lend : PipeMemory::copy;
+    to->code = to->self->spawn(to->input);
+    return nullptr;
+  };
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  pthread_t thread;
+  const bool started = pthread_create(&thread, nullptr, body, &start) == 0;
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (started) {
+    pthread_join(thread, nullptr);
+    return start.code;
+  }
+  memory_ = PipeMemory::copy;
+  return spawn(input);
 }
 
 // 0 or an errno value.
@@ -101,37 +146,103 @@ int PipeSink::spawn(int input) {
   return code;
 }
 
-Status PipeSink::write(std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t done = ::write(pipe_.get(), bytes.data(), bytes.size());
-    if (done > 0) {
-      position_ += static_cast<uint64_t>(done);
-      bytes = bytes.subspan(static_cast<size_t>(done));
-      if (Status status = control_.spend(static_cast<uint64_t>(done)); !status) return status;
-      continue;
-    }
-    if (done < 0 && errno == EAGAIN) {
+Status PipeSink::stopped_reading() {
+  pipe_.reset();
+  return command_failed("it stopped reading after " + std::to_string(position_) + " bytes", EPIPE);
+}
+
+// Calls put(done) until `size` bytes are in the pipe; it returns as write() does. What is wrong with the bytes rather
+// than with the pipe, be it the end of a file (0) or an error, ends it with success and `done` short.
+template <class Put>
+Status PipeSink::put(uint64_t size, uint64_t& done, Put put) {
+  while (done < size) {
+    const ssize_t count = put(done);
+    if (count > 0) {
+      position_ += static_cast<uint64_t>(count);
+      done += static_cast<uint64_t>(count);
+      if (Status status = control_.spend(static_cast<uint64_t>(count)); !status) return status;
+    } else if (count < 0 && errno == EAGAIN) {
       if (Status status = control_.wait_for(pipe_.get(), POLLOUT); !status) return status;
-    } else if (done < 0 && errno == EPIPE) {
-      pipe_.reset();
-      return command_failed("it stopped reading after " + std::to_string(position_) + " bytes", EPIPE);
-    } else if (done == 0 || errno != EINTR) {
-      return command_failed(system_error(errno, "writing to the pipe").text(), errno);
+    } else if (count < 0 && errno == EPIPE) {
+      return stopped_reading();
+    } else if (count == 0 || errno != EINTR) {
+      break;
     }
   }
   return {};
+}
+
+Status PipeSink::write(std::span<const std::byte> bytes) {
+  uint64_t done = 0;
+  const auto one = [&](uint64_t at) { return ::write(pipe_.get(), bytes.data() + at, bytes.size() - at); };
+  if (Status status = put(bytes.size(), done, one); !status || done == bytes.size()) return status;
+  return command_failed(system_error(errno, "writing to the pipe").text(), errno);
 }
 
 Status PipeSink::skip(uint64_t size) {
-  while (size > 0) {
-    const auto part = static_cast<size_t>(std::min<uint64_t>(size, sizeof kZeros));
+  uint64_t done = 0;
+  if (memory_ == PipeMemory::lend) {
+    const auto lent = [&](uint64_t at) {
+      iovec zeros[16];
+      size_t count = 0;
+      for (uint64_t left = size - at; left > 0 && count < 16; ++count) {
+        zeros[count] = {const_cast<std::byte*>(kZeros), static_cast<size_t>(std::min<uint64_t>(left, sizeof kZeros))};
+        left -= zeros[count].iov_len;
+      }
+      return vmsplice(pipe_.get(), zeros, count, SPLICE_F_NONBLOCK);  // the pipe's own flag does not count here
+    };
+    if (Status status = put(size, done, lent); !status) return status;
+  }
+  while (done < size) {
+    const auto part = static_cast<size_t>(std::min<uint64_t>(size - done, sizeof kZeros));
     if (Status status = write({kZeros, part}); !status) return status;
-    size -= part;
+    done += part;
   }
   return {};
 }
 
+// A file gives its pages more cheaply than a mapping of it; where it cannot (hugetlbfs), the mapping does.
+Status PipeSink::lend(const Stretch& memory, uint64_t& taken) {
+  taken = 0;
+  if (memory_ != PipeMemory::lend) return {};
+  const auto from_file = [&](uint64_t at) {
+    loff_t offset = static_cast<loff_t>(memory.fd_offset + at);
+    return splice(memory.fd, &offset, pipe_.get(), nullptr, memory.size - at, 0);
+  };
+  const auto from_mapping = [&](uint64_t at) {
+    const iovec part = {const_cast<std::byte*>(memory.host) + at, memory.size - at};
+    return vmsplice(pipe_.get(), &part, 1, SPLICE_F_NONBLOCK);
+  };
+  if (memory.fd >= 0)
+    if (Status status = put(memory.size, taken, from_file); !status) return status;
+  if (memory.host && taken == 0)
+    if (Status status = put(memory.size, taken, from_mapping); !status) return status;
+  has_lent_ = has_lent_ || taken > 0;
+  const uint64_t short_of_a_page = (kPageSize - taken % kPageSize) % kPageSize;  // the file ended meanwhile
+  taken += short_of_a_page;
+  return skip(short_of_a_page);
+}
+
+Status PipeSink::return_lent() { return has_lent_ ? wait_until_read() : Status(); }
+
+// Nothing tells the writer of a pipe that it is empty, so it is looked at.
+Status PipeSink::wait_until_read() {
+  constexpr std::chrono::milliseconds kStep(1);
+  int left = 0;
+  while (ioctl(pipe_.get(), FIONREAD, &left) == 0 && left > 0) {
+    if (Status status = control_.wait_for(pipe_.get(), 0, kStep); !status) return status;
+    pollfd end = {pipe_.get(), 0, 0};
+    if (poll(&end, 1, 0) <= 0 || (end.revents & POLLERR) == 0) continue;
+    if (ioctl(pipe_.get(), FIONREAD, &left) != 0 || left == 0) break;  // read to the end, and ended
+    position_ -= static_cast<uint64_t>(left);
+    return stopped_reading();
+  }
+  return {};
+}
+
+// A command that ends well before it has read everything has not got the dump.
 Status PipeSink::finish() {
+  if (Status status = wait_until_read(); !status) return status;
   pipe_.reset();
   if (Status status = wait_for_exit(); !status) return status;
   if (command_status_ == 0) return {};
@@ -189,8 +300,8 @@ void PipeSink::abandon() {
 
 }  // namespace
 
-std::unique_ptr<Sink> open_pipe_sink(const std::string& command, Control& control, Status& status) {
-  auto sink = std::make_unique<PipeSink>(command, control);
+std::unique_ptr<Sink> open_pipe_sink(const std::string& command, PipeMemory memory, Control& control, Status& status) {
+  auto sink = std::make_unique<PipeSink>(command, memory, control);
   status = sink->open();
   if (!status) return nullptr;
   return sink;

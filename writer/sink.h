@@ -8,6 +8,7 @@
 #include <string>
 
 #include "writer/control.h"
+#include "writer/memory.h"
 
 namespace gcore::writer {
 
@@ -20,6 +21,15 @@ class Sink {
   virtual Status write(std::span<const std::byte> bytes) = 0;
   /// `size` zero bytes; costs a file nothing.
   virtual Status skip(uint64_t size) = 0;
+  /// Takes memory without a copy: how much of it, from its beginning, in whole pages, tells `taken`. The rest has to be
+  /// write()n. Memory that was lent must not change before return_lent() has returned.
+  virtual Status lend(const Stretch& /*memory*/, uint64_t& taken) {
+    taken = 0;
+    return {};
+  }
+  /// Waits until no memory that was lent is in use any more. After a failure it may be, by a command that abandon()
+  /// kills.
+  virtual Status return_lent() { return {}; }
   /// All bytes are there: makes the dump appear, or waits for the command.
   virtual Status finish() = 0;
   /// After a failure, with the guest running again: the error, with what can be found out about it by waiting a moment.
@@ -60,7 +70,7 @@ std::unique_ptr<Sink> open_file_sink(const std::string& directory, FileName name
                                      Status& status, Invisible invisible = Invisible::automatic);
 
 /// The standard input of `/bin/sh -c command`. SIGPIPE must be blocked on this thread.
-std::unique_ptr<Sink> open_pipe_sink(const std::string& command, Control& control, Status& status);
+std::unique_ptr<Sink> open_pipe_sink(const std::string& command, PipeMemory memory, Control& control, Status& status);
 
 /// Passes on to `next` what is written to it, compressed.
 std::unique_ptr<Sink> compress(Compression compression, std::unique_ptr<Sink> next);

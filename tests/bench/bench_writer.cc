@@ -1,6 +1,6 @@
 // Takes one dump of a guest whose memory is a file, for run-writer.
 //
-//   bench_writer [--zstd | --gzip] [--sync] [--cancel-after MS] FILE TARGET
+//   bench_writer [--zstd | --gzip] [--sync] [--copy] [--cancel-after MS] FILE TARGET
 //
 // FILE stands for the guest's RAM: it is mapped shared, as a VMM has it. TARGET is the dump option's argument. Prints
 // one line: seconds of the dump, seconds of the pause, bytes, peak of anonymous resident KiB, milliseconds from
@@ -67,7 +67,7 @@ long peak_kib() {
 }
 
 int usage() {
-  std::fprintf(stderr, "usage: bench_writer [--zstd | --gzip] [--sync] [--cancel-after MS] FILE TARGET\n");
+  std::fprintf(stderr, "usage: bench_writer [--zstd | --gzip] [--sync] [--copy] [--cancel-after MS] FILE TARGET\n");
   return 2;
 }
 
@@ -85,6 +85,8 @@ int main(int argc, char** argv) {
       options.compression = writer::Compression::zstd;
     } else if (argument == "--gzip") {
       options.compression = writer::Compression::gzip;
+    } else if (argument == "--copy") {
+      options.pipe_memory = writer::PipeMemory::copy;
     } else if (argument == "--sync") {
       options.sync = true;
     } else if (argument == "--cancel-after" && at + 1 < argc) {
