@@ -34,7 +34,10 @@ foreach(component IN ITEMS SHARED-DEV WRITER READER GDBSTUB)
 endforeach()
 set(CPACK_COMPONENT_PROGRAMS_GROUP tools)
 
-set(CPACK_DEBIAN_PACKAGE_MAINTAINER "gcore developers <gcore@localhost.localdomain>")
+set(GCORE_PACKAGE_MAINTAINER "The gcore authors <gcore@example.org>" CACHE STRING "Who is named in Debian packages")
+set(CPACK_DEBIAN_PACKAGE_MAINTAINER "${GCORE_PACKAGE_MAINTAINER}")
+# cpack's own default, which makes it take the first line of each package's description as its summary.
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "${PROJECT_NAME} built using CMake")
 set(CPACK_DEBIAN_PACKAGE_RELEASE 1)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_COMPRESSION_TYPE xz)
@@ -53,9 +56,12 @@ endif()
 
 set(CPACK_DEBIAN_LIBRARY_PACKAGE_NAME ${GCORE_DEB_LIBRARY})
 set(CPACK_DEBIAN_LIBRARY_PACKAGE_SECTION libs)
-set(CPACK_COMPONENT_GROUP_LIBRARY_DESCRIPTION
-  "memory dumps of virtual machines - shared libraries\nWhat programs need that are linked with gcore's shared libraries: the writer, which a VMM embeds to dump its guest, the reader of such dumps, and the gdb stub that serves them to debuggers.")
-set(CPACK_DEBIAN_LIBRARY_PACKAGE_GENERATE_SHLIBS ON)
+set(CPACK_DEBIAN_LIBRARY_DESCRIPTION
+  "memory dumps of virtual machines - shared libraries
+What programs need that are linked with gcore's shared libraries: the
+writer, which a VMM embeds to dump its guest, the reader of such dumps, and
+the gdb stub that serves them to debuggers.")
+set(CPACK_DEBIAN_LIBRARY_PACKAGE_CONTROL_EXTRA "${PROJECT_SOURCE_DIR}/tools/packaging/debian/triggers")
 set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON)
 set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS_POLICY ">=")
 
@@ -65,8 +71,11 @@ set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS
   "${GCORE_DEB_LIBRARY} (= ${deb_version}), libzstd-dev, zlib1g-dev")
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SUGGESTS "cmake, pkg-config, llvm-19-dev")
-set(CPACK_COMPONENT_GROUP_DEVELOPMENT_DESCRIPTION
-  "memory dumps of virtual machines - development files\nHeaders, static libraries, and what CMake (find_package) and pkg-config need, to embed gcore's writer into a VMM, in C++ or C, or to read dumps from a program. The reader's static library also needs llvm-19-dev.")
+set(CPACK_DEBIAN_DEVELOPMENT_DESCRIPTION
+  "memory dumps of virtual machines - development files
+Headers, static libraries, and what CMake (find_package) and pkg-config
+need, to embed gcore's writer into a VMM, in C++ or C, or to read dumps from
+a program. The reader's static library also needs llvm-19-dev.")
 if(multiarch)
   set(CPACK_DEBIAN_LIBRARY_PACKAGE_MULTIARCH same)
   set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_MULTIARCH same)
@@ -75,8 +84,12 @@ endif()
 set(CPACK_DEBIAN_TOOLS_PACKAGE_NAME gcore-tools)
 set(CPACK_DEBIAN_TOOLS_PACKAGE_SECTION devel)
 set(CPACK_DEBIAN_TOOLS_PACKAGE_SUGGESTS "gdb | gdb-multiarch, qemu-system")
-set(CPACK_COMPONENT_GROUP_TOOLS_DESCRIPTION
-  "memory dumps of virtual machines - programs\ngcore-dump dumps a guest that QEMU runs, gcore-inspect says what is in a dump, gcore-serve serves one to gdb and LLDB as if the guest were halted right there, gcore-convert makes one kind of dump out of another, and gcore-vmm is a small VMM that shows how dumping is embedded.")
+set(CPACK_DEBIAN_TOOLS_DESCRIPTION
+  "memory dumps of virtual machines - programs
+gcore-dump dumps a guest that QEMU runs, gcore-inspect says what is in a
+dump, gcore-serve serves one to gdb and LLDB as if the guest were halted
+right there, gcore-convert makes one kind of dump out of another, and gcore-
+vmm is a small VMM that shows how dumping is embedded.")
 
 set(CPACK_PRE_BUILD_SCRIPTS "${PROJECT_SOURCE_DIR}/tools/packaging/finish_debian.cmake")
 set(CPACK_GCORE_PACKAGING_DIR "${PROJECT_SOURCE_DIR}/tools/packaging")

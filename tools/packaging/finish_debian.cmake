@@ -1,6 +1,7 @@
 # Run by cpack between installing into its staging folders and packing them: what Debian wants in a package, and no other
 # installation has. Folders here are as in GcorePackages.cmake's groups.
 
+set(GCORE_LIBRARY_PACKAGE "${CPACK_GCORE_LIBRARY_PACKAGE}")
 set(usr_of_library "${CPACK_TEMPORARY_DIRECTORY}/library/usr")
 set(usr_of_development "${CPACK_TEMPORARY_DIRECTORY}/development/usr")
 set(usr_of_tools "${CPACK_TEMPORARY_DIRECTORY}/tools/usr")
@@ -26,7 +27,6 @@ foreach(archive IN LISTS archives)
   run("${CPACK_GCORE_STRIP}" --strip-debug --enable-deterministic-archives "${archive}")
 endforeach()
 
-# cpack's install strips the built-in guests too, whose debug information is what they are there for.
 file(GLOB_RECURSE manuals "${usr_of_tools}/share/man/*.[1-9]")
 if(NOT manuals)
   message(FATAL_ERROR "finishing the Debian packages: no manuals in ${usr_of_tools}")
@@ -40,6 +40,8 @@ endif()
 # Documentation is in the folder of its package; the licence is in `copyright`.
 file(RENAME "${usr_of_tools}/share/doc/gcore" "${usr_of_tools}/share/doc/gcore-tools")
 file(REMOVE "${usr_of_tools}/share/doc/gcore-tools/LICENSE")
+file(RENAME "${usr_of_tools}/share/doc/gcore-tools/CHANGELOG.md" "${usr_of_tools}/share/doc/gcore-tools/changelog")
+run(gzip -9n "${usr_of_tools}/share/doc/gcore-tools/changelog")
 
 file(READ "${CPACK_RESOURCE_FILE_LICENSE}" LICENSE)
 string(REGEX REPLACE "^MIT License\n\n[^\n]*\n\n" "" LICENSE "${LICENSE}")
@@ -47,16 +49,16 @@ string(STRIP "${LICENSE}" LICENSE)
 string(REGEX REPLACE "\n\n" "\n.\n" LICENSE "${LICENSE}")
 string(REPLACE "\n" "\n " LICENSE " ${LICENSE}")
 set(debian "${CPACK_GCORE_PACKAGING_DIR}/debian")
-foreach(package IN ITEMS library:${CPACK_GCORE_LIBRARY_PACKAGE} development:libgcore-dev tools:gcore-tools)
+foreach(package IN ITEMS library:${GCORE_LIBRARY_PACKAGE} development:libgcore-dev tools:gcore-tools)
   string(REGEX MATCH "^([^:]*):(.*)$" package "${package}")
-  set(usr "${CPACK_TEMPORARY_DIRECTORY}/${CMAKE_MATCH_1}/usr")
+  set(group "${CMAKE_MATCH_1}")
   set(name "${CMAKE_MATCH_2}")
+  set(usr "${CPACK_TEMPORARY_DIRECTORY}/${group}/usr")
   configure_file("${debian}/copyright" "${usr}/share/doc/${name}/copyright" @ONLY)
   file(COPY_FILE "${debian}/changelog" "${usr}/share/doc/${name}/changelog.Debian")
   run(gzip -9n "${usr}/share/doc/${name}/changelog.Debian")
-  if(EXISTS "${debian}/${name}.lintian-overrides")
-    file(MAKE_DIRECTORY "${usr}/share/lintian/overrides")
-    file(COPY_FILE "${debian}/${name}.lintian-overrides" "${usr}/share/lintian/overrides/${name}")
+  if(EXISTS "${debian}/${group}.lintian-overrides")
+    configure_file("${debian}/${group}.lintian-overrides" "${usr}/share/lintian/overrides/${name}" @ONLY)
   endif()
   # What file(COPY_FILE) and the source tree's modes gave: files are nobody's to write but root's.
   run(chmod -R u=rwX,go=rX "${usr}")
