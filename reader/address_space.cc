@@ -19,10 +19,10 @@ using translate::Mode;
 using translate::Paging;
 
 /// From the registers; where they have no root, from what the guest's kernel says of its own tables.
-Expected<CpuPaging> plan_of(const Dump& dump, const Cpu& cpu) {
+Expected<CpuPaging> plan_of(const Dump& dump, const Cpu& cpu, GuestSearch search) {
   auto plan = paging_of_cpu(dump, cpu, dump.vmcoreinfo());
   if (plan || plan.error().kind != Error::Kind::not_present) return plan;
-  const GuestSystem& guest = guest_system(dump, GuestSearch::thorough);
+  const GuestSystem& guest = guest_system(dump, search);
   if (guest.kernel_paging) return CpuPaging{*guest.kernel_paging, guest.kernel_paging_source};
   plan.error().text += ", and no Linux kernel with its tables was found in guest memory";
   return plan;
@@ -85,7 +85,7 @@ translate::ReadPhysical reader_of(const Dump& dump) {
 Expected<AddressSpace> AddressSpace::of_cpu(const Dump& dump, size_t cpu, const Options& options) {
   const auto found = cpu_of(dump, cpu);
   if (!found) return std::unexpected(found.error());
-  auto plan = plan_of(dump, **found);
+  auto plan = plan_of(dump, **found, options.kernel_search);
   if (!plan) return std::unexpected(about(dump, cpu, plan.error()));
 
   std::string description = in_words(dump, *plan), second_root;
@@ -111,7 +111,7 @@ Expected<AddressSpace> AddressSpace::with_root(const Dump& dump, size_t cpu, Phy
   if (!found) return std::unexpected(found.error());
   std::optional<Paging> base;  // x86 says all that matters in its registers and in VMCOREINFO
   if (dump.machine() == gcore::format::Machine::aarch64)
-    if (auto plan = plan_of(dump, **found)) base = std::move(plan->paging);
+    if (auto plan = plan_of(dump, **found, GuestSearch::thorough)) base = std::move(plan->paging);
   auto plan = paging_with_root(dump, **found, base, dump.vmcoreinfo(), root, which == Root::upper);
   if (!plan) return std::unexpected(about(dump, cpu, plan.error()));
   std::string description = in_words(dump, *plan);

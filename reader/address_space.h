@@ -14,6 +14,7 @@
 #include "reader/address.h"
 #include "reader/dump.h"
 #include "reader/error.h"
+#include "reader/guest_system.h"
 #include "reader/translate/translator.h"
 #include "reader/translate/types.h"
 
@@ -39,6 +40,8 @@ class AddressSpace {
     /// kernel's root beside it, where the tables there plausibly are its other half: then describe() and Walk::note
     /// say so.
     bool kpti_fallback = true;
+    /// How hard to look for the kernel's tables where the dump has no root.
+    GuestSearch kernel_search = GuestSearch::thorough;
   };
   /// Which root with_root() replaces on aarch64: TTBR0 (a process) or TTBR1 (the kernel). Other machines have one.
   enum class Root { lower, upper };
@@ -55,7 +58,10 @@ class AddressSpace {
   /// vCPU's mode; where that had paging off or has no root, the mode that its machine most likely has.
   static Expected<AddressSpace> with_root(const Dump& dump, size_t cpu, PhysAddr root, Root which = Root::lower);
 
-  std::expected<Translation, Fault> translate(VirtAddr address) const { return translator_.translate(address); }
+  /// See translate::Translator::translate.
+  std::expected<Translation, Fault> translate(VirtAddr address, uint64_t wanted = 1) const {
+    return translator_.translate(address, wanted);
+  }
 
   /// Every entry on the way, uncached.
   Walk walk(VirtAddr address) const;

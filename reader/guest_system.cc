@@ -1,7 +1,10 @@
 #include "reader/guest_system.h"
 
+#include <utility>
+
 #include "reader/find_guest.h"
 #include "reader/linux_kernel.h"
+#include "reader/qnx_system.h"
 
 namespace gcore::reader {
 
@@ -17,10 +20,17 @@ const char* to_string(GuestSystem::Kind kind) {
   return "";
 }
 
-bool worth_more_search(const GuestSystem& guest) { return !guest.kernel_paging; }
+bool worth_more_search(const GuestSystem& guest) {
+  return guest.kind != GuestSystem::Kind::qnx && !guest.kernel_paging;
+}
 
 GuestSystem find_guest(const Dump& dump, GuestSearch search) {
   GuestSystem guest;
+  if (std::string page = qnx_system_page(dump); !page.empty()) {
+    guest.kind = GuestSystem::Kind::qnx;
+    guest.notes.push_back(std::move(page));
+    return guest;
+  }
   find_linux(dump, search, guest);
   return guest;
 }

@@ -40,7 +40,7 @@ KernelImage mapped(const Translator& translator, uint64_t from, uint64_t end, ui
   KernelImage image;
   uint64_t mapped_end = from;
   for (uint64_t at = from; at < end && at >= from && at - mapped_end < max_gap;) {
-    const auto there = translator.translate(VirtAddr(at));
+    const auto there = translator.translate(VirtAddr(at), end - at);
     if (there) {
       const uint64_t size = std::min(there->contiguous, end - at);
       add(image, {VirtAddr(at), size, there->address, there->page_size, there->permissions});
@@ -79,10 +79,11 @@ KernelImage image_around(const Translator& translator, VirtAddr inside) {
   return size_of(image) < kMinImage ? KernelImage{} : image;
 }
 
+bool is_vmcoreinfo_name(std::span<const std::byte> head) { return as_text(head).substr(12, 10) == "VMCOREINFO"; }
+
 std::optional<FoundNote> note_at(const Dump& dump, PhysAddr address) {
   std::byte head[24];
-  if (dump.read(address, head).bytes != sizeof head || as_text(head).substr(12, 10) != "VMCOREINFO")
-    return std::nullopt;
+  if (dump.read(address, head).bytes != sizeof head || !is_vmcoreinfo_name(head)) return std::nullopt;
   std::vector<std::byte> bytes(kMaxVmcoreinfoNote);
   bytes.resize(dump.read(address, bytes).bytes);
   std::string text = vmcoreinfo_note_at(as_text(bytes));

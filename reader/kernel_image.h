@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,6 +37,9 @@ struct FoundNote {
 };
 /// Whether a note is the running kernel's.
 using AcceptNote = std::function<bool(const FoundNote&)>;
+
+/// Whether the first 24 bytes of something are those of a note of that name.
+bool is_vmcoreinfo_name(std::span<const std::byte> head);
 
 /// The note at the start of a page of guest memory (in kernels before 4.13 anywhere), if it has one.
 std::optional<FoundNote> note_at(const Dump& dump, PhysAddr address);

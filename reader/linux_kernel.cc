@@ -7,6 +7,7 @@
 
 #include "reader/cpu_paging.h"
 #include "reader/kernel_image.h"
+#include "reader/qnx_system.h"
 #include "reader/table_isolation.h"
 #include "reader/translate/translator.h"
 #include "reader/vmcoreinfo.h"
@@ -37,9 +38,7 @@ class Finder {
       take({std::string(dump_.vmcoreinfo()), PhysAddr(0)}, GuestSystem::Source::note);
     }
     look_through_cpus();
-    const bool have_note = guest_.vmcoreinfo_source != GuestSystem::Source::none;
-    // On x86_64 the vCPUs' own tables show any kernel that runs.
-    if (!have_note && image_.empty() && !(is_x86_64() && saw_tables_)) scan_pages();
+    if (guest_.kind == GuestSystem::Kind::unknown) scan_pages();
     if (image_.empty()) look_through_kernel_tables();
     describe_image();
   }
@@ -111,7 +110,6 @@ class Finder {
       const auto& upper = paging->paging.upper;
       if (!upper.usable || std::ranges::find(roots, upper.root.value) != roots.end()) continue;
       roots.push_back(upper.root.value);
-      saw_tables_ = true;
       look_through(Translator(std::move(paging->paging), reader_of(dump_)), cpu);
     }
   }
@@ -142,14 +140,17 @@ class Finder {
     return {};
   }
 
-  /// The note is at the start of a page. All of them may have to be looked at, but first come those with which the
-  /// kernel's allocator begins: not far above a gigabyte's border, where RAM, its image, or a zone starts.
+  /// Looks at what pages start with: a note, or a QNX image. All of them may have to be looked at, but first come those
+  /// with which the kernel's allocator begins: not far above a gigabyte's border, where RAM, its image, or a zone
+  /// starts.
   void scan_pages() {
     uint64_t budget = search_ == GuestSearch::quick ? kQuickPages : UINT64_MAX;
     for (const Window window : {Window{0, 16 << 20}, Window{16 << 20, 128 << 20}, Window{128 << 20, kBlock}}) {
       for (auto extent = dump_.next_extent(PhysAddr(0)); extent; extent = dump_.next_extent(extent->address)) {
         if (extent->kind == Dump::Extent::Kind::data && scan_extent(*extent, window, budget)) return;
-        if (budget == 0) return void(guest_.notes.push_back("only a part of memory was searched for a kernel"));
+        if (budget == 0)
+          return void(
+              guest_.notes.push_back("only a part of memory was searched for a kernel that the vCPUs do not show"));
         --budget;
         extent->address = extent->address + extent->size;
         if (extent->address == PhysAddr(0)) break;
@@ -163,7 +164,7 @@ class Finder {
     uint64_t begin, end;
   };
 
-  /// True when the kernel's note is found in it.
+  /// True when a system was found in it.
   bool scan_extent(const Dump::Extent& extent, const Window& window, uint64_t& budget) {
     const uint64_t first_page = (0 - extent.address.value) % kPage;
     for (uint64_t done = first_page; done < extent.size; done += kPage) {
@@ -174,12 +175,24 @@ class Finder {
       }
       if (budget == 0) return false;
       --budget;
-      auto note = note_at(dump_, PhysAddr(at));
-      if (!note || !is_consistent(*note)) continue;
-      take(*std::move(note), GuestSystem::Source::memory);
-      return true;
+      if (is_system_at(PhysAddr(at))) return true;
     }
     return false;
+  }
+
+  bool is_system_at(PhysAddr page) {
+    std::byte head[24];
+    if (dump_.read(page, head).bytes != sizeof head) return false;
+    if (std::string image = qnx_image_at(dump_, page, head); !image.empty()) {
+      guest_.kind = GuestSystem::Kind::qnx;
+      guest_.notes.push_back(std::move(image));
+      return true;
+    }
+    if (!is_vmcoreinfo_name(head)) return false;
+    auto note = note_at(dump_, page);
+    if (!note || !is_consistent(*note)) return false;
+    take(*std::move(note), GuestSystem::Source::memory);
+    return true;
   }
 
   /// Where no vCPU has shown the image: by the tables that VMCOREINFO names.
@@ -214,7 +227,6 @@ class Finder {
   GuestSearch search_;
   GuestSystem& guest_;
   KernelImage image_;
-  bool saw_tables_ = false;  // of some vCPU
 };
 
 }  // namespace

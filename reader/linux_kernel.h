@@ -6,7 +6,8 @@
 
 namespace gcore::reader {
 
-/// Fills in what it finds; kind stays unknown when there is no such kernel.
+/// Fills in what it finds; kind stays unknown when there is no such kernel. The look at memory that is part of it may
+/// come across a QNX image instead.
 void find_linux(const Dump& dump, GuestSearch search, GuestSystem& guest);
 
 }  // namespace gcore::reader
