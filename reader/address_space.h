@@ -25,6 +25,7 @@ using translate::Limits;
 using translate::Listing;
 using translate::Mapping;
 using translate::OnMapping;
+using translate::OnTable;
 using translate::Permissions;
 using translate::Step;
 using translate::Translation;
@@ -71,8 +72,8 @@ class AddressSpace {
   VirtReadResult read(VirtAddr address, std::span<std::byte> into) const { return translator_.read(address, into); }
 
   /// What is mapped, ascending and merged; see translate::Translator::enumerate.
-  Listing enumerate(const OnMapping& on_mapping, const Limits& limits = {}) const {
-    return translator_.enumerate(on_mapping, limits);
+  Listing enumerate(const OnMapping& on_mapping, const Limits& limits = {}, const OnTable& on_table = nullptr) const {
+    return translator_.enumerate(on_mapping, limits, on_table);
   }
 
   /// The address without aarch64's tag and pointer authentication bits.

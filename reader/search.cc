@@ -13,6 +13,8 @@ namespace {
 // Fits the second-level cache: the copy out of the page cache is still there when it is looked at.
 constexpr size_t kSlice = 256 << 10;
 constexpr size_t kPage = 4096;
+// Pages that lie anywhere: to read one costs less than to ask whether it is a hole.
+constexpr uint64_t kSmallPiece = 64 << 10;
 // Page tables can map one page all over the address space; a real one stays far below this.
 constexpr size_t kMaxPieces = 1 << 20;
 
@@ -99,17 +101,23 @@ uint64_t Search::advance(uint64_t budget) {
   const Piece& piece = pieces_[piece_];
   const PhysAddr at = piece.physical + done_;
   const uint64_t left = piece.left - done_;  // bytes behind the one at `at`
-  const auto extent = dump_->next_extent(at);
-  if (!extent || extent->address.value - at.value > left) {
-    skip(left);
-    return kStretchCost;
+  if (left < kSmallPiece) return kStretchCost + take_data(left + 1);
+  // Asking for the extent again for every slice would be quadratic: some file systems find its end page by page.
+  if (at < extent_.address || at.value - extent_.address.value >= extent_.size) {
+    const auto extent = dump_->next_extent(at);
+    if (!extent || extent->address.value - at.value > left) {
+      skip(left);
+      return kStretchCost;
+    }
+    extent_ = *extent;
+    if (const uint64_t gap = extent_.address.value - at.value; gap > 0) {
+      skip(gap - 1);
+      return kStretchCost;
+    }
   }
-  if (const uint64_t gap = extent->address.value - at.value; gap > 0) {
-    skip(gap - 1);
-    return kStretchCost;
-  }
-  const uint64_t size = std::min(extent->size - 1, left) + 1;
-  switch (extent->kind) {
+  const uint64_t rest = extent_.size - (at.value - extent_.address.value);
+  const uint64_t size = std::min(rest - 1, left) + 1;
+  switch (extent_.kind) {
     case Dump::Extent::Kind::missing:
       skip(size - 1);
       return kStretchCost;
@@ -151,7 +159,8 @@ uint64_t Search::take_data(uint64_t size) {
   window_size_ -= lost;
   window_end_ -= lost;
   searched_ += result.bytes;
-  if (lost > 0 && problem_.empty())
+  const bool in_dump = result.missing != Missing::not_in_any_segment && result.missing != Missing::left_out;
+  if (lost > 0 && in_dump && problem_.empty())
     problem_ = fmt::format("{:#x} cannot be read: {}", at.value + result.bytes, describe(result.missing));
   const size_t passed = lost > 0 ? std::min(want, result.bytes + kPage) : want;
   skip(passed - 1);

@@ -63,6 +63,7 @@ class Search {
   std::vector<Piece> pieces_;
   size_t piece_ = 0;
   uint64_t done_ = 0;              // bytes of the current piece
+  Dump::Extent extent_;            // the last one asked for
   std::vector<std::byte> window_;  // what was read and may still begin a hit
   size_t window_size_ = 0;         // of it in use
   size_t looked_ = 0;              // of that, where the next hit may begin

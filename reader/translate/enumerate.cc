@@ -15,8 +15,9 @@ constexpr size_t kPiece = 4096;
 
 class Lister {
  public:
-  Lister(const Paging& paging, const ReadPhysical& read, const OnMapping& on_mapping, const Limits& limits)
-      : paging_(paging), read_(read), on_mapping_(on_mapping), limits_(limits) {}
+  Lister(const Paging& paging, const ReadPhysical& read, const OnMapping& on_mapping, const Limits& limits,
+         const OnTable& on_table)
+      : paging_(paging), read_(read), on_mapping_(on_mapping), limits_(limits), on_table_(on_table) {}
 
   Listing run() {
     if (paging_.mode == Mode::identity) {
@@ -44,6 +45,7 @@ class Lister {
   bool visit(uint64_t table, unsigned height, uint64_t base, Rights rights, size_t first, size_t last) {
     const size_t width = paging_.entry_bytes;
     if (!enter(table, height, (last - first) * width)) return !listing_.stopped;
+    if (on_table_) on_table_(PhysAddr(table + first * width), (last - first) * width);
     bool missing = false;
     for (size_t from = first; from < last; from += kPiece / width) {
       const size_t to = std::min(from + kPiece / width, last);
@@ -134,6 +136,7 @@ class Lister {
   const ReadPhysical& read_;
   const OnMapping& on_mapping_;
   const Limits& limits_;
+  const OnTable& on_table_;
   const Half* half_ = nullptr;
   Listing listing_;
   bool limit_hit_ = false;
@@ -145,8 +148,8 @@ class Lister {
 
 }  // namespace
 
-Listing Translator::enumerate(const OnMapping& on_mapping, const Limits& limits) const {
-  return Lister(paging_, read_, on_mapping, limits).run();
+Listing Translator::enumerate(const OnMapping& on_mapping, const Limits& limits, const OnTable& on_table) const {
+  return Lister(paging_, read_, on_mapping, limits, on_table).run();
 }
 
 }  // namespace gcore::translate

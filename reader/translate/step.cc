@@ -125,18 +125,19 @@ bool step(const Paging& paging, const ReadPhysical& read, Position& position, Bl
   return true;
 }
 
-Translation translation_of(const Paging& paging, const Position& position, const Block& block) {
+Translation translation_of(const Paging& paging, const Position& position, const Decoded& page, const Entries& entries,
+                           uint64_t wanted) {
   const uint64_t size = uint64_t{1} << shift_of(*position.half, position.height);
   const uint64_t offset = position.address & (size - 1);
   uint64_t end = size;
-  for (size_t index = block.index + 1; index < block.end; ++index, end += size) {
-    const uint64_t entry = load_entry(paging, &block.bytes[(index - block.begin) * paging.entry_bytes]);
+  for (size_t index = entries.index + 1; index < entries.count && end - offset < wanted; ++index, end += size) {
+    const uint64_t entry = load_entry(paging, entries.bytes + index * paging.entry_bytes);
     const Decoded next = decode(paging, *position.half, position.height, entry, position.rights);
-    if (next.meaning != Step::Meaning::page || next.target != block.decoded.target + end ||
-        permissions_of(next.rights) != permissions_of(block.decoded.rights))
+    if (next.meaning != Step::Meaning::page || next.target != page.target + end ||
+        permissions_of(next.rights) != permissions_of(page.rights))
       break;
   }
-  return {PhysAddr(block.decoded.target + offset), end - offset, size, permissions_of(block.decoded.rights)};
+  return {PhysAddr(page.target + offset), end - offset, size, permissions_of(page.rights)};
 }
 
 Fault fault_of(const Paging& paging, const Position& position, const Block& block) {

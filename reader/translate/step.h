@@ -49,6 +49,12 @@ struct Position {
   Rights rights = kMayAll;
 };
 
+/// Some entries of a table, one of which is the walk's.
+struct Entries {
+  const std::byte* bytes;  // of the first
+  size_t index, count;
+};
+
 /// A piece of a table, aligned to its size: what a step read. The neighbours of a page's entry tell how far it is
 /// contiguous.
 struct Block {
@@ -61,6 +67,8 @@ struct Block {
   uint64_t entry = 0;
   reader::Missing missing = reader::Missing::none;
   Decoded decoded;
+
+  Entries entries() const { return {bytes.data(), index - begin, end - begin}; }
 };
 
 /// Chooses the half and checks the address. The position is in front of the root table.
@@ -70,8 +78,10 @@ std::expected<Position, Fault> start(const Paging& paging, VirtAddr address);
 /// the walk has to go on. A walk takes at most `levels` steps, whatever memory says.
 bool step(const Paging& paging, const ReadPhysical& read, Position& position, Block& block);
 
-/// The translation at the end of a walk whose last step found a page.
-Translation translation_of(const Paging& paging, const Position& position, const Block& block);
+/// The translation at the end of a walk that found `page`. Looks at its neighbours among `entries` until `wanted` bytes
+/// are contiguous.
+Translation translation_of(const Paging& paging, const Position& position, const Decoded& page, const Entries& entries,
+                           uint64_t wanted);
 
 /// The fault at the end of a walk whose last step found none.
 Fault fault_of(const Paging& paging, const Position& position, const Block& block);

@@ -7,11 +7,10 @@
 
 #include "reader/translate/cache.h"
 #include "reader/translate/step.h"
+#include "reader/translate/table_store.h"
 
 namespace gcore::translate {
 namespace {
-
-constexpr unsigned kKeyShift = 12;  // cached translations are of 4 KiB pieces, whatever the page size
 
 std::expected<Translation, Fault> identity(const Paging& paging, VirtAddr address) {
   const uint64_t end = uint64_t{1} << paging.identity_bits;
@@ -24,50 +23,51 @@ std::expected<Translation, Fault> identity(const Paging& paging, VirtAddr addres
 
 }  // namespace
 
+/// The lowest tables on the way to an address, in pieces of up to 4 KiB, by the addresses that each piece translates.
 struct Translator::Caches {
-  Cache<512> pages;  // address >> 12 -> physical address, contiguous bytes, page size and permissions
-  Cache<64> tables;  // address >> shift above, and height -> table, rights
-  static constexpr unsigned kTableHeights = 2;
+  static constexpr unsigned kHeights = 2;  // of the last two levels
 
-  static uint64_t table_key(const Position& at, unsigned height) {
-    return (at.address >> shift_of(*at.half, height + 1)) << 1 | height | uint64_t{1} << 63;
+  TableStore tables;
+  Cache<1024> pieces;  // key below -> piece, its table, rights
+
+  /// Entries of the position's table that stand in one piece.
+  static size_t entries(const Paging& paging, const Position& at) {
+    return std::min(size_t{1} << index_bits(*at.half, at.height), TableStore::kPiece / paging.entry_bytes);
   }
 
-  /// Moves the position to the lowest table that is cached.
-  void descend(Position& at) const {
-    for (unsigned height = 0; height < std::min(kTableHeights, at.height); ++height) {
-      Cache<64>::Value value;
-      if (!tables.get(table_key(at, height), value)) continue;
-      at.table = value.a;
-      at.rights = static_cast<Rights>(value.b);
+  static uint64_t key(const Paging& paging, const Position& at, unsigned height) {
+    Position there = at;
+    there.height = height;
+    const unsigned shift = shift_of(*at.half, height) + static_cast<unsigned>(std::countr_zero(entries(paging, there)));
+    return (at.address >> shift) << 1 | height | uint64_t{1} << 63;
+  }
+
+  /// Moves the position down to the lowest table of which the piece is known; nullptr when there is none.
+  const std::byte* descend(const Paging& paging, Position& at) const {
+    for (unsigned height = 0; height < std::min(kHeights, at.height); ++height) {
+      Cache<1024>::Value value;
+      if (!pieces.get(key(paging, at, height), value)) continue;
+      at.table = value.b;
+      at.rights = static_cast<Rights>(value.c);
       at.height = height;
-      return;
+      return reinterpret_cast<const std::byte*>(value.a);
     }
+    return nullptr;
   }
 
-  void keep_table(const Position& at) {
-    if (at.height < kTableHeights) tables.put(table_key(at, at.height), {at.table, at.rights, 0});
-  }
-
-  bool find(VirtAddr address, Translation& found) const {
-    Cache<512>::Value value;
-    if (!pages.get((address.value >> kKeyShift) + 1, value)) return false;
-    const uint64_t offset = address.value & ((uint64_t{1} << kKeyShift) - 1);
-    found.address = PhysAddr(value.a + offset);
-    found.contiguous = value.b - offset;
-    found.page_size = uint64_t{1} << (value.c & 0xff);
-    found.permissions = {(value.c >> 8 & 1) != 0, (value.c >> 9 & 1) != 0, (value.c >> 10 & 1) != 0,
-                         (value.c >> 11 & 1) != 0};
-    return true;
-  }
-
-  void keep(VirtAddr address, const Translation& translation) {
-    const uint64_t offset = address.value & ((uint64_t{1} << kKeyShift) - 1);
-    const Permissions& p = translation.permissions;
-    const uint64_t packed = static_cast<unsigned>(std::countr_zero(translation.page_size)) | uint64_t{p.read} << 8 |
-                            uint64_t{p.write} << 9 | uint64_t{p.execute} << 10 | uint64_t{p.user} << 11;
-    pages.put((address.value >> kKeyShift) + 1,
-              {translation.address.value - offset, translation.contiguous + offset, packed});
+  /// The piece of the position's table that holds the entry; nullptr when it cannot be had.
+  const std::byte* piece(const Paging& paging, const Position& at, const ReadPhysical& read) {
+    const size_t count = entries(paging, at), width = paging.entry_bytes;
+    const size_t index = static_cast<size_t>(at.address >> shift_of(*at.half, at.height)) &
+                         ((size_t{1} << index_bits(*at.half, at.height)) - 1);
+    const uint64_t address = at.table + (index & ~(count - 1)) * width;
+    constexpr uint64_t kMask = TableStore::kPiece - 1;
+    const std::byte* page = tables.get(address & ~kMask, read);
+    if (page == nullptr) return nullptr;
+    const std::byte* piece = page + (address & kMask);
+    if (at.height < kHeights)
+      pieces.put(key(paging, at, at.height), {reinterpret_cast<uintptr_t>(piece), at.table, at.rights});
+    return piece;
   }
 };
 
@@ -77,20 +77,30 @@ Translator::Translator(Translator&&) noexcept = default;
 Translator& Translator::operator=(Translator&&) noexcept = default;
 Translator::~Translator() = default;
 
-std::expected<Translation, Fault> Translator::translate(VirtAddr address) const {
+std::expected<Translation, Fault> Translator::translate(VirtAddr address, uint64_t wanted) const {
   if (paging_.mode == Mode::identity) return identity(paging_, address);
-  Translation found;
-  if (caches_->find(address, found)) return found;
-
   auto position = start(paging_, address);
   if (!position) return std::unexpected(std::move(position.error()));
-  caches_->descend(*position);
+  const std::byte* piece = caches_->descend(paging_, *position);
+  while (piece != nullptr || (piece = caches_->piece(paging_, *position, read_)) != nullptr) {
+    const size_t count = Caches::entries(paging_, *position);
+    const size_t index =
+        static_cast<size_t>(position->address >> shift_of(*position->half, position->height)) & (count - 1);
+    const auto entry = load_entry(paging_, piece + index * paging_.entry_bytes);
+    const Decoded decoded = decode(paging_, *position->half, position->height, entry, position->rights);
+    if (decoded.meaning == Step::Meaning::page)
+      return translation_of(paging_, *position, decoded, {piece, index, count}, wanted);
+    if (decoded.meaning != Step::Meaning::table) break;
+    position->table = decoded.target;
+    position->rights = decoded.rights;
+    --position->height;
+    piece = nullptr;
+  }
+  // Memory that ends within the piece, no room for it, or a fault, which the step has the words for.
   Block block;
-  while (step(paging_, read_, *position, block)) caches_->keep_table(*position);
+  while (step(paging_, read_, *position, block)) continue;
   if (block.decoded.meaning != Step::Meaning::page) return std::unexpected(fault_of(paging_, *position, block));
-  found = translation_of(paging_, *position, block);
-  caches_->keep(address, found);
-  return found;
+  return translation_of(paging_, *position, block.decoded, block.entries(), wanted);
 }
 
 Walk Translator::walk(VirtAddr address) const {
@@ -120,7 +130,7 @@ Walk Translator::walk(VirtAddr address) const {
                           .permissions = permissions_of(block.decoded.rights)});
   }
   if (block.decoded.meaning == Step::Meaning::page)
-    walk.result = translation_of(paging_, *position, block);
+    walk.result = translation_of(paging_, *position, block.decoded, block.entries(), UINT64_MAX);
   else
     walk.result = std::unexpected(fault_of(paging_, *position, block));
   return walk;
@@ -135,7 +145,7 @@ VirtReadResult Translator::read(VirtAddr address, std::span<std::byte> into) con
       result.unmapped = true;
       return result;
     }
-    const auto run = translate(next);
+    const auto run = translate(next, into.size() - result.bytes);
     if (!run) {
       result.why = run.error().text;
       result.unmapped = true;

@@ -1,8 +1,9 @@
 // Translates addresses of one address space over any physical memory. Pure: it knows neither dumps nor files.
 //
 // There is one step function (step.h): translate() and walk() both call it until it is done, and enumerate() decodes
-// with the same code. Two small caches, of translations and of last-level tables, make repeated translation cheap; they
-// never hold failures. All methods may be called from several threads at once.
+// with the same code. The tables that translate() comes across are kept in memory (at most 8 MiB), which makes it a
+// hundred times as fast as reading them each time; failures are not kept. All methods may be called from several
+// threads at once.
 #pragma once
 
 #include <cstddef>
@@ -25,7 +26,8 @@ class Translator {
 
   const Paging& paging() const { return paging_; }
 
-  std::expected<Translation, Fault> translate(VirtAddr address) const;
+  /// Translation::contiguous is the rest of the page; if more is `wanted`, so far as the last table shows, up to that.
+  std::expected<Translation, Fault> translate(VirtAddr address, uint64_t wanted = 1) const;
 
   /// The same translation without the caches, with every entry on the way.
   Walk walk(VirtAddr address) const;
@@ -36,7 +38,7 @@ class Translator {
   /// Lists what is mapped, in ascending order, adjacent ranges merged. Linear in the tables that exist; ends on any
   /// memory. When paging is off, one range. Entries that are malformed and tables that are missing are counted and
   /// passed over.
-  Listing enumerate(const OnMapping& on_mapping, const Limits& limits = {}) const;
+  Listing enumerate(const OnMapping& on_mapping, const Limits& limits = {}, const OnTable& on_table = nullptr) const;
 
   /// The address as the tables see it: aarch64's tag and pointer authentication bits are replaced by copies of bit 55.
   /// On other machines the address itself.

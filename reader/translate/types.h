@@ -119,6 +119,9 @@ struct Listing {
 /// Receives the mappings in ascending order of virtual address; false stops the listing.
 using OnMapping = std::function<bool(const Mapping&)>;
 
+/// Receives each table, or part of one, that a listing looks into: where it is and how many bytes its entries take.
+using OnTable = std::function<void(PhysAddr, uint64_t)>;
+
 /// Result of reading virtual memory: `bytes` leading bytes were read; when fewer than asked, `why` is one sentence that
 /// says why the next byte cannot be read, and exactly one of `fault` and `missing` says it to a program.
 struct VirtReadResult {

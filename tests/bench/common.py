@@ -1,0 +1,129 @@
+"""What the benchmark scripts share: timing ours and the peer's in turns, the table, and the Linux guest."""
+import json
+import os
+import resource
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+class Timed:
+    """One run of a program: wall clock and processor time in seconds, peak resident set in bytes, its standard output."""
+
+    def __init__(self, command, status=(0,), **options):
+        start = time.monotonic()
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, **options)
+        self.output = process.stdout.read()
+        _, code, usage = os.wait4(process.pid, 0)
+        self.wall = time.monotonic() - start
+        process.returncode = os.waitstatus_to_exitcode(code)
+        self.cpu = usage.ru_utime + usage.ru_stime
+        self.resident = usage.ru_maxrss * 1024
+        if process.returncode not in status:
+            raise SystemExit(f"{' '.join(map(str, command))}: exit status {process.returncode}")
+
+
+class Table:
+    """Rows in Markdown, written as they come to standard error, and at the end as a table to standard output."""
+
+    def __init__(self, rounds):
+        self.rounds = rounds
+        self.rows = []
+
+    def row(self, work, ours, theirs, ratio, target, met):
+        self.rows.append((work, ours, theirs, ratio, target, "yes" if met else "**no**"))
+        print(f"{work}: {ours}; {theirs}; {ratio}; {'met' if met else 'MISSED'}", file=sys.stderr, flush=True)
+
+    def turns(self, *works):
+        """Runs each work once a round, in turns, so that all meet the same noise. Lists of their results."""
+        results = [[] for _ in works]
+        for _ in range(self.rounds):
+            for work, result in zip(works, results):
+                result.append(work())
+        return results
+
+    def compare(self, work, peer, ours, theirs, least, unit="s", note=""):
+        """Medians of two functions that return seconds (or ms, or ns): ours is at least `least` times as fast."""
+        own, other = (statistics.median(r) for r in self.turns(ours, theirs))
+        digits = 3 if unit == "s" else 2
+        self.row(work, f"{own:.{digits}f} {unit}{note}", f"{peer}: {other:.{digits}f} {unit}", f"{other / own:.2f} x as fast",
+                 f">= {least} x", other / own >= least)
+        return own, other
+
+    def limit(self, work, value, unit, most, peer="-"):
+        """A figure with an upper bound."""
+        self.row(work, f"{value:.1f} {unit}", peer, "-", f"<= {most} {unit}", value <= most)
+
+    def print(self):
+        model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
+        print(f"{os.cpu_count()} cores, {model}, Linux {os.uname().release}, {time.strftime('%Y-%m-%d')}, "
+              f"load {os.getloadavg()[0]:.1f}, medians of {self.rounds}\n")
+        print("| work | gcore | peer | ratio | target | met |\n|---|---|---|---|---|---|")
+        for row in self.rows:
+            print("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
+
+
+class Folders:
+    """A folder in memory and one on disk, removed at the end."""
+
+    def __init__(self, memory="/dev/shm", scratch=None):
+        self.memory = tempfile.mkdtemp(prefix="gcore-bench-", dir=memory)
+        self.scratch = tempfile.mkdtemp(prefix="gcore-bench-", dir=scratch or os.environ.get("TMPDIR", "/tmp"))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        shutil.rmtree(self.memory, ignore_errors=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+class Qemu:
+    """The Linux guest of tests/guests/linux, x86_64, emulated, its RAM in a file of `folder`."""
+
+    def __init__(self, folder, memory="1G", *options):
+        subprocess.run(["tests/guests/linux", "x86_64"], check=True)
+        self.ram, self.socket = os.path.join(folder, "ram"), os.path.join(folder, "qmp")
+        files = "build/guests/linux-x86_64/"
+        self.process = subprocess.Popen(
+            ["qemu-system-x86_64", "-machine", "q35,memory-backend=mem", "-accel", "tcg", "-cpu", "max", "-smp", "2",
+             "-m", memory, "-object", f"memory-backend-file,id=mem,size={memory},mem-path={self.ram},share=on",
+             "-kernel", files + "vmlinuz", "-initrd", files + "initrd.gz", "-append", "console=ttyS0", "-nographic",
+             "-nodefaults", "-no-user-config", "-serial", "stdio", "-qmp", f"unix:{self.socket},server=on,wait=off",
+             "-device", "vmcoreinfo", *options],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        for line in self.process.stdout:
+            if b"gcore-guest-ready" in line:
+                return
+        raise SystemExit("the Linux guest did not boot")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+    def command(self, name, **arguments):
+        """One command on a connection of its own: QEMU serves one client at a time."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(self.socket)
+            stream = connection.makefile("rw")
+            stream.readline()
+            for message in ({"execute": "qmp_capabilities"}, {"execute": name, "arguments": arguments}):
+                stream.write(json.dumps(message) + "\n")
+                stream.flush()
+                while True:
+                    reply = json.loads(stream.readline())
+                    if "return" in reply:
+                        break
+                    if "error" in reply:
+                        raise SystemExit(f"{name}: {reply['error']}")
+        return reply["return"]
