@@ -39,7 +39,8 @@ CoreFile::CoreFile(const std::string& path) : fd_(open(path.c_str(), O_RDONLY | 
     const std::string entry = read_at(fd_, table + 56 * i, 56);
     const auto type = number<uint32_t>(entry, 0);
     const auto offset = number<uint64_t>(entry, 8), size = number<uint64_t>(entry, 32);
-    if (type == 1) segments_[number<uint64_t>(entry, 24)] = {size, offset};
+    const auto address = number<uint64_t>(entry, 24);
+    if (type == 1 && read(address, 1).empty()) segments_[address] = {size, offset};  // a kernel's image comes twice
     if (type != 4) continue;
     const std::string bytes = read_at(fd_, offset, size);
     for (size_t at = 0; at + 12 <= bytes.size();) {

@@ -3,10 +3,8 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
-#include "reader/dump.h"
-#include "tests/dump/bare_machine.h"
 #include "tests/dump/dump_files.h"
-#include "tests/support/paths.h"
+#include "tests/dump/gcore_dump.h"
 
 namespace gcore::tests {
 namespace {
@@ -14,38 +12,6 @@ namespace {
 using testing::HasSubstr;
 using testing::MatchesRegex;
 using testing::SizeIs;
-
-constexpr char kX86[] = "qemu-system-x86_64";
-constexpr ExitStatus kDone{0, 0}, kFailed{1, 0}, kUsage{2, 0};
-
-Completed gcore_dump(std::vector<std::string> arguments) {
-  arguments.insert(arguments.begin(), program("gcore-dump"));
-  return run(std::move(arguments));
-}
-
-std::string line(const std::string& text) { return text.substr(0, text.find('\n')); }
-
-std::unique_ptr<reader::Dump> open_dump(const std::string& path) {
-  auto dump = reader::Dump::open(path);
-  if (!dump) throw std::runtime_error(dump.error().text);
-  return std::move(*dump);
-}
-
-// mov dx, 0x505; mov al, 1; out dx, al; hlt; jmp $-1: tells pvpanic that the guest has panicked.
-const std::string kPanic("\xba\x05\x05\xb0\x01\xee\xf4\xeb\xfd", 9);
-// mov dx, 0x443; mov al, 0xf; out dx, al; hlt; jmp $-1: has the ib700 watchdog expire at once.
-const std::string kWatchdog("\xba\x43\x04\xb0\x0f\xee\xf4\xeb\xfd", 9);
-// jmp $
-const std::string kLoop("\xeb\xfe", 2);
-
-const std::vector<std::string> kShared{"-machine", "q35,memory-backend=mem",
-                                       "-m",       "64M",
-                                       "-object",  "memory-backend-file,id=mem,size=64M,mem-path=FOLDER/ram,share=on"};
-
-std::vector<std::string> with(std::vector<std::string> arguments, std::initializer_list<std::string> more) {
-  arguments.insert(arguments.end(), more);
-  return arguments;
-}
 
 TEST(GcoreDump, NamesTheFileAfterTheGuestAndLetsItGoOn) {
   BareMachine machine(kX86, kLoop, with(kShared, {"-name", "engine"}));
@@ -195,21 +161,11 @@ TEST(GcoreDump, LeavesADebuggersStubAlone) {
   EXPECT_FALSE(open_dump(line(busy_stub.out))->cpus()[0].registers.get("sctlr_el1"));
 }
 
-/// gcore-dump --watch for a machine, past the line that says so.
-Process watch(BareMachine& machine, std::vector<std::string> more) {
-  std::vector<std::string> argv{program("gcore-dump"), "--qmp", machine.socket(), "--watch"};
-  argv.insert(argv.end(), more.begin(), more.end());
-  Process watcher(argv);
-  if (!watcher.wait_for_line(Process::Stream::err, "watching"))
-    throw std::runtime_error("no watcher: " + watcher.err());
-  return watcher;
-}
-
 TEST(GcoreDumpWatch, DumpsOnSigusr2) {
   BareMachine machine(kX86, kLoop, with(kShared, {"-name", "engine"}));
   machine.start();
   const TempDir out;
-  Process watcher = watch(machine, {"--pid-file", out.path("pid"), "--keep", "2", out.path()});
+  Process watcher = watch(machine.socket(), {"--pid-file", out.path("pid"), "--keep", "2", out.path()});
   EXPECT_EQ(read_file(out.path("pid")), std::to_string(watcher.pid()) + "\n");
   std::vector<std::string> dumps;
   for (int i = 0; i < 3; ++i) {
@@ -228,7 +184,7 @@ TEST(GcoreDumpWatch, DumpsOnSigusr2) {
 TEST(GcoreDumpWatch, DumpsOnceWhenTheGuestPanics) {
   BareMachine machine(kX86, kPanic, with(kShared, {"-device", "pvpanic", "-action", "panic=pause"}));
   const TempDir out;
-  Process watcher = watch(machine, {out.path()});
+  Process watcher = watch(machine.socket(), {out.path()});
   machine.start();
   const auto path = watcher.wait_for_line(Process::Stream::out, "gcore");
   ASSERT_TRUE(path) << watcher.err();
@@ -245,7 +201,7 @@ TEST(GcoreDumpWatch, DumpsOnceWhenTheGuestPanics) {
 TEST(GcoreDumpWatch, DumpsOnceWhenTheWatchdogExpires) {
   BareMachine machine(kX86, kWatchdog, with(kShared, {"-device", "ib700", "-action", "watchdog=none"}));
   const TempDir out;
-  Process watcher = watch(machine, {out.path()});
+  Process watcher = watch(machine.socket(), {out.path()});
   machine.start();
   const auto path = watcher.wait_for_line(Process::Stream::out, "gcore");
   ASSERT_TRUE(path) << watcher.err();
@@ -259,7 +215,7 @@ TEST(GcoreDumpWatch, DumpsOnceWhenTheWatchdogExpires) {
 TEST(GcoreDumpWatch, EndsWithQemu) {
   BareMachine machine(kX86, kLoop, kShared);
   const TempDir out;
-  Process watcher = watch(machine, {out.path()});
+  Process watcher = watch(machine.socket(), {out.path()});
   machine.process().signal(SIGTERM);
   EXPECT_EQ(watcher.wait(), kDone);
   EXPECT_THAT(watcher.err(), HasSubstr("has ended"));
@@ -304,7 +260,7 @@ TEST(GcoreDumpErrors, OfUsage) {
 TEST(GcoreDumpErrors, TellThatAnotherClientIsConnected) {
   BareMachine machine(kX86, kLoop, kShared);
   const TempDir out;
-  Process watcher = watch(machine, {out.path()});
+  Process watcher = watch(machine.socket(), {out.path()});
   const Completed done = gcore_dump({"--qmp", machine.socket(), out.path()});
   EXPECT_EQ(done.status, kFailed);
   EXPECT_THAT(done.err, HasSubstr("another client is connected"));

@@ -82,6 +82,32 @@ TEST(Qmp, RecognisesWhatIsNoQmpServer) {
   EXPECT_THAT(connect_error(Server({""}).path(), QmpError::Kind::closed), testing::HasSubstr("closed"));
 }
 
+TEST(Qmp, SaysThatQemuIsTooOld) {
+  std::string old = kGreeting;
+  old.replace(old.find("\"minor\": 2, \"major\": 7"), 22, "\"minor\": 5, \"major\": 2");
+  EXPECT_EQ(connect_error(Server({old}).path(), QmpError::Kind::too_old),
+            "QEMU 2.5.22 is too old: gcore-dump needs 2.12 or later");
+}
+
+TEST(Qmp, EndsAWaitWhenItIsInterrupted) {
+  Server server({kGreeting, "{\"return\": {}, \"id\": 1}\n", "", "{\"return\": 3, \"id\": 3}\n"});
+  auto qmp = Qmp::connect(server.path(), 5s);
+  ASSERT_TRUE(qmp) << qmp.error().text;
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  (*qmp)->set_interrupt(ends[0]);
+  EXPECT_EQ(write(ends[1], "x", 1), 1);
+  const auto interrupted = (*qmp)->execute("slow", {}, 1h);
+  ASSERT_FALSE(interrupted);
+  EXPECT_EQ(interrupted.error().kind, QmpError::Kind::interrupted);
+  (*qmp)->set_interrupt(-1);
+  const auto next = (*qmp)->execute("next", {}, 5s);  // and what comes after it works
+  ASSERT_TRUE(next) << next.error().text;
+  EXPECT_EQ(next->getAsInteger(), 3);
+  close(ends[0]);
+  close(ends[1]);
+}
+
 TEST(Qmp, GivesUpOnAServerThatServesAnother) {
   Server server({"", ""});  // waits for a line before it does anything
   EXPECT_THAT(connect_error(server.path(), QmpError::Kind::deadline), testing::HasSubstr("another client"));
@@ -107,7 +133,7 @@ TEST(Qmp, KeepsEventsAndTellsAnswersApart) {
   EXPECT_EQ(refused.error().text, "y: not today");
   auto unknown = (*qmp)->execute("new-command");
   ASSERT_FALSE(unknown);
-  EXPECT_EQ(unknown.error().text, "new-command: no such command (QEMU 7.2.22 is too old)");
+  EXPECT_EQ(unknown.error().text, "new-command: no such command (QEMU 7.2.22 lacks it)");
   EXPECT_EQ((*qmp)->next_event()->name, "STOP");
   const auto event = (*qmp)->next_event();
   EXPECT_EQ(event->name, "WATCHDOG");

@@ -4,7 +4,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,6 +11,7 @@
 #include <thread>
 
 #include "reader/dump.h"
+#include "tests/support/small_disk.h"
 #include "tests/vmm/vmm_program.h"
 
 namespace gcore::tests {
@@ -30,23 +30,6 @@ std::unique_ptr<reader::Dump> whole_dump(const std::string& path) {
   EXPECT_THAT((*dump)->info_json(), HasSubstr("\"complete\": true")) << path;
   return std::move(*dump);
 }
-
-/// A file system of its own, as small as wanted.
-class SmallDisk {
- public:
-  explicit SmallDisk(const std::string& size) {
-    EXPECT_EQ(mount("gcore-test", directory_.path().c_str(), "tmpfs", 0, ("size=" + size).c_str()), 0)
-        << "these tests run as root";
-  }
-  ~SmallDisk() { umount2(directory_.path().c_str(), MNT_DETACH); }
-  void make_read_only() {
-    EXPECT_EQ(mount(nullptr, directory_.path().c_str(), nullptr, MS_REMOUNT | MS_RDONLY, nullptr), 0);
-  }
-  const TempDir& directory() const { return directory_; }
-
- private:
-  TempDir directory_;
-};
 
 class VmmFaults : public VmmProgram {
  protected:

@@ -135,8 +135,9 @@ class Drain {
 
 }  // namespace
 
-QmpResult<Capture> capture(Qmp& qmp, uint64_t address, uint64_t size, const std::string& directory) {
-  auto file = scratch_file(size, directory);
+QmpResult<Capture> capture(Qmp& qmp, uint64_t address, uint64_t size, const CaptureLimits& to) {
+  using std::chrono::milliseconds;
+  auto file = scratch_file(size, to.directory);
   if (!file) return std::unexpected(file.error());
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return std::unexpected(failure("cannot make a pipe: " + os_error()));
@@ -147,7 +148,10 @@ QmpResult<Capture> capture(Qmp& qmp, uint64_t address, uint64_t size, const std:
     return std::unexpected(given.error());
   write_end.reset();
   Drain drain(std::move(read_end), file->get());
-  const std::chrono::seconds patience(30 + size / kSlowestPerSecond);
+  const std::chrono::steady_clock::duration left = to.deadline - std::chrono::steady_clock::now();
+  const milliseconds most = std::chrono::seconds(30 + size / kSlowestPerSecond);
+  const bool hurried = left < most;
+  const milliseconds patience = hurried ? std::max(milliseconds(1), std::chrono::ceil<milliseconds>(left)) : most;
   auto dumped = qmp.execute("dump-guest-memory",
                             json::Object{{"paging", false},
                                          {"protocol", std::string("fd:") + kFdName},
@@ -161,7 +165,11 @@ QmpResult<Capture> capture(Qmp& qmp, uint64_t address, uint64_t size, const std:
   }
   const int problem = dumped ? drain.finish() : drain.problem();
   if (problem != 0)
-    return std::unexpected(failure("cannot write a temporary file: " + std::string(std::strerror(problem))));
+    return std::unexpected(failure("cannot write the copy that QEMU makes to a temporary file in " + to.directory +
+                                   ": " + std::strerror(problem)));
+  if (!dumped && dumped.error().kind == QmpError::Kind::deadline && hurried)
+    dumped.error().text =
+        "QEMU had not copied it when the pause deadline came; raise that, or have QEMU share the memory";
   if (!dumped) return std::unexpected(dumped.error());
 
   const int again = fcntl(file->get(), F_DUPFD_CLOEXEC, 3);

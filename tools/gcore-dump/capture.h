@@ -20,9 +20,13 @@ struct Capture {
   UniqueFd file;                       // the same file, for ranges of memory that are given by descriptor
 };
 
+struct CaptureLimits {
+  std::string directory;  // where what does not fit into memory goes, in a file without a name
+  std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
+};
+
 /// Captures [address, address + size) and every vCPU's notes. The guest should be paused (QEMU pauses it meanwhile
-/// otherwise). Small ranges are kept in memory; others in an unnamed file in `directory`. At most one capture at a
-/// time.
-QmpResult<Capture> capture(Qmp& qmp, uint64_t address, uint64_t size, const std::string& directory);
+/// otherwise). Small ranges are kept in memory. At most one capture at a time.
+QmpResult<Capture> capture(Qmp& qmp, uint64_t address, uint64_t size, const CaptureLimits& to);
 
 }  // namespace gcore::tools::qemu

@@ -1,64 +1,158 @@
 #include "tools/gcore-dump/guest.h"
 
+#include <thread>
+
 #include "tools/gcore-dump/vmcoreinfo.h"
 
 namespace gcore::tools::qemu {
 namespace {
 
+using Kind = QmpError::Kind;
+
 // `stop` waits for the guest's disk requests.
 constexpr std::chrono::milliseconds kStopTimeout{60'000};
 
+struct RunState {
+  bool running = false;
+  std::string name;  // "running", "paused", "watchdog", ...
+};
+
+QmpResult<RunState> query_state(Qmp& qmp) {
+  const auto answer = qmp.execute("query-status");
+  if (!answer) return std::unexpected(answer.error());
+  const llvm::json::Object* facts = answer->getAsObject();
+  if (!facts) return RunState{};
+  return RunState{facts->getBoolean("running").value_or(false), facts->getString("status").value_or("").str()};
+}
+
+/// Adds the time since it was made, or since the last one, to one part after another.
+class Stopwatch {
+ public:
+  void add_to(PauseTimes::Duration& part) {
+    const auto now = std::chrono::steady_clock::now();
+    part += now - last_;
+    last_ = now;
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
 }  // namespace
 
+std::expected<void, std::string> Guest::prepare(bool leave_paused) {
+  leave_paused_ = leave_paused;
+  auto memory = Memory::find(qmp_);
+  if (!memory) return std::unexpected("cannot learn where the guest's memory is: " + memory.error());
+  memory_ = std::move(*memory);
+  found_vmcoreinfo_ = settings_.look_for_vmcoreinfo ? find_vmcoreinfo(*memory_) : "";
+  return {};
+}
+
 writer::Status Guest::stop() {
-  const auto answer = qmp_.execute("query-status");
-  if (!answer) return writer::Status("cannot pause the guest: " + answer.error().text);
-  const llvm::json::Object* facts = answer->getAsObject();
-  const llvm::StringRef state = facts ? facts->getString("status").value_or("") : "";
-  ran_ = facts && facts->getBoolean("running").value_or(false);
-  if (state == "inmigrate") return writer::Status("the guest has no state yet: QEMU waits for an incoming migration");
-  if (!ran_) return {};
+  const auto before = query_state(qmp_);
+  if (!before) return writer::Status("cannot pause the guest: " + before.error().text);
+  if (before->name == "inmigrate")
+    return writer::Status("the guest has no state yet: QEMU waits for an incoming migration");
+  if (!before->running) return {};
   const auto stopped = qmp_.execute("stop", {}, kStopTimeout);
-  if (stopped) return {};
-  // It may yet stop, when QEMU comes round to it.
-  if (stopped.error().kind == QmpError::Kind::deadline) (void)qmp_.execute("cont");
-  return writer::Status("cannot pause the guest: " + stopped.error().text);
+  if (!stopped) {
+    // It may yet stop, when QEMU comes round to it.
+    ran_ = stopped.error().kind != Kind::refused;
+    return writer::Status("cannot pause the guest: " + stopped.error().text);
+  }
+  // QEMU may have paused it just before for a reason of its own (a watchdog, a panic, a disk error): that one holds.
+  const auto after = query_state(qmp_);
+  ran_ = !after || after->name == "paused";
+  if (!after) return writer::Status("cannot pause the guest: " + after.error().text);
+  return {};
 }
 
 std::optional<std::string> Guest::read_state() {
-  auto memory = Memory::find(qmp_);
-  if (!memory) return "cannot learn where the guest's memory is: " + memory.error();
-  memory_ = std::move(*memory);
+  Stopwatch stopwatch;
+  const auto current = memory_ ? memory_->is_current(qmp_) : false;
+  if (!current) return "cannot learn where the guest's memory is: " + current.error();
+  if (!*current) {
+    auto memory = Memory::find(qmp_);
+    if (!memory) return "cannot learn where the guest's memory is: " + memory.error();
+    memory_ = std::move(*memory);
+  }
   notes_ = memory_->notes();
-  auto states = read_registers(qmp_, machine_, memory_->regions().front().address);
+  stopwatch.add_to(times_.layout);
+  CaptureLimits to{settings_.directory};
+  if (settings_.deadline.count() > 0) to.deadline = Clock::now() + settings_.deadline;
+  auto ranges = memory_->ranges(qmp_, to);
+  if (!ranges) return "cannot read the guest's memory: " + ranges.error();
+  ranges_ = std::move(*ranges);
+  stopwatch.add_to(times_.through_qemu);
+  auto states = read_registers(qmp_, machine_, memory_->notes_dump(), memory_->regions().front().address);
   if (!states) return "cannot read the guest's registers: " + states.error();
   states_ = std::move(*states);
   notes_.insert(notes_.end(), states_.notes.begin(), states_.notes.end());
-  auto ranges = memory_->ranges(qmp_, directory_);
-  if (!ranges) return "cannot read the guest's memory: " + ranges.error();
-  ranges_ = std::move(*ranges);
+  stopwatch.add_to(times_.registers);
   return std::nullopt;
 }
 
 writer::Status Guest::pause() {
   notes_.clear();
   resume_problem_.clear();
-  if (wants_vmcoreinfo_)  // a problem here is one a moment later, too, and is told then
-    if (const auto memory = Memory::find(qmp_)) found_vmcoreinfo_ = find_vmcoreinfo(*memory);
-  if (writer::Status stopped = stop(); !stopped) return stopped;
+  times_ = {};
+  ran_ = gone_ = false;
+  Stopwatch stopwatch;
+  writer::Status stopped = stop();
+  stopwatch.add_to(times_.stopping);
+  resumes_ = qmp_.events_waiting("RESUME");
+  if (!stopped) {
+    let_go_on();
+    return stopped;
+  }
   const auto problem = read_state();
+  memory_start_ = Clock::now();
   if (!problem) return {};
   resume();
   return writer::Status(*problem);
 }
 
 void Guest::resume() {
+  times_.memory = Clock::now() - memory_start_;
   ranges_.clear();
   memory_.reset();
-  if (!ran_) return;
-  ran_ = false;
-  if (const auto resumed = qmp_.execute("cont"); !resumed) resume_problem_ = resumed.error().text;
+  (void)qmp_.receive();  // if it has gone, that shows in a moment
+  if (qmp_.events_waiting("RESUME") > resumes_)
+    notes_.push_back("somebody else let the guest go on while it was dumped: its memory is not of one moment");
+  Stopwatch stopwatch;
+  let_go_on();
+  stopwatch.add_to(times_.resuming);
 }
+
+void Guest::let_go_on() {
+  if (!ran_ || leave_paused_) return;
+  ran_ = false;
+  qmp_.set_interrupt(-1);  // whatever happens, this comes first
+  const auto resumed = qmp_.execute("cont");
+  if (resumed) return;
+  resume_problem_ = resumed.error().text;
+  if (resumed.error().kind != Kind::closed) return;
+  // The connection has gone; the guest may be there yet, and nobody else knows that it is to go on. A QEMU that ends
+  // takes a connection and drops it, for a moment.
+  auto again = Qmp::connect(settings_.socket);
+  for (int attempt = 0; attempt < 50 && !again && again.error().kind == Kind::closed; ++attempt) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    again = Qmp::connect(settings_.socket);
+  }
+  gone_ = (!again && again.error().kind == Kind::unavailable) || (again && (*again)->peer_pid() != qmp_.peer_pid());
+  if (gone_) {
+    resume_problem_.clear();
+  } else if (!again) {
+    resume_problem_ += "; connecting again: " + again.error().text;
+  } else if (const auto second = (*again)->execute("cont"); second) {
+    resume_problem_.clear();
+  } else {
+    resume_problem_ = second.error().text;
+  }
+}
+
+std::vector<writer::MemoryRange> Guest::memory() { return ranges_; }
 
 bool Guest::read_cpu(size_t index, format::RegisterFile& registers) {
   if (index >= states_.cpus.size()) return false;

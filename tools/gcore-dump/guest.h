@@ -1,7 +1,7 @@
 // A guest that QEMU runs, as the writer sees it.
 #pragma once
 
-#include <atomic>
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,18 +14,37 @@
 
 namespace gcore::tools::qemu {
 
+/// What a dump's pause consisted of.
+struct PauseTimes {
+  using Duration = std::chrono::steady_clock::duration;
+  Duration stopping{0};      // until every vCPU stood
+  Duration layout{0};        // is the memory where it was
+  Duration through_qemu{0};  // copying what no shared file holds: firmware, video memory, all of a private guest
+  Duration registers{0};     // of every vCPU
+  Duration memory{0};        // the writer: shared memory into the dump
+  Duration resuming{0};
+};
+
 /// Pausing is QMP `stop`, and resuming `cont`, but only when the guest ran before: one that the user or QEMU itself
 /// paused (a watchdog's or a panic's action) stays paused. Uses the connection during a dump; nobody else may then.
 class Guest : public writer::Guest {
  public:
-  /// `directory` is where copies of private memory go.
-  Guest(Qmp& qmp, format::Machine machine, std::string name, std::string directory)
-      : qmp_(qmp), machine_(machine), name_(std::move(name)), directory_(std::move(directory)) {}
+  struct Settings {
+    std::string name;
+    std::string socket;     // of QMP: where to connect again if the connection breaks while the guest is paused
+    std::string directory;  // where copies of private memory go
+    bool look_for_vmcoreinfo = false;       // in the guest's memory, for dumps of the vmcore dialect
+    std::chrono::milliseconds deadline{0};  // for what QEMU copies while the guest is paused; 0: none
+  };
+  Guest(Qmp& qmp, format::Machine machine, Settings settings)
+      : qmp_(qmp), machine_(machine), settings_(std::move(settings)) {}
 
-  /// Before it pauses the guest, look for a Linux kernel's VMCOREINFO in its memory (for dumps of the vmcore dialect).
-  void look_for_vmcoreinfo() { wants_vmcoreinfo_ = true; }
+  /// To be called before a dump is requested: learns what can be learnt while the guest runs. `leave_paused`: QEMU is
+  /// about to pause the guest, or has, because of what the dump is taken for, so it is not to be resumed. The error is
+  /// a sentence.
+  std::expected<void, std::string> prepare(bool leave_paused);
 
-  std::string_view name() override { return name_; }
+  std::string_view name() override { return settings_.name; }
   format::Machine machine() override { return machine_; }
   /// Stops the guest and takes its registers and layout: everything that can fail but reading memory fails here, the
   /// guest then running again.
@@ -33,28 +52,37 @@ class Guest : public writer::Guest {
   void resume() override;
   size_t cpu_count() override { return states_.cpus.size(); }
   bool read_cpu(size_t index, format::RegisterFile& registers) override;
-  std::vector<writer::MemoryRange> memory() override { return ranges_; }
+  std::vector<writer::MemoryRange> memory() override;
   std::string_view vmcoreinfo() override { return states_.vmcoreinfo.empty() ? found_vmcoreinfo_ : states_.vmcoreinfo; }
 
   /// What the user should know of the dump that was taken. One sentence each.
   const std::vector<std::string>& notes() const { return notes_; }
+  const PauseTimes& times() const { return times_; }
   /// Empty, or why the guest could not be resumed: it stays paused.
   const std::string& resume_problem() const { return resume_problem_; }
+  /// QEMU ended while the guest was paused: there is nothing to resume.
+  bool gone() const { return gone_; }
 
  private:
+  using Clock = std::chrono::steady_clock;
+
   writer::Status stop();
   std::optional<std::string> read_state();
+  void let_go_on();
 
   Qmp& qmp_;
   format::Machine machine_;
-  std::string name_, directory_;
-  bool ran_ = false, wants_vmcoreinfo_ = false;
+  Settings settings_;
+  bool ran_ = false, leave_paused_ = false, gone_ = false;
+  size_t resumes_ = 0;  // RESUME events when the guest had stopped
   std::optional<Memory> memory_;
   std::vector<writer::MemoryRange> ranges_;
   CpuStates states_;
   std::string found_vmcoreinfo_;
   std::vector<std::string> notes_;
   std::string resume_problem_;
+  PauseTimes times_;
+  Clock::time_point memory_start_;
 };
 
 }  // namespace gcore::tools::qemu

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "tools/common/built_with.h"
+#include "tools/common/dump_limits.h"
 #include "tools/gcore-dump/unique_fd.h"
 #include "tools/gcore-dump/watch.h"
 
@@ -13,7 +14,7 @@ namespace gcore::tools::qemu {
 namespace {
 
 ProgramInfo program_info() {
-  return {
+  ProgramInfo info{
       .name = "gcore-dump",
       .usage = "--qmp SOCKET [options] DIRECTORY | '|COMMAND'",
       .description =
@@ -28,8 +29,9 @@ ProgramInfo program_info() {
                "how the dump says what it says (default: qnx); vmcore is\nfor crash, drgn and gdb"},
               {"compress", "none|gzip|zstd", "default: none; the file name gets .gz or .zst"},
               {"pid-file", "FILE", "write the process id there; removed at the end"},
-              {"reconnect", "", "with --watch: when QEMU ends, wait for the next one"},
+              {"reconnect", "", "with --watch: wait for QEMU, and when it ends for the\nnext one"},
               {"keep", "N", "leave the newest N dumps of this guest in DIRECTORY and\nremove the others"},
+              {"timing", "", "say on standard error what the guest's pause consisted of"},
           },
       .min_operands = 1,
       .max_operands = 1,
@@ -42,6 +44,24 @@ ProgramInfo program_info() {
           "  gcore-dump --qmp /run/vm1.qmp --watch --pid-file /run/vm1.pid --keep 5 /var/dumps",
       .built_with = libraries_of_reader(),
   };
+  for (Option& option : dump_limit_options()) info.options.push_back(std::move(option));
+  return info;
+}
+
+std::expected<void, std::string> parse_limits(const Program& program, writer::Options& options) {
+  options.pause_deadline = kDefaultPauseDeadline;
+  if (const auto text = program.value("deadline")) {
+    const auto deadline = parse_seconds(*text);
+    if (!deadline) return std::unexpected("--deadline: " + deadline.error());
+    options.pause_deadline = *deadline;
+  }
+  if (const auto text = program.value("rate")) {
+    const auto rate = parse_size(*text);
+    if (!rate) return std::unexpected("--rate: " + rate.error());
+    options.bytes_per_second = *rate;
+  }
+  options.keep_partial = program.has("keep-partial");
+  return {};
 }
 
 std::expected<void, std::string> parse_dialect(const Program& program, Settings& settings) {
@@ -69,6 +89,8 @@ std::expected<Settings, std::string> parse(const Program& program) {
   settings.socket = *socket;
   settings.system = program.value("system");
   if (auto parsed = parse_dialect(program, settings); !parsed) return std::unexpected(parsed.error());
+  if (auto parsed = parse_limits(program, settings.dump); !parsed) return std::unexpected(parsed.error());
+  settings.timing = program.has("timing");
   settings.reconnect = program.has("reconnect");
   if (settings.reconnect && !program.has("watch")) return std::unexpected("--reconnect needs --watch");
   if (const auto keep = program.value("keep")) {

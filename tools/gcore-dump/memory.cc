@@ -12,6 +12,7 @@ namespace gcore::tools::qemu {
 namespace {
 
 constexpr uint64_t kPage = 4096;
+constexpr char kShowLayout[] = "info mtree -f";
 
 std::string hex(uint64_t number) {
   char text[24];
@@ -28,11 +29,12 @@ const Backing* Memory::backing_of(const RamRegion& region) const {
 }
 
 std::expected<Memory, std::string> Memory::find(Qmp& qmp) {
-  const auto text = qmp.human("info mtree -f");
+  auto text = qmp.human(kShowLayout);
   if (!text) return std::unexpected(text.error().text);
   auto regions = parse_flat_view(*text);
   if (!regions) return std::unexpected("cannot make sense of QEMU's `info mtree -f`: " + regions.error());
   Memory memory;
+  memory.layout_ = std::move(*text);
   for (RamRegion& region : *regions) {
     if (region.address % kPage == 0 && region.size % kPage == 0) {
       memory.regions_.push_back(std::move(region));
@@ -68,6 +70,12 @@ std::expected<Memory, std::string> Memory::find(Qmp& qmp) {
   return memory;
 }
 
+std::expected<bool, std::string> Memory::is_current(Qmp& qmp) const {
+  const auto text = qmp.human(kShowLayout);
+  if (!text) return std::unexpected(text.error().text);
+  return *text == layout_;
+}
+
 std::vector<writer::MemoryRange> Memory::shared_ranges() const {
   std::vector<writer::MemoryRange> ranges;
   for (const RamRegion& region : regions_)
@@ -79,12 +87,12 @@ std::vector<writer::MemoryRange> Memory::shared_ranges() const {
   return ranges;
 }
 
-std::expected<std::vector<writer::MemoryRange>, std::string> Memory::ranges(Qmp& qmp, const std::string& directory) {
+std::expected<std::vector<writer::MemoryRange>, std::string> Memory::ranges(Qmp& qmp, const CaptureLimits& to) {
   std::vector<writer::MemoryRange> ranges;
   uint64_t run_start = 0, run_size = 0;  // neighbours that have to be captured
   const auto end_run = [&]() -> std::expected<void, std::string> {
     if (run_size == 0) return {};
-    auto done = capture_run(qmp, run_start, run_size, directory, ranges);
+    auto done = capture_run(qmp, run_start, run_size, to, ranges);
     run_size = 0;
     return done;
   };
@@ -106,10 +114,9 @@ std::expected<std::vector<writer::MemoryRange>, std::string> Memory::ranges(Qmp&
   return ranges;
 }
 
-std::expected<void, std::string> Memory::capture_run(Qmp& qmp, uint64_t address, uint64_t size,
-                                                     const std::string& directory,
+std::expected<void, std::string> Memory::capture_run(Qmp& qmp, uint64_t address, uint64_t size, const CaptureLimits& to,
                                                      std::vector<writer::MemoryRange>& ranges) {
-  auto captured = capture(qmp, address, size, directory);
+  auto captured = capture(qmp, address, size, to);
   if (!captured) return std::unexpected(captured.error().text);
   uint64_t covered = 0;
   for (const reader::Segment& segment : captured->dump->segments()) {

@@ -37,8 +37,12 @@ int qemu_thread(Qmp& qmp);
 /// All of the guest's RAM. Holds the files open.
 class Memory {
  public:
-  /// Learns the layout and opens the files. The error is a clause.
+  /// Learns the layout and opens the files. The guest may run. The error is a clause.
   static std::expected<Memory, std::string> find(Qmp& qmp);
+
+  /// Whether the layout is still what find() found: false when a device was plugged, or the guest mapped or unmapped
+  /// one.
+  std::expected<bool, std::string> is_current(Qmp& qmp) const;
 
   const std::vector<RamRegion>& regions() const { return regions_; }
   /// What the user should know: memory that has to be copied through QEMU, memory that is left out. One sentence each.
@@ -47,15 +51,18 @@ class Memory {
   /// The ranges that shared files back. Their descriptors are this object's.
   std::vector<writer::MemoryRange> shared_ranges() const;
 
-  /// The ranges for the writer. Captures what no file backs, so the guest must be paused; `directory` is where large
-  /// captures go. Every range has a descriptor, which this object keeps open. May be called once.
-  std::expected<std::vector<writer::MemoryRange>, std::string> ranges(Qmp& qmp, const std::string& directory);
+  /// The ranges for the writer. Captures what no file backs, so the guest must be paused; `to` says where large
+  /// captures go, and until when. Every range has a descriptor, which this object keeps open. May be called once.
+  std::expected<std::vector<writer::MemoryRange>, std::string> ranges(Qmp& qmp, const CaptureLimits& to);
+  /// After that: QEMU's notes came with the captures, if there were any.
+  const reader::Dump* notes_dump() const { return captures_.empty() ? nullptr : captures_.front().dump.get(); }
 
  private:
   const Backing* backing_of(const RamRegion& region) const;
-  std::expected<void, std::string> capture_run(Qmp& qmp, uint64_t address, uint64_t size, const std::string& directory,
+  std::expected<void, std::string> capture_run(Qmp& qmp, uint64_t address, uint64_t size, const CaptureLimits& to,
                                                std::vector<writer::MemoryRange>& ranges);
 
+  std::string layout_;  // as QEMU shows it
   std::vector<RamRegion> regions_;
   std::vector<Backing> backings_;
   std::vector<Capture> captures_;

@@ -18,6 +18,8 @@ using Kind = QmpError::Kind;
 
 // The longest answer that is believed: `info registers -a` of 1024 vCPUs is 5 MB.
 constexpr size_t kLongestMessage = 64 << 20;
+// The first with query-cpus-fast; `info mtree -f` came two releases before.
+constexpr std::pair<int64_t, int64_t> kOldest{2, 12};
 
 std::unexpected<QmpError> error(Kind kind, std::string text) {
   return std::unexpected(QmpError{kind, std::move(text)});
@@ -30,14 +32,16 @@ int milliseconds_until(std::chrono::steady_clock::time_point deadline) {
   return static_cast<int>(std::clamp<int64_t>(left, 0, 1 << 30));
 }
 
-/// True when the descriptor is ready before the deadline.
-bool wait_for(int fd, short events, std::chrono::steady_clock::time_point deadline) {
+enum class Waited { ready, deadline, interrupted };
+
+/// `interrupt`: another descriptor that ends the wait when it is readable, or -1.
+Waited wait_for(int fd, short events, std::chrono::steady_clock::time_point deadline, int interrupt) {
   for (;;) {
-    pollfd one{fd, events, 0};
-    const int ready = poll(&one, 1, milliseconds_until(deadline));
-    if (ready > 0) return true;
-    if (ready == 0 && milliseconds_until(deadline) == 0) return false;
-    if (ready < 0 && errno != EINTR) return false;
+    pollfd both[2] = {{fd, events, 0}, {interrupt, POLLIN, 0}};
+    const int ready = poll(both, 2, milliseconds_until(deadline));
+    if (ready > 0) return both[0].revents != 0 ? Waited::ready : Waited::interrupted;
+    if (ready == 0 && milliseconds_until(deadline) == 0) return Waited::deadline;
+    if (ready < 0 && errno != EINTR) return Waited::deadline;
   }
 }
 
@@ -52,8 +56,10 @@ Qmp::~Qmp() {
   if (fd_ >= 0) close(fd_);
 }
 
-QmpResult<std::unique_ptr<Qmp>> Qmp::connect(const std::string& path, std::chrono::milliseconds timeout) {
+QmpResult<std::unique_ptr<Qmp>> Qmp::connect(const std::string& path, std::chrono::milliseconds timeout,
+                                             int interrupt) {
   std::unique_ptr<Qmp> qmp(new Qmp);
+  qmp->set_interrupt(interrupt);
   const auto deadline = Clock::now() + timeout;
   if (auto opened = qmp->open_socket(path, deadline); !opened) return std::unexpected(opened.error());
   if (auto greeted = qmp->read_greeting(deadline); !greeted) {
@@ -91,7 +97,9 @@ QmpResult<void> Qmp::open_socket(const std::string& path, Clock::time_point dead
       case EAGAIN: {  // the queue of waiting clients is full
         if (milliseconds_until(deadline) == 0)
           return error(Kind::deadline, "too many clients wait for it: QEMU serves one at a time");
-        poll(nullptr, 0, 10);
+        if (wait_for(-1, 0, std::min(deadline, Clock::now() + std::chrono::milliseconds(10)), interrupt_) ==
+            Waited::interrupted)
+          return error(Kind::interrupted, "told to end");
         continue;
       }
       default:
@@ -111,9 +119,12 @@ QmpResult<void> Qmp::read_greeting(Clock::time_point deadline) {
   const json::Object* version = qmp ? qmp->getObject("version") : nullptr;
   const json::Object* numbers = version ? version->getObject("qemu") : nullptr;
   if (!numbers) return error(Kind::protocol, "what answers is not QEMU's QMP (the greeting is missing)");
-  major_version_ = static_cast<int>(numbers->getInteger("major").value_or(0));
-  version_ = std::to_string(major_version_) + "." + std::to_string(numbers->getInteger("minor").value_or(0)) + "." +
+  const int64_t major = numbers->getInteger("major").value_or(0), minor = numbers->getInteger("minor").value_or(0);
+  version_ = std::to_string(major) + "." + std::to_string(minor) + "." +
              std::to_string(numbers->getInteger("micro").value_or(0));
+  if (std::pair(major, minor) < kOldest)
+    return error(Kind::too_old, "QEMU " + version_ + " is too old: gcore-dump needs " + std::to_string(kOldest.first) +
+                                    "." + std::to_string(kOldest.second) + " or later");
   return {};
 }
 
@@ -140,7 +151,7 @@ QmpResult<json::Value> Qmp::execute(std::string_view command, json::Object argum
     if (answers && *answers != id) continue;  // to a command that was given up
     if (const json::Object* failed = message->getObject("error")) {
       std::string words = failed->getString("desc").value_or("refused").str();
-      if (failed->getString("class").value_or("") == "CommandNotFound") words += " (QEMU " + version_ + " is too old)";
+      if (failed->getString("class").value_or("") == "CommandNotFound") words += " (QEMU " + version_ + " lacks it)";
       return error(Kind::refused, std::string(command) + ": " + words);
     }
     if (json::Value* result = message->get("return")) return std::move(*result);
@@ -167,10 +178,14 @@ QmpResult<void> Qmp::receive() {
     } else if (*message) {
       keep_event(**message);
     } else if (auto more = fill(Clock::now()); !more) {
-      if (more.error().kind == Kind::deadline) return {};
+      if (more.error().kind == Kind::deadline || more.error().kind == Kind::interrupted) return {};
       return more;
     }
   }
+}
+
+size_t Qmp::events_waiting(std::string_view name) const {
+  return static_cast<size_t>(std::ranges::count(events_, name, &QmpEvent::name));
 }
 
 std::optional<QmpEvent> Qmp::next_event() {
@@ -232,7 +247,9 @@ QmpResult<void> Qmp::fill(Clock::time_point deadline) {
     if (got == 0) return error(Kind::closed, "QEMU closed the connection");
     if (errno == EINTR) continue;
     if (errno != EAGAIN) return error(Kind::closed, "QEMU has gone: " + os_error(errno));
-    if (!wait_for(fd_, POLLIN, deadline)) return error(Kind::deadline, "no answer");
+    const Waited waited = wait_for(fd_, POLLIN, deadline, interrupt_);
+    if (waited == Waited::deadline) return error(Kind::deadline, "no answer");
+    if (waited == Waited::interrupted) return error(Kind::interrupted, "told to end");
   }
 }
 
@@ -260,7 +277,8 @@ QmpResult<void> Qmp::send(std::string_view text, int pass_fd, Clock::time_point 
     }
     if (errno == EINTR) continue;
     if (errno != EAGAIN) return error(Kind::closed, "QEMU has gone: " + os_error(errno));
-    if (!wait_for(fd_, POLLOUT, deadline)) return error(Kind::deadline, "no answer");
+    // Not to be interrupted: half a message would make nonsense of the next.
+    if (wait_for(fd_, POLLOUT, deadline, -1) != Waited::ready) return error(Kind::deadline, "no answer");
   }
   return {};
 }

@@ -21,8 +21,10 @@ struct QmpError {
     refused,      // QEMU answered with an error: `text` has its words
     deadline,     // no answer in time; the answer, if it comes, is dropped
     closed,       // QEMU has gone, or closed the connection
+    interrupted,  // what set_interrupt() named became readable; the answer, if it comes, is dropped
     unavailable,  // (connect only) there is no socket, no permission, or nobody listens
     protocol,     // what came is not QMP
+    too_old,      // (connect only) it is a QEMU that lacks what is needed
   };
   Kind kind = Kind::refused;
   std::string text;  // one clause: why
@@ -41,8 +43,10 @@ class Qmp {
  public:
   static constexpr std::chrono::milliseconds kTimeout{10'000};
 
-  /// Connects, reads the greeting and leaves the negotiation mode. All of it within `timeout`.
-  static QmpResult<std::unique_ptr<Qmp>> connect(const std::string& path, std::chrono::milliseconds timeout = kTimeout);
+  /// Connects, reads the greeting and leaves the negotiation mode. All of it within `timeout`; `interrupt` as in
+  /// set_interrupt().
+  static QmpResult<std::unique_ptr<Qmp>> connect(const std::string& path, std::chrono::milliseconds timeout = kTimeout,
+                                                 int interrupt = -1);
   ~Qmp();
   Qmp(const Qmp&) = delete;
   Qmp& operator=(const Qmp&) = delete;
@@ -56,10 +60,15 @@ class Qmp {
   /// command or a failure is a text, too.
   QmpResult<std::string> human(std::string_view command_line, int cpu = 0);
 
+  /// Waiting for an answer ends early when this descriptor (borrowed, never read; -1: none) is readable.
+  void set_interrupt(int fd) { interrupt_ = fd; }
+
   /// Takes in what has arrived, without waiting. `closed` when QEMU has gone; events before that are still to be had.
   QmpResult<void> receive();
   /// The oldest event not taken yet.
   std::optional<QmpEvent> next_event();
+  /// How many events of this name have arrived and are not taken yet.
+  size_t events_waiting(std::string_view name) const;
 
   /// For poll(): readable when receive() has something to do.
   int fd() const { return fd_; }
@@ -67,7 +76,6 @@ class Qmp {
   int peer_pid() const { return peer_pid_; }
   /// "7.2.22", from the greeting.
   const std::string& version() const { return version_; }
-  int major_version() const { return major_version_; }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -81,9 +89,8 @@ class Qmp {
   QmpResult<std::optional<llvm::json::Object>> take_message();
   bool keep_event(llvm::json::Object& message);
 
-  int fd_ = -1;
+  int fd_ = -1, interrupt_ = -1;
   int peer_pid_ = 0;
-  int major_version_ = 0;
   std::string version_;
   std::string buffer_;  // bytes received and not yet taken as messages
   size_t scanned_ = 0;  // so many of them hold no line end

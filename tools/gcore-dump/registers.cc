@@ -59,26 +59,33 @@ void add_aarch64_registers(Qmp& qmp, CpuStates& states) {
 
 }  // namespace
 
-std::expected<Machine, std::string> query_machine(Qmp& qmp) {
+QmpResult<Machine> query_machine(Qmp& qmp) {
   const auto answer = qmp.execute("query-target");
-  if (!answer) return std::unexpected(answer.error().text);
+  if (!answer) return std::unexpected(answer.error());
   const json::Object* target = answer->getAsObject();
   const llvm::StringRef name = target ? target->getString("arch").value_or("") : "";
   if (name == "x86_64") return Machine::x86_64;
   if (name == "aarch64") return Machine::aarch64;
-  return std::unexpected("QEMU runs a guest of machine \"" + name.str() + "\"; dumps are of x86_64 and aarch64");
+  return std::unexpected(QmpError{
+      QmpError::Kind::refused, "QEMU runs a guest of machine \"" + name.str() + "\"; dumps are of x86_64 and aarch64"});
 }
 
-std::expected<CpuStates, std::string> read_registers(Qmp& qmp, Machine machine, uint64_t ram) {
+std::expected<CpuStates, std::string> read_registers(Qmp& qmp, Machine machine, const reader::Dump* notes,
+                                                     uint64_t ram) {
   CpuStates states;
   const auto count = query_cpu_count(qmp);
   if (!count) return std::unexpected(count.error());
   states.cpus.assign(*count, RegisterFile(machine));
-  const auto notes = capture(qmp, ram, 4096, "/tmp");
-  if (!notes) return std::unexpected(notes.error().text);
-  states.vmcoreinfo = notes->dump->vmcoreinfo();
-  if (notes->dump->machine() == machine)
-    for (const reader::Cpu& cpu : notes->dump->cpus())
+  Capture own;
+  if (!notes) {
+    auto captured = capture(qmp, ram, 4096, {});  // small: it needs no directory
+    if (!captured) return std::unexpected(captured.error().text);
+    own = std::move(*captured);
+    notes = own.dump.get();
+  }
+  states.vmcoreinfo = notes->vmcoreinfo();
+  if (notes->machine() == machine)
+    for (const reader::Cpu& cpu : notes->cpus())
       if (cpu.index < states.cpus.size()) supplement(states.cpus[cpu.index], cpu.registers);
   if (machine == Machine::aarch64) {
     add_aarch64_registers(qmp, states);

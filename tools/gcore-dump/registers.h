@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "reader/dump.h"
 #include "tools/gcore-dump/qmp.h"
 #include "writer/format/registers.h"
 
@@ -21,10 +22,12 @@ struct CpuStates {
   std::vector<std::string> notes;  // what the user should know: registers that could not be had. One sentence each
 };
 
-/// The machine that QEMU emulates. The error is a clause.
-std::expected<format::Machine, std::string> query_machine(Qmp& qmp);
+/// The machine that QEMU emulates.
+QmpResult<format::Machine> query_machine(Qmp& qmp);
 
-/// Reads all of it. The guest must be paused. `ram` is the address of a page of RAM.
-std::expected<CpuStates, std::string> read_registers(Qmp& qmp, format::Machine machine, uint64_t ram);
+/// Reads all of it. The guest must be paused. `notes` is a dump that QEMU made in this pause; nullptr when there is
+/// none yet: one of the page at `ram` is then taken.
+std::expected<CpuStates, std::string> read_registers(Qmp& qmp, format::Machine machine, const reader::Dump* notes,
+                                                     uint64_t ram);
 
 }  // namespace gcore::tools::qemu

@@ -2,234 +2,185 @@
 
 #include <poll.h>
 #include <signal.h>
-#include <sys/eventfd.h>
 #include <sys/signalfd.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <chrono>
-#include <cstdio>
-#include <cstring>
 #include <deque>
 #include <memory>
-#include <mutex>
 
-#include "tools/gcore-dump/guest.h"
-#include "tools/gcore-dump/keep.h"
+#include "tools/gcore-dump/session.h"
 #include "tools/gcore-dump/unique_fd.h"
 
 namespace gcore::tools::qemu {
 namespace {
 
 using writer::Reason;
+using Kind = QmpError::Kind;
 
-sigset_t our_signals() {
+/// SIGHUP is left alone where it is ignored: under nohup.
+sigset_t end_signals() {
   sigset_t set;
   sigemptyset(&set);
-  for (const int number : {SIGUSR2, SIGINT, SIGTERM, SIGHUP}) sigaddset(&set, number);
+  for (const int number : {SIGINT, SIGTERM}) sigaddset(&set, number);
+  struct sigaction hangup{};
+  sigaction(SIGHUP, nullptr, &hangup);
+  if (hangup.sa_handler != SIG_IGN) sigaddset(&set, SIGHUP);
   return set;
 }
 
-/// Where the copy of a private guest's memory goes: beside the dump, or where temporary files go when that is a pipe.
-std::string scratch_directory(const std::string& target) {
-  if (!target.starts_with('|')) return target;
-  const char* chosen = std::getenv("TMPDIR");
-  return chosen && *chosen ? chosen : "/var/tmp";
+sigset_t our_signals() {
+  sigset_t set = end_signals();
+  sigaddset(&set, SIGUSR2);
+  return set;
 }
 
-/// A connection to one QEMU, and the dumper for its guest. While a dump runs the connection is the dumper's.
-class Session {
- public:
-  static std::expected<std::unique_ptr<Session>, std::string> open(const Settings& settings) {
-    auto qmp = Qmp::connect(settings.socket);
-    if (!qmp) return std::unexpected(qmp.error().text);
-    std::unique_ptr<Session> session(new Session);
-    session->qmp_ = std::move(*qmp);
-    const auto machine = query_machine(*session->qmp_);
-    if (!machine) return std::unexpected(machine.error());
-    session->name_ = settings.system.value_or("");
-    if (!settings.system) {
-      const auto answer = session->qmp_->execute("query-name");
-      if (!answer) return std::unexpected(answer.error().text);
-      if (const auto* facts = answer->getAsObject()) session->name_ = facts->getString("name").value_or("").str();
-    }
-    session->guest_ =
-        std::make_unique<Guest>(*session->qmp_, *machine, session->name_, scratch_directory(settings.dump.target));
-    if (settings.dump.dialect == writer::Dialect::vmcore) session->guest_->look_for_vmcoreinfo();
-    session->done_ = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    writer::Status status;
-    session->dumper_ = writer::Dumper::create(
-        *session->guest_, settings.dump, [raw = session.get()](const writer::Result& result) { raw->finished(result); },
-        status);
-    if (!session->dumper_) return std::unexpected(status.text());
-    return session;
-  }
+UniqueFd signal_fd(const sigset_t& set) { return UniqueFd(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)); }
 
-  Qmp& qmp() { return *qmp_; }
-  Guest& guest() { return *guest_; }
-  const std::string& name() const { return name_; }
-  int done_fd() const { return done_.get(); }
-  bool running() const { return running_; }
-  void start(Reason reason) {
-    running_ = true;
-    dumper_->request(std::move(reason));
+/// The signals as descriptors: all of ours, and for waiting without reading those that end the program.
+struct Signals {
+  UniqueFd all = signal_fd(our_signals()), end = signal_fd(end_signals());
+  /// 0 when there is none.
+  int take() const {
+    signalfd_siginfo facts;
+    return read(all.get(), &facts, sizeof facts) == sizeof facts ? static_cast<int>(facts.ssi_signo) : 0;
   }
-  void cancel() { dumper_->cancel(); }
-  /// The result, once done_fd() is readable.
-  std::optional<writer::Result> take_result() {
-    eventfd_t count;
-    if (eventfd_read(done_.get(), &count) != 0) return std::nullopt;
-    running_ = false;
-    const std::lock_guard lock(mutex_);
-    return std::move(result_);
-  }
-
- private:
-  Session() = default;
-  void finished(const writer::Result& result) {
-    {
-      const std::lock_guard lock(mutex_);
-      result_ = result;
-    }
-    eventfd_write(done_.get(), 1);
-  }
-
-  std::unique_ptr<Qmp> qmp_;
-  std::string name_;
-  std::unique_ptr<Guest> guest_;
-  UniqueFd done_;
-  std::mutex mutex_;
-  writer::Result result_;
-  bool running_ = false;
-  std::unique_ptr<writer::Dumper> dumper_;  // goes first: its thread uses the others
 };
 
-/// Says what came of a dump; true when it was written and the guest is as before.
-bool report(Program& program, const Settings& settings, Session& session, const writer::Result& result) {
-  const std::string attempted = "dump " + settings.socket;
-  for (const std::string& note : session.guest().notes()) program.note(note);
-  bool good = result.status.ok();
-  if (good) {
-    std::printf("%s\n", result.path.c_str());
-    std::fflush(stdout);
-    if (result.pages.missing > 0)
-      program.note(std::to_string(result.pages.missing) + " pages could not be read: they are zeros in " + result.path);
-    if (settings.keep > 0 && !result.path.starts_with('|'))
-      for (const std::string& problem : remove_old_dumps(result.path, settings.keep)) program.note(problem);
-  } else {
-    program.fail(attempted, result.status.text());
+/// Waits until a dump is done, a signal has come, or there is something on the connection (while a dump runs: its end).
+/// False when nothing came within `timeout` (ms; -1: for ever).
+struct Ready {
+  bool signal = false, done = false, connection = false;
+};
+Ready wait_for(const Signals& signals, Session* session, int timeout) {
+  pollfd all[3] = {{signals.all.get(), POLLIN, 0}, {-1, POLLIN, 0}, {-1, POLLIN, 0}};
+  if (session) {
+    all[1].fd = session->done_fd();
+    // Of a dump's connection only the end is of interest, and that is always reported.
+    all[2] = {session->qmp().fd(), static_cast<short>(session->running() ? 0 : POLLIN), 0};
   }
-  if (!session.guest().resume_problem().empty()) {
-    program.fail(attempted, "the guest is still paused: " + session.guest().resume_problem());
-    good = false;
-  }
-  return good;
+  if (poll(all, 3, timeout) <= 0) return {};
+  return {all[0].revents != 0, all[1].revents != 0, all[2].revents != 0};
 }
 
-std::optional<Reason> reason_of(const QmpEvent& event) {
-  const auto action = event.data.getString("action");
-  const std::string detail = event.name + (action ? " (action " + action->str() + ")" : "");
-  if (event.name == "WATCHDOG") return Reason{.kind = Reason::Kind::watchdog, .detail = detail};
-  if (event.name == "GUEST_PANICKED") return Reason{.kind = Reason::Kind::panic, .detail = detail};
-  return std::nullopt;
+std::optional<Session::Cause> cause_of(Program& program, const QmpEvent& event) {
+  const std::string action = event.data.getString("action").value_or("").str();
+  Session::Cause cause{{.detail = event.name + (action.empty() ? "" : " (action " + action + ")")}, action == "pause"};
+  if (event.name == "WATCHDOG") {
+    cause.reason.kind = Reason::Kind::watchdog;
+    if (action == "reset")
+      program.note(
+          "QEMU resets the guest when its watchdog expires: the registers are those after the reset; with "
+          "-action watchdog=pause they are kept");
+  } else if (event.name == "GUEST_PANICKED") {
+    cause.reason.kind = Reason::Kind::panic;
+  } else {
+    return std::nullopt;
+  }
+  return cause;
 }
 
 class Watch {
  public:
-  Watch(Program& program, const Settings& settings, UniqueFd signals)
-      : program_(program), settings_(settings), signals_(std::move(signals)) {}
+  Watch(Program& program, const Settings& settings) : program_(program), settings_(settings) {}
 
   int run() {
-    if (!connect()) return kExitFailed;
     while (!stop_) {
-      if (session_ && !session_->running() && !waiting_.empty()) {
-        session_->start(std::move(waiting_.front()));
-        waiting_.pop_front();
-      }
+      if (!session_ && !connect()) return kExitFailed;
+      if (session_ && !session_->running() && !waiting_.empty()) start();
       wait();
-      if (!session_ && !stop_) {
-        if (!settings_.reconnect) break;
-        connect();
-      }
+      if (ended_ && !settings_.reconnect) break;
     }
     return kExitDone;
   }
 
  private:
+  /// False when it is of no use to try again.
   bool connect() {
-    auto session = Session::open(settings_);
-    if (!session) {
-      if (settings_.reconnect && connected_once_) return false;  // QEMU is not back yet
-      program_.fail("watch " + settings_.socket, session.error());
-      return false;
+    auto session = Session::open(settings_, signals_.end.get());
+    if (session) {
+      session_ = std::move(*session);
+      ended_ = told_to_wait_ = false;
+      program_.note("watching " + (session_->name().empty() ? std::string("the guest") : session_->name()) + " at " +
+                    settings_.socket);
+      return true;
     }
-    session_ = std::move(*session);
-    connected_once_ = true;
-    program_.note("watching " + (session_->name().empty() ? std::string("the guest") : session_->name()) + " at " +
-                  settings_.socket);
-    return true;
+    const Kind kind = session.error().kind;
+    if (kind == Kind::interrupted) return true;
+    if (settings_.reconnect && (kind == Kind::unavailable || kind == Kind::closed || kind == Kind::deadline)) {
+      if (!told_to_wait_ && !ended_)
+        program_.note("waiting for QEMU at " + settings_.socket + ": " + session.error().text);
+      told_to_wait_ = true;
+      return true;
+    }
+    program_.fail("watch " + settings_.socket, session.error().text);
+    return false;
+  }
+
+  void start() {
+    const Session::Cause cause = std::move(waiting_.front());
+    waiting_.pop_front();
+    if (auto started = session_->start(cause); !started) program_.fail("dump " + settings_.socket, started.error());
   }
 
   /// Waits for one thing to happen, and sees to it.
   void wait() {
-    pollfd all[3] = {{signals_.get(), POLLIN, 0}, {-1, POLLIN, 0}, {-1, POLLIN, 0}};
-    if (session_) all[1].fd = session_->done_fd();
-    if (session_ && !session_->running()) all[2].fd = session_->qmp().fd();
     constexpr int kRetry = 500;  // ms between attempts to find the next QEMU
-    if (poll(all, 3, session_ ? -1 : kRetry) < 0) return;
-    if (all[0].revents) take_signal();
-    if (all[1].revents)
-      if (const auto result = session_->take_result()) {
-        report(program_, settings_, *session_, *result);
-        take_events();
-      }
-    if (all[2].revents && session_) take_events();
+    const Ready ready = wait_for(signals_, session_.get(), session_ ? -1 : kRetry);
+    if (ready.signal) take_signal();
+    if (!session_) return;
+    if (session_->running() && ready.connection && !ready.done) session_->lost();
+    session_->report(program_);
+    if (!session_->running() && !stop_) take_events();
   }
 
   void take_signal() {
-    signalfd_siginfo facts;
-    if (read(signals_.get(), &facts, sizeof facts) != sizeof facts) return;
-    if (facts.ssi_signo == SIGUSR2) {
+    const int number = signals_.take();
+    if (number == SIGUSR2) {
       if (session_) {
-        waiting_.push_back({.kind = Reason::Kind::signal, .detail = "SIGUSR2"});
+        add({{.kind = Reason::Kind::signal, .detail = "SIGUSR2"}});
       } else {
-        program_.fail("dump " + settings_.socket, "QEMU has ended, and is not back yet");
+        program_.fail("dump " + settings_.socket, "there is no QEMU at the moment");
       }
-      return;
+    } else if (number != 0) {
+      stop_ = true;
+      if (session_ && session_->running()) session_->cancel();
     }
-    stop_ = true;
-    if (!session_ || !session_->running()) return;
-    session_->cancel();
-    pollfd done{session_->done_fd(), POLLIN, 0};
-    while (poll(&done, 1, -1) < 0 && errno == EINTR) continue;
-    if (const auto result = session_->take_result()) report(program_, settings_, *session_, *result);
+  }
+
+  /// One dump answers what comes for the same reason while another dump runs.
+  void add(Session::Cause cause) {
+    const auto same = [&](const Session::Cause& one) { return one.reason.kind == cause.reason.kind; };
+    const auto found = std::ranges::find_if(waiting_, same);
+    if (found == waiting_.end()) {
+      waiting_.push_back(std::move(cause));
+    } else {
+      found->leave_paused = cause.leave_paused;
+    }
   }
 
   void take_events() {
     const auto received = session_->qmp().receive();
     while (auto event = session_->qmp().next_event())
-      if (auto reason = reason_of(*event)) waiting_.push_back(std::move(*reason));
+      if (auto cause = cause_of(program_, *event)) add(std::move(*cause));
     if (received) return;
     for (; !waiting_.empty(); waiting_.pop_front())
       program_.fail("dump " + settings_.socket, "QEMU ended before its guest could be dumped for " +
-                                                    waiting_.front().detail +
+                                                    waiting_.front().reason.detail +
                                                     "; with -action panic=pause,watchdog=pause it waits");
-    program_.note(received.error().kind == QmpError::Kind::closed ? "QEMU at " + settings_.socket + " has ended"
-                                                                  : settings_.socket + ": " + received.error().text);
+    program_.note(received.error().kind == Kind::closed ? "QEMU at " + settings_.socket + " has ended"
+                                                        : settings_.socket + ": " + received.error().text);
     session_.reset();
+    ended_ = true;
   }
 
   Program& program_;
   const Settings& settings_;
-  UniqueFd signals_;
+  const Signals signals_;
   std::unique_ptr<Session> session_;
-  std::deque<Reason> waiting_;
-  bool stop_ = false, connected_once_ = false;
+  std::deque<Session::Cause> waiting_;
+  bool stop_ = false, ended_ = false, told_to_wait_ = false;
 };
-
-UniqueFd open_signals() {
-  const sigset_t set = our_signals();
-  return UniqueFd(signalfd(-1, &set, SFD_CLOEXEC));
-}
 
 }  // namespace
 
@@ -239,22 +190,24 @@ void block_signals() {
 }
 
 int dump_once(Program& program, const Settings& settings) {
-  auto session = Session::open(settings);
-  if (!session) return program.fail("dump " + settings.socket, session.error());
-  const UniqueFd signals = open_signals();
-  (*session)->start({.kind = Reason::Kind::api, .detail = "gcore-dump"});
+  const std::string attempted = "dump " + settings.socket;
+  const Signals signals;
+  auto session = Session::open(settings, signals.end.get());
+  if (!session) return program.fail(attempted, session.error().text);
+  if (auto started = (*session)->start({{.kind = Reason::Kind::api, .detail = "gcore-dump"}}); !started)
+    return program.fail(attempted, started.error());
   for (;;) {
-    pollfd both[2] = {{(*session)->done_fd(), POLLIN, 0}, {signals.get(), POLLIN, 0}};
-    if (poll(both, 2, -1) < 0) continue;
-    if (both[0].revents)
-      if (const auto result = (*session)->take_result())
-        return report(program, settings, **session, *result) ? kExitDone : kExitFailed;
-    signalfd_siginfo facts;
-    if (both[1].revents && read(signals.get(), &facts, sizeof facts) == sizeof facts && facts.ssi_signo != SIGUSR2)
+    const Ready ready = wait_for(signals, session->get(), -1);
+    const int signal = ready.signal ? signals.take() : 0;
+    if (ready.connection && !ready.done) {
+      (*session)->lost();
+    } else if (signal != 0 && signal != SIGUSR2) {
       (*session)->cancel();
+    }
+    if (const auto good = (*session)->report(program)) return *good ? kExitDone : kExitFailed;
   }
 }
 
-int watch(Program& program, const Settings& settings) { return Watch(program, settings, open_signals()).run(); }
+int watch(Program& program, const Settings& settings) { return Watch(program, settings).run(); }
 
 }  // namespace gcore::tools::qemu

@@ -6,7 +6,6 @@
 #include <string>
 
 #include "tools/common/program.h"
-#include "tools/gcore-dump/qmp.h"
 #include "writer/dump.h"
 
 namespace gcore::tools::qemu {
@@ -15,15 +14,17 @@ struct Settings {
   std::string socket;                 // of QEMU's QMP
   std::optional<std::string> system;  // file name prefix; QEMU's -name when not given
   writer::Options dump;
-  bool reconnect = false;  // (watching) wait for the next QEMU when this one ends
+  bool reconnect = false;  // (watching) wait for QEMU, and for the next one when it ends
   uint64_t keep = 0;       // so many dumps of this guest stay in the directory; 0: all
+  bool timing = false;     // say on standard error what the pause consisted of
 };
 
 /// Connects, takes one dump, prints its path. SIGINT, SIGTERM and SIGHUP end it early, the guest running again.
 int dump_once(Program& program, const Settings& settings);
 
-/// Connects and stays: a dump for every SIGUSR2 and for each of the events WATCHDOG and GUEST_PANICKED. Ends with
-/// kExitDone on SIGINT, SIGTERM or SIGHUP, and when QEMU ends (unless it is to reconnect).
+/// Connects and stays: a dump for every SIGUSR2 and for each of the events WATCHDOG and GUEST_PANICKED; what comes
+/// while a dump runs is answered by one more for each of the three. Ends with kExitDone on SIGINT, SIGTERM or SIGHUP,
+/// and when QEMU ends (unless it is to reconnect).
 int watch(Program& program, const Settings& settings);
 
 /// Blocks the signals that the two above take by signalfd. To be called before any thread is started.

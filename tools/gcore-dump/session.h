@@ -1,0 +1,63 @@
+// A connection to one QEMU, and the dumps that are taken of its guest.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "tools/common/program.h"
+#include "tools/gcore-dump/guest.h"
+#include "tools/gcore-dump/qmp.h"
+#include "tools/gcore-dump/unique_fd.h"
+#include "tools/gcore-dump/watch.h"
+#include "writer/dump.h"
+
+namespace gcore::tools::qemu {
+
+/// For one thread. While a dump runs the connection is the dumper's: only poll it, for POLLHUP.
+class Session {
+ public:
+  /// Connects. `end` (borrowed): readable when the program is to end, which ends every wait.
+  static QmpResult<std::unique_ptr<Session>> open(const Settings& settings, int end);
+  ~Session();
+
+  Qmp& qmp() { return *qmp_; }
+  const std::string& name() const { return name_; }  // of the VM; "" when it has none
+  bool running() const { return running_; }
+  /// Readable when the dump that runs is done.
+  int done_fd() const { return done_.get(); }
+
+  struct Cause {
+    writer::Reason reason;
+    bool leave_paused = false;  // QEMU itself pauses the guest for this
+  };
+  /// Starts a dump. The error is a sentence: none was started.
+  std::expected<void, std::string> start(const Cause& cause);
+  /// Gives up the dump that runs, and waits for its end.
+  void cancel();
+  /// The connection broke while a dump ran: gives that up.
+  void lost();
+  /// Tells what came of the dump, once done_fd() is readable: true when it was written and the guest is as before.
+  /// Nothing when it is not done.
+  std::optional<bool> report(Program& program);
+
+ private:
+  explicit Session(const Settings& settings, int end) : settings_(settings), end_(end) {}
+  void finished(const writer::Result& result);
+  void tell_failure(Program& program, const writer::Result& result) const;
+  std::string timing(const writer::Result& result) const;
+
+  const Settings& settings_;
+  int end_;
+  std::unique_ptr<Qmp> qmp_;
+  std::string name_;
+  std::unique_ptr<Guest> guest_;
+  UniqueFd done_, give_up_;
+  std::mutex mutex_;
+  writer::Result result_;
+  bool running_ = false, lost_ = false, cancelled_ = false;
+  std::unique_ptr<writer::Dumper> dumper_;  // goes first: its thread uses the others
+};
+
+}  // namespace gcore::tools::qemu
