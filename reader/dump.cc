@@ -10,23 +10,24 @@
 #include <limits>
 #include <mutex>
 
+#include "reader/container.h"
 #include "reader/elf_file.h"
 #include "reader/elf_notes.h"
-#include "reader/file.h"
 #include "reader/find_guest.h"
 #include "reader/kdump_note.h"
 #include "reader/memory_map.h"
-#include "reader/unpack.h"
 #include "reader/vmcore_notes.h"
 
 namespace gcore::reader {
 
 struct Dump::State {
-  State(File f, std::string p) : file(std::move(f)), path(std::move(p)) {}
+  State(Container c, std::string p)
+      : source(std::move(c.source)), compression(c.name), kdump(std::move(c.kdump)), path(std::move(p)) {}
 
-  File file;
+  std::unique_ptr<Source> source;
+  const char* compression;
+  std::optional<KdumpFile> kdump;  // its `elf` and `notes` are moved away when they are read
   std::string path;
-  const char* compression = "none";
   ElfFile elf;
   DumpInfo info;
   Dialect dialect = Dialect::vmcore;
@@ -46,7 +47,9 @@ struct Dump::State {
   LazyGuest guest, guest_of_thorough_search;
 
   Expected<void> load_memory();
+  Expected<void> load_headers();
   Expected<void> load_notes();
+  Expected<void> load_kdump_notes();
   Expected<void> load_vmcore(std::span<const std::vector<std::byte>> notes);
   Expected<void> load_kdump(std::span<const std::byte> note);
   void resolve_segments();
@@ -110,10 +113,10 @@ Expected<void> Dump::State::load_memory() {
       larger_in_file.add(fmt::format("program header {}: {:#x} > {:#x}", i, header.file_size, header.memory_size));
     if (segment->memory_size < std::max(header.memory_size, header.file_size))
       wrapping.add(fmt::format("program header {}: {:#x} + {:#x}", i, header.address, header.memory_size));
-    if (!ends_in_file(*segment, file.size())) {
+    if (!ends_in_file(*segment, source->size())) {
       truncated = true;
       short_of.add(fmt::format("program header {}: {} bytes at offset {}; the file has {}", i, header.file_size,
-                               header.offset, file.size()));
+                               header.offset, source->size()));
     }
     segments.push_back(*segment);
   }
@@ -125,14 +128,34 @@ Expected<void> Dump::State::load_memory() {
   return {};
 }
 
+Expected<void> Dump::State::load_headers() {
+  auto headers = kdump ? Expected<ElfFile>(std::move(kdump->elf)) : read_elf_file(*source, warnings);
+  if (!headers) return std::unexpected(headers.error());
+  elf = std::move(*headers);
+  return {};
+}
+
+/// What a kdump-compressed file has beside its pages.
+Expected<void> Dump::State::load_kdump_notes() {
+  if (kdump->notes.empty()) {
+    warnings.push_back("the dump has no vCPUs: its kdump header names no notes");
+  } else if (auto loaded = load_vmcore(std::span(&kdump->notes, 1)); !loaded) {
+    return loaded;
+  }
+  if (vmcoreinfo.empty()) vmcoreinfo = kdump->vmcoreinfo.substr(0, kdump->vmcoreinfo.find('\0'));
+  return {};
+}
+
 Expected<void> Dump::State::load_notes() {
+  if (kdump) return load_kdump_notes();
   std::vector<std::vector<std::byte>> notes;
   bool standard = false;
   uint64_t total = 0;
   for (uint32_t i = 0; i < elf.headers.size(); ++i) {
     const ProgramHeader& header = elf.headers[i];
     if (header.type != format::kSegmentNote || header.file_size == 0) continue;
-    const uint64_t there = header.offset < file.size() ? std::min(header.file_size, file.size() - header.offset) : 0;
+    const uint64_t there =
+        header.offset < source->size() ? std::min(header.file_size, source->size() - header.offset) : 0;
     total += there;
     if (there > kMaxNoteBytes || total > kMaxNoteBytes)
       return fail(Error::Kind::unsupported,
@@ -140,7 +163,7 @@ Expected<void> Dump::State::load_notes() {
                               "handles up to {}",
                               i, there, kMaxNoteBytes));
     std::vector<std::byte> bytes(there);
-    if (auto read = file.read_exactly(FileOffset(header.offset), bytes, "the note segment"); !read) return read;
+    if (auto read = source->read_exactly(FileOffset(header.offset), bytes, "the note segment"); !read) return read;
     if (there < header.file_size)
       warnings.push_back(
           fmt::format("the note segment (program header {}) has {} bytes at offset {}, of which the file has "
@@ -218,34 +241,29 @@ void Dump::State::resolve_segments() {
   facts->dumpinfo = find(facts->dumpinfo_number, "dumpinfo_segnum");
 }
 
-Expected<std::unique_ptr<Dump>> Dump::open(const std::string& path) {
+Expected<std::unique_ptr<Dump>> Dump::open(const std::string& path, const OpenOptions& options) {
   if (path == "-") {
     const int input = ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
     if (input < 0) return fail(Error::Kind::io, "cannot open standard input: it is closed");
-    return open_descriptor(input, "standard input");
+    return open_descriptor(input, "standard input", options);
   }
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return fail(Error::Kind::io, fmt::format("cannot open {}: {}", path, std::strerror(errno)));
-  return open_descriptor(fd, path);
+  return open_descriptor(fd, path, options);
 }
 
-Expected<std::unique_ptr<Dump>> Dump::open_descriptor(int fd, const std::string& name) {
+Expected<std::unique_ptr<Dump>> Dump::open_descriptor(int fd, const std::string& name, const OpenOptions& options) {
   std::vector<std::string> warnings;
   const auto failed = [&](const Error& error) {
     std::string text = fmt::format("cannot open {}: {}", name, error.text);
     for (const std::string& warning : warnings) text += fmt::format("; {}", warning);
     return fail(error.kind, std::move(text));
   };
-  const auto unpacked = unpack(fd, warnings);
-  if (!unpacked) return failed(unpacked.error());
-  auto file = File::adopt(unpacked->fd);
-  if (!file) return failed(file.error());
-  auto state = std::make_unique<State>(std::move(*file), name);
-  state->compression = unpacked->compression;
+  auto container = open_container(fd, {.lasting = options.lasting, .progress = options.progress}, warnings);
+  if (!container) return failed(container.error());
+  auto state = std::make_unique<State>(std::move(*container), name);
   state->warnings = warnings;  // those of unpacking explain a failure of what follows
-  auto elf = read_elf_file(state->file, state->warnings);
-  if (!elf) return failed(elf.error());
-  state->elf = std::move(*elf);
+  if (auto loaded = state->load_headers(); !loaded) return failed(loaded.error());
   state->info = parse_info(state->elf.info_json, state->warnings);
   if (auto loaded = state->load_notes(); !loaded) return failed(loaded.error());
   drop_unavailable(state->info, state->cpus);
@@ -261,7 +279,7 @@ format::ByteOrder Dump::byte_order() const { return state_->elf.order; }
 bool Dump::is_64_bit() const { return state_->elf.is_64_bit; }
 Dialect Dump::dialect() const { return state_->dialect; }
 const std::string& Dump::path() const { return state_->path; }
-uint64_t Dump::file_size() const { return state_->file.size(); }
+uint64_t Dump::file_size() const { return state_->source->size(); }
 std::string_view Dump::compression() const { return state_->compression; }
 bool Dump::truncated() const { return state_->truncated; }
 std::span<const Segment> Dump::segments() const { return state_->memory.segments(); }
@@ -277,11 +295,13 @@ const std::optional<KdumpFacts>& Dump::kdump_facts() const { return state_->fact
 std::span<const std::string> Dump::warnings() const { return state_->warnings; }
 
 ReadResult Dump::read(PhysAddr address, std::span<std::byte> into) const {
-  return state_->memory.read(state_->file, address, into);
+  return state_->memory.read(*state_->source, address, into);
 }
 
+View Dump::view(PhysAddr address, size_t size) const { return state_->memory.view(*state_->source, address, size); }
+
 std::optional<Dump::Extent> Dump::next_extent(PhysAddr address) const {
-  return state_->memory.next_extent(state_->file, address);
+  return state_->memory.next_extent(*state_->source, address);
 }
 
 const GuestSystem& guest_system(const Dump& dump, GuestSearch search) {

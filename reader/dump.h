@@ -1,15 +1,17 @@
 // A memory dump of a virtual machine, opened: its memory by guest-physical address, its vCPUs, and what the file says
 // of itself. Both dialects (see writer/format/), ELF32 and ELF64, both byte orders; as a whole compressed with gzip or
-// zstd.
+// zstd; and kdump-compressed files, also flattened ones.
 //
-// Opening reads headers and notes only, so that it takes the same few milliseconds whatever the dump's size (a
-// compressed one, or one from a pipe, is unpacked into an unnamed temporary file first). What can be tolerated is, and
-// is reported by warnings(); what cannot is one Error. No file content makes these functions crash, loop, or allocate
-// more than about ten times the size of its headers.
+// Opening reads headers and notes only, so that it takes the same few milliseconds whatever the dump's size; zstd in
+// the seekable format too. gzip, and zstd in frames without that, take one pass for an index; what comes from a pipe,
+// or has no places to start from, is unpacked into an unnamed temporary file. What can be tolerated is, and is reported
+// by warnings(); what cannot is one Error. No file content makes these functions crash, loop, or allocate more than
+// about ten times the size of its headers.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -70,6 +72,36 @@ struct KdumpFacts {
   std::optional<Segment> procnto, syspage, dumpinfo;
 };
 
+/// Guest memory where it is, without a copy where that is safe. Copyable; the bytes stay as long as one copy of the
+/// view lives, also after the Dump.
+class View {
+ public:
+  View() = default;
+  View(std::span<const std::byte> bytes, std::shared_ptr<const void> owner, Missing missing)
+      : bytes_(bytes), owner_(std::move(owner)), missing_(missing) {}
+
+  /// What there is from the address on: perhaps fewer bytes than were asked for, also where more follow (ask again
+  /// behind them), but only then none when the first byte is missing.
+  std::span<const std::byte> bytes() const { return bytes_; }
+  Missing missing() const { return missing_; }  // why there are none
+
+ private:
+  std::span<const std::byte> bytes_;
+  std::shared_ptr<const void> owner_;
+  Missing missing_ = Missing::none;
+};
+
+/// How to open a dump.
+struct OpenOptions {
+  /// Called now and then while a container without an index is gone through, or a pipe is read: bytes of the file that
+  /// are done, and of how many (0 when nobody knows).
+  std::function<void(uint64_t done, uint64_t total)> progress;
+
+  /// The caller vouches that nobody makes the file shorter while it is open. Then Dump::view() maps it; if somebody
+  /// does it all the same, touching a view's bytes behind the new end raises SIGBUS.
+  bool lasting = false;
+};
+
 /// An open dump. Immutable after open(): every method may be called by several threads at once. Spans and views live as
 /// long as the Dump. The file is kept open, and is read with pread: one that shrinks or fails meanwhile gives
 /// Missing::file_truncated or Missing::io_error, never a signal.
@@ -77,10 +109,11 @@ class Dump {
  public:
   /// Opens the dump at `path`; "-" is standard input. A pipe or compressed dump is unpacked into $TMPDIR (else
   /// /var/tmp).
-  static Expected<std::unique_ptr<Dump>> open(const std::string& path);
+  static Expected<std::unique_ptr<Dump>> open(const std::string& path, const OpenOptions& options = {});
 
   /// The same for an open file, whose name in messages is `name`. Owns `fd` from then on, also on failure.
-  static Expected<std::unique_ptr<Dump>> open_descriptor(int fd, const std::string& name);
+  static Expected<std::unique_ptr<Dump>> open_descriptor(int fd, const std::string& name,
+                                                         const OpenOptions& options = {});
 
   ~Dump();
   Dump(const Dump&) = delete;
@@ -92,7 +125,7 @@ class Dump {
   Dialect dialect() const;
   const std::string& path() const;
   uint64_t file_size() const;            // bytes (of a compressed dump: unpacked)
-  std::string_view compression() const;  // "none", "gzip" or "zstd"
+  std::string_view compression() const;  // "none", "gzip", "zstd", "flattened" or "kdump"
 
   /// True when the file ends before the end of a segment: the memory concerned reads as Missing::file_truncated.
   bool truncated() const;
@@ -122,6 +155,13 @@ class Dump {
 
   /// Reads guest memory, across segments. Stops in front of the first byte that is not there.
   ReadResult read(PhysAddr address, std::span<std::byte> into) const;
+
+  /// The same without a copy, where the bytes can be handed out as they are: from a mapping of a file that cannot
+  /// shrink (an unnamed temporary file of the reader's own, a memfd sealed against shrinking, any file with
+  /// OpenOptions::lasting), or from the cache of unpacked blocks of a compressed dump. Other files are read into memory
+  /// of the view's own, at most 1 MiB at a time: a mapping of a file that somebody else may cut raises SIGBUS, against
+  /// which a library has no means.
+  View view(PhysAddr address, size_t size) const;
 
   /// A stretch of memory of one kind, for whoever goes over all of memory.
   struct Extent {

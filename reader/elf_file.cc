@@ -44,7 +44,7 @@ const char* name_of_type(uint16_t type) {
 template <class ELFT>
 class Parser {
  public:
-  Parser(const File& file, std::vector<std::string>& warnings) : file_(file), warnings_(warnings) {}
+  Parser(const Source& file, std::vector<std::string>& warnings) : file_(file), warnings_(warnings) {}
 
   Expected<ElfFile> parse() {
     std::array<std::byte, sizeof(Header)> bytes;
@@ -222,7 +222,7 @@ class Parser {
     return {};
   }
 
-  const File& file_;
+  const Source& file_;
   std::vector<std::string>& warnings_;
   Header header_;
   ElfFile out_;
@@ -245,9 +245,7 @@ std::string describe_foreign_file(std::span<const std::byte> start) {
   };
   using namespace std::string_view_literals;
   static constexpr Known kKnown[] = {
-      {"KDUMP   "sv, "a kdump-compressed dump (as makedumpfile writes)"},
       {"DISKDUMP"sv, "a diskdump file"},
-      {"makedumpfile"sv, "a flattened makedumpfile dump (makedumpfile -R restores it)"},
       {"PAGEDU64"sv, "a Windows crash dump"},
       {"PAGEDUMP"sv, "a Windows crash dump"},
       {"MDMP"sv, "a Windows minidump"},
@@ -270,10 +268,10 @@ std::string describe_foreign_file(std::span<const std::byte> start) {
   return fmt::format("it is not an ELF file: it starts with {}", first_bytes(start));
 }
 
-Expected<ElfFile> read_elf_file(const File& file, std::vector<std::string>& warnings) {
+Expected<ElfFile> read_elf_file(const Source& source, std::vector<std::string>& warnings) {
   std::array<std::byte, 16> start{};
-  const File::Result got = file.read(FileOffset(0), start);
-  if (got.error != 0) return fail(Error::Kind::io, "it cannot be read: {}", std::strerror(got.error));
+  const Source::Result got = source.read(FileOffset(0), start);
+  if (got.error != 0) return fail(Error::Kind::io, "it cannot be read: {}", words_of(got.error));
   const auto bytes = std::span(start).first(got.bytes);
   if (bytes.empty()) return fail(Error::Kind::not_elf, "it is empty");
   if (bytes.size() < 4 || std::memcmp(bytes.data(), format::kElfMagic, 4) != 0) {
@@ -288,11 +286,11 @@ Expected<ElfFile> read_elf_file(const File& file, std::vector<std::string>& warn
                 data);
   switch (file_class) {
     case format::kElfClass32:
-      return big ? Parser<llvm::object::ELF32BE>(file, warnings).parse()
-                 : Parser<llvm::object::ELF32LE>(file, warnings).parse();
+      return big ? Parser<llvm::object::ELF32BE>(source, warnings).parse()
+                 : Parser<llvm::object::ELF32LE>(source, warnings).parse();
     case format::kElfClass64:
-      return big ? Parser<llvm::object::ELF64BE>(file, warnings).parse()
-                 : Parser<llvm::object::ELF64LE>(file, warnings).parse();
+      return big ? Parser<llvm::object::ELF64BE>(source, warnings).parse()
+                 : Parser<llvm::object::ELF64LE>(source, warnings).parse();
     default:
       return fail(Error::Kind::malformed, "its ELF header gives class {}, which is neither 1 (32-bit) nor 2 (64-bit)",
                   file_class);

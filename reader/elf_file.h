@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "reader/error.h"
-#include "reader/file.h"
+#include "reader/source.h"
 #include "writer/format/elf.h"
 #include "writer/format/endian.h"
 
@@ -34,10 +34,10 @@ struct ElfFile {
 /// Reads the ELF header, the program headers and the section .gcore.info. Tolerated and not: e_ehsize and EI_VERSION
 /// mean nothing; the tables may stand anywhere; section headers that are not there matter only if the number of program
 /// headers stands in them. Oddities are appended to `warnings`.
-Expected<ElfFile> read_elf_file(const File& file, std::vector<std::string>& warnings);
+Expected<ElfFile> read_elf_file(const Source& source, std::vector<std::string>& warnings);
 
-/// The words for a file that is no ELF file, from its first bytes: "it is a kdump-compressed dump (as makedumpfile
-/// writes), not an ELF file", or "it is not an ELF file: it starts with 00 01 02 03".
+/// The words for a file that is no ELF file, from its first bytes: "it is a qcow2 disk image, not an
+/// ELF file", or "it is not an ELF file: it starts with 00 01 02 03".
 std::string describe_foreign_file(std::span<const std::byte> start);
 
 }  // namespace gcore::reader

@@ -36,6 +36,7 @@ enum class Missing : uint8_t {
   left_out,            // it has, but the dump's writer put none of that segment into the file (p_filesz is 0)
   unreadable,          // the writer could not read it (section .gcore.info says so); zeros in the file
   file_truncated,      // the headers promise it, but the file ends before
+  damaged,             // the compressed data from which it would be unpacked makes no sense
   io_error,            // the operating system failed to read it
 };
 
@@ -52,6 +53,8 @@ constexpr const char* describe(Missing missing) {
       return "the dump's writer could not read it";
     case Missing::file_truncated:
       return "the dump file ends before it";
+    case Missing::damaged:
+      return "the dump's compressed data is damaged there";
     case Missing::io_error:
       return "the dump file cannot be read there";
   }

@@ -1,6 +1,8 @@
 #include "reader/file.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/mman.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -8,38 +10,33 @@
 #include <cerrno>
 #include <cstring>
 #include <limits>
-#include <utility>
 
 namespace gcore::reader {
 namespace {
 
 constexpr uint64_t kMaxOffset = static_cast<uint64_t>(std::numeric_limits<off_t>::max());
 
+bool sealed_against_shrinking(int fd) {
+  const int seals = ::fcntl(fd, F_GET_SEALS);
+  return seals >= 0 && (seals & F_SEAL_SHRINK) != 0;
+}
+
 }  // namespace
 
-Expected<File> File::adopt(int fd) {
+Expected<std::unique_ptr<File>> File::adopt(int fd, Lasting lasting) {
   const off_t end = ::lseek(fd, 0, SEEK_END);
   if (end < 0) {
     const int error = errno;
     ::close(fd);
     return std::unexpected(Error{Error::Kind::io, fmt::format("its size cannot be found: {}", std::strerror(error))});
   }
-  return File(fd, static_cast<uint64_t>(end));
+  const bool lasts = lasting == Lasting::yes || sealed_against_shrinking(fd);
+  return std::unique_ptr<File>(new File(fd, static_cast<uint64_t>(end), lasts));
 }
 
-File::File(File&& other) noexcept : fd_(std::exchange(other.fd_, -1)), size_(other.size_) {}
+File::~File() { ::close(fd_); }
 
-File& File::operator=(File&& other) noexcept {
-  std::swap(fd_, other.fd_);
-  std::swap(size_, other.size_);
-  return *this;
-}
-
-File::~File() {
-  if (fd_ >= 0) ::close(fd_);
-}
-
-File::Result File::read(FileOffset offset, std::span<std::byte> into) const {
+Source::Result File::read(FileOffset offset, std::span<std::byte> into) const {
   Result result;
   while (result.bytes < into.size()) {
     const uint64_t at = offset.value + result.bytes;
@@ -54,17 +51,6 @@ File::Result File::read(FileOffset offset, std::span<std::byte> into) const {
   return result;
 }
 
-Expected<void> File::read_exactly(FileOffset offset, std::span<std::byte> into, const char* what) const {
-  const Result result = read(offset, into);
-  if (result.bytes == into.size()) return {};
-  if (result.error != 0)
-    return std::unexpected(Error{Error::Kind::io, fmt::format("{} at offset {} cannot be read: {}", what, offset.value,
-                                                              std::strerror(result.error))});
-  return std::unexpected(
-      Error{Error::Kind::truncated, fmt::format("{} ({} bytes at offset {}) goes past the end of the file ({} bytes)",
-                                                what, into.size(), offset.value, size_)});
-}
-
 FileOffset File::next_hole(FileOffset offset) const {
   if (offset.value >= size_) return FileOffset(size_);
   const off_t at = ::lseek(fd_, static_cast<off_t>(offset.value), SEEK_HOLE);
@@ -76,6 +62,24 @@ FileOffset File::next_data(FileOffset offset) const {
   const off_t at = ::lseek(fd_, static_cast<off_t>(offset.value), SEEK_DATA);
   if (at >= 0) return FileOffset(std::min(static_cast<uint64_t>(at), size_));
   return errno == ENXIO ? FileOffset(size_) : offset;
+}
+
+/// Whole, once: address space is plenty, and what is not touched takes no memory.
+void File::map() const {
+  if (size_ == 0 || size_ > std::numeric_limits<size_t>::max()) return;
+  const size_t length = static_cast<size_t>(size_);
+  void* at = ::mmap(nullptr, length, PROT_READ, MAP_SHARED, fd_, 0);
+  if (at == MAP_FAILED) return;
+  mapping_ = std::shared_ptr<const std::byte>(
+      static_cast<const std::byte*>(at), [length](const std::byte* p) { ::munmap(const_cast<std::byte*>(p), length); });
+}
+
+std::optional<PinnedBytes> File::pin(FileOffset offset, size_t size) const {
+  if (!lasting_ || offset.value >= size_ || size == 0) return std::nullopt;
+  std::call_once(mapped_, [this] { map(); });
+  if (!mapping_) return std::nullopt;
+  const size_t there = static_cast<size_t>(std::min<uint64_t>(size, size_ - offset.value));
+  return PinnedBytes{{mapping_.get() + offset.value, there}, mapping_};
 }
 
 }  // namespace gcore::reader

@@ -1,47 +1,47 @@
-// A dump file as bytes at offsets. Private to the reader.
+// A dump file that is read in place. Private to the reader.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
 #include <span>
-#include <string>
 
-#include "reader/address.h"
-#include "reader/error.h"
+#include "reader/source.h"
 
 namespace gcore::reader {
 
 /// Owns a descriptor of something seekable. Reads are pread, so that threads do not disturb each other, and so that a
 /// file that shrinks while it is open gives a short read; a mapping would raise SIGBUS.
-class File {
+class File final : public Source {
  public:
-  /// Takes ownership of `fd`. Error texts of the reader's parts lack "cannot open NAME: ", which Dump::open adds.
-  static Expected<File> adopt(int fd);
+  /// Whether the file can become shorter. One that cannot is mapped when bytes of it are pinned: an unnamed temporary
+  /// file of our own, a memfd that is sealed against shrinking (found out by itself), or one that the caller vouches
+  /// for.
+  enum class Lasting : uint8_t { unknown, yes };
 
-  File(File&& other) noexcept;
-  File& operator=(File&& other) noexcept;
-  ~File();
+  /// Takes ownership of `fd`, also on failure.
+  static Expected<std::unique_ptr<File>> adopt(int fd, Lasting lasting = Lasting::unknown);
+  ~File() override;
 
-  uint64_t size() const { return size_; }  // when it was opened
+  int descriptor() const { return fd_; }
 
-  struct Result {
-    size_t bytes = 0;
-    int error = 0;  // errno, when reading failed; 0 with fewer bytes than asked: the file ends
-  };
-  Result read(FileOffset offset, std::span<std::byte> into) const;
-
-  /// Reads exactly into.size() bytes, or explains: `what` names them, as in "the ELF header".
-  Expected<void> read_exactly(FileOffset offset, std::span<std::byte> into, const char* what) const;
-
-  /// The first offset >= `offset` that is in a hole (or at the end), respectively in no hole (size() if there is none).
-  /// A file system that knows no holes has none.
-  FileOffset next_hole(FileOffset offset) const;
-  FileOffset next_data(FileOffset offset) const;
+  uint64_t size() const override { return size_; }
+  Result read(FileOffset offset, std::span<std::byte> into) const override;
+  FileOffset next_hole(FileOffset offset) const override;
+  FileOffset next_data(FileOffset offset) const override;
+  std::optional<PinnedBytes> pin(FileOffset offset, size_t size) const override;
 
  private:
-  File(int fd, uint64_t size) : fd_(fd), size_(size) {}
-  int fd_ = -1;
-  uint64_t size_ = 0;
+  File(int fd, uint64_t size, bool lasting) : fd_(fd), size_(size), lasting_(lasting) {}
+  void map() const;
+
+  const int fd_;
+  const uint64_t size_;
+  const bool lasting_;
+  mutable std::once_flag mapped_;
+  mutable std::shared_ptr<const std::byte> mapping_;  // of the whole file
 };
 
 }  // namespace gcore::reader

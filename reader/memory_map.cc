@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <limits>
 #include <queue>
@@ -11,6 +12,23 @@
 
 namespace gcore::reader {
 namespace {
+
+constexpr size_t kCopy = size_t{1} << 20;    // how much a view copies at most
+constexpr size_t kZeros = size_t{64} << 10;  // how much of zeros it has
+
+/// What Source::Result::error means when there are fewer bytes than were asked for.
+Missing why(int error) {
+  switch (error) {
+    case 0:
+      return Missing::file_truncated;
+    case ENODATA:  // a kdump-compressed file
+      return Missing::left_out;
+    case EBADMSG:
+      return Missing::damaged;
+    default:
+      return Missing::io_error;
+  }
+}
 
 uint64_t last_of(const Segment& s) { return s.address.value + (s.memory_size - 1); }
 
@@ -85,17 +103,17 @@ Missing MemoryMap::why_unreadable(PhysAddr address) const {
   return segment->file_size == 0 ? Missing::left_out : Missing::unreadable;
 }
 
-ReadResult MemoryMap::read(const File& file, PhysAddr address, std::span<std::byte> into) const {
+ReadResult MemoryMap::read(const Source& source, PhysAddr address, std::span<std::byte> into) const {
   const auto bad = unreadable_from(address);
-  if (into.empty() || bad == unreadable_.end()) return read_file(file, address, into);
+  if (into.empty() || bad == unreadable_.end()) return read_file(source, address, into);
   const uint64_t before = bad->first <= address ? 0 : bad->first.value - address.value;
-  if (before >= into.size()) return read_file(file, address, into);
-  const ReadResult result = read_file(file, address, into.first(static_cast<size_t>(before)));
+  if (before >= into.size()) return read_file(source, address, into);
+  const ReadResult result = read_file(source, address, into.first(static_cast<size_t>(before)));
   if (result.missing != Missing::none) return result;
   return {result.bytes, why_unreadable(std::max(address, bad->first))};
 }
 
-ReadResult MemoryMap::read_file(const File& file, PhysAddr address, std::span<std::byte> into) const {
+ReadResult MemoryMap::read_file(const Source& source, PhysAddr address, std::span<std::byte> into) const {
   ReadResult result;
   uint64_t at = address.value;
   for (auto piece = piece_from(at); result.bytes < into.size(); ++piece) {
@@ -109,9 +127,9 @@ ReadResult MemoryMap::read_file(const File& file, PhysAddr address, std::span<st
       const size_t wanted = static_cast<size_t>(std::min<uint64_t>(count, segment.file_size - in_segment));
       const FileOffset from = segment.offset + in_segment;
       if (from < segment.offset) return {result.bytes, Missing::file_truncated};
-      const File::Result got = file.read(from, part.first(wanted));
+      const Source::Result got = source.read(from, part.first(wanted));
       result.bytes += got.bytes;
-      if (got.bytes < wanted) return {result.bytes, got.error ? Missing::io_error : Missing::file_truncated};
+      if (got.bytes < wanted) return {result.bytes, why(got.error)};
       part = part.subspan(wanted);
     }
     if (!part.empty()) std::memset(part.data(), 0, part.size());
@@ -122,8 +140,24 @@ ReadResult MemoryMap::read_file(const File& file, PhysAddr address, std::span<st
   return result;
 }
 
-std::optional<Dump::Extent> MemoryMap::next_extent(const File& file, PhysAddr address) const {
-  auto extent = extent_in_file(file, address);
+View MemoryMap::view(const Source& source, PhysAddr address, size_t size) const {
+  static constexpr std::byte kZeroBytes[kZeros]{};
+  const auto extent = size == 0 ? std::nullopt : next_extent(source, address);
+  if (!extent || extent->address != address) return View({}, nullptr, Missing::not_in_any_segment);
+  if (extent->kind == Dump::Extent::Kind::missing) return View({}, nullptr, extent->why);
+  const size_t wanted = static_cast<size_t>(std::min<uint64_t>(size, extent->size));
+  if (extent->kind == Dump::Extent::Kind::zero)
+    return View(std::span(kZeroBytes).first(std::min(wanted, kZeros)), nullptr, Missing::none);
+  const Segment& segment = *segment_at(address);
+  const FileOffset from = segment.offset + (address.value - segment.address.value);
+  if (auto pinned = source.pin(from, wanted)) return View(pinned->bytes, std::move(pinned->owner), Missing::none);
+  const std::shared_ptr<std::byte[]> copy(new std::byte[std::min(wanted, kCopy)]);
+  const ReadResult got = read(source, address, {copy.get(), std::min(wanted, kCopy)});
+  return View({copy.get(), got.bytes}, copy, got.bytes == 0 ? got.missing : Missing::none);
+}
+
+std::optional<Dump::Extent> MemoryMap::next_extent(const Source& source, PhysAddr address) const {
+  auto extent = extent_in_file(source, address);
   if (!extent || extent->why == Missing::left_out) return extent;
   const auto bad = unreadable_from(extent->address);
   if (bad == unreadable_.end()) return extent;
@@ -138,7 +172,7 @@ std::optional<Dump::Extent> MemoryMap::next_extent(const File& file, PhysAddr ad
   return extent;
 }
 
-std::optional<Dump::Extent> MemoryMap::extent_in_file(const File& file, PhysAddr address) const {
+std::optional<Dump::Extent> MemoryMap::extent_in_file(const Source& source, PhysAddr address) const {
   const auto piece = piece_from(address.value);
   if (piece == pieces_.end()) return std::nullopt;
   const Segment& segment = segments_[piece->segment];
@@ -154,19 +188,19 @@ std::optional<Dump::Extent> MemoryMap::extent_in_file(const File& file, PhysAddr
   if (in_segment >= segment.file_size) return extent;
   extent.size = std::min(size, segment.file_size - in_segment);
   const FileOffset offset = segment.offset + in_segment;
-  if (offset < segment.offset || offset.value >= file.size()) {
+  if (offset < segment.offset || offset.value >= source.size()) {
     extent.kind = Dump::Extent::Kind::missing;
     extent.why = Missing::file_truncated;
     return extent;
   }
-  extent.size = std::min(extent.size, file.size() - offset.value);
-  const FileOffset data = file.next_data(offset);
+  extent.size = std::min(extent.size, source.size() - offset.value);
+  const FileOffset data = source.next_data(offset);
   if (data > offset) {
     extent.size = std::min(extent.size, data.value - offset.value);
     return extent;
   }
   extent.kind = Dump::Extent::Kind::data;
-  if (const FileOffset hole = file.next_hole(offset); hole > offset)
+  if (const FileOffset hole = source.next_hole(offset); hole > offset)
     extent.size = std::min(extent.size, hole.value - offset.value);
   return extent;
 }

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "reader/dump.h"
-#include "reader/file.h"
+#include "reader/source.h"
 
 namespace gcore::reader {
 
@@ -26,8 +26,9 @@ class MemoryMap {
   uint64_t bytes() const { return bytes_; }
   const Segment* segment_at(PhysAddr address) const;
 
-  ReadResult read(const File& file, PhysAddr address, std::span<std::byte> into) const;
-  std::optional<Dump::Extent> next_extent(const File& file, PhysAddr address) const;
+  ReadResult read(const Source& source, PhysAddr address, std::span<std::byte> into) const;
+  View view(const Source& source, PhysAddr address, size_t size) const;
+  std::optional<Dump::Extent> next_extent(const Source& source, PhysAddr address) const;
 
  private:
   /// [first, last] is read from segments_[segment].
@@ -39,8 +40,8 @@ class MemoryMap {
   /// The unreadable range that has the address, or the next one.
   std::vector<DumpInfo::Range>::const_iterator unreadable_from(PhysAddr address) const;
   Missing why_unreadable(PhysAddr address) const;  // of an address in an unreadable range
-  ReadResult read_file(const File& file, PhysAddr address, std::span<std::byte> into) const;
-  std::optional<Dump::Extent> extent_in_file(const File& file, PhysAddr address) const;
+  ReadResult read_file(const Source& source, PhysAddr address, std::span<std::byte> into) const;
+  std::optional<Dump::Extent> extent_in_file(const Source& source, PhysAddr address) const;
   void split_overlaps(std::vector<std::string>& warnings);
   void add_piece(uint64_t first, uint64_t last, uint32_t segment);
 

@@ -1,22 +1,30 @@
-// Dumps that cannot be read in place: compressed ones, and ones from a pipe. Private to the reader.
+// Dumps that cannot be read in place are copied into an unnamed temporary file. Private to the reader.
 #pragma once
 
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
-#include "reader/error.h"
+#include "reader/block_source.h"
+#include "reader/decoder.h"
+#include "reader/file.h"
 
 namespace gcore::reader {
 
-struct Unpacked {
-  int fd = -1;                       // of the file to read: the one given, or an unnamed temporary file
-  const char* compression = "none";  // "gzip" or "zstd"
-};
+/// Told the first unpacked bytes (16, or all there are): says why it is not worth going on.
+using CheckStart = std::function<Expected<void>(std::span<const std::byte>)>;
 
-/// Makes something seekable and uncompressed of `fd`, which it owns. A plain file is handed back as it is. Everything
-/// else is copied in pieces, with holes for zeros, into an unnamed file in $TMPDIR (else /var/tmp, else /tmp); memory
-/// use does not depend on the dump's size. What is no ELF file is refused after its first bytes, before it can fill a
-/// disk. A stream that ends early or is damaged gives what came before, and a warning.
-Expected<Unpacked> unpack(int fd, std::vector<std::string>& warnings);
+/// Unpacks all that `fd` gives, of which `start` was read already. With holes for zeros; memory use does not depend on
+/// the dump's size. A stream that ends early or is damaged gives what came before, and a warning. `total` is the number
+/// of bytes that are expected, for `progress`, or 0.
+Expected<std::unique_ptr<File>> unpack(int fd, std::span<const std::byte> start, Packing packing, uint64_t total,
+                                       const CheckStart& check, const OnProgress& progress,
+                                       std::vector<std::string>& warnings);
+
+/// Copies a source, as it is.
+Expected<std::unique_ptr<File>> copy_to_temporary(const Source& source);
 
 }  // namespace gcore::reader

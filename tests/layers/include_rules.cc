@@ -33,7 +33,7 @@ const std::vector<Rule>& rules() {
       {"writer/format/", {"writer/format/"}, {}, {}},
       {"writer/", {"writer/"}, {"zstd", "zlib"}, {}},
       {"reader/translate/", {"reader/translate/", "reader/address.h", "reader/error.h", "writer/format/"}, {}, {}},
-      {"reader/", {"reader/", "writer/format/"}, {"llvm/", "fmt/", "zstd", "zlib"}, {}},
+      {"reader/", {"reader/", "writer/format/"}, {"llvm/", "fmt/", "zstd", "zlib", "libkdumpfile/"}, {}},
       // The one file of the stub that knows the reader.
       {"gdbstub/dump_target.", {"gdbstub/", "reader/", "writer/format/"}, {"fmt/"}, {}},
       {"gdbstub/", {"gdbstub/"}, {"fmt/"}, {}},

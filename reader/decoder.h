@@ -1,0 +1,33 @@
+// Streams of compressed bytes, unpacked from front to end. Private to the reader.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "reader/error.h"
+
+namespace gcore::reader {
+
+enum class Packing : uint8_t { none, gzip, zstd };
+
+/// By the first bytes of a file: whatever is neither gzip nor zstd is `none`.
+Packing packing_of(std::span<const std::byte> start);
+
+/// A decompressor of streams; that of Packing::none copies.
+class Decoder {
+ public:
+  enum class State : uint8_t { more, end, damaged };
+  virtual ~Decoder() = default;
+  virtual const char* name() const = 0;
+  /// Takes bytes off the front of `in` and puts bytes at the front of `out`, of which it returns the number. `state`
+  /// becomes `end` when a stream is complete (another one may follow) and `damaged` when it makes no sense.
+  virtual size_t decode(std::span<const std::byte>& in, std::span<std::byte> out, State& state) = 0;
+  virtual bool within_stream() const = 0;  // input that ends now ends early
+};
+
+/// Fails for zstd in a build without it.
+Expected<std::unique_ptr<Decoder>> new_decoder(Packing packing);
+
+}  // namespace gcore::reader

@@ -1,0 +1,25 @@
+// makedumpfile's flattened format: a file in pieces, as QEMU and `makedumpfile -F` write it down a pipe. Private to the
+// reader.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "reader/file.h"
+#include "reader/source.h"
+
+namespace gcore::reader {
+
+/// From the first 16 bytes.
+bool is_flattened(std::span<const std::byte> start);
+
+/// Puts the pieces where they belong, in an unnamed temporary file. The format (makedumpfile's IMPLEMENTATION): 4096
+/// bytes of header, "makedumpfile", then at 16 type 1 and at 24 version 1; pieces follow, each an offset and a size (64
+/// bits, big-endian, as all integers here) and that many bytes; -1 and -1 at the end. A file that ends before that
+/// gives what it has, and a warning.
+Expected<std::unique_ptr<File>> rearrange(const Source& flattened, std::vector<std::string>& warnings);
+
+}  // namespace gcore::reader

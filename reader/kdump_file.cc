@@ -1,0 +1,353 @@
+#include "reader/kdump_file.h"
+
+#include <fmt/format.h>
+#ifdef GCORE_WITH_LIBKDUMPFILE
+#include <libkdumpfile/kdumpfile.h>
+#endif
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <limits>
+#include <mutex>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "writer/format/endian.h"
+
+namespace gcore::reader {
+
+bool is_kdump(std::span<const std::byte> start) {
+  return std::string_view(reinterpret_cast<const char*>(start.data()), start.size()).starts_with("KDUMP   ");
+}
+
+#ifdef GCORE_WITH_LIBKDUMPFILE
+namespace {
+
+using format::ByteOrder;
+
+constexpr uint64_t kMaxRuns = uint64_t{1} << 22, kMaxVmcoreinfo = uint64_t{1} << 20;
+constexpr size_t kPageDescriptor = 24;  // i64 offset, u32 size, u32 flags, u64 page flags
+
+template <class... Args>
+std::unexpected<Error> fail(Error::Kind kind, fmt::format_string<Args...> text, Args&&... args) {
+  return std::unexpected(Error{kind, fmt::format(text, std::forward<Args>(args)...)});
+}
+
+/// Pages of one kind. Pages that are in the file have descriptors, in the order of their numbers; `rank` is the first
+/// one's.
+struct Run {
+  uint64_t first = 0, end = 0, rank = 0;
+  bool in_file = true;
+};
+
+/// The header and what follows from it: makedumpfile's diskdump_mod.h, QEMU's include/sysemu/dump.h. A 64-bit machine's
+/// header aligns its time stamp to 8 bytes, which moves what stands behind it.
+struct Header {
+  format::Machine machine = format::Machine::x86_64;
+  ByteOrder order = ByteOrder::little;
+  bool is_64_bit = true;
+  uint32_t version = 0, block_size = 0, sub_header_blocks = 0, bitmap_blocks = 0;
+  uint64_t descriptors = 0;  // where the page descriptors begin
+  uint64_t note_at = 0, note_size = 0, vmcoreinfo_at = 0, vmcoreinfo_size = 0;
+};
+
+class HeaderReader {
+ public:
+  explicit HeaderReader(const File& file) : file_(file) {}
+
+  Expected<Header> read() {
+    if (auto read = file_.read_exactly(FileOffset(0), bytes_, "the kdump header"); !read)
+      return std::unexpected(read.error());
+    // The version is a small number in the right byte order only.
+    if (u32(8) > 0xffff) header_.order = ByteOrder::big;
+    if (auto checked = check_sizes(); !checked) return std::unexpected(checked.error());
+    if (auto read = read_sub_header(); !read) return std::unexpected(read.error());
+    if (auto found = find_machine(); !found) return std::unexpected(found.error());
+    return header_;
+  }
+
+ private:
+  static std::string printable(std::string_view text) {
+    std::string out(text.substr(0, 16));
+    std::ranges::replace_if(out, [](char c) { return c < 0x20 || c >= 0x7f; }, '?');
+    return out;
+  }
+
+  uint32_t u32(size_t at) const { return format::load<uint32_t>(&bytes_[at], header_.order); }
+
+  /// The size of NT_PRSTATUS, which is the first note, tells most surely: QEMU writes "x86_64" as utsname.machine also
+  /// for a vCPU in a 32-bit mode, with the notes of a 32-bit machine, and "Unknown" for aarch64.
+  Expected<void> find_machine() {
+    std::string_view name(reinterpret_cast<const char*>(&bytes_[12 + 4 * 65]), 65);  // utsname.machine
+    name = name.substr(0, name.find('\0'));
+    const uint32_t size = first_note_size();
+    if (size == 144 || !header_.is_64_bit) {
+      header_.machine = format::Machine::x86;
+    } else if (size == 392 || name == "aarch64") {
+      header_.machine = format::Machine::aarch64;
+    } else if (size == 336 || name == "x86_64") {
+      header_.machine = format::Machine::x86_64;
+    } else {
+      return fail(Error::Kind::unsupported,
+                  "it is a kdump-compressed dump of a machine \"{}\"; this reader knows x86_64, i686 and aarch64",
+                  printable(name));
+    }
+    return {};
+  }
+
+  /// Of its descriptor; 0 when there is none.
+  uint32_t first_note_size() const {
+    std::array<std::byte, 12> note{};
+    if (header_.note_at == 0 || file_.read(FileOffset(header_.note_at), note).bytes != note.size()) return 0;
+    return format::load<uint32_t>(&note[4], header_.order);
+  }
+
+  /// With a sub-header and bitmaps behind it: that tells it from the number of pages, which has its place in the header
+  /// of the other width.
+  bool sensible_block_size(size_t at) const {
+    return u32(at) >= 4096 && u32(at) <= 65536 && std::has_single_bit(u32(at)) && u32(at + 4) != 0 && u32(at + 8) != 0;
+  }
+
+  Expected<void> check_sizes() {
+    header_.is_64_bit = sensible_block_size(428) || !sensible_block_size(416);
+    const size_t at = header_.is_64_bit ? 428 : 416;
+    header_.version = u32(8);
+    header_.block_size = u32(at);
+    header_.sub_header_blocks = u32(at + 4);
+    header_.bitmap_blocks = u32(at + 8);
+    if (!sensible_block_size(at))
+      return fail(Error::Kind::malformed, "its kdump header gives a block size of {}", header_.block_size);
+    const uint64_t blocks = uint64_t{1} + header_.sub_header_blocks + header_.bitmap_blocks;
+    header_.descriptors = blocks * header_.block_size;
+    if (header_.descriptors > file_.size())
+      return fail(Error::Kind::truncated,
+                  "the kdump header and its bitmaps ({} blocks of {} bytes) go past the end of the "
+                  "file ({} bytes)",
+                  blocks, header_.block_size, file_.size());
+    return {};
+  }
+
+  /// phys_base, dump_level, split, start_pfn, end_pfn; then the offset and size of VMCOREINFO (from version 3 on) and
+  /// of the notes (4). Numbers of a 32-bit machine have 4 bytes, but for offsets.
+  Expected<void> read_sub_header() {
+    if (header_.version < 3 || header_.sub_header_blocks == 0) return {};
+    std::array<std::byte, 64> sub{};
+    if (auto read = file_.read_exactly(FileOffset(header_.block_size), sub, "the kdump sub-header"); !read) return read;
+    const auto u64 = [&](size_t at) { return format::load<uint64_t>(&sub[at], header_.order); };
+    const auto size_at = [&](size_t at) {
+      return header_.is_64_bit ? u64(at) : format::load<uint32_t>(&sub[at], header_.order);
+    };
+    header_.vmcoreinfo_at = u64(header_.is_64_bit ? 32 : 20);
+    header_.vmcoreinfo_size = size_at(header_.is_64_bit ? 40 : 28);
+    if (header_.version < 4) return {};
+    header_.note_at = u64(header_.is_64_bit ? 48 : 32);
+    header_.note_size = size_at(header_.is_64_bit ? 56 : 40);
+    return {};
+  }
+
+  const File& file_;
+  std::array<std::byte, 512> bytes_{};
+  Header header_;
+};
+
+class KdumpSource final : public Source {
+ public:
+  static Expected<std::unique_ptr<KdumpSource>> open(std::unique_ptr<File> file, const Header& header) {
+    std::unique_ptr<KdumpSource> source(new KdumpSource(std::move(file), header));
+    if (auto opened = source->open_library(); !opened) return std::unexpected(opened.error());
+    return source;
+  }
+
+  uint64_t size() const override { return runs_.empty() ? 0 : runs_.back().end * page_size_; }
+  const std::vector<Run>& runs() const { return runs_; }
+  const File& file() const { return *file_; }
+
+  Result read(FileOffset offset, std::span<std::byte> into) const override {
+    Result result;
+    for (auto run = run_at(offset.value); run != runs_.end() && result.bytes < into.size(); ++run) {
+      const uint64_t at = offset.value + result.bytes;
+      if (at / page_size_ < run->first) break;
+      if (!run->in_file) {
+        result.error = ENODATA;
+        break;
+      }
+      const uint64_t there = run->end * page_size_ - at;
+      const auto part =
+          into.subspan(result.bytes, static_cast<size_t>(std::min<uint64_t>(into.size() - result.bytes, there)));
+      const Result got = read_pages(*run, at, part);
+      result.bytes += got.bytes;
+      result.error = got.error;
+      if (got.bytes < part.size()) break;
+    }
+    return result;
+  }
+
+ private:
+  struct Free {
+    void operator()(kdump_ctx_t* context) const { kdump_free(context); }
+  };
+
+  KdumpSource(std::unique_ptr<File> file, const Header& header)
+      : file_(std::move(file)), header_(header), page_size_(header.block_size), library_(kdump_new()) {}
+
+  Expected<void> open_library() {
+    kdump_ctx_t* context = library_.get();
+    if (context == nullptr) return fail(Error::Kind::io, "it cannot be opened: libkdumpfile has no memory");
+    // Never through a mapping, which would raise SIGBUS if the file shrank.
+    if (kdump_set_number_attr(context, KDUMP_ATTR_FILE_MMAP_POLICY, KDUMP_MMAP_NEVER) != KDUMP_OK ||
+        kdump_open_fd(context, file_->descriptor()) != KDUMP_OK)
+      return fail(Error::Kind::malformed, "it is a kdump-compressed dump that libkdumpfile does not open: {}",
+                  kdump_get_err(context));
+    return find_runs();
+  }
+
+  Expected<void> find_runs() {
+    kdump_attr_t in_file{.type = KDUMP_BITMAP, .val = {}}, all{.type = KDUMP_BITMAP, .val = {}};
+    if (kdump_get_typed_attr(library_.get(), KDUMP_ATTR_FILE_PAGEMAP, &in_file) != KDUMP_OK)
+      return fail(Error::Kind::malformed, "its map of pages cannot be read: {}", kdump_get_err(library_.get()));
+    kdump_bmp_t* known =
+        kdump_get_typed_attr(library_.get(), KDUMP_ATTR_MEMORY_PAGEMAP, &all) == KDUMP_OK ? all.val.bitmap : nullptr;
+    uint64_t rank = 0, from = 0;
+    for (bool more = true; more;) {
+      Run run;
+      more = next_run(in_file.val.bitmap, from, run);
+      if (known != nullptr) add_left_out(known, from, more ? run.first : kNoPage);
+      if (!more) break;
+      run.rank = rank;
+      rank += run.end - run.first;
+      from = run.end;
+      runs_.push_back(run);
+      if (runs_.size() > kMaxRuns) break;
+    }
+    if (runs_.size() > kMaxRuns)
+      return fail(Error::Kind::unsupported, "its pages are in more than {} separate places", kMaxRuns);
+    return {};
+  }
+
+  /// The next run at or behind `from`. No address has more than 52 bits.
+  bool next_run(kdump_bmp_t* map, uint64_t from, Run& run) const {
+    kdump_addr_t at = from;
+    if (kdump_bmp_find_set(map, &at) != KDUMP_OK || at >= kNoPage) return false;
+    run.first = at;
+    run.end = kdump_bmp_find_clear(map, &at) == KDUMP_OK ? std::min<uint64_t>(at, kNoPage) : kNoPage;
+    return run.end > run.first;
+  }
+
+  void add_left_out(kdump_bmp_t* known, uint64_t from, uint64_t end) {
+    Run run;
+    while (from < end && runs_.size() <= kMaxRuns && next_run(known, from, run) && run.first < end) {
+      runs_.push_back({run.first, std::min(run.end, end), 0, false});
+      from = run.end;
+    }
+  }
+
+  std::vector<Run>::const_iterator run_at(uint64_t address) const {
+    return std::ranges::upper_bound(runs_, address / page_size_, {}, &Run::end);
+  }
+
+  Result read_pages(const Run& run, uint64_t address, std::span<std::byte> into) const {
+    Result result;
+    while (result.bytes < into.size()) {
+      const uint64_t at = address + result.bytes;
+      const size_t count =
+          static_cast<size_t>(std::min<uint64_t>(into.size() - result.bytes, page_size_ - at % page_size_));
+      if (!page_is_there(run.rank + (at / page_size_ - run.first), result.error)) break;
+      const std::lock_guard lock(mutex_);
+      size_t got = count;
+      const kdump_status status = kdump_read(library_.get(), KDUMP_MACHPHYSADDR, at, into.data() + result.bytes, &got);
+      result.bytes += std::min(got, count);
+      if (status != KDUMP_OK) {
+        result.error = status == KDUMP_ERR_NODATA ? ENODATA : status == KDUMP_ERR_CORRUPT ? EBADMSG : EIO;
+        break;
+      }
+    }
+    return result;
+  }
+
+  /// libkdumpfile takes what is behind the end of the file for zeros.
+  bool page_is_there(uint64_t rank, int& error) const {
+    std::array<std::byte, kPageDescriptor> bytes;
+    const Result got = file_->read(FileOffset(header_.descriptors + rank * kPageDescriptor), bytes);
+    error = got.error;
+    if (got.bytes != bytes.size()) return false;
+    const uint64_t offset = format::load<uint64_t>(&bytes[0], header_.order);
+    const uint32_t size = format::load<uint32_t>(&bytes[8], header_.order);
+    if (size == 0 || size > page_size_) {
+      error = EBADMSG;
+      return false;
+    }
+    std::byte last;
+    const Result end = offset > std::numeric_limits<uint64_t>::max() - size
+                           ? Result{}
+                           : file_->read(FileOffset(offset + size - 1), std::span(&last, 1));
+    error = end.error;
+    return end.bytes == 1;
+  }
+
+  static constexpr uint64_t kNoPage = uint64_t{1} << 40;
+
+  std::unique_ptr<File> file_;
+  Header header_;
+  uint64_t page_size_;
+  std::vector<Run> runs_;
+  mutable std::mutex mutex_;  // a context serves one thread at a time
+  std::unique_ptr<kdump_ctx_t, Free> library_;
+};
+
+template <class Bytes>
+bool read_piece(const File& file, uint64_t at, uint64_t size, uint64_t limit, Bytes& into, const char* what,
+                std::vector<std::string>& warnings) {
+  if (at == 0 || size == 0) return false;
+  if (size > limit) {
+    warnings.push_back(fmt::format("{} have {} bytes, and are ignored", what, size));
+    return false;
+  }
+  into.resize(size);
+  const auto read = file.read_exactly(FileOffset(at), std::as_writable_bytes(std::span(into)), what);
+  if (!read) warnings.push_back(read.error().text);
+  return read.has_value();
+}
+
+}  // namespace
+
+Expected<KdumpFile> open_kdump(std::unique_ptr<File> file, std::vector<std::string>& warnings) {
+  const auto header = HeaderReader(*file).read();
+  if (!header) return std::unexpected(header.error());
+  auto source = KdumpSource::open(std::move(file), *header);
+  if (!source) return std::unexpected(source.error());
+  KdumpFile out;
+  out.elf.machine = header->machine;
+  out.elf.order = header->order;
+  out.elf.is_64_bit = header->is_64_bit;
+  for (const Run& run : (*source)->runs()) {
+    const uint64_t at = run.first * header->block_size, size = (run.end - run.first) * header->block_size;
+    out.elf.headers.push_back({.type = format::kSegmentLoad,
+                               .offset = at,
+                               .address = at,
+                               .file_size = run.in_file ? size : 0,
+                               .memory_size = size});
+  }
+  const File& raw = (*source)->file();
+  if (!read_piece(raw, header->note_at, header->note_size, kMaxNoteBytes, out.notes, "the notes of the kdump header",
+                  warnings))
+    out.notes.clear();
+  if (!read_piece(raw, header->vmcoreinfo_at, header->vmcoreinfo_size, kMaxVmcoreinfo, out.vmcoreinfo,
+                  "the bytes of VMCOREINFO", warnings))
+    out.vmcoreinfo.clear();
+  out.memory = std::move(*source);
+  return out;
+}
+
+#else
+
+Expected<KdumpFile> open_kdump(std::unique_ptr<File>, std::vector<std::string>&) {
+  return std::unexpected(Error{Error::Kind::unsupported,
+                               "it is a kdump-compressed dump, and this program was built without libkdumpfile"});
+}
+
+#endif
+
+}  // namespace gcore::reader

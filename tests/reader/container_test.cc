@@ -1,0 +1,269 @@
+// Compressed dumps are read where they are, at any place, by several threads; damaged ones say so.
+#include <algorithm>
+#include <functional>
+#include <random>
+#include <thread>
+
+#include "tests/reader/fixture.h"
+#include "tests/reader/packing.h"
+
+namespace gcore::tests {
+namespace {
+
+using reader::Missing;
+using reader::PhysAddr;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr uint64_t kBase = 0x100000;
+constexpr size_t kMiB = size_t{1} << 20;
+
+/// 7 MiB: what does not compress, text that does, and zeros.
+const std::string& memory() {
+  static const std::string bytes = [] {
+    std::mt19937_64 random(4);
+    std::string out;
+    for (size_t i = 0; i < 2 * kMiB / 8; ++i) out += Bytes().u64(random()).str();
+    out.append(2 * kMiB + 12345, '\0');
+    while (out.size() < 7 * kMiB) out += std::to_string(random() % 100'000) + " and so on, ";
+    return out.substr(0, 7 * kMiB);
+  }();
+  return bytes;
+}
+
+DumpBuilder large_dump() {
+  DumpBuilder builder;
+  builder.note(two_cpus().build()).memory(kBase, memory());
+  return builder;
+}
+
+const std::string& plain() {
+  static const std::string bytes = large_dump().build();
+  return bytes;
+}
+
+std::unique_ptr<reader::Dump> opened_bytes(const std::string& bytes, const reader::OpenOptions& options = {}) {
+  auto dump = reader::Dump::open_descriptor(file_of(bytes), "x.gcore", options);
+  EXPECT_TRUE(dump) << dump.error().text;
+  return dump ? std::move(*dump) : nullptr;
+}
+
+std::string error_of_bytes(const std::string& bytes) {
+  auto dump = reader::Dump::open_descriptor(file_of(bytes), "x.gcore");
+  return dump ? "(opened)" : dump.error().text;
+}
+
+std::pair<std::string, Missing> read(const reader::Dump& dump, uint64_t address, size_t size) {
+  std::string text(size, '?');
+  const auto result = dump.read(PhysAddr(address), std::as_writable_bytes(std::span(text)));
+  text.resize(result.bytes);
+  return {text, result.missing};
+}
+
+/// Compares `count` reads at random places with what the guest had.
+size_t differences(const reader::Dump& dump, unsigned seed, int count) {
+  std::mt19937 random(seed);
+  size_t wrong = 0;
+  for (int i = 0; i < count; ++i) {
+    const size_t at = random() % memory().size();
+    const size_t size = std::min<size_t>(random() % 10'000, memory().size() - at);
+    wrong += read(dump, kBase + at, size).first != memory().substr(at, size);
+  }
+  return wrong;
+}
+
+struct Shape {
+  const char* name;
+  const char* compression;
+  std::function<std::string()> pack;
+};
+
+class EveryShape : public testing::TestWithParam<Shape> {};
+
+TEST_P(EveryShape, ReadsAtAnyPlaceFromAnyThread) {
+  const auto dump = opened_bytes(GetParam().pack());
+  ASSERT_TRUE(dump);
+  EXPECT_EQ(dump->compression(), GetParam().compression);
+  EXPECT_THAT(dump->warnings(), IsEmpty());
+  EXPECT_EQ(dump->file_size(), plain().size());
+  EXPECT_EQ(dump->cpus().size(), 2u);
+  std::array<size_t, 4> wrong{};
+  {
+    std::vector<std::jthread> threads;
+    for (unsigned i = 0; i < wrong.size(); ++i) threads.emplace_back([&, i] { wrong[i] = differences(*dump, i, 60); });
+  }
+  EXPECT_THAT(wrong, ElementsAre(0u, 0u, 0u, 0u));
+  EXPECT_TRUE(read(*dump, kBase, memory().size()).first == memory());
+}
+
+TEST_P(EveryShape, ExtentsAndViewsHaveTheSameBytes) {
+  const auto dump = opened_bytes(GetParam().pack());
+  ASSERT_TRUE(dump);
+  uint64_t covered = 0;
+  for (auto extent = dump->next_extent(PhysAddr(0)); extent;
+       extent = dump->next_extent(extent->address + extent->size)) {
+    covered += extent->size;
+    EXPECT_NE(extent->kind, reader::Dump::Extent::Kind::missing);
+    const std::string_view there = std::string_view(memory()).substr(extent->address.value - kBase, extent->size);
+    if (extent->kind == reader::Dump::Extent::Kind::zero) {
+      EXPECT_EQ(there.find_first_not_of('\0'), there.npos);
+    }
+  }
+  EXPECT_EQ(covered, memory().size());
+  for (uint64_t at = 0; at < memory().size();) {
+    const reader::View view = dump->view(PhysAddr(kBase + at), 300'000);
+    ASSERT_GT(view.bytes().size(), 0u) << at;
+    const std::string_view bytes(reinterpret_cast<const char*>(view.bytes().data()), view.bytes().size());
+    ASSERT_TRUE(bytes == std::string_view(memory()).substr(at, bytes.size())) << at;
+    at += bytes.size();
+  }
+  EXPECT_EQ(dump->view(PhysAddr(kBase + memory().size()), 1).missing(), Missing::not_in_any_segment);
+}
+
+std::string gzip_1(std::string_view bytes) { return gzip_member(bytes, 1); }
+
+INSTANTIATE_TEST_SUITE_P(
+    Container, EveryShape,
+    testing::Values(
+        Shape{"plain", "none", [] { return plain(); }}, Shape{"gzip_1", "gzip", [] { return gzip_member(plain(), 1); }},
+        Shape{"gzip_9", "gzip", [] { return gzip_member(plain(), 9); }},
+        Shape{"gzip_stored", "gzip", [] { return gzip_member(plain(), 0); }},
+        Shape{"gzip_members_of_64_KiB", "gzip", [] { return in_pieces(plain(), 65280, gzip_1); }},
+        Shape{"gzip_members_and_padding", "gzip",
+              [] { return in_pieces(plain(), 3'000'000, gzip_1) + std::string(5000, '\0'); }},
+        Shape{"zstd_seekable", "zstd", [] { return zstd_seekable(plain()); }},
+        Shape{"zstd_seekable_small_frames", "zstd", [] { return zstd_seekable(plain(), 70'001); }},
+        Shape{"zstd_one_frame", "zstd", [] { return zstd_frame(plain()); }},
+        Shape{"zstd_frames", "zstd",
+              [] { return in_pieces(plain(), 999'999, [](std::string_view part) { return zstd_frame(part); }); }},
+        Shape{"zstd_frames_of_unknown_size", "zstd",
+              [] {
+                return in_pieces(plain(), 1'999'999, [](std::string_view part) { return zstd_frame(part, false); });
+              }},
+        Shape{"zstd_between_skippable_frames", "zstd",
+              [] { return skippable_frame("first") + zstd_frame(plain()) + skippable_frame("last", 0x184d2a5f); }},
+        Shape{"flattened", "flattened", [] { return flattened(plain()); }},
+        Shape{"flattened_gzip", "flattened", [] { return gzip_member(flattened(plain()), 1); }}),
+    [](const auto& test) { return test.param.name; });
+
+TEST(Container, ProgressIsToldToTheEnd) {
+  const std::string packed = gzip_1(plain());
+  uint64_t last = 0, total = 0;
+  const auto dump = opened_bytes(packed, {.progress = [&](uint64_t done, uint64_t all) {
+                                   EXPECT_GE(done, last);
+                                   last = done, total = all;
+                                 }});
+  ASSERT_TRUE(dump);
+  EXPECT_EQ(last, packed.size());
+  EXPECT_EQ(total, packed.size());
+}
+
+TEST(Container, CutOffIsReadableUpToThere) {
+  const std::string gzip = gzip_1(plain()), seekable = zstd_seekable(plain());
+  for (const std::string& whole : {gzip, seekable}) {
+    const auto dump = opened_bytes(whole.substr(0, whole.size() / 2));
+    ASSERT_TRUE(dump);
+    EXPECT_TRUE(dump->truncated());
+    EXPECT_THAT(dump->warnings(), Contains(HasSubstr("data ends early; the ")));
+    const uint64_t there = dump->file_size() - 4096;
+    EXPECT_GT(there, kMiB / 2);
+    const auto [bytes, missing] = read(*dump, kBase, memory().size());
+    EXPECT_TRUE(bytes == memory().substr(0, there));
+    EXPECT_EQ(missing, Missing::file_truncated);
+    EXPECT_EQ(read(*dump, kBase + there, 1).second, Missing::file_truncated);
+  }
+}
+
+TEST(Container, DamagedFrameLosesOnlyItself) {
+  std::string packed = zstd_seekable(plain());
+  packed[kMiB + 1000] ^= 0x55;  // in the second frame, whose bytes do not compress
+  const auto dump = opened_bytes(packed);
+  ASSERT_TRUE(dump);
+  const size_t first = kMiB - 4096, second = 2 * kMiB - 4096;  // where frames begin in memory
+  const auto [bytes, missing] = read(*dump, kBase, memory().size());
+  EXPECT_TRUE(bytes == memory().substr(0, first));
+  EXPECT_EQ(missing, Missing::damaged);
+  EXPECT_STREQ(reader::describe(missing), "the dump's compressed data is damaged there");
+  EXPECT_EQ(dump->view(PhysAddr(kBase + first), 1).missing(), Missing::damaged);
+  EXPECT_TRUE(read(*dump, kBase + second, memory().size() - second).first == memory().substr(second));
+}
+
+TEST(Container, DamagedGzipIsReadableUpToThere) {
+  std::string packed = gzip_1(plain());
+  packed.replace(packed.size() - 200'000, 64, std::string(64, '\xff'));  // in the text: what is stored has no shape
+  const auto dump = opened_bytes(packed);
+  ASSERT_TRUE(dump);
+  EXPECT_THAT(dump->warnings(), Contains(HasSubstr("the gzip data is damaged; the ")));
+  const auto [bytes, missing] = read(*dump, kBase, memory().size());
+  EXPECT_GT(bytes.size(), 4 * kMiB);
+  EXPECT_LT(bytes.size(), memory().size());
+  EXPECT_EQ(missing, Missing::file_truncated);
+}
+
+TEST(Container, SeekTablesThatLie) {
+  const std::string frames = zstd_frame(plain());
+  const uint32_t packed = uint32_t(frames.size()), size = uint32_t(plain().size());
+  // Sizes that cannot be: the frames are gone through instead.
+  for (const std::string& table : {seek_table({{packed - 1, size}}), seek_table({{packed, size}, {0xffffffff, 1}})}) {
+    const auto dump = opened_bytes(frames + table);
+    ASSERT_TRUE(dump);
+    EXPECT_THAT(dump->warnings(), ElementsAre("the seek table of the zstd data is not used: the sizes of its frames do "
+                                              "not add up to the size of the file"));
+    EXPECT_EQ(differences(*dump, 1, 50), 0u);
+  }
+  // A size that is not the frame's: nothing of it can be believed.
+  EXPECT_EQ(error_of_bytes(frames + seek_table({{packed, size - 1}})),
+            "cannot open x.gcore: it cannot be read: the compressed data is damaged there");
+  std::string many = frames + seek_table({{packed, size}});
+  many.replace(many.size() - 9, 4, std::string(4, '\x7f'));
+  const auto dump = opened_bytes(many);
+  ASSERT_TRUE(dump);
+  EXPECT_THAT(dump->warnings(), ElementsAre("the seek table of the zstd data is not used: it is larger than the file"));
+}
+
+TEST(Container, WhatHasNoPlaceToStartFromIsUnpacked) {
+  DumpBuilder builder = large_dump();
+  const std::string start = builder.build();
+  const size_t filling = 40 * kMiB;
+  const std::string gzip = gzip_member(start) + gzip_of_one_block('A', filling);
+  const std::string zstd = zstd_frame(start + std::string(filling, 'A'));
+  for (const auto& [packed, name] : {std::pair(gzip, "gzip"), {zstd, "zstd"}}) {
+    const auto dump = opened_bytes(packed);
+    ASSERT_TRUE(dump);
+    EXPECT_EQ(dump->compression(), name);
+    EXPECT_EQ(dump->file_size(), start.size() + filling);
+    EXPECT_THAT(
+        dump->warnings(),
+        ElementsAre(std::string("the ") + name +
+                    " data has no place to start from in more than 32 MiB; it was unpacked into a temporary file"));
+    EXPECT_EQ(differences(*dump, 1, 50), 0u);
+  }
+}
+
+TEST(Container, WhatIsNoDumpInside) {
+  EXPECT_EQ(error_of_bytes(gzip_member("hello, world")),
+            "cannot open x.gcore: unpacked, it is not an ELF file: it starts with 68 65 6c 6c 6f 2c 20 77");
+  EXPECT_EQ(error_of_bytes(zstd_frame("hello, world")),
+            "cannot open x.gcore: unpacked, it is not an ELF file: it starts with 68 65 6c 6c 6f 2c 20 77");
+  EXPECT_EQ(error_of_bytes(gzip_member("")), "cannot open x.gcore: it is empty");
+  EXPECT_EQ(error_of_bytes(std::string("\x1f\x8b", 2)),
+            "cannot open x.gcore: it is empty; the gzip data ends early; the 0 bytes that it has are used");
+  EXPECT_EQ(error_of_bytes(std::string("\x28\xb5\x2f\xfd", 4)),
+            "cannot open x.gcore: it is empty; the zstd data ends early; the 0 bytes that it has are used");
+}
+
+TEST(Container, FlattenedThatEndsEarly) {
+  const std::string whole = flattened(plain());
+  const auto dump = opened_bytes(whole.substr(0, whole.size() - 1'000'000));
+  ASSERT_TRUE(dump);
+  EXPECT_THAT(dump->warnings(), Contains(HasSubstr("the flattened file ends early, after ")));
+  std::string far = whole;
+  far.replace(4096, 8, std::string("\x7f") + std::string(7, '\xff'));
+  EXPECT_THAT(error_of_bytes(far),
+              HasSubstr("the piece of the flattened file at offset 4096 has 5000 bytes for offset "));
+}
+
+}  // namespace
+}  // namespace gcore::tests
