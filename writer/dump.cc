@@ -36,8 +36,16 @@ void poke(int eventfd) {
 
 Result dump(Guest& guest, const Options& options, const Reason& reason) {
   const SignalGuard guard;
-  Control control(options, {});
-  return take_dump(guest, options, {reason, now(), 1}, control);
+  Status status;
+  const auto thread = IoThread::start(status);
+  IoThread here;  // when threads are short
+  if (!thread && status.error().code == EBUSY) {
+    Result result;
+    result.status = std::move(status);
+    return result;
+  }
+  return take_dump(guest, options, {reason, now(), 1}, std::make_shared<Control>(options, Control::Cancellation()),
+                   thread ? *thread : here);
 }
 
 // Requests are numbered; a dump answers all up to a number. That number is the serial which a cancellation refers to.
@@ -59,7 +67,7 @@ struct Dumper::Impl {
   // Written by request(), also in a signal handler: atomics only.
   std::atomic<uint64_t> requested{0};
   std::atomic<int64_t> first_time{0};  // of the requests that wait; ns, 0 = none
-  std::atomic<uint64_t> cancelled_up_to{0};
+  const std::shared_ptr<std::atomic<uint64_t>> cancelled_up_to = std::make_shared<std::atomic<uint64_t>>(0);
   std::atomic<bool> stopping{false};
   static_assert(std::atomic<uint64_t>::is_always_lock_free && std::atomic<int64_t>::is_always_lock_free);
 
@@ -69,7 +77,9 @@ struct Dumper::Impl {
   bool has_reason = false;
   Reason reason;  // of the first request with one
   Result last;
-  Control* current = nullptr;
+  std::shared_ptr<const Control> current;
+
+  std::unique_ptr<IoThread> io;
 };
 
 Dumper::Dumper() = default;
@@ -85,6 +95,7 @@ std::unique_ptr<Dumper> Dumper::create(Guest& guest, Options options, OnDone on_
     status = system_error(errno, "creation of an eventfd for dumps");
     return nullptr;
   }
+  if (impl.io = IoThread::start(status); !impl.io) return nullptr;
   // The thread is born with every signal blocked: the VMM's handlers run elsewhere, and SIGPIPE and SIGXFSZ nowhere.
   sigset_t all, before;
   sigfillset(&all);
@@ -107,7 +118,7 @@ std::unique_ptr<Dumper> Dumper::create(Guest& guest, Options options, OnDone on_
 Dumper::~Dumper() {
   if (!impl_->has_thread) return;
   impl_->stopping = true;
-  impl_->cancelled_up_to = UINT64_MAX;
+  *impl_->cancelled_up_to = UINT64_MAX;
   poke(impl_->cancel.get());
   poke(impl_->wake.get());
   pthread_join(impl_->thread, nullptr);
@@ -133,8 +144,8 @@ void Dumper::request(Reason reason) {
 void Dumper::cancel() noexcept {
   const int saved_errno = errno;
   const uint64_t up_to = impl_->requested;
-  uint64_t before = impl_->cancelled_up_to;
-  while (before < up_to && !impl_->cancelled_up_to.compare_exchange_weak(before, up_to)) {
+  uint64_t before = *impl_->cancelled_up_to;
+  while (before < up_to && !impl_->cancelled_up_to->compare_exchange_weak(before, up_to)) {
   }
   poke(impl_->cancel.get());
   errno = saved_errno;
@@ -151,7 +162,7 @@ Progress Dumper::progress() const {
   const std::lock_guard lock(impl_->mutex);
   Progress progress;
   progress.dumps = impl_->dumps;
-  if (const Control* control = impl_->current) {
+  if (const Control* control = impl_->current.get()) {
     progress.phase = control->phase;
     progress.memory_done = control->memory_done;
     progress.memory_total = control->memory_total;
@@ -191,15 +202,19 @@ Request Dumper::Impl::take_requests() {
 void Dumper::Impl::answer() {
   const Request request = take_requests();
   const uint64_t up_to = served + request.count;
-  Control control(options, {cancel.get(), &cancelled_up_to, up_to});
+  const auto control = std::make_shared<Control>(options, Control::Cancellation{cancel.get(), cancelled_up_to, up_to});
   {
     const std::lock_guard lock(mutex);
-    current = &control;
+    current = control;
   }
-  const Result result = take_dump(guest, options, request, control);
+  Result result;
+  result.requests = request.count;
+  if (!io) io = IoThread::start(result.status);
+  if (io) result = take_dump(guest, options, request, control, *io);
+  if (io && io->is_left_behind()) io.reset();
   {
     const std::lock_guard lock(mutex);
-    current = nullptr;
+    current.reset();
     ++dumps;
     last = result;
   }

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "writer/guest.h"
@@ -68,6 +69,9 @@ struct Options {
   /// Not for VMMs: the exact file name in the target directory, instead of PREFIX-DATE-TIME and its -1 to -9.
   std::string file_name;
   bool replace = false;  // with file_name: an existing file is replaced, atomically
+  /// Not for VMMs: what is written is a dump taken earlier. When that one was asked for (since 1970, UTC), and for how
+  /// long its guest stood still.
+  std::optional<std::chrono::nanoseconds> first_requested, first_paused;
 };
 
 /// How many 4 KiB pages of guest memory went which way. Their sum is the guest's memory.
@@ -96,7 +100,7 @@ struct Progress {
 };
 
 /// Takes one dump on the calling thread and returns when it is written, or has failed. SIGPIPE and SIGXFSZ are blocked
-/// on this thread meanwhile. Not cancellable.
+/// on this thread meanwhile, and the file system is waited for in a thread of its own. Not cancellable.
 Result dump(Guest& guest, const Options& options, const Reason& reason = {});
 
 /// A thread that takes dumps on request, one at a time. Requests that come while a dump runs are answered together, by
@@ -126,8 +130,9 @@ class Dumper {
   Result wait();
 
   /// Gives up the dump that runs and drops the requests that wait, each with a Result that is `cancelled`; the guest
-  /// goes on within 100 ms, whatever the command on the other end of a pipe does. From any thread. (A disk or network
-  /// file system that blocks inside write() delays it by as much.)
+  /// goes on within 100 ms, whatever the command on the other end of a pipe does, and though a disk or network file
+  /// system hangs inside write() or fsync(): the thread that is stuck there is left behind, and what it wrote goes when
+  /// it comes back. Only Guest::read_memory() is waited for. From any thread.
   void cancel() noexcept;
 
   Progress progress() const;

@@ -174,15 +174,17 @@ Status FileSink::complete() {
   // The dump may end in a hole.
   if (ftruncate(fd_.get(), static_cast<off_t>(position_)) != 0) return failed("setting the dump file's length", errno);
   if (sync_ && fsync(fd_.get()) != 0) return failed("fsync of the dump file", errno);
+  if (control_.is_abandoned()) return control_.check();
   if (Status status = give_name(); !status) return status;
 
   int code = 0;
   if (sync_ && fsync(directory_fd_.get()) != 0 && errno != EINVAL) code = errno;  // EINVAL: a file system without it
   if (fd_.reset() != 0 && code == 0) code = errno;
-  if (code == 0) return {};
+  const bool wanted = control_.commit();  // from here on it cannot be given up
+  if (code == 0 && wanted) return {};
   unlinkat(directory_fd_.get(), final_name_.c_str(), 0);
   final_name_.clear();
-  return failed("completing the dump file", code);
+  return wanted ? failed("completing the dump file", code) : control_.check();
 }
 
 Status FileSink::finish_partial() {

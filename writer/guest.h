@@ -32,7 +32,8 @@ struct MemoryRange {
 ///
 /// All calls of one dump come from one thread (the Dumper's, or the one that calls dump()), in this order: name(),
 /// machine(), pause(); then, only while paused, cpu_count(), read_cpu(), process_name(), vmcoreinfo(), memory(),
-/// read_memory(); then resume(). When pause() succeeded, resume() follows exactly once, whatever happens in between;
+/// read_memory(); then resume(). Only read_memory() comes from another thread of the writer's, while the first one
+/// waits. When pause() succeeded, resume() follows exactly once, whatever happens in between;
 /// when it failed, resume() is not called. Strings and spans must stay valid until resume().
 class Guest {
  public:

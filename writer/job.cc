@@ -50,28 +50,44 @@ class Pause {
   std::chrono::nanoseconds duration_{0};
 };
 
-class Job {
+// Two threads take part, one after the other: the Dumper's (or dump()'s caller) calls the guest, and `io` calls the
+// sink, which may block for ever. Then the latter is left behind with this object, whose last owner it is.
+class Job : public std::enable_shared_from_this<Job> {
  public:
-  Job(Guest& guest, const Options& options, const Request& request, Control& control)
-      : guest_(guest), options_(options), request_(request), control_(control), source_(guest) {}
+  Job(Guest& guest, const Options& options, const Request& request, std::shared_ptr<Control> control)
+      : guest_(guest),
+        options_(options),
+        request_(request),
+        control_owner_(std::move(control)),
+        control_(*control_owner_),
+        source_(guest, control_) {}
 
-  Result run();
+  Result run(IoThread& io);
 
  private:
-  Status take();
+  Status take(IoThread& io);
+  Status on_io(IoThread& io, Status (Job::*step)(), std::chrono::milliseconds grace = kGrace);
+  Result left_behind(Status status) const;
   Status open_sink();
-  Status copy_guest();
+  Status lay_out_guest();
+  Status copy_memory();
   Status check_room();
   Status write_memory();
-  Status write_info();
+  Status finish();
+  Status clean_up();
   void count(const Piece& piece, uint64_t address);
   void note_missing(uint64_t address, uint64_t size);
   bool keep_partial();
   std::string info(bool complete) const;
 
+  static constexpr std::chrono::milliseconds kGrace{40};              // for a thread that is told to stop
+  static constexpr std::chrono::milliseconds kGraceForCommand{1000};  // to die; the guest runs meanwhile
+  static constexpr std::chrono::milliseconds kGraceForPartial{5000};  // to be made whole; likewise
+
   Guest& guest_;
-  const Options& options_;
-  const Request& request_;
+  const Options options_;
+  const Request request_;
+  const std::shared_ptr<Control> control_owner_;
   Control& control_;
   MemorySource source_;
   std::string vm_;
@@ -81,6 +97,8 @@ class Job {
   uint64_t missing_ranges_ = 0;
   std::vector<std::pair<uint64_t, uint64_t>> missing_;
   Result result_;
+  std::chrono::nanoseconds paused_{0};
+  Status step_;  // of the last on_io()
 };
 
 // Without exceptions a lack of memory ends the program, so it is looked for where it can still be refused. `size` is
@@ -92,25 +110,43 @@ Status check_heap(uint64_t size) {
   return Error{ENOMEM, "the VMM has not the " + std::to_string(size + kSlack) + " bytes of memory that the dump takes"};
 }
 
-Result Job::run() {
+Result Job::run(IoThread& io) {
   result_.requests = request_.count;
-  result_.status = take();
+  Status status = take(io);
+  if (io.is_left_behind()) {
+    status = Error{status.error().code, status.text() + "; what the dump is written to does not answer"};
+    return left_behind(std::move(status));
+  }
+  result_.status = std::move(status);
   if (sink_) {
-    bool has_path = result_.status.ok();
-    if (!has_path) {
-      result_.status = sink_->explain(std::move(result_.status));
-      has_path = keep_partial();
-      if (!has_path) sink_->abandon();
-    }
-    result_.bytes = sink_->bytes();
-    result_.command_status = sink_->command_status();
-    if (has_path || options_.target.starts_with('|')) result_.path = sink_->path();
+    const bool partial = options_.keep_partial && !result_.status.ok();
+    const bool command = options_.target.starts_with('|');
+    status = result_.status;
+    static_cast<void>(on_io(io, &Job::clean_up, partial ? kGraceForPartial : command ? kGraceForCommand : kGrace));
+    if (io.is_left_behind()) return left_behind(std::move(status));
   }
   result_.cancelled = !result_.status.ok() && result_.status.error().code == ECANCELED;
   return std::move(result_);
 }
 
-Status Job::take() {
+// Everything that the other thread may be at stays untouched.
+Result Job::left_behind(Status status) const {
+  Result result;
+  result.requests = request_.count;
+  result.paused = paused_;
+  result.cancelled = !status.ok() && status.error().code == ECANCELED;
+  result.status = std::move(status);
+  result.command_status = -1;
+  return result;
+}
+
+Status Job::on_io(IoThread& io, Status (Job::*step)(), std::chrono::milliseconds grace) {
+  const auto task = [self = shared_from_this(), step] { self->step_ = (self.get()->*step)(); };
+  if (io.run(task, control_, grace)) return std::move(step_);
+  return control_.check();
+}
+
+Status Job::take(IoThread& io) {
   if (Status status = check_options(options_); !status) return status;
   if (Status status = control_.check(); !status) return status;
   vm_ = guest_.name();
@@ -119,20 +155,34 @@ Status Job::take() {
     return Status("a guest of ELF machine " + std::to_string(static_cast<int>(state_.machine)) + " cannot be dumped");
   if (Status status = check_heap(heap_size(options_.compression)); !status) return status;
   control_.phase = Progress::Phase::opening;
-  if (Status status = open_sink(); !status) return status;
+  if (Status status = on_io(io, &Job::open_sink); !status) return status;
 
   control_.phase = Progress::Phase::pausing;
   Pause pause(guest_, control_);
   if (Status status = pause.begin(); !status) return status;
-  Status status = copy_guest();
-  if (status) status = sink_->return_lent();
+  Status status = lay_out_guest();
+  if (status) status = on_io(io, &Job::copy_memory);
   pause.resume();
-  result_.paused = pause.duration();
+  paused_ = pause.duration();
   if (!status) return status;
 
   control_.phase = Progress::Phase::finishing;
-  if (status = write_info(); !status) return status;
-  return sink_->finish();
+  return on_io(io, &Job::finish);
+}
+
+// Of a dump that failed, and of one that did not.
+Status Job::clean_up() {
+  bool has_path = result_.status.ok();
+  if (!has_path) {
+    result_.status = sink_->explain(std::move(result_.status));
+    has_path = keep_partial();
+    if (!has_path) sink_->abandon();
+  }
+  result_.bytes = sink_->bytes();
+  result_.command_status = sink_->command_status();
+  result_.paused = paused_;
+  if (has_path || options_.target.starts_with('|')) result_.path = sink_->path();
+  return {};
 }
 
 Status Job::open_sink() {
@@ -152,8 +202,8 @@ Status Job::open_sink() {
   return status;
 }
 
-// All that happens while the guest is paused.
-Status Job::copy_guest() {
+// What the guest has to be asked for while it is paused.
+Status Job::lay_out_guest() {
   if (Status status = capture(guest_, state_.machine, state_); !status) return status;
   std::vector<std::byte> notes;
   if (options_.dialect == Dialect::qnx) {
@@ -166,9 +216,14 @@ Status Job::copy_guest() {
   for (const MemoryRange& range : state_.memory) total += range.size;
   control_.memory_total = total;
   control_.phase = Progress::Phase::writing;
+  return {};
+}
+
+Status Job::copy_memory() {
   if (Status status = check_room(); !status) return status;
   if (Status status = sink_->write(layout_.head); !status) return status;
-  return write_memory();
+  if (Status status = write_memory(); !status) return status;
+  return sink_->return_lent();
 }
 
 // A disk that is too small is found out now, not when it is full and the guest has stood still for nothing.
@@ -252,14 +307,20 @@ void Job::note_missing(uint64_t address, uint64_t size) {
 }
 
 std::string Job::info(bool complete) const {
-  return info_json({options_.program, vm_, options_.dialect, request_.reason, request_.time, result_.paused, complete,
-                    result_.pages, missing_ranges_, missing_},
+  timespec requested = request_.time;
+  if (const auto first = options_.first_requested) {
+    requested.tv_sec = static_cast<time_t>(first->count() / std::nano::den);
+    requested.tv_nsec = static_cast<long>(first->count() % std::nano::den);
+  }
+  return info_json({options_.program, vm_, options_.dialect, request_.reason, requested,
+                    options_.first_paused.value_or(result_.paused), complete, result_.pages, missing_ranges_, missing_},
                    state_);
 }
 
-Status Job::write_info() {
+Status Job::finish() {
   const std::string json = info(true);
-  return sink_->write(std::as_bytes(std::span(json)));
+  if (Status status = sink_->write(std::as_bytes(std::span(json))); !status) return status;
+  return sink_->finish();
 }
 
 // True when a partial file was left as asked for.
@@ -315,9 +376,10 @@ Status capture(Guest& guest, format::Machine machine, GuestState& state) {
   return check_memory(state.memory);
 }
 
-Result take_dump(Guest& guest, const Options& options, const Request& request, Control& control) {
-  Result result = Job(guest, options, request, control).run();
-  control.phase = Progress::Phase::idle;
+Result take_dump(Guest& guest, const Options& options, const Request& request, std::shared_ptr<Control> control,
+                 IoThread& io) {
+  Result result = std::make_shared<Job>(guest, options, request, control)->run(io);
+  control->phase = Progress::Phase::idle;
   return result;
 }
 

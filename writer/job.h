@@ -5,6 +5,7 @@
 
 #include "writer/control.h"
 #include "writer/dump.h"
+#include "writer/io_thread.h"
 
 namespace gcore::writer {
 
@@ -17,7 +18,9 @@ struct Request {
 /// What can be said against the options without looking at the guest.
 Status check_options(const Options& options);
 
-/// Takes the dump. SIGPIPE and SIGXFSZ must be blocked on this thread.
-Result take_dump(Guest& guest, const Options& options, const Request& request, Control& control);
+/// Takes the dump. SIGPIPE and SIGXFSZ must be blocked on this thread and on `io`, which writes. When the result says
+/// that the dump was cancelled, or the deadline met, `io` may be left behind in a file system that does not answer.
+Result take_dump(Guest& guest, const Options& options, const Request& request, std::shared_ptr<Control> control,
+                 IoThread& io);
 
 }  // namespace gcore::writer

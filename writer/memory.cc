@@ -61,7 +61,7 @@ Status check_memory(std::vector<MemoryRange>& ranges) {
   return {};
 }
 
-MemorySource::MemorySource(Guest& guest) : guest_(guest) {}
+MemorySource::MemorySource(Guest& guest, Control& control) : guest_(guest), control_(control) {}
 
 void MemorySource::start(const MemoryRange& range) {
   if (!buffer_) buffer_.reset(new std::byte[kBufferSize]);  // not before it is known that there is memory for it
@@ -79,6 +79,10 @@ void MemorySource::start(const MemoryRange& range) {
 void MemorySource::find_extent() {
   extent_kind_ = Piece::Kind::data;
   extent_end_ = range_->size;
+  if (control_.is_abandoned()) {  // the guest, and its memory, may be gone
+    extent_kind_ = Piece::Kind::missing;
+    return;
+  }
   if (file_size_ == UINT64_MAX) {
     find_touched();
     return;
@@ -168,8 +172,10 @@ size_t MemorySource::read(std::byte* to, size_t size) {
     if (usable) return got;
   }
   if (range_->host) return read_host(to, size);
-  if (range_->fd >= 0) return 0;
-  return round_down(std::min(size, guest_.read_memory(range_->address + position_, to, size)));
+  if (range_->fd >= 0 || !control_.enter_guest()) return 0;
+  const size_t got = guest_.read_memory(range_->address + position_, to, size);
+  control_.leave_guest();
+  return round_down(std::min(size, got));
 }
 
 // `usable` becomes false when this file cannot be read at all, so that the host mapping is to be tried.

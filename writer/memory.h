@@ -12,6 +12,7 @@
 #include <optional>
 #include <vector>
 
+#include "writer/control.h"
 #include "writer/guest.h"
 #include "writer/page_map.h"
 
@@ -41,7 +42,7 @@ Status check_memory(std::vector<MemoryRange>& ranges);
 class MemorySource {
  public:
   /// `guest` is asked for memory that has neither host address nor file. It is paused all the time.
-  explicit MemorySource(Guest& guest);
+  MemorySource(Guest& guest, Control& control);
 
   /// Starts over, at the beginning of `range`, which must stay valid.
   void start(const MemoryRange& range);
@@ -63,6 +64,7 @@ class MemorySource {
   size_t read_host(std::byte* to, size_t size);
 
   Guest& guest_;
+  Control& control_;
   std::unique_ptr<std::byte[]> buffer_;
   std::optional<PageMap> page_map_;  // when there was a range that needs it
   const MemoryRange* range_ = nullptr;
