@@ -1,5 +1,5 @@
-// Every command in the documentation is run: README.md, docs/*.md, and the EXAMPLES of the manuals. The folder in which that
-// happens has
+// Every command in the documentation is run: README.md, docs/*.md, and the EXAMPLES of the manuals. The folder in which
+// that happens has
 //
 //   vm.gcore      a dump of gcore-vmm's built-in guest
 //   vmlinux       that guest's ELF file with debug information
@@ -12,6 +12,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <map>
@@ -69,7 +70,8 @@ class Commands : public testing::TestWithParam<std::string> {
 
   void SetUp() override {
     fs::create_directory(folder_.path("dumps"));
-    const Completed installed = run({GCORE_CMAKE, "--install", build_dir(), "--prefix", folder_.path("gcore"), "--component", "writer"});
+    const Completed installed =
+        run({GCORE_CMAKE, "--install", build_dir(), "--prefix", folder_.path("gcore"), "--component", "writer"});
     ASSERT_EQ(installed.status, (ExitStatus{0, 0})) << installed.err;
     fs::copy_file(build_dir() + "/share/gcore/builtin-guest.elf", folder_.path("vmlinux"));
     dump_of("x86_64", "vm.gcore");
@@ -104,14 +106,14 @@ TEST_P(Commands, Work) {
   std::vector<Block> blocks;
   for (const Block& block : blocks_of_document(name)) {
     const auto listed = exceptions.find(name);
-    if (is_command(block) && (listed == exceptions.end() || !listed->second.contains(block.first_line())))
-      blocks.push_back(block);
+    if (listed == exceptions.end() || !listed->second.contains(block.first_line())) blocks.push_back(block);
   }
-  if (!blocks.empty()) run_blocks(name, blocks, folder_.path());
+  if (std::ranges::any_of(blocks, is_command)) run_blocks(name, blocks, folder_.path());
 }
 
 INSTANTIATE_TEST_SUITE_P(Of, Commands, testing::ValuesIn(documents()), [](const auto& test) {
-  std::string name = test.param.ends_with(".md") ? fs::path(test.param).stem().string() : "manual_" + fs::path(test.param).stem().string();
+  std::string name = test.param.ends_with(".md") ? fs::path(test.param).stem().string()
+                                                 : "manual_" + fs::path(test.param).stem().string();
   std::erase_if(name, [](char c) { return !std::isalnum(static_cast<unsigned char>(c)) && c != '_'; });
   return name;
 });
@@ -135,10 +137,11 @@ TEST(Readme, SnippetCompiles) {
     snippets++;
     const size_t code = block.text.find("\n\n");
     ASSERT_NE(code, std::string::npos) << "first what is included, then an empty line";
-    const std::string source = scratch.write(
-        "snippet.cc", "#include <cstdio>\n" + block.text.substr(0, code) +
-                          "\nvoid embed(gcore::writer::Guest& guest) {" + block.text.substr(code) + "}\n");
-    const Completed done = run({"c++", "-std=c++20", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-I" + source_dir(), source});
+    const std::string source = scratch.write("snippet.cc", "#include <cstdio>\n" + block.text.substr(0, code) +
+                                                               "\nvoid embed(gcore::writer::Guest& guest) {" +
+                                                               block.text.substr(code) + "}\n");
+    const Completed done =
+        run({"c++", "-std=c++20", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-I" + source_dir(), source});
     EXPECT_EQ(done.status, (ExitStatus{0, 0})) << done.err;
   }
   EXPECT_EQ(snippets, 1U);

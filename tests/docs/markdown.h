@@ -17,7 +17,8 @@ struct Block {
 
 std::vector<Block> blocks_of(std::string_view markdown);
 
-/// What the section EXAMPLES of a manual (man(7) source) shows, as blocks: `console` where a line starts with "$ ", else `sh`.
+/// What the section EXAMPLES of a manual (man(7) source) shows, as blocks: `console` where a line starts with "$ ",
+/// else `sh`.
 std::vector<Block> examples_of(std::string_view manual);
 
 /// The headings, as anchors of a link: "The way of a byte" is "the-way-of-a-byte".

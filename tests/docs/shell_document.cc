@@ -47,7 +47,8 @@ struct Step {
 
 /// The bash script that takes all steps, and notes after each that it is done.
 std::string script_of(const std::vector<Step>& steps) {
-  std::string script = "set -u -o pipefail\nmkdir -p .steps\n";
+  const std::string programs = fs::path(program("gcore-inspect")).parent_path();
+  std::string script = "set -u -o pipefail\nexport PATH='" + programs + "':\"$PATH\"\nmkdir -p .steps\n";
   for (const Step& step : steps) {
     const std::string out = ".steps/" + step.id;
     // In a group, not in a subshell: variables and jobs in the background stay for the steps that follow.
@@ -131,16 +132,17 @@ void run_blocks(const std::string& name, const std::vector<Block>& blocks, const
         steps.push_back({id + "." + std::to_string(++part), block.line, step.command, step.expected, true});
     } else if (block.language == "gdb") {
       std::ofstream(folder + "/.gdb-" + id) << block.text;
-      const std::string command = std::string("gdb -nx -batch -iex 'set pagination off' -ex '") + kConnect + "' -x .gdb-" + id + " vmlinux";
-      steps.push_back({.id = id, .line = block.line, .command = command, .expected = "", .console = false, .gdb = true});
+      const std::string command =
+          std::string("gdb -nx -batch -iex 'set pagination off' -ex '") + kConnect + "' -x .gdb-" + id + " vmlinux";
+      steps.push_back(
+          {.id = id, .line = block.line, .command = command, .expected = "", .console = false, .gdb = true});
     } else if (const std::string file = file_named(block); !file.empty()) {
       std::ofstream(folder + "/" + file) << block.text;
     }
   }
   Process::Options options;
   options.directory = folder;
-  options.environment = {"PATH=" + fs::path(program("gcore-inspect")).parent_path().string() + ":" + std::getenv("PATH"),
-                         "TMPDIR=" + folder, "LC_ALL=C.UTF-8"};
+  options.environment = {"TMPDIR=" + folder, "LC_ALL=C.UTF-8"};
   const Completed done = run({"bash", "--norc", "-c", script_of(steps)}, 240s, {}, options);
   end_leftovers(folder);
   EXPECT_FALSE(done.timed_out) << name;
@@ -153,10 +155,13 @@ void run_blocks(const std::string& name, const std::vector<Block>& blocks, const
     EXPECT_TRUE(fs::exists(path + ".done")) << where << "\nfailed:\n" << out;
     if (!fs::exists(path + ".done")) break;
     if (step.console) {
-      EXPECT_TRUE(output_fits(step.expected, out)) << where << "\nprints:\n" << out << "\nand should:\n" << step.expected;
+      EXPECT_TRUE(output_fits(step.expected, out)) << where << "\nprints:\n"
+                                                   << out << "\nand should:\n"
+                                                   << step.expected;
     }
     if (step.gdb) {
-      EXPECT_FALSE(std::regex_search(out, std::regex("Undefined|Error|No symbol|Cannot|Invalid"))) << where << "\n" << out;
+      EXPECT_FALSE(std::regex_search(out, std::regex("Undefined|Error|No symbol|Cannot|Invalid"))) << where << "\n"
+                                                                                                   << out;
     }
   }
 }

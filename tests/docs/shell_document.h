@@ -1,13 +1,14 @@
-// A document as one shell session: its `sh` and `console` blocks are typed one after the other, in one folder and one bash,
-// as a reader would.
+// A document as one shell session: its `sh` and `console` blocks are typed one after the other, in one folder and one
+// bash, as a reader would.
 //
 //   sh        commands, each of which has to succeed
-//   console   "$ command", then what it prints, whole: "..." in a line stands for anything, a line of "..." for any lines.
+//   console   "$ command", then what it prints, whole: "..." in a line stands for anything, a line of "..." for any
+//   lines.
 //             Exit statuses do not matter, so that mistakes can be shown
 //   gdb       commands for a gdb that is connected to vm.gcore
 //
-// A block in another language whose first line is a comment that is a file name ("// my-vmm.cc", "# CMakeLists.txt") is saved
-// under that name.
+// A block in another language whose first line is a comment that is a file name ("// my-vmm.cc", "# CMakeLists.txt") is
+// saved under that name.
 #pragma once
 
 #include <string>

@@ -1,4 +1,5 @@
-// The Debian packages: built from this tree by cpack, judged by lintian, unpacked into an empty root, and used from there.
+// The Debian packages: built from this tree by cpack, judged by lintian, unpacked into an empty root, and used from
+// there.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -52,7 +53,8 @@ class Packages : public testing::Test {
   void build() {
     const std::string out = scratch_.path("packages");
     // gzip instead of xz: it is the contents that are tested, and xz takes longer than all the rest.
-    run_well({GCORE_CPACK, "--config", build_dir() + "/CPackConfig.cmake", "-G", "DEB", "-B", out, "-D", "CPACK_DEBIAN_COMPRESSION_TYPE=gzip"});
+    run_well({GCORE_CPACK, "--config", build_dir() + "/CPackConfig.cmake", "-G", "DEB", "-B", out, "-D",
+              "CPACK_DEBIAN_COMPRESSION_TYPE=gzip"});
     if (HasFailure()) return;
     for (const auto& entry : fs::directory_iterator(out)) {
       const std::string file = entry.path().filename();
@@ -89,9 +91,10 @@ class Packages : public testing::Test {
                 AllOf(HasSubstr("libc6 (>= "), HasSubstr("libstdc++6 (>= "), HasSubstr("libunicorn2"),
                       HasSubstr("libboost-program-options"), HasSubstr("libzstd1"), HasSubstr("zlib1g"),
                       Not(HasSubstr("libgcore")), Not(HasSubstr("libllvm"))));
-    EXPECT_THAT(field(kLibraryPackage, "Depends"),
-                AllOf(HasSubstr("libc6"), HasSubstr("libzstd1"), Not(HasSubstr("unicorn")), Not(HasSubstr("libgcore"))));
-    EXPECT_THAT(field("libgcore-dev", "Depends"), HasSubstr(std::string(kLibraryPackage) + " (= " GCORE_VERSION_TEXT "-1)"));
+    EXPECT_THAT(field(kLibraryPackage, "Depends"), AllOf(HasSubstr("libc6"), HasSubstr("libzstd1"),
+                                                         Not(HasSubstr("unicorn")), Not(HasSubstr("libgcore"))));
+    EXPECT_THAT(field("libgcore-dev", "Depends"),
+                HasSubstr(std::string(kLibraryPackage) + " (= " GCORE_VERSION_TEXT "-1)"));
   }
 
   void expect_contents() {
@@ -111,7 +114,8 @@ class Packages : public testing::Test {
     }
     // Nothing but what a program needs at run time is with the libraries.
     for (const std::string& path : contents(packages_.at(kLibraryPackage)))
-      EXPECT_THAT(path, testing::AnyOf(HasSubstr(".so." GCORE_SOVERSION), testing::EndsWith("/"), HasSubstr("/share/doc/")));
+      EXPECT_THAT(path, testing::AnyOf(HasSubstr(".so." GCORE_SOVERSION), testing::EndsWith("/"),
+                                       HasSubstr("/share/doc/"), HasSubstr("/share/lintian/")));
     EXPECT_THAT(run_well({"dpkg-deb", "--info", packages_.at(kLibraryPackage), "shlibs"}),
                 HasSubstr("libgcore_writer " GCORE_SOVERSION " libgcore" GCORE_SOVERSION " (>= "));
   }
@@ -150,14 +154,15 @@ class Packages : public testing::Test {
       run_well({usr_ + "/bin/gcore-inspect", "--verify", entry.path()});
       EXPECT_THAT(run_well({usr_ + "/bin/gcore-inspect", "--backtrace", "--symbols",
                             usr_ + "/share/gcore/builtin-guest.elf", entry.path()}),
-                  HasSubstr(".c:")) << "the built-in guest has lost its debug information";
+                  HasSubstr(".c:"))
+          << "the built-in guest has lost its debug information";
     }
   }
 
   void expect_development_works() {
     const std::string build = scratch_.path("build");
     build_project(source_dir() + "/tests/packaging/installed", build, {"-DCMAKE_PREFIX_PATH=" + usr_});
-    ASSERT_FALSE(HasFailure());
+    ASSERT_TRUE(fs::exists(build + "/vmm") && fs::exists(build + "/serve-shared"));
     expect_good_dump(build + "/vmm", scratch_.path());
     EXPECT_THAT(run_well({"objdump", "-p", build + "/vmm"}), Not(HasSubstr("libgcore")));
     const std::string shared = build + "/vmm-shared";
@@ -169,7 +174,7 @@ class Packages : public testing::Test {
     run_well(Arguments{GCORE_C_COMPILER} + words(GCORE_C_FLAGS) +
              Arguments{"-std=c11", source_dir() + "/tests/embed/vmm.c", "-o", c_vmm, "-Wl,-rpath," + library_folder()} +
              pkg_config(usr_, {"--cflags", "--libs"}));
-    ASSERT_FALSE(HasFailure());
+    ASSERT_TRUE(fs::exists(c_vmm));
     EXPECT_THAT(run_well({"objdump", "-p", c_vmm}), HasSubstr("libgcore_writer.so." GCORE_SOVERSION));
     expect_good_dump(c_vmm, scratch_.path());
   }
@@ -177,7 +182,6 @@ class Packages : public testing::Test {
 
 TEST_F(Packages, ThreeThatWork) {
   build();
-  ASSERT_FALSE(HasFailure());
   ASSERT_EQ(packages_.size(), 3U);
   ASSERT_TRUE(packages_.contains(kLibraryPackage));
   expect_fields();

@@ -88,8 +88,8 @@ set(CPACK_DEBIAN_TOOLS_DESCRIPTION
   "memory dumps of virtual machines - programs
 gcore-dump dumps a guest that QEMU runs, gcore-inspect says what is in a
 dump, gcore-serve serves one to gdb and LLDB as if the guest were halted
-right there, gcore-convert makes one kind of dump out of another, and gcore-
-vmm is a small VMM that shows how dumping is embedded.")
+right there, gcore-convert makes one kind of dump out of another, and
+gcore-vmm is a small VMM that shows how dumping is embedded.")
 
 set(CPACK_PRE_BUILD_SCRIPTS "${PROJECT_SOURCE_DIR}/tools/packaging/finish_debian.cmake")
 set(CPACK_GCORE_PACKAGING_DIR "${PROJECT_SOURCE_DIR}/tools/packaging")
