@@ -1,187 +1,312 @@
-// --html: a page that can be attached to a report. It needs no other file, no script, and no network.
+// --html: a page that can be attached to a report. It needs no other file and no network.
 #include <fmt/format.h>
-#include <sys/stat.h>
+#include <llvm/Support/JSON.h>
+#include <llvm/Support/raw_ostream.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <map>
-#include <memory>
 
-#include "tools/gcore-inspect/diff_report.h"
+#include "tools/gcore-inspect/backtrace.h"
+#include "tools/gcore-inspect/html_memory.h"
+#include "tools/gcore-inspect/html_page.h"
 #include "tools/gcore-inspect/inspect.h"
 #include "tools/gcore-inspect/spaces.h"
 
 namespace gcore::tools::inspect {
 namespace {
 
-// A page is read by a person: of an address space with more ranges than this the rest is counted only.
-constexpr uint64_t kMaxRanges = 5000;
+namespace json = llvm::json;
 
-constexpr char kStyle[] =
-    "body{font:15px/1.45 system-ui,sans-serif;max-width:75em;margin:2em auto;padding:0 "
-    "1em;color:#1a1a1a;background:#fff}"
-    "h1{font-size:1.4em;overflow-wrap:anywhere}h2{font-size:1.15em;margin-top:2em}"
-    "table{border-collapse:collapse;font:13px/1.5 ui-monospace,monospace}"
-    "td,th{padding:.1em 1.2em .1em 0;text-align:left;vertical-align:top}th{font-weight:600;border-bottom:1px solid "
-    "#bbb}"
-    "summary{cursor:pointer;margin:.3em 0}.n{text-align:right}.w{color:#a33}.d{color:#777}tr.f{background:#fff3d6}"
-    "@media(prefers-color-scheme:dark){body{color:#ddd;background:#161616}tr.f{background:#443a1a}.w{color:#f88}}";
-
-std::string escape(std::string_view text) {
-  std::string out;
-  for (const char c : printable(text)) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
+// A page is read by a person, and has to stay small: what is beyond is counted, and the text modes have it.
+constexpr size_t kMaxRanges = 20000, kMaxColumns = 32, kMaxTraces = 64, kMaxSegments = 1000, kMaxLines = 100;
 
 std::string hex(uint64_t value) { return fmt::format("{:#018x}", value); }
-std::string hex(std::optional<uint64_t> value) { return value ? hex(*value) : "not in the dump"; }
 
-/// Writes to the file; an error is kept by stdio and asked for at the end.
-class Page {
- public:
-  explicit Page(std::FILE* file) : file_(file) {}
-  void add(std::string_view html) { std::fwrite(html.data(), 1, html.size(), file_); }
-  void row(std::initializer_list<std::string> cells, std::string_view tag = "td", std::string_view attributes = "") {
-    add(fmt::format("<tr{}>", attributes));
-    for (const std::string& cell : cells) add(fmt::format("<{0}>{1}</{0}>", tag, escape(cell)));
-    add("</tr>\n");
-  }
+void add_facts(HtmlPage& page, const reader::Dump& dump) {
+  page.body += "<dl class=\"facts\">\n";
+  for (const auto& [name, value] : headline(dump))
+    page.body += fmt::format("<dt>{}</dt><dd>{}</dd>\n", escape(name), escape(value));
+  page.body += "</dl>\n";
+}
 
- private:
-  std::FILE* file_;
+void add_warnings(HtmlPage& page, const reader::Dump& dump) {
+  std::vector<std::string> all = defects(dump);
+  for (const Gap& gap : gaps(dump))
+    all.push_back(fmt::format("{} at {} missing: {}", human_size(gap.size), hex(gap.address.value), gap.why));
+  if (all.empty()) return;
+  page.section("warnings", "Warnings");
+  page.body += "<ul class=\"warnings\">\n";
+  for (size_t i = 0; i < all.size() && i < kMaxLines; ++i) page.body += "<li>" + escape(all[i]) + "</li>\n";
+  if (all.size() > kMaxLines)
+    page.body += fmt::format("<li>{} more, which --verify and --json have</li>\n", all.size() - kMaxLines);
+  page.body += "</ul>\n";
+}
+
+/// The vCPUs that get a column: the first ones, and the one at fault.
+std::vector<const reader::Cpu*> chosen(const reader::Dump& dump, size_t most) {
+  std::vector<const reader::Cpu*> cpus;
+  for (const reader::Cpu& cpu : dump.cpus())
+    if (cpu.index < most || cpu.index == dump.faulting_cpu()) cpus.push_back(&cpu);
+  return cpus;
+}
+
+/// Registers of all columns, in the order in which they are shown.
+struct Row {
+  std::string name;
+  std::vector<RegisterRow> cells;  // a column each; empty value: the dump does not have it
+};
+struct Block {
+  std::string title;
+  bool more = false;
+  std::vector<Row> rows;
 };
 
-void add_headline(Page& page, const reader::Dump& dump) {
-  page.add("<table>\n");
-  for (const auto& [name, value] : headline(dump)) page.row({name, value});
-  page.add("</table>\n");
+template <class T, class Name>
+T& found_or_added(std::vector<T>& all, const std::string& name, Name T::* member) {
+  const auto there = std::ranges::find(all, name, member);
+  if (there != all.end()) return *there;
+  all.emplace_back();
+  all.back().*member = name;
+  return all.back();
 }
 
-void add_defects(Page& page, const reader::Dump& dump) {
-  const auto all = defects(dump);
-  const auto missing = gaps(dump);
-  if (!all.empty() || !missing.empty()) page.add("<h2>Warnings</h2>\n<ul class=w>\n");
-  for (const std::string& defect : all) page.add("<li>" + escape(defect) + "</li>\n");
-  for (const Gap& gap : missing)
-    page.add(
-        fmt::format("<li>{} at {} missing: {}</li>\n", human_size(gap.size), hex(gap.address.value), escape(gap.why)));
-  if (!all.empty() || !missing.empty()) page.add("</ul>\n");
-}
-
-void add_cpus(Page& page, const Job& job) {
-  const reader::Dump& dump = job.dump;
-  page.add("<h2>vCPUs</h2>\n<table>\n");
-  page.row({"vCPU", "pc", "sp", "mode", "process", "address space", job.symbols != nullptr ? "at" : ""}, "th");
-  for (const reader::Cpu& cpu : dump.cpus()) {
-    const auto space = reader::AddressSpace::of_cpu(dump, cpu.index);
-    const bool at_fault = cpu.index == dump.faulting_cpu() && dump.signal() != 0;
-    page.row({std::to_string(cpu.index), hex(program_counter(cpu)), hex(stack_pointer(cpu)), mode_name(cpu),
-              cpu.process_name, space ? space->describe() : "unknown", symbol_name(job, program_counter(cpu))},
-             "td", at_fault ? " class=f" : "");
-  }
-  page.add("</table>\n");
-  for (const reader::Cpu& cpu : dump.cpus()) {
-    page.add(fmt::format("<details><summary>Registers of vCPU {}</summary>\n<table>\n", cpu.index));
+std::vector<Block> blocks_of(const std::vector<const reader::Cpu*>& cpus) {
+  std::vector<Block> blocks;
+  for (size_t column = 0; column < cpus.size(); ++column) {
     std::vector<std::string> absent;
-    for (const RegisterGroup& group : register_groups(cpu, true, absent)) {
-      page.row({group.title, "", ""}, "th");
-      for (const RegisterRow& row : group.rows) page.row({row.name, row.value, row.flags});
+    for (const RegisterGroup& group : register_groups(*cpus[column], true, absent)) {
+      Block& block = found_or_added(blocks, group.title, &Block::title);
+      block.more = group.more;
+      for (const RegisterRow& cell : group.rows) {
+        Row& row = found_or_added(block.rows, cell.name, &Row::name);
+        row.cells.resize(cpus.size());
+        row.cells[column] = cell;
+      }
     }
-    page.add("</table>\n");
-    if (!absent.empty()) {
-      page.add("<p class=d>Not in the dump:");
-      for (const std::string& name : absent) page.add(" " + escape(name));
-      page.add("</p>\n");
-    }
-    page.add("</details>\n");
   }
+  return blocks;
 }
 
-void add_memory(Page& page, const reader::Dump& dump) {
-  page.add(fmt::format("<h2>Memory: {}</h2>\n<table>\n", human_size(dump.memory_bytes())));
+/// The value that most columns have; nothing when no two agree.
+std::optional<std::string> usual(const Row& row) {
+  std::map<std::string, size_t> votes;
+  for (const RegisterRow& cell : row.cells) ++votes[cell.value];
+  const auto most = std::ranges::max_element(votes, {}, [](const auto& vote) { return vote.second; });
+  return most->second > 1 ? std::optional(most->first) : std::nullopt;
+}
+
+void add_register_row(HtmlPage& page, const Row& row) {
+  const bool differs =
+      std::ranges::any_of(row.cells, [&](const RegisterRow& cell) { return cell.value != row.cells[0].value; });
+  const auto most = usual(row);
+  page.body += fmt::format("<tr class=\"{}\"><td>{}</td>", differs ? "differs" : "same", escape(row.name));
+  for (const RegisterRow& cell : row.cells) {
+    page.body += fmt::format("<td{}>{}", differs && most && cell.value != *most ? " class=\"odd\"" : "",
+                             cell.value.empty() ? "<span class=\"dim\">not in the dump</span>" : escape(cell.value));
+    if (!cell.flags.empty()) page.body += fmt::format("<span class=\"flags\">{}</span>", escape(cell.flags));
+    page.body += "</td>";
+  }
+  page.body += "</tr>\n";
+}
+
+void add_cpus(HtmlPage& page, const Job& job) {
+  const reader::Dump& dump = job.dump;
+  if (dump.cpus().empty()) return;
+  const auto cpus = chosen(dump, kMaxColumns);
+  page.section("vcpus", "vCPUs");
+  page.body += "<div class=\"tools\">";
+  if (cpus.size() > 1)
+    page.body +=
+        "<button id=\"toggle-differing\" type=\"button\" aria-pressed=\"false\">only registers that differ</button>";
+  page.body +=
+      "<button id=\"toggle-fpu\" type=\"button\" aria-pressed=\"false\">descriptors, floating point and vectors "
+      "too</button>";
+  if (cpus.size() > 1)
+    page.body += "<span class=\"dim\">\u25C6 the vCPUs differ; <b style=\"color:var(--accent)\">unlike most</b></span>";
+  page.body += "</div>\n<div class=\"scroll\"><table class=\"regs\"><thead><tr><th></th>";
+  for (const reader::Cpu* cpu : cpus) {
+    const bool at_fault = cpu->index == dump.faulting_cpu() && dump.signal() != 0;
+    page.body += fmt::format("<th{}>vCPU {}{}<br>{}", at_fault ? " class=\"fault\"" : "", cpu->index,
+                             at_fault ? ", at fault" : "", escape(mode_name(*cpu)));
+    if (!cpu->process_name.empty()) page.body += "<br>" + escape(cpu->process_name);
+    if (const std::string at = symbol_name(job, program_counter(*cpu)); !at.empty()) page.body += "<br>" + escape(at);
+    page.body += "</th>";
+  }
+  page.body += "</tr></thead>\n";
+  for (const Block& block : blocks_of(cpus)) {
+    page.body += fmt::format("<tbody{}><tr><th colspan=\"{}\">{}</th></tr>\n",
+                             block.more ? " class=\"fpu\" hidden" : "", cpus.size() + 1, escape(block.title));
+    for (const Row& row : block.rows) add_register_row(page, row);
+    page.body += "</tbody>\n";
+  }
+  page.body += "</table></div>\n";
+  if (cpus.size() < dump.cpus().size())
+    page.body += fmt::format("<p class=\"dim\">{} in all; --registers shows them.</p>\n",
+                             counted(dump.cpus().size(), "vCPU", "vCPUs"));
+}
+
+void add_backtraces(HtmlPage& page, const Job& job) {
+  if (job.dump.cpus().empty()) return;
+  page.section("backtraces", "Backtraces");
+  page.body += "<div class=\"cols\">\n";
+  for (const reader::Cpu* cpu : chosen(job.dump, kMaxTraces)) {
+    const Backtrace trace = backtrace(job, *cpu);
+    page.body += fmt::format("<div class=\"card\"><h3>vCPU {}</h3><ol class=\"frames\" start=\"0\">\n", cpu->index);
+    for (const Frame& frame : trace.frames) {
+      if (frame.functions.empty()) page.body += fmt::format("<li>{} <b>?</b></li>\n", hex(frame.pc));
+      for (const SourceFrame& function : frame.functions)
+        page.body += fmt::format("<li>{} <b>{}</b>{}<span class=\"dim\">{}</span></li>\n", hex(frame.pc),
+                                 escape(function.function), function.inlined ? " (inlined)" : "",
+                                 function.line == 0 ? "" : fmt::format("{}:{}", escape(function.file), function.line));
+    }
+    page.body += "</ol>";
+    if (!trace.why.empty()) page.body += fmt::format("<p class=\"dim\">no further: {}</p>", escape(trace.why));
+    page.body += "</div>\n";
+  }
+  page.body += "</div>\n";
+  if (job.symbols == nullptr)
+    page.body += "<p class=\"dim\">With --symbols, functions have names and source lines.</p>\n";
+}
+
+void add_segments(HtmlPage& page, const reader::Dump& dump, json::OStream& data) {
+  const auto segments = dump.segments();
+  page.section("segments", "Segments of the file");
+  page.body += "<div class=\"scroll\"><table><thead>";
   page.row({"first", "last", "size", "in file", "file offset"}, "th");
-  for (const reader::Segment& segment : dump.segments())
+  page.body += "</thead><tbody>\n";
+  for (const reader::Segment& segment : segments.first(std::min(segments.size(), kMaxSegments)))
     page.row({hex(segment.address.value), hex(segment.address.value + (segment.memory_size - 1)),
               human_size(segment.memory_size), human_size(segment.file_size), hex(segment.offset.value)});
-  page.add("</table>\n");
+  page.body += "</tbody></table></div>\n";
+  if (segments.size() > kMaxSegments)
+    page.body += fmt::format("<p class=\"dim\">{} in all; --segments lists them.</p>\n", segments.size());
+  data.attributeArray("segments", [&] {
+    for (const reader::Segment& segment : segments.first(std::min(segments.size(), kMaxSegments)))
+      data.value(json::Array{hex(segment.address.value), hex(segment.file_size), hex(segment.offset.value)});
+  });
 }
 
-void add_spaces(Page& page, const reader::Dump& dump) {
-  page.add("<h2>Address spaces</h2>\n");
-  std::map<std::string, bool> seen;  // vCPUs of one kernel often share one
-  for (const reader::Cpu& cpu : dump.cpus()) {
-    const auto space = reader::AddressSpace::of_cpu(dump, cpu.index);
-    if (!space || !seen.emplace(space->describe(), true).second) continue;
-    page.add(fmt::format("<details><summary>vCPU {}: {}</summary>\n<table>\n", cpu.index, escape(space->describe())));
-    page.row({"first", "last", "size", "permissions", "page", "guest-physical", "in the dump"}, "th");
-    uint64_t count = 0;
-    const auto listing = list_ranges(dump, *space, [&](const Range& range) {
-      if (++count > kMaxRanges) return;
-      page.row({hex(range.start.value), hex(range.start.value + (range.size - 1)), human_size(range.size),
-                to_string(range.permissions), range.page_size == 0 ? "-" : page_size_name(range.page_size),
-                range.physical ? hex(range.physical->value) : "scattered", presence_name(range.presence)});
-    });
-    page.add("</table>\n");
-    if (count > kMaxRanges) page.add(fmt::format("<p class=d>... {} ranges in all; --map lists them</p>\n", count));
-    if (!listing.note.empty()) page.add("<p class=w>" + escape(listing.note) + "</p>\n");
-    page.add("</details>\n");
+/// What an address space's listing gives besides the list itself.
+struct SpaceLook {
+  uint64_t ranges = 0;
+  std::map<uint64_t, uint64_t> bytes_by_page_size;
+  reader::Listing listing;
+};
+
+void add_space(HtmlPage& page, size_t number, const Spaces::Entry& entry, const SpaceLook& look,
+               const std::vector<Finding>& findings, size_t listed) {
+  std::string who;
+  for (const size_t cpu : entry.cpus) who += fmt::format("{}{}", who.empty() ? "" : ", ", cpu);
+  page.body += fmt::format("<div id=\"space-{}\"><h3>{} (vCPU {})</h3>\n", number, escape(entry.space.describe()), who);
+  if (!findings.empty()) page.body += "<ul class=\"warnings\">";
+  for (const Finding& finding : findings) page.body += "<li>" + escape(describe(finding)) + "</li>";
+  if (!findings.empty()) page.body += "</ul>\n";
+  page.body += fmt::format(
+      "<div class=\"map\"><canvas tabindex=\"0\" role=\"img\" aria-label=\"Address space {}: ranges from low to high "
+      "addresses\"></canvas></div>\n<div class=\"detail dim\" aria-live=\"polite\">Click a range.</div>\n",
+      number);
+  uint64_t total = 0, most = 1;
+  for (const auto& [size, bytes] : look.bytes_by_page_size) {
+    total += bytes;
+    most = std::max(most, bytes);
   }
+  page.body += "<div class=\"bars\">";
+  for (const auto& [size, bytes] : look.bytes_by_page_size)
+    page.body += fmt::format("<span>{} pages</span><i style=\"width:{:.3f}%\"></i><span>{}</span>",
+                             size == 0 ? "no" : page_size_name(size),
+                             100.0 * static_cast<double>(bytes) / static_cast<double>(most), human_size(bytes));
+  page.body += fmt::format("</div>\n<details><summary>{}, {} mapped</summary><div class=\"scroll\"><table><thead>",
+                           counted(look.ranges, "range", "ranges"), human_size(total));
+  page.row({"first", "last", "size", "permissions", "page", "guest-physical", "in the dump"}, "th");
+  page.body += "</thead><tbody></tbody></table></div><button type=\"button\" class=\"more\" hidden></button>\n";
+  if (look.ranges > listed)
+    page.body += fmt::format("<p class=\"warn\">The first {} of them are in this page; --map lists all.</p>", listed);
+  if (!look.listing.note.empty()) page.body += "<p class=\"dim\">" + escape(look.listing.note) + "</p>";
+  page.body += "</details></div>\n";
 }
 
-void add_all(Page& page, const Job& job) {
-  const std::string name = escape(job.dump.path());
-  page.add("<!DOCTYPE html>\n<html lang=en><head><meta charset=utf-8>\n");
-  page.add("<meta name=viewport content=\"width=device-width\">\n");
-  page.add(fmt::format("<title>{}</title>\n<style>{}</style></head><body>\n<h1>{}</h1>\n", name, kStyle, name));
-  add_headline(page, job.dump);
-  add_defects(page, job.dump);
-  add_cpus(page, job);
-  add_memory(page, job.dump);
-  add_spaces(page, job.dump);
-  page.add(fmt::format("<p class=d>Made by {} {}</p>\n</body></html>\n", job.program.name(), GCORE_VERSION));
+void add_spaces(HtmlPage& page, const reader::Dump& dump, Marks& marks, json::OStream& data) {
+  const Spaces spaces(dump);
+  if (spaces.all.empty()) return;
+  page.section("spaces", "Address spaces");
+  page.body +=
+      "<div class=\"legend\"><span><span class=\"swatch\" style=\"background:var(--p-r)\"></span> "
+      "read</span><span><span "
+      "class=\"swatch\" style=\"background:var(--p-rw)\"></span> read, write</span><span><span class=\"swatch\" "
+      "style=\"background:var(--p-rx)\"></span> read, execute</span><span><span class=\"swatch\" "
+      "style=\"background:var(--p-rwx)\"></span> write and execute</span><span class=\"dim\">upper: user mode may use "
+      "it; "
+      "a range is as wide as its size has digits</span></div>\n";
+  size_t left = kMaxRanges;
+  data.attributeArray("spaces", [&] {
+    for (size_t number = 0; number < spaces.all.size(); ++number) {
+      const Spaces::Entry& entry = spaces.all[number];
+      Findings findings(dump.machine(), entry.space.paging());
+      SpaceLook look;
+      const size_t share = left / (spaces.all.size() - number);
+      data.object([&] {
+        data.attributeArray("ranges", [&] {
+          const auto on_range = [&](const Range& range) {
+            findings.add(range);
+            look.bytes_by_page_size[range.page_size] += range.size;
+            if (++look.ranges > share) return;
+            data.value(json::Array{
+                fmt::format("{:#x}", range.start.value), fmt::format("{:#x}", range.size), to_string(range.permissions),
+                range.page_size == 0 ? json::Value(nullptr) : json::Value(page_size_name(range.page_size)),
+                range.physical ? json::Value(fmt::format("{:#x}", range.physical->value)) : nullptr,
+                presence_name(range.presence)});
+          };
+          const auto on_mapping = [&](const reader::Mapping& mapping) {
+            if (entry.space.paging() && mapping.permissions.execute && !mapping.permissions.write)
+              marks.code.push_back({mapping.physical.value / kPageSize, mapping.size / kPageSize});
+          };
+          look.listing =
+              list_ranges(dump, entry.space, on_range, on_mapping, [&](reader::PhysAddr table, uint64_t size) {
+                marks.tables.push_back({table.value / kPageSize, (table.value % kPageSize + size - 1) / kPageSize + 1});
+              });
+        });
+      });
+      const size_t listed = std::min<size_t>(look.ranges, share);
+      left -= listed;
+      add_space(page, number, entry, look, findings.all(), listed);
+    }
+  });
+  marks.complete();
 }
 
-bool same_file(const std::string& a, const std::string& b) {
-  struct stat one{}, other{};
-  return stat(a.c_str(), &one) == 0 && stat(b.c_str(), &other) == 0 && one.st_dev == other.st_dev &&
-         one.st_ino == other.st_ino;
+std::string lead_of(const reader::Dump& dump) {
+  std::string lead;
+  for (const auto& [name, value] : headline(dump))
+    if (name == "machine" || name == "taken" || name == "signal") lead += (lead.empty() ? "" : " \u00B7 ") + value;
+  return lead;
 }
 
 }  // namespace
 
-int write_diff_html(const Job&, const DiffReport&, const std::string&) { return 1; }
 int write_html(const Job& job, const std::string& path) {
-  const std::string attempted = "write " + printable(path);
-  if (same_file(path, job.dump.path())) return job.program.fail(attempted, "that is the dump itself");
-  std::FILE* file = std::fopen(path.c_str(), "we");
-  if (file == nullptr) return job.program.fail(attempted, std::strerror(errno));
-  Page page(file);
-  add_all(page, job);
-  errno = 0;
-  const bool failed = std::fflush(file) != 0 || std::ferror(file) != 0;
-  const int error = errno;
-  if (std::fclose(file) != 0 || failed)
-    return job.program.fail(attempted, error != 0 ? std::strerror(error) : "an earlier write failed");
-  return kExitDone;
+  const reader::Dump& dump = job.dump;
+  HtmlPage page, spaces;
+  page.title = dump.info().vm.empty() ? dump.path() : dump.info().vm;
+  page.lead = lead_of(dump);
+  page.path = dump.path();
+  llvm::raw_string_ostream text(page.data);
+  {
+    json::OStream data(text);
+    data.object([&] {
+      Marks marks;
+      add_facts(page, dump);
+      add_warnings(page, dump);
+      // The page tables say what is code, so they are read first; on the page memory comes first.
+      add_spaces(spaces, dump, marks, data);
+      add_memory_look(page, job, marks, data);
+      page.body += spaces.body;
+      page.navigation += spaces.navigation;
+      add_cpus(page, job);
+      add_backtraces(page, job);
+      add_segments(page, dump, data);
+    });
+  }
+  return write_page(job, page, path, {dump.path()});
 }
 
 }  // namespace gcore::tools::inspect

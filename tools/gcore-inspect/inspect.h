@@ -89,6 +89,7 @@ struct RegisterRow {
 };
 struct RegisterGroup {
   std::string title;
+  bool more = false;  // shown with `all` only
   std::vector<RegisterRow> rows;
 };
 /// `all`: the FPU's and vector registers too. Names of registers that the dump does not have are added to `absent`.

@@ -61,25 +61,28 @@ const char* presence_name(Range::Presence presence) {
 
 reader::Listing list_ranges(const reader::Dump& dump, const reader::AddressSpace& space,
                             const std::function<void(const Range&)>& on_range,
-                            const std::function<void(const reader::Mapping&)>& on_mapping) {
+                            const std::function<void(const reader::Mapping&)>& on_mapping,
+                            const reader::OnTable& on_table) {
   Range range;
   reader::PhysAddr next_physical{};
-  const auto listing = space.enumerate([&](const reader::Mapping& mapping) {
-    if (on_mapping) on_mapping(mapping);
-    const auto in_dump = presence(dump, mapping.physical, mapping.size);
-    const bool continues = range.size != 0 && mapping.start == range.start + range.size &&
-                           mapping.permissions == range.permissions && mapping.page_size == range.page_size &&
-                           in_dump == range.presence;
-    if (continues) {
-      if (mapping.physical != next_physical) range.physical.reset();
-      range.size += mapping.size;
-    } else {
-      if (range.size != 0) on_range(range);
-      range = {mapping.start, mapping.size, mapping.physical, mapping.page_size, mapping.permissions, in_dump};
-    }
-    next_physical = mapping.physical + mapping.size;
-    return true;
-  });
+  const auto listing = space.enumerate(
+      [&](const reader::Mapping& mapping) {
+        if (on_mapping) on_mapping(mapping);
+        const auto in_dump = presence(dump, mapping.physical, mapping.size);
+        const bool continues = range.size != 0 && mapping.start == range.start + range.size &&
+                               mapping.permissions == range.permissions && mapping.page_size == range.page_size &&
+                               in_dump == range.presence;
+        if (continues) {
+          if (mapping.physical != next_physical) range.physical.reset();
+          range.size += mapping.size;
+        } else {
+          if (range.size != 0) on_range(range);
+          range = {mapping.start, mapping.size, mapping.physical, mapping.page_size, mapping.permissions, in_dump};
+        }
+        next_physical = mapping.physical + mapping.size;
+        return true;
+      },
+      {}, on_table);
   if (range.size != 0) on_range(range);
   return listing;
 }

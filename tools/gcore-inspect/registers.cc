@@ -150,7 +150,7 @@ std::vector<RegisterGroup> register_groups(const reader::Cpu& cpu, bool all, std
   std::vector<RegisterGroup> found;
   for (const Group& group : groups(cpu.registers.machine())) {
     if (group.fpu && !all) continue;
-    RegisterGroup shown{group.title, {}};
+    RegisterGroup shown{group.title, group.fpu, {}};
     for (const std::string& name : group.names) {
       RegisterRow row = show(cpu.registers, name);
       if (row.value.empty())
@@ -160,7 +160,7 @@ std::vector<RegisterGroup> register_groups(const reader::Cpu& cpu, bool all, std
     }
     if (!shown.rows.empty()) found.push_back(std::move(shown));
   }
-  RegisterGroup other{"of names unknown to this program", {}};
+  RegisterGroup other{"of names unknown to this program", false, {}};
   for (const auto& [name, value] : cpu.other_registers)
     other.rows.push_back({printable(name), fmt::format("{:#018x}", value), ""});
   if (!other.rows.empty()) found.push_back(std::move(other));

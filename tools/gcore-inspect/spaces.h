@@ -21,10 +21,12 @@ struct Range {
 };
 const char* presence_name(Range::Presence presence);
 
-/// Calls `on_range` for each range, ascending, and says how the listing ended. `on_mapping`: also each contiguous part.
+/// Calls `on_range` for each range, ascending, and says how the listing ended. `on_mapping` gets each contiguous part,
+/// `on_table` each page table.
 reader::Listing list_ranges(const reader::Dump& dump, const reader::AddressSpace& space,
                             const std::function<void(const Range&)>& on_range,
-                            const std::function<void(const reader::Mapping&)>& on_mapping = nullptr);
+                            const std::function<void(const reader::Mapping&)>& on_mapping = nullptr,
+                            const reader::OnTable& on_table = nullptr);
 
 /// The address spaces of all vCPUs, each once: vCPUs of one kernel often share one.
 struct Spaces {

@@ -1,0 +1,222 @@
+// Guest-physical memory as a picture: a cell a page (or 2^n pages), row by row; memory that is far away is moved near.
+const map = (() => {
+  const source = data.map;
+  if (!source) return null;
+  const canvas = $('#map'), kHeight = 420, kAxis = 132;
+  const cells = decode(source.runs, source.cells);
+  const first = source.stretches.map(s => s.cell);
+  const lit = source.kinds.map(() => true);
+  const state = {start: 0, span: cells.length, cursor: -1};
+  let grid = null;
+
+  function decode(text, total) {
+    const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0)), into = new Uint8Array(total);
+    for (let i = 0, at = 0; i < bytes.length;) {
+      const value = bytes[i++];
+      let length = 0, shift = 1;
+      for (;;) { const b = bytes[i++]; length += (b & 127) * shift; shift *= 128; if (b < 128) break; }
+      into.fill(value, at, at += length);
+    }
+    return into;
+  }
+
+  const pagesPerCell = 2 ** source.shift;
+  function stretchOf(cell) {
+    let low = 0, high = first.length - 1;
+    while (low < high) { const middle = (low + high + 1) >> 1; if (first[middle] <= cell) low = middle; else high = middle - 1; }
+    return source.stretches[low];
+  }
+  function addressOf(cell) {
+    const s = stretchOf(cell);
+    return (BigInt(s.page) + (s.gap ? 0n : BigInt((cell - s.cell) * pagesPerCell))) * kPage;
+  }
+  function cellOf(address) {
+    const page = address / kPage;
+    for (const s of source.stretches) {
+      if (page < BigInt(s.page) || page >= BigInt(s.page) + BigInt(s.pages)) continue;
+      return s.gap ? s.cell : s.cell + Math.floor(Number(page - BigInt(s.page)) / pagesPerCell);
+    }
+    return -1;
+  }
+
+  // The largest square whose grid has room for all cells of the view; else several cells a square of two pixels.
+  function layOut(width) {
+    const room = width - kAxis;
+    for (const box of [32, 24, 20, 16, 12, 10, 8, 6, 5, 4, 3, 2]) {
+      const step = box >= 16 ? 4 : 8, rows = Math.floor(kHeight / box);
+      const columns = Math.max(step, Math.floor(room / box / step) * step);
+      if (columns * rows >= state.span || box === 2)
+        return {box, columns, rows, per: Math.max(1, Math.ceil(state.span / (columns * rows)))};
+    }
+    return null;
+  }
+
+  function draw() {
+    if (!canvas.parentElement.clientWidth) return;
+    const {context, width, height} = prepare(canvas, kHeight);
+    grid = layOut(width);
+    const {box, columns, rows, per} = grid;
+    state.start = clamp(Math.floor(state.start / per) * per, 0, Math.max(0, cells.length - 1));
+    const palette = source.kinds.map(kind => colour('--k-' + kind.id)), ground = colour('--panel');
+    const image = new ImageData(columns, rows), pixels = image.data;
+    for (let n = 0, cell = state.start; n < columns * rows && cell < cells.length; ++n, cell += per) {
+      let r = 0, g = 0, b = 0, sum = 0;
+      for (let i = cell; i < cell + per && i < cells.length; ++i, ++sum) {
+        const kind = cells[i] & 15, [x, y, z] = lit[kind] ? palette[kind] : ground;
+        r += x; g += y; b += z;
+      }
+      pixels.set([r / sum, g / sum, b / sum, 255], n * 4);
+    }
+    const picture = document.createElement('canvas');
+    picture.width = columns; picture.height = rows;
+    picture.getContext('2d').putImageData(image, 0, 0);
+    context.imageSmoothingEnabled = false;
+    context.drawImage(picture, kAxis, 0, columns * box, rows * box);
+    if (box >= 8) {
+      context.strokeStyle = isDark() ? '#14171b' : '#fff';
+      context.lineWidth = box >= 16 ? 1 : .5;
+      context.beginPath();
+      for (let i = 0; i <= columns; ++i) { context.moveTo(kAxis + i * box, 0); context.lineTo(kAxis + i * box, rows * box); }
+      for (let i = 0; i <= rows; ++i) { context.moveTo(kAxis, i * box); context.lineTo(kAxis + columns * box, i * box); }
+      context.stroke();
+    }
+    axis(context, height);
+    const place = (state.cursor - state.start) / per;
+    if (state.cursor >= 0 && place >= 0 && place < columns * rows) {
+      context.strokeStyle = isDark() ? '#fff' : '#000';
+      context.lineWidth = 2;
+      const n = Math.floor(place), edge = Math.max(box, 7);
+      context.strokeRect(kAxis + n % columns * box + (box - edge) / 2, Math.floor(n / columns) * box + (box - edge) / 2, edge, edge);
+    }
+    const last = Math.min(cells.length, state.start + columns * rows * per) - 1;
+    $('#map-where').textContent = `${hex(addressOf(state.start))} \u2013 ${hex(addressOf(last) + kPage * BigInt(pagesPerCell) - 1n)}, ` +
+      (per * pagesPerCell === 1 ? 'one square is one page' : `one square is ${count(per * pagesPerCell)} pages`);
+  }
+
+  function axis(context, height) {
+    const {box, columns, rows, per} = grid, [r, g, b] = colour('--dim');
+    context.fillStyle = `rgb(${r},${g},${b})`;
+    context.font = '11px ui-monospace, "DejaVu Sans Mono", monospace';
+    context.textBaseline = 'top';
+    const step = Math.max(1, Math.ceil(28 / box));
+    for (let row = 0; row < rows && row * box < height - 10; row += step) {
+      const cell = state.start + row * columns * per;
+      if (cell >= cells.length) break;
+      context.fillText(hex(addressOf(cell)), 6, row * box + 1);
+    }
+  }
+
+  function cellAt(x, y) {
+    if (!grid || x < kAxis) return -1;
+    const column = Math.floor((x - kAxis) / grid.box), row = Math.floor(y / grid.box);
+    if (column < 0 || column >= grid.columns || row < 0 || row >= grid.rows) return -1;
+    const cell = state.start + (row * grid.columns + column) * grid.per;
+    return cell < cells.length ? cell : -1;
+  }
+
+  function describe(cell, per) {
+    const s = stretchOf(cell);
+    if (s.gap) return `${hex(addressOf(cell))}\n${size(BigInt(s.pages) * kPage)} without memory, drawn short`;
+    const address = addressOf(cell), tally = new Map();
+    for (let i = cell; i < Math.min(cell + per, cells.length); ++i) tally.set(cells[i] & 15, (tally.get(cells[i] & 15) || 0) + 1);
+    const lines = [];
+    if (per * pagesPerCell === 1) {
+      const kind = source.kinds[cells[cell] & 15];
+      lines.push(hex(address), `${kind.name}: ${kind.about}`);
+      if (source.entropy && (cells[cell] >> 4) > 0) lines.push(`entropy: about ${((cells[cell] >> 4) / 2 + .25).toFixed(1)} bits a byte`);
+    } else {
+      lines.push(`${hex(address)} \u2013 ${hex(addressOf(Math.min(cell + per, cells.length) - 1) + BigInt(pagesPerCell) * kPage - 1n)}`);
+      for (const [kind, n] of [...tally].sort((a, b) => b[1] - a[1]))
+        lines.push(`${source.kinds[kind].name}: ${count(n * pagesPerCell)} page${n * pagesPerCell === 1 ? '' : 's'}`);
+    }
+    for (const [name, virtual] of mappedAt(address)) lines.push(`mapped at ${hex(virtual)} (${name})`);
+    return lines.join('\n');
+  }
+
+  function mappedAt(address) {
+    const found = [];
+    (data.spaces || []).forEach((space, n) => {
+      for (const [start, bytes, permissions, , physical] of space.ranges) {
+        if (physical === null) continue;
+        const base = BigInt(physical);
+        if (address < base || address >= base + BigInt(bytes)) continue;
+        if (found.length < 4) found.push([`${permissions}, address space ${n}`, BigInt(start) + address - base]);
+      }
+    });
+    return found;
+  }
+
+  function select(cell) {
+    if (cell < 0) return;
+    state.cursor = cell;
+    const detail = $('#map-detail'), address = addressOf(cell), file = $('#data').dataset.path;
+    detail.textContent = '';
+    detail.append(el('div', {className: 'm', style: 'white-space:pre-line', textContent: describe(cell, grid ? grid.per : 1)}));
+    const segment = (data.segments || []).find(s => address >= BigInt(s[0]) && address < BigInt(s[0]) + BigInt(s[1]));
+    if (segment) detail.append(el('div', {className: 'dim', textContent: `in the file at ${hex(BigInt(segment[2]) + address - BigInt(segment[0]))}`}));
+    if (file) detail.append(el('code', {className: 'dim', textContent: `gcore-inspect '${file.replaceAll("'", "'\\''")}' --read ${hex(address)}:4K --phys`}));
+    redraw();
+  }
+
+  function show(start, span) {
+    state.span = clamp(Math.round(span), Math.min(64, cells.length), cells.length);
+    state.start = clamp(Math.round(start), 0, Math.max(0, cells.length - state.span));
+    redraw();
+  }
+
+  const view = {
+    zoom(factor, spot) {
+      const under = spot ? cellAt(...spot) : state.cursor;
+      const anchor = under >= 0 ? under : state.start + state.span / 2;
+      const span = clamp(state.span / factor, Math.min(64, cells.length), cells.length);
+      show(anchor - (anchor - state.start) * (span / state.span), span);
+    },
+    pan(from, to) {
+      const rows = Math.round((from[1] - to[1]) / grid.box);
+      if (rows) show(state.start + rows * grid.columns * grid.per, state.span);
+      return rows !== 0;
+    },
+    home() { show(0, cells.length); },
+    move(dx, dy) {
+      if (!grid) return;
+      const {columns, rows, per} = grid;
+      const cell = clamp((state.cursor < 0 ? state.start : state.cursor) + (dx + dy * columns) * per, 0, cells.length - 1);
+      const page = columns * rows * per;
+      if (cell < state.start || cell >= state.start + page) show(cell - page / 2, state.span);
+      select(cell);
+    },
+    pick(x, y) { canvas.focus({preventScroll: true}); select(cellAt(x, y)); },
+    enter() { view.zoom(4); },
+    describe(x, y) { const cell = cellAt(x, y); return cell < 0 ? '' : describe(cell, grid.per); },
+  };
+  control(canvas, view);
+  $('#map-in').onclick = () => view.zoom(2);
+  $('#map-out').onclick = () => view.zoom(0.5);
+  $('#map-all').onclick = () => view.home();
+  $$('[data-kind]').forEach(button => {
+    button.onclick = () => {
+      const kind = Number(button.dataset.kind), alone = lit[kind] && lit.filter(Boolean).length === 1;
+      const all = lit.every(Boolean);
+      lit.forEach((_, i) => { lit[i] = alone ? true : all ? i === kind : i === kind ? !lit[i] : lit[i]; });
+      if (!lit.some(Boolean)) lit.fill(true);
+      $$('[data-kind]').forEach(b => b.setAttribute('aria-pressed', String(!lit.every(Boolean) && lit[Number(b.dataset.kind)])));
+      redraw();
+    };
+  });
+  drawers.push(draw);
+  return {
+    state, cells, lit,
+    get grid() { return grid; },
+    /// Zooms to a guest-physical address. False: no memory there.
+    go(address) {
+      const cell = cellOf(address);
+      if (cell < 0) return false;
+      show(cell - 512, 1024);
+      draw();
+      select(cell);
+      $('#memory').scrollIntoView();
+      return true;
+    },
+    kindAt(address) { const cell = cellOf(address); return cell < 0 ? '' : source.kinds[cells[cell] & 15].name; },
+  };
+})();
