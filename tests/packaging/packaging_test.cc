@@ -168,7 +168,7 @@ class Packages : public testing::Test {
     const std::string shared = build + "/vmm-shared";
     EXPECT_THAT(run_well({"objdump", "-p", shared}), HasSubstr("libgcore_writer.so." GCORE_SOVERSION));
     const std::string dump = expect_good_dump(shared, scratch_.path());
-    EXPECT_EQ(run_well({build + "/serve-shared", dump}), "embedded, 1 vCPU\nlistening\n");
+    EXPECT_EQ(run_well({build + "/serve-shared", dump}, with_libraries()), "embedded, 1 vCPU\nlistening\n");
 
     const std::string c_vmm = scratch_.path("c-vmm");
     run_well(Arguments{GCORE_C_COMPILER} + words(GCORE_C_FLAGS) +
