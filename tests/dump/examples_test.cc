@@ -1,0 +1,64 @@
+// docs/examples: the systemd unit and the libvirt domain.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <filesystem>
+#include <regex>
+
+#include "tests/dump/gcore_dump.h"
+
+namespace gcore::tests {
+namespace {
+
+const std::string kUnitName = "gcore-dump@.service";
+
+/// The unit, with this build's gcore-dump: systemd looks for the installed one.
+std::string unit_text() {
+  const std::string text = read_file(source_dir() + "/docs/examples/" + kUnitName);
+  return std::regex_replace(text, std::regex("\\nExecStart=gcore-dump "), "\nExecStart=" + program("gcore-dump") + " ");
+}
+
+TEST(SystemdUnit, SystemdHasNothingToSayAgainstIt) {
+  const TempDir folder;
+  folder.write(kUnitName, unit_text());
+  const Completed done = run({"systemd-analyze", "verify", "--man=no", folder.path("gcore-dump@vm1.service")});
+  EXPECT_EQ(done.status, kDone);
+  EXPECT_EQ(done.out + done.err, "");
+}
+
+TEST(SystemdUnit, StartsGcoreDumpWithOptionsThatItHas) {
+  const std::string text = unit_text();
+  std::smatch found;
+  ASSERT_TRUE(std::regex_search(text, found, std::regex("\nExecStart=(.*)\n")));
+  std::string command = found[1];
+  const TempDir folder;
+  for (const auto& [from, to] : {std::pair<std::string, std::string>{"${QMP}", folder.path("vm1.qmp")},
+                                 {"${KEEP}", "3"},
+                                 {"${DEADLINE}", "60"},
+                                 {"$OPTIONS", "--compress zstd"},
+                                 {"%S/gcore/%i", folder.path()},
+                                 {"%i", "vm1"}})
+    for (size_t at; (at = command.find(from)) != std::string::npos;) command.replace(at, from.size(), to);
+  EXPECT_EQ(command.find_first_of("$%"), std::string::npos) << command;
+  Process watcher({"sh", "-c", "exec " + command});
+  EXPECT_TRUE(watcher.wait_for_line(Process::Stream::err, "gcore-dump: waiting for QEMU")) << watcher.err();
+  watcher.signal(SIGTERM);
+  EXPECT_EQ(watcher.wait(), kDone);
+}
+
+TEST(LibvirtDomain, IsWellFormedAndSharesTheMemory) {
+  const std::string path = source_dir() + "/docs/examples/libvirt-domain.xml";
+  const auto value = [&](const std::string& expression) {
+    const Completed done = run({"xmllint", "--xpath", "string(" + expression + ")", path});
+    EXPECT_EQ(done.status, kDone) << done.err;
+    return done.out.substr(0, done.out.find('\n'));
+  };
+  EXPECT_EQ(value("/domain/memoryBacking/source/@type"), "memfd");
+  EXPECT_EQ(value("/domain/memoryBacking/access/@mode"), "shared");
+  EXPECT_EQ(value("/domain/devices/watchdog/@action"), "pause");
+  EXPECT_EQ(value("//*[@value='-qmp']/following-sibling::*/@value"), "unix:/run/qemu/vm1.qmp,server=on,wait=off");
+}
+
+}  // namespace
+}  // namespace gcore::tests
