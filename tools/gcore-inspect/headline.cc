@@ -4,24 +4,13 @@
 #include <ctime>
 #include <initializer_list>
 #include <iterator>
+#include <utility>
 
+#include "tools/gcore-inspect/guest.h"
 #include "tools/gcore-inspect/inspect.h"
 
 namespace gcore::tools::inspect {
 namespace {
-
-/// Value of a KEY=value line of VMCOREINFO.
-std::string vmcoreinfo_value(std::string_view text, std::string_view key) {
-  size_t at = 0;
-  while (at < text.size()) {
-    const size_t end = std::min(text.find('\n', at), text.size());
-    const std::string_view line = text.substr(at, end - at);
-    if (line.size() > key.size() && line.starts_with(key) && line[key.size()] == '=')
-      return printable(line.substr(key.size() + 1));
-    at = end + 1;
-  }
-  return "";
-}
 
 /// "6 (SIGABRT)"; the numbers are the same in QNX and Linux up to 15.
 std::string signal_name(unsigned number) {
@@ -77,7 +66,6 @@ std::string machine_fact(const reader::Dump& dump) {
 
 std::vector<std::pair<std::string, std::string>> headline(const reader::Dump& dump) {
   const reader::DumpInfo& info = dump.info();
-  const std::string host = printable(info.host), release = vmcoreinfo_value(dump.vmcoreinfo(), "OSRELEASE");
   const auto requested = info.requested_ns, paused = info.pause_ns;
   const std::string pause = paused ? fmt::format("guest paused {:.1f} ms", static_cast<double>(*paused) / 1e6) : "";
   std::vector<std::pair<std::string, std::string>> facts = {
@@ -85,11 +73,11 @@ std::vector<std::pair<std::string, std::string>> headline(const reader::Dump& du
       {"machine", machine_fact(dump)},
       {"VM", printable(info.vm)},
       {"taken", join({requested ? local_time(*requested / 1000000000) : "", reason(info), pause})},
-      {"by", join({printable(info.program), printable(info.writer), host.empty() ? "" : "on " + host})},
-      {"guest", release.empty() ? "" : "Linux " + release},
-      {"signal",
-       dump.signal() == 0 ? "" : fmt::format("{}, on vCPU {}", signal_name(dump.signal()), dump.faulting_cpu())},
+      {"by", writer_fact(dump)},
   };
+  for (auto& fact : guest_facts(dump)) facts.push_back(std::move(fact));
+  if (dump.signal() != 0)
+    facts.emplace_back("signal", fmt::format("{}, on vCPU {}", signal_name(dump.signal()), dump.faulting_cpu()));
   std::erase_if(facts, [](const auto& fact) { return fact.second.empty(); });
   return facts;
 }

@@ -1,7 +1,9 @@
 // --json: a dump as one JSON object. docs/inspect-json.md and docs/inspect.schema.json describe it.
 #include <fmt/format.h>
 
+#include "reader/guest_system.h"
 #include "tools/gcore-inspect/backtrace.h"
+#include "tools/gcore-inspect/guest.h"
 #include "tools/gcore-inspect/inspect.h"
 #include "tools/gcore-inspect/json_values.h"
 #include "tools/gcore-inspect/pages.h"
@@ -33,6 +35,29 @@ json::Value kdump_value(const reader::Dump& dump) {
   };
 }
 
+/// What system runs in the guest.
+json::Value guest_value(const reader::Dump& dump) {
+  const reader::GuestSystem& guest = guest_system(dump);
+  const auto address = [](const auto& place) { return place ? hex_value(place->value) : json::Value(nullptr); };
+  const auto source = guest.vmcoreinfo_source;
+  json::Array notes;
+  for (const std::string& note : guest.notes) notes.push_back(utf8(note));
+  return json::Object{
+      {"kind", to_string(guest.kind)},
+      {"release", text_or_null(guest.release)},
+      {"banner", text_or_null(guest.banner)},
+      {"image_address", address(guest.image_address)},
+      {"image_physical", address(guest.image_physical)},
+      {"kaslr_offset", hex_value(guest.kaslr_offset)},
+      {"vmcoreinfo", text_or_null(guest.vmcoreinfo)},
+      {"vmcoreinfo_source", source == reader::GuestSystem::Source::none   ? json::Value(nullptr)
+                            : source == reader::GuestSystem::Source::note ? json::Value("note")
+                                                                          : json::Value("memory")},
+      {"vmcoreinfo_address", address(guest.vmcoreinfo_address)},
+      {"notes", std::move(notes)},
+  };
+}
+
 json::Value registers_value(const reader::Cpu& cpu) {
   json::Object all;
   const auto registers = format::registers(cpu.registers.machine());
@@ -47,12 +72,14 @@ json::Value cpu_value(const Job& job, const reader::Cpu& cpu, std::optional<size
   json::Object other;
   for (const auto& [name, value] : cpu.other_registers) other[utf8(name)] = hex_value(value);
   const std::string mode = mode_name(cpu);
+  const auto halted = is_halted(job.dump, cpu);
   return json::Object{
       {"index", cpu.index},
       {"number", cpu.number},
       {"process", text_or_null(cpu.process_name)},
       {"pc", hex_value(program_counter(cpu))},
       {"sp", hex_value(stack_pointer(cpu))},
+      {"halted", halted ? json::Value(*halted) : json::Value(nullptr)},
       {"mode", mode == "unknown" ? json::Value(nullptr) : json::Value(mode)},
       {"page_table", cpu.page_table ? hex_value(cpu.page_table->value) : json::Value(nullptr)},
       {"address_space", space ? json::Value(*space) : json::Value(nullptr)},
@@ -142,6 +169,8 @@ void write_dump(json::OStream& out, const Job& job) {
   out.attribute("file", file_value(dump));
   out.attribute("machine", machine_name(dump.machine()));
   out.attribute("info", info_value(dump));
+  out.attribute("written_by", utf8(writer_fact(dump)));
+  out.attribute("guest", guest_value(dump));
   out.attribute("vmcoreinfo", text_or_null(dump.vmcoreinfo()));
   out.attribute("kdump", kdump_value(dump));
   out.attribute("signal", dump.signal() == 0 ? json::Value(nullptr) : json::Value(dump.signal()));

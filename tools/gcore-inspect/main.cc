@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "tools/common/built_with.h"
+#include "tools/gcore-inspect/guest.h"
 #include "tools/gcore-inspect/inspect.h"
 #include "tools/gcore-inspect/symbols.h"
 
@@ -47,6 +48,8 @@ ProgramInfo program_info() {
               {"backtrace", "", "who called whom on every vCPU (or that of --vcpu);\nbest with --symbols"},
               {"symbols", "ELF", "the guest's ELF file: addresses get names, in the\nsummary and in other modes",
                nullptr, true},
+              {"kaslr-offset", "N|auto|none",
+               "with --symbols: by how much the kernel is displaced\nfrom its file's addresses (default: auto)"},
               {"vcpu", "N",
                "with --translate, --read, --map: the vCPU whose\naddress space is meant (default: the "
                "faulting one)"},
@@ -77,6 +80,7 @@ struct Request {
   ReadRequest read;
   std::string pattern;  // the bytes to find
   bool all_registers = false;
+  std::optional<uint64_t> kaslr_offset;  // nothing: auto
 };
 
 using Parsed = std::expected<void, std::string>;  // the error is wrong usage
@@ -165,6 +169,25 @@ Parsed parse_arguments(const Program& program, Request& request) {
   return {};
 }
 
+Parsed parse_kaslr_offset(const Program& program, Request& request) {
+  const std::string word = program.value("kaslr-offset").value_or("auto");
+  if (program.has("kaslr-offset") && !program.has("symbols")) return std::unexpected("--kaslr-offset needs --symbols");
+  if (word == "auto") return {};
+  if (word == "none") return request.kaslr_offset = 0, Parsed{};
+  const auto number = parse_number(word);
+  if (!number) return std::unexpected("--kaslr-offset: '" + printable(word) + "' is neither a number, auto nor none");
+  request.kaslr_offset = *number;
+  return {};
+}
+
+/// Moves the kernel's symbols to where the guest has them.
+void move_kernel(const Program& program, const reader::Dump& dump, const Request& request, Symbols& symbols) {
+  std::string why;
+  const auto displacement = request.kaslr_offset ? request.kaslr_offset : kernel_displacement(dump, symbols, why);
+  if (displacement) return symbols.move_kernel(*displacement);
+  program.note("the kernel's symbols are taken where its file has them: " + why + "; --kaslr-offset says it");
+}
+
 int run_mode(const Request& request, const Job& job) {
   const std::string& mode = request.mode;
   if (mode == "diff") return diff_dumps(job, *job.program.value("diff"));
@@ -186,6 +209,7 @@ int run(Program& program) {
   Request request;
   Parsed parsed = choose_mode(program, request);
   if (parsed) parsed = parse_arguments(program, request);
+  if (parsed) parsed = parse_kaslr_offset(program, request);
   if (!parsed) return program.usage_error(parsed.error());
 
   const auto dump = reader::Dump::open(program.operands()[0]);
@@ -209,6 +233,7 @@ int run(Program& program) {
     auto loaded = Symbols::load(program.values("symbols"), (*dump)->machine());
     if (!loaded) return program.fail("read symbols", printable(loaded.error()));
     symbols = std::move(*loaded);
+    move_kernel(program, **dump, request, *symbols);
     job.symbols = &*symbols;
   }
   return run_mode(request, job);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "tools/gcore-inspect/guest.h"
 #include "tools/gcore-inspect/inspect.h"
 
 namespace gcore::tools::inspect {
@@ -24,31 +25,39 @@ std::string hex_or_unknown(std::optional<uint64_t> value) {
 std::string shared_space(const reader::Dump& dump) {
   std::string shared;
   for (const reader::Cpu& cpu : dump.cpus()) {
-    const auto space = reader::AddressSpace::of_cpu(dump, cpu.index);
+    const auto space = quick_space(dump, cpu.index);
     if (!space || (cpu.index != 0 && space->describe() != shared)) return "";
     shared = space->describe();
   }
   return shared;
 }
 
+bool is_shown(const Job& job, const reader::Cpu& cpu) {
+  return cpu.index < kMaxCpus || cpu.index == job.dump.faulting_cpu();
+}
+
 void print_cpus(const Job& job) {
   const auto cpus = job.dump.cpus();
   if (cpus.empty()) return;
-  size_t process_width = 0;
-  for (const reader::Cpu& cpu : cpus)
+  size_t process_width = 0, mode_width = 14;
+  std::vector<std::string> modes;
+  for (const reader::Cpu& cpu : cpus) {
+    modes.push_back(is_shown(job, cpu) ? state_name(job.dump, cpu) : "");
+    mode_width = std::max(mode_width, modes.back().size());
     if (!cpu.process_name.empty())
       process_width = std::max({process_width, size_t{7}, printable(cpu.process_name).size()});
+  }
   const std::string gap = process_width != 0 ? "  " : "", shared = shared_space(job.dump);
   const char* last_column = job.symbols != nullptr ? "at" : shared.empty() ? "address space" : "";
-  print_heading(job, fmt::format("  {:>4}  {:<18}  {:<18}  {:<14}{}{:<{}}  {}", "vCPU", "pc", "sp", "mode", gap,
-                                 process_width != 0 ? "process" : "", process_width, last_column));
+  print_heading(job, fmt::format("  {:>4}  {:<18}  {:<18}  {:<{}}{}{:<{}}  {}", "vCPU", "pc", "sp", "mode", mode_width,
+                                 gap, process_width != 0 ? "process" : "", process_width, last_column));
   for (const reader::Cpu& cpu : cpus) {
-    if (cpu.index >= kMaxCpus && cpu.index != job.dump.faulting_cpu()) continue;
-    const auto space = reader::AddressSpace::of_cpu(job.dump, cpu.index);
+    if (!is_shown(job, cpu)) continue;
+    const auto space = quick_space(job.dump, cpu.index);
     const bool at_fault = cpu.index == job.dump.faulting_cpu() && job.dump.signal() != 0;
-    std::string line = fmt::format("{} {:>4}  {}  {}  {:<14}{}{:<{}}  {}", at_fault ? ">" : " ", cpu.index,
+    std::string line = fmt::format("{} {:>4}  {}  {}  {:<{}}{}{:<{}}  {}", at_fault ? ">" : " ", cpu.index,
                                    hex_or_unknown(program_counter(cpu)), hex_or_unknown(stack_pointer(cpu)),
-                                   mode_name(cpu), gap, printable(cpu.process_name), process_width,
+                                   modes[cpu.index], mode_width, gap, printable(cpu.process_name), process_width,
                                    job.symbols != nullptr ? symbol_name(job, program_counter(cpu))
                                    : !shared.empty()      ? ""
                                    : space                ? space->describe()

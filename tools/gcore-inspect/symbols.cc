@@ -108,6 +108,9 @@ struct Symbols::Image {
   std::unique_ptr<llvm::DWARFContext> debug;
   std::vector<Function> functions;
   std::map<uint64_t, const dwarf::FDE*> unwind;  // by first address
+  uint64_t displacement = 0;                     // of the running guest from what the file says
+
+  bool is_kernel() const { return !functions.empty() && functions.back().start >> 63 != 0; }
 
   const Function* function_at(uint64_t address) const {
     auto next = std::ranges::upper_bound(functions, address, {}, &Function::start);
@@ -160,8 +163,25 @@ std::expected<Symbols, std::string> Symbols::load(const std::vector<std::string>
   return symbols;
 }
 
-std::vector<SourceFrame> Symbols::frames(uint64_t address) const {
+void Symbols::move_kernel(uint64_t displacement) {
+  for (const auto& image : images_)
+    if (image->is_kernel()) image->displacement = displacement;
+}
+
+std::optional<uint64_t> Symbols::kernel_symbol(std::initializer_list<std::string_view> names) const {
   for (const auto& image : images_) {
+    if (!image->is_kernel()) continue;
+    for (const std::string_view name : names) {
+      const auto found = std::ranges::find(image->functions, name, &Function::name);
+      if (found != image->functions.end()) return found->start;
+    }
+  }
+  return std::nullopt;
+}
+
+std::vector<SourceFrame> Symbols::frames(uint64_t running) const {
+  for (const auto& image : images_) {
+    const uint64_t address = running - image->displacement;
     const Function* function = image->function_at(address);
     const llvm::DIInliningInfo info = image->debug->getInliningInfoForAddress(
         {address, object::SectionedAddress::UndefSection},
@@ -196,8 +216,9 @@ std::string Symbols::name(uint64_t address) const {
   return text;
 }
 
-std::optional<UnwindRow> Symbols::unwind_row(uint64_t pc) const {
+std::optional<UnwindRow> Symbols::unwind_row(uint64_t running) const {
   for (const auto& image : images_) {
+    const uint64_t pc = running - image->displacement;
     auto next = image->unwind.upper_bound(pc);
     if (next == image->unwind.begin()) continue;
     const dwarf::FDE& entry = *std::prev(next)->second;

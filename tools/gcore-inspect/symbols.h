@@ -1,14 +1,16 @@
 // The names, source lines and unwind tables of the guest's ELF files (--symbols).
 //
-// Addresses are those of the files: a guest that moves itself (KASLR) is not followed.
+// Addresses are those of the running guest: move_kernel() says by how much a kernel moved itself (KASLR).
 #pragma once
 
 #include <cstdint>
 #include <expected>
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "writer/format/elf.h"
@@ -54,6 +56,14 @@ class Symbols {
   Symbols(Symbols&&) noexcept;
   Symbols& operator=(Symbols&&) noexcept;
   ~Symbols();
+
+  /// By how much the guest's kernel is displaced from its file's addresses, modulo 2^64: applies to the files that are
+  /// linked to the kernel's half of the address space (bit 63), and not to those of processes.
+  void move_kernel(uint64_t displacement);
+
+  /// Where the kernel's file has one of these symbols, the first that it has; nothing when there is no kernel's file,
+  /// or it has none of them.
+  std::optional<uint64_t> kernel_symbol(std::initializer_list<std::string_view> names) const;
 
   /// Inlined functions first, the function that holds them last. Empty when no file knows the address.
   std::vector<SourceFrame> frames(uint64_t address) const;

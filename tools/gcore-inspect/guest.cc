@@ -1,0 +1,130 @@
+#include "tools/gcore-inspect/guest.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cstring>
+
+#include "reader/guest_system.h"
+#include "tools/common/program.h"
+#include "tools/gcore-inspect/inspect.h"
+#include "tools/gcore-inspect/symbols.h"
+
+namespace gcore::tools::inspect {
+namespace {
+
+using reader::GuestSystem;
+
+std::string linux_name(const GuestSystem& guest) {
+  if (!guest.banner.empty()) return printable(guest.banner);
+  return guest.release.empty() ? "Linux" : "Linux " + printable(guest.release);
+}
+
+/// Where the kernel is, by how much it was moved, and where that was learnt.
+std::string kernel_fact(const GuestSystem& guest) {
+  std::string text;
+  const auto add = [&](const std::string& part) { text += (text.empty() ? "" : ", ") + part; };
+  if (guest.image_address && guest.image_physical)
+    add(fmt::format("at {:#x} (guest-physical {:#x})", guest.image_address->value, guest.image_physical->value));
+  if (guest.kaslr_offset)
+    add(*guest.kaslr_offset == 0 ? "not displaced (no KASLR)"
+                                 : fmt::format("displaced by {:#x} (KASLR)", *guest.kaslr_offset));
+  if (guest.vmcoreinfo_source == GuestSystem::Source::note) add("VMCOREINFO in a note");
+  if (guest.vmcoreinfo_address)
+    add(fmt::format("VMCOREINFO in guest memory at {:#x}", guest.vmcoreinfo_address->value));
+  return text;
+}
+
+/// The bytes in front of the pc, as many of `into` as can be read up to there.
+bool read_before(const reader::AddressSpace& space, uint64_t pc, std::span<std::byte> into) {
+  return pc >= into.size() && space.read(reader::VirtAddr(pc - into.size()), into).bytes == into.size();
+}
+
+/// HLT and MWAIT have no operands, but their bytes can be the tail of another instruction. So: HLT where an instruction
+/// that sets or clears the interrupt flag stands before it, or where it is alone in a loop; MWAIT is three bytes.
+std::optional<bool> x86_halted(const reader::AddressSpace& space, uint64_t pc) {
+  std::array<unsigned char, 5> code{};  // [pc - 3, pc + 2)
+  if (!read_before(space, pc, std::as_writable_bytes(std::span(code).first(3)))) return std::nullopt;
+  space.read(reader::VirtAddr(pc), std::as_writable_bytes(std::span(code).subspan(3)));
+  const bool mwait = code[0] == 0x0f && code[1] == 0x01 && code[2] == 0xc9;
+  const bool after_flag = code[1] == 0xfb || code[1] == 0xfa;                    // STI, CLI
+  const bool in_loop = code[3] == 0xeb && (code[4] == 0xfd || code[4] == 0xfc);  // JMP back to it or to what precedes
+  return mwait || (code[2] == 0xf4 && (after_flag || in_loop));
+}
+
+std::optional<bool> aarch64_halted(const reader::AddressSpace& space, uint64_t pc) {
+  constexpr uint32_t kWfi = 0xd503207f, kWfe = 0xd503205f;
+  std::array<std::byte, 4> code;
+  if (!read_before(space, pc, code)) return std::nullopt;
+  const auto instruction = format::load<uint32_t>(code.data(), format::ByteOrder::little);  // in either byte order
+  return instruction == kWfi || instruction == kWfe;
+}
+
+}  // namespace
+
+std::vector<std::pair<std::string, std::string>> guest_facts(const reader::Dump& dump) {
+  const GuestSystem& guest = guest_system(dump);
+  std::vector<std::pair<std::string, std::string>> facts;
+  switch (guest.kind) {
+    case GuestSystem::Kind::linux_kernel:
+      facts.emplace_back("guest", linux_name(guest));
+      facts.emplace_back("kernel", kernel_fact(guest));
+      break;
+    case GuestSystem::Kind::qnx:
+      facts.emplace_back("guest", guest.notes.empty() ? "QNX" : guest.notes.front());
+      break;
+    case GuestSystem::Kind::unknown:
+      facts.emplace_back("guest", "not recognized: neither a Linux kernel nor QNX was found");
+      if (!guest.notes.empty()) facts.back().second += "; " + guest.notes.front();
+      break;
+  }
+  return facts;
+}
+
+std::string writer_fact(const reader::Dump& dump) {
+  const reader::DumpInfo& info = dump.info();
+  std::string text;
+  for (const std::string& part : {info.program, info.writer, info.host.empty() ? "" : "on " + info.host})
+    if (!part.empty()) text += (text.empty() ? "" : ", ") + printable(part);
+  if (!info.program.empty() || !info.writer.empty()) return text;
+  const bool has_system_registers =
+      !dump.cpus().empty() && (dump.cpus()[0].registers.get("cr3") || dump.cpus()[0].registers.get("ttbr1_el1"));
+  if (dump.dialect() == reader::Dialect::qnx) return "a writer that does not name itself, in the format of QNX' qvm";
+  return has_system_registers ? "a writer that does not name itself, with notes as QEMU has them"
+                              : "a writer that does not name itself, without system registers";
+}
+
+reader::Expected<reader::AddressSpace> quick_space(const reader::Dump& dump, size_t cpu) {
+  return reader::AddressSpace::of_cpu(dump, cpu, {.kernel_search = reader::GuestSearch::quick});
+}
+
+std::optional<bool> is_halted(const reader::Dump& dump, const reader::Cpu& cpu) {
+  const std::string mode = mode_name(cpu);
+  if (mode.starts_with("user")) return false;
+  const auto pc = program_counter(cpu);
+  if (!pc || mode == "unknown" || mode == "real mode") return std::nullopt;
+  const auto space = quick_space(dump, cpu.index);
+  if (!space) return std::nullopt;
+  return dump.machine() == format::Machine::aarch64 ? aarch64_halted(*space, *pc) : x86_halted(*space, *pc);
+}
+
+std::string state_name(const reader::Dump& dump, const reader::Cpu& cpu) {
+  return mode_name(cpu) + (is_halted(dump, cpu).value_or(false) ? ", halted" : "");
+}
+
+std::optional<uint64_t> kernel_displacement(const reader::Dump& dump, const Symbols& symbols, std::string& why) {
+  // x86_64's image starts with _text, which older kernels have some bytes before _stext; aarch64's is mapped from
+  // _stext.
+  const auto linked = dump.machine() == format::Machine::aarch64 ? symbols.kernel_symbol({"_stext"})
+                                                                 : symbols.kernel_symbol({"_text", "_stext"});
+  if (!linked) return 0;  // nothing that could be displaced
+  const GuestSystem& guest = guest_system(dump);
+  if (guest.kaslr_offset && guest.vmcoreinfo_source != GuestSystem::Source::none) return guest.kaslr_offset;
+  if (guest.image_address) return guest.image_address->value - *linked;
+  if (guest.kaslr_offset) return guest.kaslr_offset;
+  why = guest.kind == GuestSystem::Kind::linux_kernel ? "the dump does not tell where the guest's kernel is"
+                                                      : "no Linux kernel was found in the guest";
+  return std::nullopt;
+}
+
+}  // namespace gcore::tools::inspect
