@@ -54,42 +54,27 @@ void set_root(const Paging& paging, Half& half, PhysAddr root) {
   half.why_unusable.clear();
 }
 
-uint64_t load_entry(const Paging& paging, const std::byte* from) {
-  if (paging.entry_bytes == 4) {  // x86 only, so little-endian
-    uint32_t entry;
-    std::memcpy(&entry, from, sizeof entry);
-    return std::endian::native == std::endian::little ? entry : __builtin_bswap32(entry);
-  }
-  uint64_t entry;
-  std::memcpy(&entry, from, sizeof entry);
-  return paging.big_endian == (std::endian::native == std::endian::big) ? entry : __builtin_bswap64(entry);
-}
-
 std::expected<Position, Fault> start(const Paging& paging, VirtAddr address) {
+  uint64_t value;
+  if (const Half* half = half_of(paging, address, value))
+    return Position{half, value, half->root.value, half->levels - 1u, kMayAll};
+
   const bool two_halves = paging.mode == Mode::x86_64 || paging.mode == Mode::aarch64;
   const bool upper = two_halves && (address.value >> (paging.mode == Mode::aarch64 ? 55 : 63) & 1) != 0;
   const Half& half = upper ? paging.upper : paging.lower;
   if (!half.usable)
     return std::unexpected(Fault{Fault::Kind::no_root,
                                  format("0x%" PRIx64 " has no tables: %s", address.value, half.why_unusable.c_str())});
-
-  uint64_t value = address.value;
-  constexpr uint64_t kTag = uint64_t{0xff} << 56;
-  if (half.ignore_tag) value = upper ? value | kTag : value & ~kTag;
   // Of an x86_64 address the topmost bit that is translated is the sign; on aarch64 the sign is above those bits.
   const unsigned sign_bits = paging.mode == Mode::x86_64 ? half.address_bits - 1u : half.address_bits;
-  const uint64_t sign = value >> sign_bits;
-  if (sign != (upper ? ~uint64_t{0} >> sign_bits : 0)) {
-    std::string why = two_halves ? format("bits 63:%u are not all equal", sign_bits)
-                                 : format("it is wider than %u bits", half.address_bits);
-    if (paging.mode == Mode::aarch64 && !half.ignore_tag)
-      why = format("bits 63:%u are not all copies of bit 55", sign_bits);
-    if (paging.mode == Mode::aarch64 && half.ignore_tag) why = format("bits 55:%u are not all equal", sign_bits);
-    return std::unexpected(
-        Fault{Fault::Kind::not_canonical, format("0x%" PRIx64 " is not a canonical address of %u bits: %s",
-                                                 address.value, half.address_bits, why.c_str())});
-  }
-  return Position{&half, value, half.root.value, half.levels - 1u, kMayAll};
+  std::string why = two_halves ? format("bits 63:%u are not all equal", sign_bits)
+                               : format("it is wider than %u bits", half.address_bits);
+  if (paging.mode == Mode::aarch64 && !half.ignore_tag)
+    why = format("bits 63:%u are not all copies of bit 55", sign_bits);
+  if (paging.mode == Mode::aarch64 && half.ignore_tag) why = format("bits 55:%u are not all equal", sign_bits);
+  return std::unexpected(
+      Fault{Fault::Kind::not_canonical, format("0x%" PRIx64 " is not a canonical address of %u bits: %s", address.value,
+                                               half.address_bits, why.c_str())});
 }
 
 bool step(const Paging& paging, const ReadPhysical& read, Position& position, Block& block) {
@@ -125,19 +110,18 @@ bool step(const Paging& paging, const ReadPhysical& read, Position& position, Bl
   return true;
 }
 
-Translation translation_of(const Paging& paging, const Position& position, const Decoded& page, const Entries& entries,
-                           uint64_t wanted) {
+uint64_t contiguous_from(const Paging& paging, const Position& position, const Decoded& page, const Entries& entries,
+                         uint64_t wanted) {
   const uint64_t size = uint64_t{1} << shift_of(*position.half, position.height);
-  const uint64_t offset = position.address & (size - 1);
   uint64_t end = size;
-  for (size_t index = entries.index + 1; index < entries.count && end - offset < wanted; ++index, end += size) {
+  for (size_t index = entries.index + 1; index < entries.count && end < wanted; ++index, end += size) {
     const uint64_t entry = load_entry(paging, entries.bytes + index * paging.entry_bytes);
     const Decoded next = decode(paging, *position.half, position.height, entry, position.rights);
     if (next.meaning != Step::Meaning::page || next.target != page.target + end ||
         permissions_of(next.rights) != permissions_of(page.rights))
       break;
   }
-  return {PhysAddr(page.target + offset), end - offset, size, permissions_of(page.rights)};
+  return end;
 }
 
 Fault fault_of(const Paging& paging, const Position& position, const Block& block) {

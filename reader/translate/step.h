@@ -1,9 +1,12 @@
 // The one step that every walk consists of. Internal to this folder.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "reader/translate/paging.h"
 #include "reader/translate/types.h"
@@ -38,7 +41,16 @@ inline Decoded decode(const Paging& paging, const Half& half, unsigned height, u
 }
 
 /// Reads one entry in the tables' byte order.
-uint64_t load_entry(const Paging& paging, const std::byte* from);
+inline uint64_t load_entry(const Paging& paging, const std::byte* from) {
+  if (paging.entry_bytes == 4) {  // x86 only, so little-endian
+    uint32_t entry;
+    std::memcpy(&entry, from, sizeof entry);
+    return std::endian::native == std::endian::little ? entry : __builtin_bswap32(entry);
+  }
+  uint64_t entry;
+  std::memcpy(&entry, from, sizeof entry);
+  return paging.big_endian == (std::endian::native == std::endian::big) ? entry : __builtin_bswap64(entry);
+}
 
 /// Where a walk stands: in front of the table at `table`, which is `height` levels above the last one.
 struct Position {
@@ -71,17 +83,54 @@ struct Block {
   Entries entries() const { return {bytes.data(), index - begin, end - begin}; }
 };
 
-/// Chooses the half and checks the address. The position is in front of the root table.
+/// The half of an address; nullptr when it has no tables or the address is none of it. `value` is left without tag.
+inline const Half* half_of(const Paging& paging, VirtAddr address, uint64_t& value) {
+  value = address.value;
+  bool upper = false;
+  unsigned sign_bit = 64;  // the lowest of the bits that have to be equal
+  const Half* half = &paging.lower;
+  if (paging.mode == Mode::x86_64) {
+    upper = static_cast<int64_t>(value) < 0;
+    half = upper ? &paging.upper : half;
+    sign_bit = half->address_bits - 1u;
+  } else if (paging.mode == Mode::aarch64) {
+    constexpr uint64_t kTag = uint64_t{0xff} << 56;
+    upper = (value >> 55 & 1) != 0;
+    half = upper ? &paging.upper : half;
+    if (half->ignore_tag) value = upper ? value | kTag : value & ~kTag;
+    sign_bit = half->address_bits;
+  } else {
+    sign_bit = half->address_bits;
+  }
+  if (!half->usable || value >> sign_bit != (upper ? ~uint64_t{0} >> sign_bit : 0)) return nullptr;
+  return half;
+}
+
+/// In front of the root table of the address's half.
 std::expected<Position, Fault> start(const Paging& paging, VirtAddr address);
 
 /// Reads and decodes the entry of the position's table. Moves the position down when that is a table; returns whether
 /// the walk has to go on. A walk takes at most `levels` steps, whatever memory says.
 bool step(const Paging& paging, const ReadPhysical& read, Position& position, Block& block);
 
-/// The translation at the end of a walk that found `page`. Looks at its neighbours among `entries` until `wanted` bytes
-/// are contiguous.
-Translation translation_of(const Paging& paging, const Position& position, const Decoded& page, const Entries& entries,
-                           uint64_t wanted);
+/// How many bytes stay contiguous from the first byte of `page` on, as far as its neighbours among `entries` show,
+/// until that is at least `wanted`.
+uint64_t contiguous_from(const Paging& paging, const Position& position, const Decoded& page, const Entries& entries,
+                         uint64_t wanted);
+
+/// The translation at the end of a walk that found `page`.
+inline void set_translation(Translation& translation, const Paging& paging, const Position& position,
+                            const Decoded& page, const Entries& entries, uint64_t wanted) {
+  const uint64_t size = uint64_t{1} << shift_of(*position.half, position.height);
+  const uint64_t offset = position.address & (size - 1);
+  translation.address = PhysAddr(page.target + offset);
+  translation.contiguous = size - offset;
+  translation.page_size = size;
+  translation.permissions = permissions_of(page.rights);
+  if (wanted > size - offset)
+    translation.contiguous =
+        contiguous_from(paging, position, page, entries, std::max(wanted, wanted + offset)) - offset;
+}
 
 /// The fault at the end of a walk whose last step found none.
 Fault fault_of(const Paging& paging, const Position& position, const Block& block);

@@ -23,51 +23,50 @@ std::expected<Translation, Fault> identity(const Paging& paging, VirtAddr addres
 
 }  // namespace
 
-/// The lowest tables on the way to an address, in pieces of up to 4 KiB, by the addresses that each piece translates.
+/// The last table on the way to an address, in pieces of up to 4 KiB, by the region that a piece of the lowest level
+/// translates.
 struct Translator::Caches {
-  static constexpr unsigned kHeights = 2;  // of the last two levels
+  struct Piece {
+    const std::byte* entries;
+    size_t count;
+  };
 
   TableStore tables;
-  Cache<1024> pieces;  // key below -> piece, its table, rights
+  Cache<2048> regions;  // key below -> entries, table, height and rights
 
-  /// Entries of the position's table that stand in one piece.
-  static size_t entries(const Paging& paging, const Position& at) {
-    return std::min(size_t{1} << index_bits(*at.half, at.height), TableStore::kPiece / paging.entry_bytes);
+  /// Entries of the table at a height that stand in one piece.
+  static size_t entries(const Paging& paging, const Half& half, unsigned height) {
+    return std::min(size_t{1} << index_bits(half, height), TableStore::kPiece >> (paging.entry_bytes == 8 ? 3 : 2));
   }
 
-  static uint64_t key(const Paging& paging, const Position& at, unsigned height) {
-    Position there = at;
-    there.height = height;
-    const unsigned shift = shift_of(*at.half, height) + static_cast<unsigned>(std::countr_zero(entries(paging, there)));
-    return (at.address >> shift) << 1 | height | uint64_t{1} << 63;
+  static uint64_t key(const Paging& paging, const Position& at) {
+    const auto shift = at.half->page_shift + static_cast<unsigned>(std::countr_zero(entries(paging, *at.half, 0)));
+    return at.address >> shift | uint64_t{1} << 63;
   }
 
-  /// Moves the position down to the lowest table of which the piece is known; nullptr when there is none.
+  /// Moves the position down to its last table; nullptr when that is not known.
   const std::byte* descend(const Paging& paging, Position& at) const {
-    for (unsigned height = 0; height < std::min(kHeights, at.height); ++height) {
-      Cache<1024>::Value value;
-      if (!pieces.get(key(paging, at, height), value)) continue;
-      at.table = value.b;
-      at.rights = static_cast<Rights>(value.c);
-      at.height = height;
-      return reinterpret_cast<const std::byte*>(value.a);
-    }
-    return nullptr;
+    Cache<2048>::Value value;
+    if (!regions.get(key(paging, at), value)) return nullptr;
+    at.table = value.b;
+    at.rights = static_cast<Rights>(value.c);
+    at.height = static_cast<unsigned>(value.c >> 8);
+    return reinterpret_cast<const std::byte*>(value.a);
+  }
+
+  void keep(const Paging& paging, const Position& at, const std::byte* piece) {
+    regions.put(key(paging, at), {reinterpret_cast<uintptr_t>(piece), at.table, at.rights | uint64_t{at.height} << 8});
   }
 
   /// The piece of the position's table that holds the entry; nullptr when it cannot be had.
   const std::byte* piece(const Paging& paging, const Position& at, const ReadPhysical& read) {
-    const size_t count = entries(paging, at), width = paging.entry_bytes;
+    const size_t count = entries(paging, *at.half, at.height), width = paging.entry_bytes;
     const size_t index = static_cast<size_t>(at.address >> shift_of(*at.half, at.height)) &
                          ((size_t{1} << index_bits(*at.half, at.height)) - 1);
     const uint64_t address = at.table + (index & ~(count - 1)) * width;
     constexpr uint64_t kMask = TableStore::kPiece - 1;
     const std::byte* page = tables.get(address & ~kMask, read);
-    if (page == nullptr) return nullptr;
-    const std::byte* piece = page + (address & kMask);
-    if (at.height < kHeights)
-      pieces.put(key(paging, at, at.height), {reinterpret_cast<uintptr_t>(piece), at.table, at.rights});
-    return piece;
+    return page == nullptr ? nullptr : page + (address & kMask);
   }
 };
 
@@ -78,29 +77,46 @@ Translator& Translator::operator=(Translator&&) noexcept = default;
 Translator::~Translator() = default;
 
 std::expected<Translation, Fault> Translator::translate(VirtAddr address, uint64_t wanted) const {
-  if (paging_.mode == Mode::identity) return identity(paging_, address);
-  auto position = start(paging_, address);
-  if (!position) return std::unexpected(std::move(position.error()));
-  const std::byte* piece = caches_->descend(paging_, *position);
-  while (piece != nullptr || (piece = caches_->piece(paging_, *position, read_)) != nullptr) {
-    const size_t count = Caches::entries(paging_, *position);
+  std::expected<Translation, Fault> found;  // the one that every path returns: built in place, it is never copied
+  if (paging_.mode == Mode::identity) {
+    found = identity(paging_, address);
+    return found;
+  }
+  Position position;
+  position.half = half_of(paging_, address, position.address);
+  if (position.half == nullptr) {
+    found = std::unexpected(std::move(start(paging_, address).error()));
+    return found;
+  }
+  position.table = position.half->root.value;
+  position.height = position.half->levels - 1u;
+  const std::byte* piece = caches_->descend(paging_, position);
+  const bool known = piece != nullptr;
+  while (piece != nullptr || (piece = caches_->piece(paging_, position, read_)) != nullptr) {
+    const size_t count = Caches::entries(paging_, *position.half, position.height);
     const size_t index =
-        static_cast<size_t>(position->address >> shift_of(*position->half, position->height)) & (count - 1);
+        static_cast<size_t>(position.address >> shift_of(*position.half, position.height)) & (count - 1);
     const auto entry = load_entry(paging_, piece + index * paging_.entry_bytes);
-    const Decoded decoded = decode(paging_, *position->half, position->height, entry, position->rights);
-    if (decoded.meaning == Step::Meaning::page)
-      return translation_of(paging_, *position, decoded, {piece, index, count}, wanted);
+    const Decoded decoded = decode(paging_, *position.half, position.height, entry, position.rights);
+    if (decoded.meaning == Step::Meaning::page) {
+      if (!known) caches_->keep(paging_, position, piece);
+      set_translation(*found, paging_, position, decoded, {piece, index, count}, wanted);
+      return found;
+    }
     if (decoded.meaning != Step::Meaning::table) break;
-    position->table = decoded.target;
-    position->rights = decoded.rights;
-    --position->height;
+    position.table = decoded.target;
+    position.rights = decoded.rights;
+    --position.height;
     piece = nullptr;
   }
   // Memory that ends within the piece, no room for it, or a fault, which the step has the words for.
   Block block;
-  while (step(paging_, read_, *position, block)) continue;
-  if (block.decoded.meaning != Step::Meaning::page) return std::unexpected(fault_of(paging_, *position, block));
-  return translation_of(paging_, *position, block.decoded, block.entries(), wanted);
+  while (step(paging_, read_, position, block)) continue;
+  if (block.decoded.meaning == Step::Meaning::page)
+    set_translation(*found, paging_, position, block.decoded, block.entries(), wanted);
+  else
+    found = std::unexpected(fault_of(paging_, position, block));
+  return found;
 }
 
 Walk Translator::walk(VirtAddr address) const {
@@ -130,7 +146,7 @@ Walk Translator::walk(VirtAddr address) const {
                           .permissions = permissions_of(block.decoded.rights)});
   }
   if (block.decoded.meaning == Step::Meaning::page)
-    walk.result = translation_of(paging_, *position, block.decoded, block.entries(), UINT64_MAX);
+    set_translation(walk.result.emplace(), paging_, *position, block.decoded, block.entries(), UINT64_MAX);
   else
     walk.result = std::unexpected(fault_of(paging_, *position, block));
   return walk;

@@ -3,7 +3,8 @@
 //
 //   bench_reader translate DUMP FILE      ns a translation of the addresses in FILE (8 bytes each), first time
 //   bench_reader translate-warm DUMP FILE the same, each address for the second time
-//   bench_reader addrxlat[-warm] DUMP FILE   the same with libkdumpfile's addrxlat
+//   bench_reader addrxlat[-warm] DUMP FILE   the same with libkdumpfile's addrxlat_fulladdr_conv
+//   bench_reader addrxlat-walk[-warm] DUMP FILE   the same with its addrxlat_launch and addrxlat_walk alone
 //   bench_reader addresses DUMP FILE N    writes N addresses into FILE: of mapped kernel pages, at random
 //   bench_reader read-virtual DUMP START SIZE   seconds to read guest-virtual memory, 1 MiB at a time
 //   bench_reader memcpy FILE OFFSET SIZE  seconds to copy from the mapped file, 1 MiB at a time
@@ -121,7 +122,8 @@ double nanoseconds(const std::vector<uint64_t>& addresses, bool warm, const Tran
 }
 
 #ifdef GCORE_BENCH_KDUMPFILE
-double addrxlat(const char* path, const std::vector<uint64_t>& addresses, bool warm) {
+/// By the function that translates addresses (walk = false), or by the steps that it takes inside, on the page tables.
+double addrxlat(const char* path, const std::vector<uint64_t>& addresses, bool warm, bool walk) {
   kdump_ctx_t* dump = kdump_new();
   const int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0 || kdump_set_number_attr(dump, KDUMP_ATTR_FILE_FD, static_cast<kdump_num_t>(fd)) != KDUMP_OK)
@@ -132,7 +134,12 @@ double addrxlat(const char* path, const std::vector<uint64_t>& addresses, bool w
   addrxlat_sys_t* system = nullptr;
   if (kdump_get_addrxlat(dump, &context, &system) != KDUMP_OK)
     fail(std::string("libkdumpfile: ") + kdump_get_err(dump));
-  // The page tables alone, as we do: its shortcuts for the direct map and the kernel text are no walk.
+  if (!walk) {
+    return nanoseconds(addresses, warm, [&](uint64_t address) {
+      addrxlat_fulladdr_t full{address, ADDRXLAT_KVADDR};
+      return addrxlat_fulladdr_conv(&full, ADDRXLAT_KPHYSADDR, context, system) == ADDRXLAT_OK;
+    });
+  }
   addrxlat_map_t* map = addrxlat_sys_get_map(system, ADDRXLAT_SYS_MAP_HW);
   if (map == nullptr) fail("libkdumpfile has no page table map");
   addrxlat_step_t step{};
@@ -142,11 +149,9 @@ double addrxlat(const char* path, const std::vector<uint64_t>& addresses, bool w
     const addrxlat_sys_meth_t method = addrxlat_map_search(map, address);
     if (method == ADDRXLAT_SYS_METH_NONE) return false;
     step.meth = addrxlat_sys_get_meth(system, method);
-    if (addrxlat_launch(&step, address) != ADDRXLAT_OK || addrxlat_walk(&step) != ADDRXLAT_OK) {
-      addrxlat_ctx_clear_err(context);
-      return false;
-    }
-    return true;
+    if (addrxlat_launch(&step, address) == ADDRXLAT_OK && addrxlat_walk(&step) == ADDRXLAT_OK) return true;
+    addrxlat_ctx_clear_err(context);
+    return false;
   });
 }
 #endif
@@ -205,8 +210,8 @@ int main(int argc, char** argv) {
     const auto translate = [&](uint64_t address) { return space.translate(VirtAddr(address)).has_value(); };
     std::printf("%.1f\n", nanoseconds(read_addresses(argv[3]), warm, translate));
 #ifdef GCORE_BENCH_KDUMPFILE
-  } else if (work == "addrxlat" || work == "addrxlat-warm") {
-    std::printf("%.1f\n", addrxlat(argv[2], read_addresses(argv[3]), warm));
+  } else if (work.starts_with("addrxlat")) {
+    std::printf("%.1f\n", addrxlat(argv[2], read_addresses(argv[3]), warm, work.starts_with("addrxlat-walk")));
 #endif
   } else if (work == "addresses" && words.size() == 4) {
     write_addresses(argv[3], *open_dump(argv[2]), number(3));

@@ -59,7 +59,7 @@ class Table:
 
     def limit(self, work, value, unit, most, peer="-"):
         """A figure with an upper bound."""
-        self.row(work, f"{value:.1f} {unit}", peer, "-", f"<= {most} {unit}", value <= most)
+        self.row(work, f"{value:.3g} {unit}", peer, "-", f"<= {most} {unit}", value <= most)
 
     def print(self):
         model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
@@ -98,11 +98,20 @@ class Qemu:
              "-kernel", files + "vmlinuz", "-initrd", files + "initrd.gz", "-append", "console=ttyS0", "-nographic",
              "-nodefaults", "-no-user-config", "-serial", "stdio", "-qmp", f"unix:{self.socket},server=on,wait=off",
              "-device", "vmcoreinfo", *options],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.wait_for(b"gcore-guest-ready")
+
+    def wait_for(self, text):
+        """Reads the guest's console up to the next line with this text."""
         for line in self.process.stdout:
-            if b"gcore-guest-ready" in line:
+            if text in line:
                 return
-        raise SystemExit("the Linux guest did not boot")
+        raise SystemExit(f"the Linux guest did not say {text.decode()}")
+
+    def type(self, line):
+        """A line of shell for the guest."""
+        self.process.stdin.write(line.encode() + b"\n")
+        self.process.stdin.flush()
 
     def __enter__(self):
         return self

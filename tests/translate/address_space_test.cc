@@ -1,6 +1,7 @@
 // How the address space of a vCPU is found in a dump: which root, which mode, and what is said about it.
 #include "reader/address_space.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -261,6 +262,51 @@ TEST(AddressSpace, Aarch64FromRegisters) {
   const auto upper = AddressSpace::with_root(*dump, 0, PhysAddr(0x1000), AddressSpace::Root::upper);
   ASSERT_TRUE(upper) << upper.error().text;
   EXPECT_EQ(physical(*upper, 0xffff008080000123), 0x80000123u);
+}
+
+/// tramp_pg_dir at 0x2000 maps the last page alone, swapper_pg_dir at 0x4000 that and ten gigabytes apart from each
+/// other, as their common tables at 0x5000 to 0x7000 say.
+Image aarch64_isolated() {
+  Image image;
+  image.entry(0x2ff8, 0x5003).entry(0x5ff8, 0x6003).entry(0x6ff8, 0x7003).entry(0x7ff8, 0x9783);
+  image.entry(0x4ff8, 0x5003).entry(0x4000, 0x8003);
+  for (uint64_t i = 0; i < 20; i += 2) image.entry(0x8000 + i * 8, 0x0040000040000701);
+  return image;
+}
+const std::map<std::string, uint64_t> kAarch64User = {
+    {"sctlr_el1", 1}, {"tcr_el1", kTcr}, {"ttbr0_el1", 0x1000}, {"ttbr1_el1", 0x00a1000000002001}, {"pstate", 0}};
+const std::vector<std::string> kAarch64Control = {"sctlr_el1", "tcr_el1", "ttbr0_el1", "ttbr1_el1"};
+constexpr uint64_t kTrampoline = 0xfffffffffffff000;
+
+TEST(AddressSpace, Aarch64PageTableIsolation) {
+  const auto dump = qnx(kEmAarch64, aarch64_isolated(), 0, kAarch64User, kAarch64Control);
+  const auto space = AddressSpace::of_cpu(*dump, 0);
+  ASSERT_TRUE(space) << space.error().text;
+  EXPECT_THAT(space->describe(), testing::EndsWith("; kernel addresses through root 0x4000 (page-table isolation)"));
+  EXPECT_EQ(physical(*space, kTrampoline + 0x10), 0x9010u);
+  EXPECT_EQ(physical(*space, 0xffff000080000123), 0x40000123u);
+  EXPECT_EQ(space->walk(VirtAddr(kTrampoline)).note,
+            "through root 0x4000: that of ttbr1_el1 (0x2000) is the trampoline of page-table isolation");
+  const auto off = AddressSpace::of_cpu(*dump, 0, {.kpti_fallback = false});
+  ASSERT_TRUE(off) << off.error().text;
+  EXPECT_EQ(physical(*off, kTrampoline), 0x9000u);
+  EXPECT_FALSE(off->translate(VirtAddr(0xffff000080000123)));
+}
+
+TEST(AddressSpace, AnUnrelatedTableIsNotBehindTheTrampoline) {
+  const std::vector<Image> images = {
+      aarch64_isolated().entry(0x4ff8, 0),                             // lacks the trampoline
+      aarch64_isolated().entry(0x4ff8, 0xa003).entry(0xaff8, 0xb003),  // has something else there
+      aarch64_isolated().entry(0x4000, 0),                             // has nothing beside it
+      aarch64_isolated().entry(0x2000, 0x8003),                        // the root of ttbr1_el1 is a kernel's own
+  };
+  for (const Image& image : images) {
+    SCOPED_TRACE(&image - images.data());
+    const auto dump = qnx(kEmAarch64, image, 0, kAarch64User, kAarch64Control);
+    const auto space = AddressSpace::of_cpu(*dump, 0);
+    ASSERT_TRUE(space) << space.error().text;
+    EXPECT_THAT(space->describe(), testing::Not(testing::HasSubstr("isolation")));
+  }
 }
 
 TEST(AddressSpace, Aarch64FromTheRecordAlone) {

@@ -209,7 +209,11 @@ reader::ReadResult GuestTables::read(reader::PhysAddr address, std::span<std::by
     const auto piece = into.subspan(done, std::min<uint64_t>(into.size() - done, 4096 - at % 4096));
     if (memory_.read(reader::PhysAddr(at), piece).bytes == 0) {
       if (is_missing(at)) return {done, reader::Missing::left_out};
-      for (size_t i = 0; i < piece.size(); ++i) piece[i] = static_cast<std::byte>(mix(at + i));
+      uint64_t word = mix(at / 8);
+      for (size_t i = 0; i < piece.size(); ++i) {
+        if ((at + i) % 8 == 0) word = mix((at + i) / 8);
+        piece[i] = static_cast<std::byte>(word >> (at + i) % 8 * 8);
+      }
     }
     done += piece.size();
   }
