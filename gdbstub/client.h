@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "gdbstub/session.h"
 #include "gdbstub/target.h"
@@ -29,6 +30,8 @@ struct Client {
   bool binary_upload = false;  // `x` replies start with b
   bool no_ack = false;
   bool lldb = false;  // has asked what only LLDB asks
+
+  bool described = false;  // has read the target description, and so numbers registers as it says
 
   size_t listed_threads = 0;  // how far qsThreadInfo has come
   bool exec_file_open = false;
@@ -67,6 +70,7 @@ class Task {
 
 struct Reply {
   std::string packet;                    // the payload; empty: "not supported"
+  std::vector<std::byte> memory = {};    // the payload in its place, when it is not empty: goes out in hex
   std::string console = {};              // text for the user, sent before the packet
   bool run_length = true;                // false where clients want binary data without run-length encoding
   bool silent = false;                   // only for `k`: no packet at all

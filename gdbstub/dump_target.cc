@@ -134,7 +134,12 @@ class DumpTarget : public Target {
   std::optional<uint64_t> register_value(size_t cpu, std::string_view name) const override {
     if (dump_.cpus().empty() && name == (arch() == Arch::aarch64 ? "elr" : arch() == Arch::i386 ? "eip" : "rip"))
       return 0;
-    return cpu < dump_.cpus().size() ? dump_.cpus()[cpu].registers.get(name) : std::nullopt;
+    if (cpu >= dump_.cpus().size()) return std::nullopt;
+    const reader::Cpu& from = dump_.cpus()[cpu];
+    if (const auto value = from.registers.get(name)) return value;
+    for (const auto& [other, value] : from.other_registers)  // such as the upper halves of AVX
+      if (other == name) return value;
+    return std::nullopt;
   }
 
   std::vector<Segment> segments() const override { return segments_; }

@@ -30,10 +30,8 @@ Reply unreadable(const Client& client, uint64_t address) {
 Reply read_hex(Client& client, std::string_view arguments) {
   const auto wanted = parse_address_length(arguments);
   if (!wanted) return error(client, "m needs an address and a length");
-  const auto bytes = read_leading(client, wanted->address, wanted->length);
-  if (bytes.empty()) return unreadable(client, wanted->address);
-  Reply reply;
-  append_hex(reply.packet, bytes);
+  Reply reply{.packet = "", .memory = read_leading(client, wanted->address, wanted->length)};
+  if (reply.memory.empty()) return unreadable(client, wanted->address);
   return reply;
 }
 

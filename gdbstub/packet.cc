@@ -1,6 +1,7 @@
 #include "gdbstub/packet.h"
 
 #include <algorithm>
+#include <array>
 
 namespace gcore::gdbstub {
 namespace {
@@ -63,6 +64,49 @@ std::string frame(std::string_view payload, RunLength run_length) {
   out += '#';
   out += kDigits[sum >> 4];
   out += kDigits[sum & 15];
+  return out;
+}
+
+std::string frame_hex(std::span<const std::byte> bytes) {
+  constexpr size_t kLongestBytes = kLongestRun / 2;
+  static constexpr auto kPairs = [] {
+    std::array<std::array<char, 2>, 256> pairs{};
+    for (size_t i = 0; i < 256; ++i) pairs[i] = {kDigits[i >> 4], kDigits[i & 15]};
+    return pairs;
+  }();
+  std::string out;
+  out.resize_and_overwrite(2 * bytes.size() + 4, [bytes](char* begin, size_t) {
+    char* to = begin;
+    *to++ = '$';
+    uint8_t sum = 0;
+    const auto put = [&to, &sum](char c) {
+      *to++ = c;
+      sum = static_cast<uint8_t>(sum + static_cast<uint8_t>(c));
+    };
+    for (size_t i = 0; i < bytes.size();) {
+      const auto value = static_cast<uint8_t>(bytes[i]);
+      const char digit_of = kPairs[value][0];
+      if (digit_of == kPairs[value][1] && i + 1 < bytes.size() && bytes[i + 1] == bytes[i]) {
+        size_t run = 2;
+        while (run < kLongestBytes && i + run < bytes.size() && bytes[i + run] == bytes[i]) ++run;
+        while (!usable_count(2 * run - 1)) --run;
+        if (run > 1) {
+          put(digit_of);
+          put('*');
+          put(static_cast<char>(2 * run - 1 + 29));
+          i += run;
+          continue;
+        }
+      }
+      put(kPairs[value][0]);
+      put(kPairs[value][1]);
+      ++i;
+    }
+    *to++ = '#';
+    *to++ = kDigits[sum >> 4];
+    *to++ = kDigits[sum & 15];
+    return static_cast<size_t>(to - begin);
+  });
   return out;
 }
 

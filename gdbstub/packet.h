@@ -24,6 +24,10 @@ enum class RunLength : bool { off, on };
 /// The payload as a whole packet. Any bytes are allowed in it: those that need it are escaped.
 std::string frame(std::string_view payload, RunLength run_length);
 
+/// Memory as a whole packet: two hex digits a byte, run-length encoded. The same as frame() of append_hex(), but for
+/// runs of digits that begin or end within a byte, and many times as fast: most memory is zeros.
+std::string frame_hex(std::span<const std::byte> bytes);
+
 /// Undoes escaping. An escape character at the end stands for nothing and is dropped.
 std::string unescape(std::string_view escaped);
 

@@ -83,7 +83,8 @@ Reply transfer(Client& client, std::string_view arguments) {
   const std::string_view annex = rest.substr(0, annex_end), range = rest.substr(annex_end + 1);
   if (object == "features") {
     if (annex != "target.xml") return error(client, "there is no such description");
-    return document_part(client, target_xml(client.target.arch()), range);
+    client.described = true;
+    return document_part(client, target_xml(client.target), range);
   }
   if (object == "threads") return document_part(client, threads_xml(client), range);
   if (object == "memory-map" && (client.physical || client.target.unpaged()))
@@ -134,6 +135,7 @@ Reply one_register(Client& client, std::string_view arguments) {
   const auto number = parse_hex(arguments);
   const RegisterSet& set = register_set(client.target.arch());
   if (!number || *number >= set.all.size()) return error(client, "there is no such register");
+  if (!client.described && *number >= set.undescribed_count) return {};  // means another register to it
   return {register_hex(client, set.all[*number])};
 }
 

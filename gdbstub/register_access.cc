@@ -39,7 +39,8 @@ std::string register_hex(const Client& client, const Register& reg) {
 std::string general_registers_hex(const Client& client) {
   const RegisterSet& set = register_set(client.target.arch());
   std::string hex;
-  for (size_t i = 0; i < set.g_count; ++i) hex += register_hex(client, set.all[i]);
+  const size_t count = client.described ? set.g_count : set.undescribed_count;
+  for (size_t i = 0; i < count; ++i) hex += register_hex(client, set.all[i]);
   return hex;
 }
 

@@ -6,7 +6,7 @@ namespace gcore::gdbstub {
 namespace {
 
 constexpr char kCore86[] = "org.gnu.gdb.i386.core", kSegments86[] = "org.gnu.gdb.i386.segments",
-               kSse86[] = "org.gnu.gdb.i386.sse", kSystem86[] = "org.gcore.i386.system",
+               kSse86[] = "org.gnu.gdb.i386.sse", kAvx86[] = "org.gnu.gdb.i386.avx", kSystem86[] = "org.gcore.i386.system",
                kCoreArm[] = "org.gnu.gdb.aarch64.core", kFpuArm[] = "org.gnu.gdb.aarch64.fpu",
                kSystemArm[] = "org.gcore.aarch64.system";
 
@@ -85,6 +85,32 @@ constexpr Register kX86_64[] = {
     {"dr1", 87, 8, "int64", "system", kSystem86, "dr1", ""}, {"dr2", 88, 8, "int64", "system", kSystem86, "dr2", ""},
     {"dr3", 89, 8, "int64", "system", kSystem86, "dr3", ""}, {"dr6", 90, 8, "int64", "system", kSystem86, "dr6", ""},
     {"dr7", 91, 8, "int64", "system", kSystem86, "dr7", ""},
+    {"ymm0h", 92, 16, "uint128", "vector", kAvx86, "ymm0h.lo", "ymm0h.hi"},
+    {"ymm1h", 93, 16, "uint128", "vector", kAvx86, "ymm1h.lo", "ymm1h.hi"},
+    {"ymm2h", 94, 16, "uint128", "vector", kAvx86, "ymm2h.lo", "ymm2h.hi"},
+    {"ymm3h", 95, 16, "uint128", "vector", kAvx86, "ymm3h.lo", "ymm3h.hi"},
+    {"ymm4h", 96, 16, "uint128", "vector", kAvx86, "ymm4h.lo", "ymm4h.hi"},
+    {"ymm5h", 97, 16, "uint128", "vector", kAvx86, "ymm5h.lo", "ymm5h.hi"},
+    {"ymm6h", 98, 16, "uint128", "vector", kAvx86, "ymm6h.lo", "ymm6h.hi"},
+    {"ymm7h", 99, 16, "uint128", "vector", kAvx86, "ymm7h.lo", "ymm7h.hi"},
+    {"ymm8h", 100, 16, "uint128", "vector", kAvx86, "ymm8h.lo", "ymm8h.hi"},
+    {"ymm9h", 101, 16, "uint128", "vector", kAvx86, "ymm9h.lo", "ymm9h.hi"},
+    {"ymm10h", 102, 16, "uint128", "vector", kAvx86, "ymm10h.lo", "ymm10h.hi"},
+    {"ymm11h", 103, 16, "uint128", "vector", kAvx86, "ymm11h.lo", "ymm11h.hi"},
+    {"ymm12h", 104, 16, "uint128", "vector", kAvx86, "ymm12h.lo", "ymm12h.hi"},
+    {"ymm13h", 105, 16, "uint128", "vector", kAvx86, "ymm13h.lo", "ymm13h.hi"},
+    {"ymm14h", 106, 16, "uint128", "vector", kAvx86, "ymm14h.lo", "ymm14h.hi"},
+    {"ymm15h", 107, 16, "uint128", "vector", kAvx86, "ymm15h.lo", "ymm15h.hi"},
+    {"cs_base", 108, 8, "int64", "system", kSystem86, "cs_base", ""},
+    {"cs_limit", 109, 4, "int32", "system", kSystem86, "cs_limit", ""},
+    {"ds_base", 110, 8, "int64", "system", kSystem86, "ds_base", ""},
+    {"ds_limit", 111, 4, "int32", "system", kSystem86, "ds_limit", ""},
+    {"es_base", 112, 8, "int64", "system", kSystem86, "es_base", ""},
+    {"es_limit", 113, 4, "int32", "system", kSystem86, "es_limit", ""},
+    {"ss_base", 114, 8, "int64", "system", kSystem86, "ss_base", ""},
+    {"ss_limit", 115, 4, "int32", "system", kSystem86, "ss_limit", ""},
+    {"fs_limit", 116, 4, "int32", "system", kSystem86, "fs_limit", ""},
+    {"gs_limit", 117, 4, "int32", "system", kSystem86, "gs_limit", ""},
 };
 
 constexpr Register kI386[] = {
@@ -216,9 +242,9 @@ static_assert(numbered_in_order(kX86_64) && numbered_in_order(kI386) && numbered
 
 // x86: up to the segment registers (and bases); what follows in number are system registers, so the x87 and SSE
 // registers behind them are read one by one too. aarch64: the core and the floating-point registers.
-constexpr RegisterSet kX86_64Set{kX86_64, 26, 16, 7};
-constexpr RegisterSet kI386Set{kI386, 16, 8, 4};
-constexpr RegisterSet kAarch64Set{kAarch64, 68, 32, 31};
+constexpr RegisterSet kX86_64Set{kX86_64, 26, 24, 16, 7};
+constexpr RegisterSet kI386Set{kI386, 16, 16, 8, 4};
+constexpr RegisterSet kAarch64Set{kAarch64, 68, 68, 32, 31};
 
 }  // namespace
 

@@ -32,6 +32,7 @@ struct Register {
 struct RegisterSet {
   std::span<const Register> all;  // ascending by number, without gaps
   size_t g_count;
+  size_t undescribed_count;               // those that debuggers know without a description, first in `g`
   size_t program_counter, stack_pointer;  // numbers
 };
 
@@ -40,13 +41,13 @@ const RegisterSet& register_set(Arch arch);
 /// The register of the client's thread in the target's byte order and in hex; `x` for each digit of one that the dump
 /// does not have.
 std::string register_hex(const Client& client, const Register& reg);
-/// The whole `g` reply.
+/// The whole `g` reply. A client that has not read the description expects its own numbers: it gets what both agree on.
 std::string general_registers_hex(const Client& client);
 
 /// Looks a register up by name, regardless of case.
 const Register* find_register(Arch arch, std::string_view name);
 
-/// The document that qXfer:features:read:target.xml serves.
-std::string target_xml(Arch arch);
+/// The document that qXfer:features:read:target.xml serves. AVX is in it where a vCPU has it.
+std::string target_xml(const Target& target);
 
 }  // namespace gcore::gdbstub

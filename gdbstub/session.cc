@@ -76,7 +76,17 @@ void Session::deliver(Reply reply) {
   const std::string console = printable(reply.console);
   for (std::string_view text = console; !text.empty(); text.remove_prefix(std::min(kConsolePiece, text.size())))
     send_packet("O" + to_hex(text.substr(0, kConsolePiece)), true);
-  if (!reply.silent) send_packet(reply.packet, reply.run_length);
+  if (!reply.memory.empty()) {
+    if (state_->options.log) {
+      std::string hex;
+      append_hex(hex, reply.memory);
+      state_->options.log('<', hex);
+    }
+    state_->last_packet = frame_hex(reply.memory);
+    output_ += state_->last_packet;
+  } else if (!reply.silent) {
+    send_packet(reply.packet, reply.run_length);
+  }
   state_->closed = reply.close;
 }
 

@@ -96,8 +96,13 @@ const char* architecture(Arch arch) {
 
 }  // namespace
 
-std::string target_xml(Arch arch) {
+std::string target_xml(const Target& target) {
+  constexpr std::string_view kAvx = "org.gnu.gdb.i386.avx";
+  const Arch arch = target.arch();
   const auto all = register_set(arch).all;
+  bool avx = false;
+  for (size_t cpu = 0; cpu < target.cpu_count() && !avx; ++cpu)
+    avx = target.register_value(cpu, "ymm0h.lo").has_value();
   std::string xml = fmt::format(
       "<?xml version=\"1.0\"?>\n<!DOCTYPE target SYSTEM \"gdb-target.dtd\">\n"
       "<target version=\"1.0\">\n<architecture>{}</architecture>\n",
@@ -106,6 +111,7 @@ std::string target_xml(Arch arch) {
   for (const Register& reg : all) {
     bool known = false;
     for (const auto& feature : features) known = known || feature == reg.feature;
+    if (reg.feature == kAvx && !avx) continue;
     if (!known) features.emplace_back(reg.feature);
   }
   for (const auto& feature : features) {

@@ -6,6 +6,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <regex>
 
 #include "tests/gdbstub/small_dump.h"
 #include "tests/support/dump_builder.h"
@@ -34,6 +35,27 @@ struct GdbTest : testing::Test {
     const auto line = server->wait_for_line(Process::Stream::err, "gcore-serve: listening on .*");
     EXPECT_TRUE(line.has_value()) << server->err();
     return "target remote " + (line ? line->substr(line->rfind(' ') + 1) : "");
+  }
+
+  std::string write_arm_dump() {
+    QnxNote note;
+    note.machine = kEmAarch64;
+    note.extra_names = {"sctlr_el1", "ttbr1_el1", "v0.lo", "v0.hi"};
+    note.cpus.push_back({.pgtbl = 0,
+                         .number = 0,
+                         .process = "",
+                         .registers = {{"x0", 0x1234},
+                                       {"elr", 0x1000},
+                                       {"sp", 0x2000},
+                                       {"pstate", 0x600003c5},
+                                       {"ttbr1_el1", 0x41000},
+                                       {"v0.lo", 1},
+                                       {"v0.hi", 2}}});
+    const std::string path = folder.path("arm.gcore");
+    DumpBuilder builder;
+    builder.machine = kEmAarch64;
+    builder.note(note.build()).memory(0, std::string("\x1f\x20\x03\xd5", 4) + std::string(4092, '\0')).write(path);
+    return path;
   }
 
   TempDir folder;
@@ -82,6 +104,97 @@ TEST_F(GdbTest, NothingHangsThatWouldRun) {
     EXPECT_THAT(gdb.output, HasSubstr("rip            0xffffffff80008000"));
     server.reset();
   }
+}
+
+TEST_F(GdbTest, EachAttemptToRunEndsWithinItsLimit) {
+  const std::string symbols = write_small_symbols(folder.path());
+  for (const char* attempt : {"continue", "next", "finish", "call (int) guest_loop()", "kill", "quit", "detach", "run",
+                              "until", "advance *0x400000", "thread apply all continue", "reverse-continue"}) {
+    const auto gdb = run_gdb({pipe_command("--symbols " + symbols), attempt}, {symbols}, 20s);
+    EXPECT_FALSE(gdb.timed_out) << attempt << gdb.output;
+  }
+}
+
+TEST_F(GdbTest, CtrlCLeavesTheSessionUsable) {
+  Process::Options options;
+  options.pipe_stdin = options.merge_stderr = true;
+  options.environment = {"LC_ALL=C", "TERM=dumb", "HOME=/nonexistent"};
+  Process gdb({"gdb", "-nx", "-q", "-iex", "set confirm off", "-iex", "set pagination off"}, options);
+  const auto says = [&gdb](const std::string& line, const std::string& answer) {
+    ASSERT_TRUE(gdb.write_stdin(line + "\n"));
+    ASSERT_TRUE(gdb.wait_for_line(Process::Stream::out, answer, 20s)) << line << ": " << gdb.out();
+  };
+  says(serve(), "0xffffffff80008000");
+  says("continue", "cannot run or step");
+  ASSERT_TRUE(gdb.signal(SIGINT));
+  says("info registers rip", "rip +0xffffffff80008000");
+  // A search through all that is mapped, and the interrupt somewhere in it or after it.
+  ASSERT_TRUE(gdb.write_stdin("find /b 0, +0xffffffffffff, 1, 2, 3, 4, 5, 6, 7, 8\n"));
+  ASSERT_TRUE(gdb.signal(SIGINT));
+  says("output 6 * 7", "42");
+  says("info registers rip", "rip +0xffffffff80008000");
+  ASSERT_TRUE(gdb.write_stdin("quit\n"));
+  EXPECT_TRUE(gdb.wait(20s).has_value());
+}
+
+TEST_F(GdbTest, TheDescriptionIsWhatGdbMadeOfIt) {
+  for (const char* machine : {"x86_64", "aarch64"}) {
+    const bool arm = machine == std::string("aarch64");
+    if (arm) dump = write_arm_dump();
+    const auto gdb = run_gdb({pipe_command(), "maint print xml-tdesc", "maint print remote-registers"}, {}, 60s,
+                             arm ? "gdb-multiarch" : "gdb");
+    ASSERT_EQ(gdb.of.size(), 3u) << gdb.output;
+    const std::regex reg("<reg name=\"([^\"]+)\" bitsize=\"([0-9]+)\"[^>]* regnum=\"([0-9]+)\"");
+    size_t registers = 0;
+    for (std::sregex_iterator it(gdb.of[1].begin(), gdb.of[1].end(), reg), end; it != end; ++it, ++registers) {
+      // Name, Nr, Rel, Offset, Size, Type, Rmt Nr, g/G Offset
+      const std::string row =
+          "\n +?" + (*it)[1].str() + " +[0-9]+ +[0-9]+ +[0-9]+ +([0-9]+) +[^ ].*? ([0-9]+) +[0-9]+? *\n";
+      std::smatch match;
+      ASSERT_TRUE(std::regex_search(gdb.of[2], match, std::regex(row))) << (*it)[1];
+      EXPECT_EQ(match[2], (*it)[3]) << (*it)[1];
+      // GDB keeps the 80 bits of x87 registers in 16 bytes.
+      if ((*it)[2] != "80") {
+        EXPECT_EQ(8 * std::stoi(match[1]), std::stoi((*it)[2])) << (*it)[1];
+      }
+    }
+    EXPECT_GE(registers, arm ? 80u : 90u);
+  }
+}
+
+/// What the Linux kernel's own gdb scripts do, where there is no vmlinux and perhaps no Linux.
+TEST_F(GdbTest, ScriptsOfTheLinuxKernelDegradeCleanly) {
+  const std::string script = folder.write("lx.py", R"(import gdb
+def lx(what):
+    try:
+        print(what.__name__, "gave", what())
+    except (gdb.error, gdb.MemoryError) as error:
+        print(what.__name__, "failed:", error)
+def lx_version():
+    return gdb.parse_and_eval("(char *)linux_banner").string()
+def lx_symbol():
+    return gdb.lookup_global_symbol("init_task")
+def lx_mapped():
+    return bytes(gdb.selected_inferior().read_memory(0xffffffff80009000, 6))
+def lx_unmapped():
+    return gdb.selected_inferior().read_memory(0x12345000, 8)
+def lx_server():
+    return "QEMU" if "" == gdb.execute("monitor info version", to_string=True) else "a monitor"
+def lx_search():
+    return gdb.selected_inferior().search_memory(0xffffffff80000000, 0x100000, b"needle")
+def lx_threads():
+    return [thread.ptid for thread in gdb.selected_inferior().threads()]
+for each in (lx_version, lx_symbol, lx_mapped, lx_unmapped, lx_server, lx_search, lx_threads):
+    lx(each)
+)");
+  const auto gdb = run_gdb({pipe_command(), "source " + script});
+  ASSERT_EQ(gdb.of.size(), 2u) << gdb.output;
+  for (const char* line :
+       {"lx_version failed: No symbol table is loaded", "lx_symbol gave None", "lx_mapped gave b'needle'",
+        "lx_unmapped failed: Cannot access memory at address 0x12345000", "lx_server gave a monitor",
+        "lx_search gave 18446744071562104832", "lx_threads gave [(1, 1, 0), (1, 2, 0)]"})
+    EXPECT_THAT(gdb.of[1], HasSubstr(line));
+  EXPECT_THAT(gdb.of[1], Not(HasSubstr("Traceback")));
 }
 
 TEST_F(GdbTest, SearchAndMonitor) {
@@ -147,23 +260,7 @@ TEST_F(GdbTest, AMovedKernelsSymbolsMoveToo) {
 }
 
 TEST_F(GdbTest, Aarch64) {
-  QnxNote note;
-  note.machine = kEmAarch64;
-  note.extra_names = {"sctlr_el1", "ttbr1_el1", "v0.lo", "v0.hi"};
-  note.cpus.push_back({.pgtbl = 0,
-                       .number = 0,
-                       .process = "",
-                       .registers = {{"x0", 0x1234},
-                                     {"elr", 0x1000},
-                                     {"sp", 0x2000},
-                                     {"pstate", 0x600003c5},
-                                     {"ttbr1_el1", 0x41000},
-                                     {"v0.lo", 1},
-                                     {"v0.hi", 2}}});
-  dump = folder.path("arm.gcore");
-  DumpBuilder builder;
-  builder.machine = kEmAarch64;
-  builder.note(note.build()).memory(0, std::string("\x1f\x20\x03\xd5", 4) + std::string(4092, '\0')).write(dump);
+  dump = write_arm_dump();
   const auto gdb = run_gdb({pipe_command(), "info threads", "info registers x0 pc cpsr sp", "print/x $TTBR1_EL1",
                             "print $v0.d.u", "print $fpsr", "print $MPIDR_EL1", "x/i 0", "maint print xml-tdesc"},
                            {}, 60s, "gdb-multiarch");

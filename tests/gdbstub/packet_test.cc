@@ -46,6 +46,24 @@ TEST(Packet, EveryRunLengthAndByteSurvives) {
   }
 }
 
+TEST(Packet, MemoryIsHexWithRuns) {
+  for (size_t length = 1; length < 300; ++length) {
+    for (const int value : {0x00, 0x12, 0x21, 0x11, 0xff, 0xa0}) {
+      std::string memory = "\x01" + std::string(length, static_cast<char>(value)) + std::string("\x10\x00\x23", 3);
+      for (const size_t cut : {0, 1, 3}) {
+        const std::string part = memory.substr(0, memory.size() - cut);
+        const std::string wire = frame_hex(std::as_bytes(std::span(part)));
+        std::string outside;
+        EXPECT_EQ(decode(wire, outside), std::vector{hex(part)}) << length << " of " << value;
+        for (const char* look_alike : {"*#", "*$", "*+", "*-"})
+          EXPECT_EQ(wire.substr(0, wire.size() - 3).find(look_alike), std::string::npos);
+      }
+    }
+  }
+  EXPECT_LT(frame_hex(std::vector<std::byte>(65536)).size(), 4100u);
+  EXPECT_EQ(frame_hex({}), "$#00");
+}
+
 TEST(Packet, ZerosShrinkALot) { EXPECT_LT(framed(std::string(65536, '0')).size(), 2100u); }
 
 TEST(Packet, UnescapeDropsALonelyEscape) {

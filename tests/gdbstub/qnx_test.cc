@@ -81,6 +81,7 @@ TEST_F(QnxTest, AThreadStandsForTheCpu) {
             "thread 2 of process 4099 (proc/boot/devb), root table 0x1000, stand");
   EXPECT_EQ(client.ask("p10"), "0800400000000000");
   EXPECT_EQ(client.ask("p7"), "f00f400000000000");
+  client.ask("qXfer:features:read:target.xml:0,10");
   EXPECT_EQ(client.ask("p1d"), "xxxxxxxxxxxxxxxx") << "a thread has no cr3 of its own";
   EXPECT_EQ(client.ask("m400000,2"), "9090");
   EXPECT_EQ(client.ask("vCont;c"), "T00thread:2;") << "continue makes gdb look again";

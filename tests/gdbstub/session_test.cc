@@ -130,6 +130,9 @@ TEST_F(SessionTest, ThreadSelection) {
 
 TEST_F(SessionTest, RegistersHaveTheirWidthsAndUnavailableOnesAreX) {
   gdb.ask("Hg1");
+  EXPECT_EQ(gdb.ask("g").size(), 2u * (16 * 8 + 8 + 4 + 6 * 4)) << "as every debugger knows it";
+  EXPECT_EQ(gdb.ask("p1d"), "") << "another register to a debugger that has not read the description";
+  gdb.ask("qXfer:features:read:target.xml:0,10");
   const std::string g = gdb.ask("g");
   EXPECT_EQ(g.size(), 2u * (16 * 8 + 8 + 4 + 6 * 4 + 2 * 8));
   EXPECT_EQ(g.substr(0, 16), "8877665544332211");        // rax
@@ -152,11 +155,24 @@ TEST_F(SessionTest, RegistersHaveTheirWidthsAndUnavailableOnesAreX) {
   EXPECT_EQ(gdb.ask("p0"), "8977665544332211");
 }
 
+TEST_F(SessionTest, AvxIsDescribedWhereTheDumpHasIt) {
+  EXPECT_EQ(gdb.ask("qXfer:features:read:target.xml:0,10000").find("i386.avx"), std::string::npos);
+  target.registers["ymm0h.lo"] = 0x11;
+  target.registers["ymm0h.hi"] = 0x22;
+  const std::string xml = gdb.ask("qXfer:features:read:target.xml:0,10000");
+  EXPECT_NE(xml.find("<feature name=\"org.gnu.gdb.i386.avx\">"), std::string::npos);
+  EXPECT_NE(xml.find("<reg name=\"ymm15h\" bitsize=\"128\" type=\"uint128\" regnum=\"107\""), std::string::npos);
+  gdb.ask("Hg1");
+  EXPECT_EQ(gdb.ask("p5c"), "11000000000000002200000000000000");
+  EXPECT_EQ(gdb.ask("p5d"), std::string(32, 'x'));
+}
+
 TEST_F(SessionTest, BigEndianRegisters) {
   target.machine = gdbstub::Arch::aarch64;
   target.big = true;
   target.registers = {{"x0", 0x1122}, {"pstate", 0x3c5}, {"v0.lo", 1}, {"v0.hi", 2}, {"tcr_el1", 7}};
   gdb.ask("Hg1");
+  gdb.ask("qXfer:features:read:target.xml:0,10");
   EXPECT_EQ(gdb.ask("p0"), "0000000000001122");
   EXPECT_EQ(gdb.ask("p21"), "000003c5");
   EXPECT_EQ(gdb.ask("p22"), "00000000000000020000000000000001");

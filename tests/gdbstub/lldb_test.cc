@@ -1,0 +1,84 @@
+// The installed LLDB against gcore-serve, from outside.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/gdbstub/small_dump.h"
+#include "tests/support/paths.h"
+#include "tests/support/process.h"
+#include "tests/support/temp_dir.h"
+
+namespace gcore::tests {
+namespace {
+
+using testing::ContainsRegex;
+using testing::HasSubstr;
+using testing::Not;
+
+class LldbTest : public testing::Test {
+ protected:
+  LldbTest()
+      : server_({program("gcore-serve"), write_small_dump(folder_.path()), "--listen", "127.0.0.1:0"}),
+        symbols_(write_small_symbols(folder_.path())) {
+    const auto line = server_.wait_for_line(Process::Stream::err, "gcore-serve: listening on ");
+    EXPECT_TRUE(line.has_value()) << server_.err();
+    address_ = line ? line->substr(line->rfind(' ') + 1) : "";
+  }
+
+  /// What LLDB says to commands after it has connected.
+  std::string lldb(const std::vector<std::string>& commands) {
+    std::vector<std::string> argv{"lldb-19",
+                                  "--no-lldbinit",
+                                  "--batch",
+                                  "-o",
+                                  "settings set use-color false",
+                                  "-o",
+                                  "target create --arch x86_64 " + symbols_,
+                                  "-o",
+                                  "gdb-remote " + address_};
+    for (const std::string& command : commands) argv.insert(argv.end(), {"-o", command});
+    Process::Options options;
+    options.merge_stderr = true;
+    options.environment = {"LC_ALL=C", "TERM=dumb", "HOME=" + folder_.path()};
+    const Completed done = run(argv, 90s, {}, options);
+    EXPECT_FALSE(done.timed_out) << done.out;
+    return done.out;
+  }
+
+  TempDir folder_;
+  Process server_;
+  std::string symbols_, address_;
+};
+
+TEST_F(LldbTest, ThreadsRegistersMemoryAndBacktrace) {
+  const std::string said =
+      lldb({"thread list", "register read rip cr3 eflags", "bt", "memory read --count 6 0xffffffff80009000",
+            "memory region 0x400000", "memory region 0x500000",
+            "memory find -s needle 0xffffffff80000000 0xffffffff80100000", "thread select 2", "register read rip cr8",
+            "detach"});
+  EXPECT_THAT(said,
+              ContainsRegex("\\* thread #1: tid = 0x0002, 0xffffffff80008000 .*name = 'vCPU 1 \\[kernel, CPL 0\\]'"));
+  EXPECT_THAT(said, ContainsRegex("  thread #2: tid = 0x0001, 0x0000000000400010, name = 'vCPU 0 \\[user, CPL 3\\]'"));
+  EXPECT_THAT(said, HasSubstr("rip = 0xffffffff80008000"));
+  EXPECT_THAT(said, HasSubstr("cr3 = 0x0000000000001000"));
+  EXPECT_THAT(said, HasSubstr("eflags = 0x00000246"));
+  EXPECT_THAT(said, ContainsRegex("frame #0: 0xffffffff80008000 .*`guest_loop"));
+  EXPECT_THAT(said, HasSubstr("6e 65 65 64 6c 65"));
+  EXPECT_THAT(said, HasSubstr("[0x0000000000400000-0x0000000000401000) r-x"));
+  EXPECT_THAT(said, HasSubstr("[0x0000000000402000-0xffffffff80000000) ---"));
+  EXPECT_THAT(said, HasSubstr("data found at location: 0xffffffff80009000"));
+  EXPECT_THAT(said, HasSubstr("rip = 0x0000000000400010"));
+  EXPECT_THAT(said, HasSubstr("detached"));
+  // A batch of LLDB ends at the first error.
+  EXPECT_THAT(lldb({"memory read 0xdead0000"}), ContainsRegex("error: memory read failed for 0xdead0000"));
+}
+
+TEST_F(LldbTest, NothingHangsThatWouldRun) {
+  // A batch of LLDB ends at the first of these, with what the server says.
+  for (const char* command :
+       {"continue", "thread step-inst", "thread step-over", "finish", "process interrupt", "process kill"})
+    EXPECT_THAT(lldb({command}), Not(HasSubstr("timed out"))) << command;
+  EXPECT_THAT(lldb({"continue"}), HasSubstr("a memory dump cannot run"));
+}
+
+}  // namespace
+}  // namespace gcore::tests
