@@ -7,6 +7,7 @@
 
 #include "reader/cpu_paging.h"
 #include "reader/kernel_image.h"
+#include "reader/kernel_tables.h"
 #include "reader/qnx_system.h"
 #include "reader/table_isolation.h"
 #include "reader/translate/translator.h"
@@ -40,6 +41,7 @@ class Finder {
     look_through_cpus();
     if (guest_.kind == GuestSystem::Kind::unknown) scan_pages();
     if (image_.empty()) look_through_kernel_tables();
+    if (guest_.kind == GuestSystem::Kind::unknown && search_ == GuestSearch::thorough) look_for_tables();
     describe_image();
   }
 
@@ -202,6 +204,17 @@ class Finder {
     const Translator translator(*guest_.kernel_paging, reader_of(dump_));
     image_ = is_x86_64() ? x86_kernel_image(translator) : image_around(translator, VirtAddr(claim->address));
     guest_.banner = find_banner(dump_, image_, guest_.release);
+  }
+
+  /// The last resort, when there is no root and no note.
+  void look_for_tables() {
+    auto found = find_kernel_tables(dump_);
+    if (!found) return;
+    guest_.kind = GuestSystem::Kind::linux_kernel;
+    guest_.kernel_paging_source = "guest memory, where these tables map a Linux kernel";
+    guest_.kernel_paging = std::move(found->paging);
+    guest_.banner = std::move(found->banner);
+    image_ = std::move(found->image);
   }
 
   void describe_image() {

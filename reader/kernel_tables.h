@@ -1,0 +1,30 @@
+// The page tables of a Linux kernel, found in guest memory by what they are: no register, no note. Private to the
+// reader.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "reader/dump.h"
+#include "reader/kernel_image.h"
+#include "reader/translate/paging.h"
+
+namespace gcore::reader {
+
+struct FoundTables {
+  translate::Paging paging;
+  KernelImage image;
+  std::string banner;
+};
+
+/// Reads all of memory, for a page whose entries are those of a kernel's root table and through which the kernel's
+/// image, with its banner, is mapped:
+///
+///   x86_64    the last entry leads to the table of the image's gigabyte; five levels where another root leads there
+///   aarch64   few entries, all tables, that map executable kernel text; of 4K, 16K and 64K granules and the sizes of
+///             address that kernels are built for
+///
+/// Looks at a bounded number of candidates.
+std::optional<FoundTables> find_kernel_tables(const Dump& dump);
+
+}  // namespace gcore::reader
