@@ -6,7 +6,6 @@
 #include <bitset>
 #include <charconv>
 #include <limits>
-#include <unordered_map>
 
 // LLVM's JSON parser. Object::getNull and Value::getAsNull are not called: compilers disagree on how an optional null
 // pointer is returned, and the packaged library is made by another one.
@@ -130,18 +129,26 @@ std::vector<std::string> words(std::string_view text, size_t limit) {
   return found;
 }
 
-void read_unavailable(const json::Object& from, Fields& fields, DumpInfo& info) {
+void read_unavailable(const json::Object& from, Fields& fields, DumpInfo& info, std::vector<std::string>& warnings) {
+  uint64_t listed = 0;
   size_t room = kMaxNames;
   fields.each(from, "unavailable", [&](const json::Value& value) {
     const json::Object* entry = value.getAsObject();
     if (entry == nullptr) return false;
     const auto cpu = fields.number(*entry, "vcpu");
     if (!cpu || *cpu > std::numeric_limits<uint32_t>::max()) return false;
+    const uint64_t last = fields.number(*entry, "to").value_or(*cpu);
+    if (last < *cpu || last > std::numeric_limits<uint32_t>::max()) return false;
     auto names = words(fields.text(*entry, "registers"), room);
     room -= names.size();
-    info.unavailable.push_back({static_cast<uint32_t>(*cpu), std::move(names)});
+    listed += last - *cpu + 1;
+    info.unavailable.push_back({static_cast<uint32_t>(*cpu), static_cast<uint32_t>(last), std::move(names)});
     return room != 0;
   });
+  if (const uint64_t all = fields.number(from, "unavailable_vcpus").value_or(0); all > listed)
+    warnings.push_back(fmt::format(
+        "the writer did not know some registers of {} vCPUs and lists {} of these; those of the others read as 0", all,
+        listed));
 }
 
 void read_missing(const json::Object& from, Fields& fields, DumpInfo& info, std::vector<std::string>& warnings) {
@@ -198,7 +205,7 @@ DumpInfo read_fields(const json::Object& from, Fields& fields, std::vector<std::
       return true;
     });
   }
-  read_unavailable(from, fields, info);
+  read_unavailable(from, fields, info, warnings);
   read_missing(from, fields, info, warnings);
   return info;
 }
@@ -211,18 +218,25 @@ DumpInfo refused(std::string why, std::vector<std::string>& warnings) {
   return info;
 }
 
-void drop(Cpu& cpu, std::span<const std::string> names) {
+using RegisterSet = std::bitset<format::kMaxRegisters>;
+
+RegisterSet set_of(format::Machine machine, std::span<const std::string> names) {
+  RegisterSet set;
+  for (const std::string& name : names)
+    if (const auto slot = format::find_register(machine, name)) set.set(*slot);
+  return set;
+}
+
+void drop(Cpu& cpu, RegisterSet dropped) {
   const format::Machine machine = cpu.registers.machine();
-  std::bitset<format::kMaxRegisters> dropped;
-  const auto add = [&](std::string_view name) {
-    if (const auto slot = format::find_register(machine, name)) dropped.set(*slot);
+  const auto drops = [&](std::string_view name) {
+    const auto slot = format::find_register(machine, name);
+    return slot && dropped[*slot];
   };
-  for (const std::string& name : names) {
-    add(name);
-    // What the reader computes: x86's stack pointer in kernel mode, and a vmcore's page table.
-    if (name == "exx" && (cpu.registers.get("cs").value_or(3) & 3) == 0) add("esp");
-    if (name == "cr3" && cpu.page_table == PhysAddr(0)) cpu.page_table.reset();
-  }
+  // What the reader computes: x86's stack pointer in kernel mode, and a vmcore's page table.
+  if (drops("exx") && (cpu.registers.get("cs").value_or(3) & 3) == 0)
+    dropped.set(*format::find_register(machine, "esp"));
+  if (drops("cr3") && cpu.page_table == PhysAddr(0)) cpu.page_table.reset();
   format::RegisterFile kept(machine);
   for (size_t slot = 0; slot < format::registers(machine).size(); ++slot)
     if (const auto value = cpu.registers.get_slot(slot); value && !dropped[slot]) kept.set_slot(slot, *value);
@@ -249,12 +263,16 @@ DumpInfo parse_info(std::string_view text, std::vector<std::string>& warnings) {
 }
 
 void drop_unavailable(const DumpInfo& info, std::span<Cpu> cpus) {
-  if (info.unavailable.empty()) return;
-  std::unordered_map<uint32_t, size_t> by_number;
-  for (const Cpu& cpu : cpus) by_number.emplace(cpu.number, cpu.index);
-  for (const DumpInfo::Unavailable& entry : info.unavailable)
-    if (const auto found = by_number.find(entry.cpu); found != by_number.end())
-      drop(cpus[found->second], entry.registers);
+  if (info.unavailable.empty() || cpus.empty()) return;
+  std::vector<std::pair<uint32_t, size_t>> by_number;
+  for (const Cpu& cpu : cpus) by_number.emplace_back(cpu.number, cpu.index);
+  std::ranges::sort(by_number);
+  size_t left = cpus.size() + 100'000;  // a writer lists no vCPU twice; nothing else bounds how often it could
+  for (const DumpInfo::Unavailable& entry : info.unavailable) {
+    const RegisterSet set = set_of(cpus[0].registers.machine(), entry.registers);
+    auto at = std::ranges::lower_bound(by_number, std::pair(entry.cpu, size_t{0}));
+    for (; at != by_number.end() && at->first <= entry.last && left > 0; ++at, --left) drop(cpus[at->second], set);
+  }
 }
 
 }  // namespace gcore::reader

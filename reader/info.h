@@ -40,7 +40,7 @@ struct DumpInfo {
 
   /// Registers that a vCPU's record has room for, though the VMM did not know them. Dump::cpus() lacks them already.
   struct Unavailable {
-    uint32_t cpu = 0;  // Cpu::number
+    uint32_t cpu = 0, last = 0;  // Cpu::number, both are in it
     std::vector<std::string> registers;
   };
   std::vector<Unavailable> unavailable;

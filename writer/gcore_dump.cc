@@ -99,8 +99,12 @@ writer::Options options_of(const gcore_options* given) {
   return options;
 }
 
-writer::Reason reason_of(int reason, const char* detail, unsigned cpu) {
-  return {number<writer::Reason::Kind>(reason), std::string(text_of(detail)), 0,
+uint8_t signal_of(const gcore_options* given) {
+  return static_cast<uint8_t>(complete(given, gcore_options_init).signal);
+}
+
+writer::Reason reason_of(int reason, const char* detail, uint8_t signal, unsigned cpu) {
+  return {number<writer::Reason::Kind>(reason), std::string(text_of(detail)), signal,
           static_cast<uint16_t>(std::min(cpu, unsigned{UINT16_MAX}))};
 }
 
@@ -134,8 +138,9 @@ int fill(gcore_result* c, const writer::Result& result) {
 }  // namespace
 
 struct gcore_dumper {
-  explicit gcore_dumper(const gcore_guest* c_guest) : guest(c_guest) {}
+  gcore_dumper(const gcore_guest* c_guest, uint8_t the_signal) : guest(c_guest), signal(the_signal) {}
   CGuest guest;
+  const uint8_t signal;
   std::unique_ptr<writer::Dumper> dumper;
 };
 
@@ -157,6 +162,10 @@ void gcore_options_init(struct gcore_options* options) {
   options->sync = 1;
 }
 
+int gcore_compression_supported(int compression) {
+  return writer::is_supported(number<writer::Compression>(compression)) ? 1 : 0;
+}
+
 int gcore_dump(const struct gcore_guest* guest, const struct gcore_options* options, int reason, const char* detail,
                unsigned cpu, struct gcore_result* result) {
   CGuest adapter(guest);
@@ -165,13 +174,13 @@ int gcore_dump(const struct gcore_guest* guest, const struct gcore_options* opti
     failed.status = writer::Status(std::string(kIncompleteGuest));
     return fill(result, failed);
   }
-  return fill(result, writer::dump(adapter, options_of(options), reason_of(reason, detail, cpu)));
+  return fill(result, writer::dump(adapter, options_of(options), reason_of(reason, detail, signal_of(options), cpu)));
 }
 
 gcore_dumper* gcore_dumper_create(const struct gcore_guest* guest, const struct gcore_options* options,
                                   void (*on_done)(void* self, const struct gcore_result* result), void* on_done_self,
                                   char* error, size_t error_size) {
-  auto dumper = std::make_unique<gcore_dumper>(guest);
+  auto dumper = std::make_unique<gcore_dumper>(guest, signal_of(options));
   writer::Dumper::OnDone callback;
   if (on_done)
     callback = [on_done, on_done_self](const writer::Result& result) {
@@ -191,7 +200,7 @@ void gcore_dumper_destroy(gcore_dumper* dumper) { delete dumper; }
 void gcore_dumper_request(gcore_dumper* dumper) { dumper->dumper->request(); }
 
 void gcore_dumper_request_for(gcore_dumper* dumper, int reason, const char* detail, unsigned cpu) {
-  dumper->dumper->request(reason_of(reason, detail, cpu));
+  dumper->dumper->request(reason_of(reason, detail, dumper->signal, cpu));
 }
 
 int gcore_dumper_wait(gcore_dumper* dumper, struct gcore_result* result) {
@@ -205,6 +214,8 @@ void gcore_dumper_progress(const gcore_dumper* dumper, uint64_t* done, uint64_t*
   if (done) *done = progress.memory_done;
   if (total) *total = progress.memory_total;
 }
+
+uint64_t gcore_dumper_dumps(const gcore_dumper* dumper) { return dumper->dumper->progress().dumps; }
 
 int gcore_dumper_phase(const gcore_dumper* dumper) { return static_cast<int>(dumper->dumper->progress().phase); }
 

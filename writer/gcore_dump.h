@@ -74,6 +74,7 @@ struct gcore_options {
   int keep_partial;
   int sync;
   int pipe_memory; /* enum gcore_pipe_memory */
+  int signal;      /* Reason::signal of every dump with these options */
 };
 void gcore_options_init(struct gcore_options* options);
 
@@ -88,6 +89,9 @@ struct gcore_result {
   uint64_t pages_written, pages_zero, pages_absent, pages_missing;
   uint64_t requests;
 };
+
+/* Whether this build of the writer has that compression (an enum gcore_compression): 1 or 0. */
+int gcore_compression_supported(int compression);
 
 /* Takes one dump on the calling thread. 0, or -1: then result->error says why. `reason` is an enum gcore_reason;
  * `detail` may be NULL. */
@@ -113,6 +117,8 @@ int gcore_dumper_wait(gcore_dumper* dumper, struct gcore_result* result);
 void gcore_dumper_cancel(gcore_dumper* dumper);
 /* Bytes of guest memory done and in all, of the dump that runs; 0 and 0 when none does. Either may be NULL. */
 void gcore_dumper_progress(const gcore_dumper* dumper, uint64_t* done, uint64_t* total);
+/* How many dumps have finished, in whichever way. */
+uint64_t gcore_dumper_dumps(const gcore_dumper* dumper);
 /* What the dumper is doing: an enum gcore_phase. */
 int gcore_dumper_phase(const gcore_dumper* dumper);
 

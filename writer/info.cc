@@ -64,24 +64,55 @@ const char* kind_name(Reason::Kind kind) {
   return "unknown";
 }
 
-// The registers for which the notes hold a 0 that the VMM did not supply.
-std::string unavailable(const GuestState& state) {
-  const auto all = format::registers(state.machine);
-  const std::vector<size_t> extra = extra_registers(state);
-  std::string list;
-  for (const CpuState& cpu : state.cpus) {
-    std::string names;
-    const auto look_at = [&](size_t slot) {
-      if (!cpu.registers.get_slot(slot)) names.append(names.empty() ? 0 : 1, ' ').append(all[slot].name);
-    };
-    for (size_t slot = 0; slot < all.size() && all[slot].core_offset >= 0; ++slot) look_at(slot);
-    for (const size_t slot : extra) look_at(slot);
-    if (names.empty()) continue;
-    const std::string entry = "{\"vcpu\": " + std::to_string(cpu.index) + ", \"registers\": \"" + names + "\"}";
-    if (list.size() + entry.size() > kUnavailableLimit) break;
-    list += (list.empty() ? "" : ", ") + entry;
+// What of the registers that its notes have room for the VMM did not set, for each vCPU in turn.
+class Unavailable {
+ public:
+  Unavailable(const GuestState& state, Dialect dialect) : dialect_(dialect), of_qnx_(qnx_registers(state)) {}
+
+  RegisterSet of(const CpuState& cpu) {
+    RegisterSet set = dialect_ == Dialect::qnx ? of_qnx_ : of_vmcore(cpu);
+    for (size_t slot = 0; slot < set.size(); ++slot)
+      if (set[slot] && cpu.registers.get_slot(slot)) set.reset(slot);
+    return set;
   }
-  return "[" + list + "]";
+
+ private:
+  // Two kinds at most: with vector registers and without.
+  const RegisterSet& of_vmcore(const CpuState& cpu) {
+    auto& kind = of_vmcore_[cpu.registers.get("v0.lo").has_value() ? 1 : 0];
+    if (!kind) kind = vmcore_registers(cpu);
+    return *kind;
+  }
+
+  Dialect dialect_;
+  RegisterSet of_qnx_;
+  std::optional<RegisterSet> of_vmcore_[2];
+};
+
+// The registers for which the notes hold a 0 that the VMM did not supply. Neighbours that lack the same share an entry.
+std::string unavailable(const GuestState& state, Dialect dialect) {
+  const auto all = format::registers(state.machine);
+  Unavailable registers(state, dialect);
+  std::string list;
+  size_t vcpus = 0;
+  bool is_full = false;
+  for (size_t first = 0, end = 0; first < state.cpus.size(); first = end) {
+    const RegisterSet set = registers.of(state.cpus[first]);
+    const size_t index = state.cpus[first].index;
+    for (end = first + 1; end < state.cpus.size(); ++end)
+      if (state.cpus[end].index != index + (end - first) || registers.of(state.cpus[end]) != set) break;
+    if (set.none()) continue;
+    vcpus += end - first;
+    std::string entry = "{\"vcpu\": " + std::to_string(index);
+    if (end - first > 1) entry += ", \"to\": " + std::to_string(index + (end - first) - 1);
+    entry += ", \"registers\": \"";
+    for (size_t slot = 0, names = 0; slot < all.size(); ++slot)
+      if (set[slot]) entry.append(names++ == 0 ? 0 : 1, ' ').append(all[slot].name);
+    entry += "\"}";
+    is_full = is_full || list.size() + entry.size() > kUnavailableLimit;
+    if (!is_full) list += (list.empty() ? "" : ", ") + entry;
+  }
+  return "\"unavailable_vcpus\": " + std::to_string(vcpus) + ", \"unavailable\": [" + list + "]";
 }
 
 std::string left_out(const GuestState& state) {
@@ -117,7 +148,7 @@ std::string info_json(const Info& info, const GuestState& state) {
   json += ", \"zero\": " + number(info.pages.zero) + ", \"absent\": " + number(info.pages.absent);
   json += ", \"missing\": " + number(info.pages.missing) + "}, \"vcpus\": {\"count\": ";
   json += number(state.cpus.size() + state.cpus_left_out.size()) + ", \"left_out\": " + left_out(state);
-  json += "}, \"unavailable\": " + unavailable(state);
+  json += "}, " + unavailable(state, info.dialect);
   json += ", \"missing_ranges\": " + number(info.missing_ranges) + ", \"missing\": [";
 
   constexpr size_t kEnd = 4;  // "]}", at least one blank, and the newline

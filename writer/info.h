@@ -12,11 +12,12 @@
 //      "complete": true,                 false: a partial dump, see the program headers
 //      "pages": {"size": 4096, "written": 1, "zero": 2, "absent": 3, "missing": 4},
 //      "vcpus": {"count": 4, "left_out": [2]},
-//      "unavailable": [{"vcpu": 1, "registers": "xcr0 dr0"}],    written as 0 in the notes
+//      "unavailable_vcpus": 3,           how many lack a register that their notes have room for, and hold a 0 for
+//      "unavailable": [{"vcpu": 1, "registers": "xcr0 dr0"}, {"vcpu": 2, "to": 3, "registers": "cr3"}],
 //      "missing_ranges": 2,
 //      "missing": [["0x1000", "0x2000"]]}      [address, size]: zeros in the file because they could not be read
 //
-// Lists are cut off where they do not fit: missing_ranges and pages.missing still count all.
+// Lists are cut off where they do not fit: unavailable_vcpus, missing_ranges and pages.missing still count all.
 #pragma once
 
 #include <chrono>

@@ -1,6 +1,7 @@
 // The contents of the PT_NOTE segment, for each dialect.
 #pragma once
 
+#include <bitset>
 #include <cstddef>
 #include <optional>
 #include <string_view>
@@ -17,6 +18,12 @@ namespace gcore::writer {
 /// of the CPU register set, has 0 there, since the format has no other way; section .gcore.info then lists it as
 /// unavailable.
 std::vector<std::byte> qnx_notes(const GuestState& state, const Reason& reason);
+
+using RegisterSet = std::bitset<format::kMaxRegisters>;  // by slot
+
+/// The registers that a vCPU's notes have room for. What of them the VMM did not set is 0 there.
+RegisterSet qnx_registers(const GuestState& state);
+RegisterSet vmcore_registers(const CpuState& cpu);
 
 /// NT_PRSTATUS (and NT_PRFPREG), QEMU, VMCOREINFO: see writer/format/vmcore_notes.h. x86_64 and aarch64 only.
 Status vmcore_notes(const GuestState& state, std::vector<std::byte>& notes);

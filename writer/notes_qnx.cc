@@ -78,6 +78,14 @@ std::vector<size_t> extra_registers(const GuestState& state) {
   return slots;
 }
 
+RegisterSet qnx_registers(const GuestState& state) {
+  RegisterSet set;
+  const auto all = format::registers(state.machine);
+  for (size_t slot = 0; slot < all.size() && all[slot].core_offset >= 0; ++slot) set.set(slot);
+  for (const size_t slot : extra_registers(state)) set.set(slot);
+  return set;
+}
+
 std::optional<uint64_t> page_table_root(const RegisterFile& registers) {
   if (registers.machine() == Machine::aarch64) {
     constexpr uint64_t kLevel = 0xc;            // PSTATE.EL; EL0 uses the lower half's tables

@@ -9,7 +9,23 @@ namespace {
 
 using format::Le32;
 using format::Le64;
-using format::RegisterFile;
+
+// A vCPU's registers by name. These notes have no way to say that one is unknown.
+class Values {
+ public:
+  explicit Values(const format::RegisterFile& file) : file_(file) {}
+  uint64_t get(std::string_view name) const {
+    const auto slot = format::find_register(file_.machine(), name);
+    if (!slot) return 0;
+    asked_.set(*slot);
+    return file_.get_slot(*slot).value_or(0);
+  }
+  const RegisterSet& asked() const { return asked_; }
+
+ private:
+  const format::RegisterFile& file_;
+  mutable RegisterSet asked_;  // what the notes have room for
+};
 
 void append(std::vector<std::byte>& notes, std::string_view name, uint32_t type, const void* descriptor, size_t size) {
   const auto add = [&notes](const void* from, size_t length) {
@@ -24,10 +40,9 @@ void append(std::vector<std::byte>& notes, std::string_view name, uint32_t type,
   add(descriptor, size);
 }
 
-// A register by name; these notes have no way to say that one is unknown.
-uint64_t value(const RegisterFile& registers, std::string_view name) { return registers.get(name).value_or(0); }
+uint64_t value(const Values& registers, std::string_view name) { return registers.get(name); }
 
-void append_prstatus_x86_64(std::vector<std::byte>& notes, const CpuState& cpu) {
+void append_prstatus_x86_64(std::vector<std::byte>& notes, const CpuState& cpu, const Values& registers) {
   static constexpr const char* kOrder[] = {"r15",    "r14", "r13", "r12",     "rbp",     "rbx", "r11", "r10", "r9",
                                            "r8",     "rax", "rcx", "rdx",     "rsi",     "rdi", "",    "rip", "cs",
                                            "rflags", "rsp", "ss",  "fs_base", "gs_base", "ds",  "es",  "fs",  "gs"};
@@ -36,14 +51,14 @@ void append_prstatus_x86_64(std::vector<std::byte>& notes, const CpuState& cpu) 
   status.head.pid = static_cast<uint32_t>(cpu.index + 1);
   auto* slot = reinterpret_cast<std::byte*>(&status) + offsetof(format::PrstatusX86_64, r15);
   for (const char* name : kOrder) {
-    const Le64 number = value(cpu.registers, name);
+    const Le64 number = value(registers, name);
     std::memcpy(slot, &number, sizeof number);
     slot += sizeof number;
   }
   append(notes, format::kNoteNameCore, format::kNotePrstatus, &status, sizeof status);
 }
 
-void append_qemu(std::vector<std::byte>& notes, const RegisterFile& registers) {
+void append_qemu(std::vector<std::byte>& notes, const Values& registers) {
   format::QemuCpuState state = {};
   state.version = 1;
   state.size = sizeof state;
@@ -82,9 +97,8 @@ void append_qemu(std::vector<std::byte>& notes, const RegisterFile& registers) {
   append(notes, format::kNoteNameQemu, format::kNoteQemu, &state, sizeof state);
 }
 
-void append_prstatus_aarch64(std::vector<std::byte>& notes, const CpuState& cpu) {
-  const RegisterFile& registers = cpu.registers;
-  const bool has_vectors = registers.get("v0.lo").has_value();
+void append_prstatus_aarch64(std::vector<std::byte>& notes, const CpuState& cpu, const Values& registers) {
+  const bool has_vectors = cpu.registers.get("v0.lo").has_value();
   format::PrstatusAarch64 status = {};
   status.head.pid = static_cast<uint32_t>(cpu.index + 1);
   for (size_t i = 0; i < 31; ++i) status.x[i] = value(registers, "x" + std::to_string(i));
@@ -107,13 +121,25 @@ void append_prstatus_aarch64(std::vector<std::byte>& notes, const CpuState& cpu)
 
 }  // namespace
 
+RegisterSet vmcore_registers(const CpuState& cpu) {
+  const Values values(cpu.registers);
+  std::vector<std::byte> notes;
+  if (cpu.registers.machine() == format::Machine::aarch64) {
+    append_prstatus_aarch64(notes, cpu, values);
+  } else {
+    append_prstatus_x86_64(notes, cpu, values);
+    append_qemu(notes, values);
+  }
+  return values.asked();
+}
+
 Status vmcore_notes(const GuestState& state, std::vector<std::byte>& notes) {
   using format::Machine;
   if (state.machine == Machine::x86_64) {
-    for (const CpuState& cpu : state.cpus) append_prstatus_x86_64(notes, cpu);
-    for (const CpuState& cpu : state.cpus) append_qemu(notes, cpu.registers);
+    for (const CpuState& cpu : state.cpus) append_prstatus_x86_64(notes, cpu, Values(cpu.registers));
+    for (const CpuState& cpu : state.cpus) append_qemu(notes, Values(cpu.registers));
   } else if (state.machine == Machine::aarch64) {
-    for (const CpuState& cpu : state.cpus) append_prstatus_aarch64(notes, cpu);
+    for (const CpuState& cpu : state.cpus) append_prstatus_aarch64(notes, cpu, Values(cpu.registers));
   } else {
     return Status(std::string("the vmcore dialect has x86_64 and aarch64 guests only; use the qnx dialect"));
   }

@@ -73,6 +73,22 @@ TEST(Info, UnavailableRegistersAreAbsent) {
   EXPECT_THAT(dump->warnings(), IsEmpty());
 }
 
+TEST(Info, UnavailableRegistersOfNeighboursShareAnEntry) {
+  const auto dump = opened(with_info(
+      R"({"unavailable_vcpus": 2, "unavailable": [{"vcpu": 0, "to": 1, "registers": "rip"}, {"vcpu": 5, "to": 4}]})"));
+  ASSERT_TRUE(dump);
+  for (const auto& cpu : dump->cpus()) EXPECT_FALSE(cpu.registers.get("rip"));
+  EXPECT_THAT(dump->warnings(), ElementsAre(HasSubstr("a field of section .gcore.info is not what the format says")));
+}
+
+TEST(Info, UnavailableRegistersThatFoundNoRoomAreWarnedAbout) {
+  const auto dump =
+      opened(with_info(R"({"unavailable_vcpus": 9, "unavailable": [{"vcpu": 0, "to": 1, "registers": "rip"}]})"));
+  ASSERT_TRUE(dump);
+  EXPECT_THAT(dump->warnings(), ElementsAre("the writer did not know some registers of 9 vCPUs and lists 2 of these; "
+                                            "those of the others read as 0"));
+}
+
 // In kernel mode x86's stack pointer is what exx tells.
 TEST(Info, DerivedRegistersGoWithTheirSource) {
   QnxNote note;

@@ -70,6 +70,8 @@ TEST_F(CApi, DumperAnswersRequests) {
   uint64_t bytes_done = 1, total = 1;
   gcore_dumper_progress(dumper, &bytes_done, &total);
   EXPECT_EQ(bytes_done + total, 0U) << "none runs";
+  EXPECT_EQ(gcore_dumper_dumps(dumper), 2U);
+  EXPECT_EQ(gcore_dumper_phase(dumper), GCORE_PHASE_IDLE);
   gcore_dumper_destroy(dumper);
   gcore_dumper_destroy(nullptr);
   EXPECT_EQ(done, 2);
@@ -105,8 +107,66 @@ TEST_F(CApi, NumbersOutsideTheEnumerationsAreRefused) {
   EXPECT_EQ(error_of([](auto&, auto& options) { options.dialect = 256; }), "there is no such dump dialect");
   EXPECT_EQ(error_of([](auto&, auto& options) { options.compression = -1; }),
             "this build of the writer was made without that compression");
+  EXPECT_EQ(error_of([](auto&, auto& options) { options.pipe_memory = 3; }), "there is no such way into a pipe");
   EXPECT_EQ(error_of([](auto& guest, auto&) { guest.machine = 40; }), "a guest of ELF machine 40 cannot be dumped");
   EXPECT_TRUE(directory_.entries().empty());
+}
+
+TEST_F(CApi, OptionsArriveInTheDump) {
+  gcore_guest functions;
+  c_guest_functions(&functions, &guest_);
+  gcore_options options;
+  gcore_options_init(&options);
+  const std::string target = directory_.path();
+  options.target = target.c_str();
+  options.dialect = GCORE_DIALECT_VMCORE;
+  options.program = "c-vmm 2";
+  options.signal = 11;
+  gcore_result result;
+  ASSERT_EQ(gcore_dump(&functions, &options, GCORE_REASON_PANIC, "oops", 0, &result), 0) << result.error;
+  const Bytes file(read_file(result.path));
+  EXPECT_THAT(file.info(), testing::HasSubstr(R"("program": "c-vmm 2")"));
+  EXPECT_THAT(file.info(), testing::HasSubstr(R"("dialect": "vmcore")"));
+  EXPECT_THAT(file.info(), testing::HasSubstr(R"({"kind": "panic", "detail": "oops", "signal": 11, "cpu": 0})"));
+
+  ASSERT_EQ(gcore_compression_supported(GCORE_COMPRESSION_ZSTD), 1);
+  EXPECT_EQ(gcore_compression_supported(99), 0);
+  options.compression = GCORE_COMPRESSION_ZSTD;
+  ASSERT_EQ(gcore_dump(&functions, &options, GCORE_REASON_API, nullptr, 0, &result), 0) << result.error;
+  EXPECT_THAT(result.path, testing::EndsWith(".gcore.zst"));
+
+  options.compression = GCORE_COMPRESSION_NONE;
+  options.target = "|sleep 1000";
+  options.pipe_memory = GCORE_PIPE_MEMORY_LEND;  // so that the guest waits for the command
+  options.pause_deadline_ms = 20;
+  EXPECT_EQ(gcore_dump(&functions, &options, GCORE_REASON_API, nullptr, 0, &result), -1);
+  EXPECT_EQ(result.error_code, ETIMEDOUT) << result.error;
+  EXPECT_EQ(guest_.pauses, guest_.resumes);
+}
+
+TEST_F(CApi, CancelLeavesAPartialDumpWhenTold) {
+  gcore_guest functions;
+  guest_.ranges = 200;
+  c_guest_functions(&functions, &guest_);
+  gcore_options options;
+  gcore_options_init(&options);
+  const std::string target = directory_.path();
+  options.target = target.c_str();
+  options.bytes_per_second = 200'000;
+  options.keep_partial = 1;
+  gcore_dumper* dumper = gcore_dumper_create(&functions, &options, nullptr, nullptr, nullptr, 0);
+  ASSERT_NE(dumper, nullptr);
+  gcore_dumper_request_for(dumper, GCORE_REASON_API, "slow", 0);
+  uint64_t done = 0, total = 0;
+  while (done < 4096) gcore_dumper_progress(dumper, &done, &total);
+  EXPECT_EQ(total, 200U * 4096);
+  gcore_dumper_cancel(dumper);
+  gcore_result result;
+  EXPECT_EQ(gcore_dumper_wait(dumper, &result), -1);
+  EXPECT_EQ(result.cancelled, 1);
+  EXPECT_THAT(result.path, testing::EndsWith(".gcore.partial"));
+  EXPECT_EQ(guest_.resumes, 1);
+  gcore_dumper_destroy(dumper);
 }
 
 TEST_F(CApi, StructureOfAnOlderHeaderIsCompletedWithDefaults) {

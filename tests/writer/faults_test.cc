@@ -120,6 +120,21 @@ TEST(Command, ThatClosesItsInputAfterTheLastByteIsFine) {
   EXPECT_TRUE(writer::dump(guest, to("|cat >/dev/null; exec <&-; exit 0")).status.ok());
 }
 
+TEST(Command, ThatLeavesTheLastByteUnreadHasNotGotTheDump) {
+  FakeGuest guest(16);
+  guest.fill(0, 'x', 16);
+  const uint64_t size = writer::dump(guest, to("|cat >/dev/null")).bytes;
+  ASSERT_GT(size, 16 * kPage);
+  for (const bool whole : {false, true}) {
+    const std::string read = std::to_string(whole ? size : size - 1);
+    const Result result = writer::dump(guest, to("|head -c " + read + " >/dev/null"));
+    EXPECT_EQ(result.status.ok(), whole) << result.status.text();
+    if (whole) continue;
+    EXPECT_EQ(result.status.error().code, EPIPE);
+    EXPECT_THAT(result.status.text(), HasSubstr("it stopped reading after " + read + " bytes"));
+  }
+}
+
 TEST(Killed, LeavesNothingUnderAFinalName) {
   constexpr uint64_t kPages = 2048;
   TempDir directory;

@@ -1,4 +1,6 @@
 // The vmcore dialect by raw offsets: what crash, drgn, gdb and libkdumpfile insist on.
+#include <gmock/gmock.h>
+
 #include "tests/writer/fake_guest.h"
 
 namespace gcore::tests {
@@ -142,6 +144,57 @@ TEST(Vmcore, LoadsFollowTheRulesOfCrash) {
   EXPECT_EQ(file.p_offset(1) + file.p_filesz(1), file.p_offset(2));
   EXPECT_EQ(file.u8(file.p_offset(1)), 'a');
   EXPECT_EQ(file.u8(file.p_offset(1) + 9 * kPage - 1), 'z');
+}
+
+// The notes have room for registers that no vCPU has: 0 there, which the file must not pass off as what it was.
+TEST(Vmcore, RegistersThatNoVcpuHasAreListed) {
+  TempDir directory;
+  FakeGuest guest(8);
+  guest.cpus = 64;
+  guest.on_read_cpu = [](size_t index, format::RegisterFile& registers) {
+    for (const auto& info : format::registers(registers.machine()))
+      if (info.name != "cr3" && info.name != "rax" && info.name != "dr7") registers.set(info.name, 1);
+    if (index == 9) registers.set("cr3", 0x5000);
+    return true;
+  };
+  writer::Options options;
+  options.dialect = writer::Dialect::vmcore;
+  EXPECT_THAT(
+      dump_bytes(guest, directory, options).info(),
+      testing::HasSubstr(R"("unavailable_vcpus": 64, "unavailable": [{"vcpu": 0, "to": 8, "registers": "rax cr3"}, )"
+                         R"({"vcpu": 9, "registers": "rax"}, {"vcpu": 10, "to": 63, "registers": "rax cr3"}])"))
+      << "dr7 is not in these notes";
+}
+
+TEST(Vmcore, Aarch64VectorsAreUnavailableOnlyWhereThereIsANoteForThem) {
+  TempDir directory;
+  FakeGuest guest(8);
+  guest.machine_kind = format::Machine::aarch64;
+  guest.on_read_cpu = [](size_t index, format::RegisterFile& registers) {
+    for (const auto& info : format::registers(registers.machine()))
+      if (info.core_offset >= 0) registers.set(info.name, 1);
+    if (index == 1) registers.set("v0.lo", 1);
+    return true;
+  };
+  writer::Options options;
+  options.dialect = writer::Dialect::vmcore;
+  EXPECT_THAT(dump_bytes(guest, directory, options).info(),
+              testing::HasSubstr(R"("unavailable_vcpus": 1, "unavailable": [{"vcpu": 1, "registers": "v0.hi v1.lo )"));
+}
+
+TEST(Vmcore, ListOfUnavailableRegistersIsCutOffAndTheCountIsNot) {
+  TempDir directory;
+  FakeGuest guest(8);
+  guest.cpus = 300;
+  guest.on_read_cpu = [](size_t index, format::RegisterFile& registers) {
+    return registers.set(index % 2 == 0 ? "rip" : "rax", 1);  // no neighbours alike
+  };
+  writer::Options options;
+  options.dialect = writer::Dialect::vmcore;
+  const std::string info = dump_bytes(guest, directory, options).info();
+  EXPECT_THAT(info, testing::HasSubstr("\"unavailable_vcpus\": 300,"));
+  EXPECT_THAT(info, testing::Not(testing::HasSubstr("\"vcpu\": 299")));
+  EXPECT_THAT(info, testing::EndsWith("\"missing\": []}"));
 }
 
 TEST(Vmcore, X86In32BitsIsRefused) {
