@@ -175,7 +175,8 @@ TEST(Summary, TellsWhatTheWriterCouldNotRead) {
   DumpBuilder dump;
   dump.note(sample_note().build()).memory(0, sample_memory()).section(".gcore.info", info);
   const std::string out = Inspect().with(dump, {}).out;
-  EXPECT_THAT(out, ContainsRegex("0x0000000000003000-0x0000000000004fff +8.0 KiB  the dump's writer could not read it"));
+  EXPECT_THAT(out,
+              ContainsRegex("0x0000000000003000-0x0000000000004fff +8.0 KiB  the dump's writer could not read it"));
   EXPECT_THAT(out, HasSubstr("the dump is partial"));
   EXPECT_THAT(out, HasSubstr("vCPU 3 is not in the dump"));
 }

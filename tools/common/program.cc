@@ -79,6 +79,8 @@ std::string flush_output() {
   errno = 0;
   const bool failed_before = std::ferror(stdout) != 0;
   if (std::fflush(stdout) == 0 && !failed_before) return "";
+  // Of an earlier failure the cause is forgotten by now. What is there is not whole anyhow: one more byte tells it.
+  if (failed_before && errno == 0) (void)!write(STDOUT_FILENO, "\n", 1);
   return errno != 0 ? std::strerror(errno) : "an earlier write failed";
 }
 
@@ -239,6 +241,8 @@ int run_parsed(const ProgramInfo& info, Program& program, const std::function<in
   const auto& operands = program.operands();
   if (operands.size() < info.min_operands)
     return program.usage_error(info.operands_missing.empty() ? "an operand is missing" : info.operands_missing);
+  if (std::ranges::any_of(operands, &std::string::empty))
+    return program.usage_error("an argument is empty, perhaps a variable that is not set");
   if (operands.size() > info.max_operands)
     return program.usage_error("'" + printable(operands[info.max_operands]) + "' is one argument too many");
   return body(program);

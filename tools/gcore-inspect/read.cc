@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 
+#include "tools/common/progress.h"
 #include "tools/gcore-inspect/inspect.h"
 
 namespace gcore::tools::inspect {
@@ -74,14 +75,16 @@ int copy(const Job& job, const ReadRequest& request, const Source& source) {
   HexDump hex;
   uint64_t done = 0;
   std::string why;
+  Progress progress(job.program, "read memory", request.size, progress_wanted(job.program, true));
   while (done < request.size && why.empty()) {
     const auto want = static_cast<size_t>(std::min<uint64_t>(request.size - done, kChunk));
     const size_t got = source.read(request.address + done, std::span(buffer).first(want), why);
     const auto bytes = std::span<const std::byte>(buffer).first(got);
-    if (request.raw && std::fwrite(bytes.data(), 1, bytes.size(), stdout) != bytes.size()) break;
+    if (request.raw) std::fwrite(bytes.data(), 1, bytes.size(), stdout);
     if (!request.raw) hex.add(request.address + done, bytes);
     if (std::ferror(stdout) != 0) break;  // run_program says why
     done += got;
+    progress.add(got);
   }
   if (!request.raw) hex.finish(request.address + done);
   if (why.empty()) return kExitDone;

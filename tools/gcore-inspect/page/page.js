@@ -2,7 +2,7 @@
 (() => {
   const box = $('#search'), results = $('#results');
 
-  const texts = $$('main td, main dd, main li, main h3, main .card p').filter(e => !e.closest('[id^=space-]'));
+  const texts = $$('main td, main thead th, main dd, main li, main h3, main .card p').filter(e => !e.closest('[id^=space-]'));
   function mark(element) {
     $$('.hit').forEach(e => e.classList.remove('hit'));
     for (let e = element; e; e = e.parentElement) { if (e.tagName === 'DETAILS') e.open = true; if (e.hidden) e.hidden = false; }
@@ -38,7 +38,7 @@
     if (!query) return;
     const found = find(query);
     for (const {text, go} of found)
-      results.append(el('button', {type: 'button', textContent: text, onclick: () => { results.hidden = true; go(); }}));
+      results.append(el('button', {type: 'button', textContent: text, onclick: () => { results.hidden = true; box.blur(); go(); }}));
     if (!found.length) results.append(el('div', {className: 'dim', textContent: 'nothing found'}));
   }
   box.addEventListener('input', search);

@@ -1,7 +1,7 @@
 // Virtual address spaces: a strip each, in which a range is as wide as its size has digits and a gap is a notch; and a
 // table of the ranges.
 const spaces = (data.spaces || []).map((space, number) => {
-  const root = $('#space-' + number), canvas = $('canvas', root), body = $('tbody', root), kHeight = 76, kRows = 100;
+  const root = $('#space-' + number), canvas = $('canvas', root), body = $('tbody', root), kHeight = 90, kRows = 100;
   const kGap = 1.2;
   const boxes = [];
   let end = 0n, at = 0;
@@ -39,7 +39,7 @@ const spaces = (data.spaces || []).map((space, number) => {
     boxes.forEach(box => {
       const x = (box.from - state.start) * scale;
       if (box.gap || x < free || x < 0 || x > width - 130) return;
-      context.fillText(hex(box.range[0]), x, kHeight - 2);
+      context.fillText(hex(box.range[0]), x, kHeight - 6);
       free = x + 150;
     });
   }

@@ -1,0 +1,208 @@
+// The HTML page in a real browser: it draws, can be used with mouse and keyboard, and never runs what a guest says.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <llvm/Support/JSON.h>
+
+#include <filesystem>
+
+#include "tests/inspect/sample.h"
+#include "tests/support/paths.h"
+
+namespace gcore::tests {
+namespace {
+
+namespace json = llvm::json;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+/// What browser.py found; fails the test on any console error and any request.
+class Visit {
+ public:
+  Visit(const std::string& page, std::vector<std::string> steps) {
+    std::vector<std::string> argv{"python3", source_dir() + "/tests/inspect/browser.py", page};
+    argv.insert(argv.end(), steps.begin(), steps.end());
+    const Completed done = run(argv, 110s);
+    auto parsed = json::parse(done.out);
+    if (!parsed || parsed->getAsObject() == nullptr) {
+      llvm::consumeError(parsed.takeError());
+      ADD_FAILURE() << done.out << done.err;
+      return;
+    }
+    found_ = std::move(*parsed->getAsObject());
+    for (const char* list : {"errors", "requests"})
+      for (const json::Value& entry : *found_.getArray(list))
+        ADD_FAILURE() << list << ": " << entry.getAsString()->str();
+  }
+  json::Value value(size_t n) const {
+    const json::Array* values = found_.getArray("values");
+    return values != nullptr && n < values->size() ? (*values)[n] : json::Value("(no value)");
+  }
+  std::string text(size_t n) const { return value(n).getAsString().value_or("(no text)").str(); }
+  int64_t number(size_t n) const { return value(n).getAsInteger().value_or(-1); }
+  bool truth(size_t n) const { return value(n).getAsBoolean().value_or(false); }
+  int64_t milliseconds() const { return found_.getInteger("page_ms").value_or(-1); }
+
+ private:
+  json::Object found_;
+};
+
+std::string page_of(const Inspect& inspect, const DumpBuilder& dump) {
+  const Completed done = inspect.with(dump, {"--html", "page.html"});
+  EXPECT_EQ(done.status, (ExitStatus{0, 0})) << done.err;
+  return inspect.folder().path("page.html");
+}
+
+TEST(Page, ShowsEachPageOfMemoryAndZoomsToIt) {
+  const Inspect inspect;
+  const Visit visit(page_of(inspect, sample_dump()),
+                    {"size=1200x900", "eval=[16 + 64 + 1024, map.cells.length].join()", "eval=map.grid.per",
+                     // The page at 0xa000, full of one byte: its entropy is 0.
+                     "eval=map.go(0xa000n)", "eval=document.querySelector('#map-detail').textContent",
+                     "eval=map.grid.per", "eval=map.kindAt(0x1000n)", "eval=map.kindAt(0x8000n)",
+                     "eval=map.kindAt(0x200000n)", "eval=map.kindAt(0x20000n)"});
+  EXPECT_EQ(visit.text(0), "1104,1104");
+  EXPECT_EQ(visit.number(1), 1);
+  EXPECT_TRUE(visit.truth(2));
+  EXPECT_THAT(visit.text(3),
+              testing::AllOf(HasSubstr("0x000000000000a000"), HasSubstr("data"),
+                             HasSubstr("mapped at 0x0000000000401000 (rw-u"), HasSubstr("in the file at")));
+  EXPECT_EQ(visit.number(4), 1);
+  EXPECT_EQ(visit.text(5), "page table");
+  EXPECT_EQ(visit.text(6), "code");
+  EXPECT_EQ(visit.text(7), "zero");
+  EXPECT_EQ(visit.text(8), "no memory");
+}
+
+TEST(Page, AnswersMouseAndKeyboard) {
+  const Inspect inspect;
+  const Visit visit(
+      page_of(inspect, sample_dump()),
+      {"size=1200x900", "eval=map.state.span",
+       // Click chooses a page and the picture, which then takes the wheel and keys.
+       "click=#map@140,4", "eval=map.state.cursor", "eval=document.activeElement.id", "wheel=#map@140,4,-100",
+       "eval=map.state.span", "key=ArrowRight", "eval=map.state.cursor", "key=Escape", "eval=map.state.span", "key=+",
+       "eval=map.state.span", "double=#map@150,4", "eval=map.state.span < 300",
+       // A tooltip follows the pointer.
+       "click=#map-all", "move=#map@140,4", "eval=document.querySelector('#tip').textContent",
+       // A kind alone, then all again.
+       "click=[data-kind='1']", "eval=map.lit.filter(Boolean).length", "click=[data-kind='1']",
+       "eval=map.lit.every(Boolean)",
+       // Search: an address, then a word.
+       "key=/", "eval=document.activeElement.id", "type=0x8000", "eval=document.querySelector('#results').textContent",
+       "key=Enter", "eval=document.querySelector('#map-detail').textContent", "key=/", "type=shell", "key=Enter",
+       "eval=document.querySelector('.hit').textContent",
+       // The strip of the address space.
+       "click=#space-0 canvas@150,40", "key=Escape", "key=ArrowRight",
+       "eval=document.querySelector('#space-0 tr.hit') !== null",
+       // Theme, and registers that differ.
+       "light", "eval=isDark()", "click=#theme", "eval=isDark()", "click=#toggle-differing",
+       "eval=getComputedStyle(document.querySelector('tr.same')).display"});
+  EXPECT_EQ(visit.number(0), 1104);
+  EXPECT_EQ(visit.number(1), 0);
+  EXPECT_EQ(visit.text(2), "map");
+  EXPECT_EQ(visit.number(3), 552);
+  EXPECT_EQ(visit.number(4), 1);
+  EXPECT_EQ(visit.number(5), 1104);
+  EXPECT_EQ(visit.number(6), 552);
+  EXPECT_TRUE(visit.truth(7));
+  EXPECT_THAT(visit.text(8), StartsWith("0x0000000000000000\nzero"));
+  EXPECT_EQ(visit.number(9), 1);
+  EXPECT_TRUE(visit.truth(10));
+  EXPECT_EQ(visit.text(11), "search");
+  EXPECT_THAT(visit.text(12), HasSubstr("guest-physical 0x0000000000008000: code"));
+  EXPECT_THAT(visit.text(13), HasSubstr("0x0000000000008000"));
+  EXPECT_THAT(visit.text(14), HasSubstr("shell"));
+  EXPECT_TRUE(visit.truth(15));
+  EXPECT_FALSE(visit.truth(16));
+  EXPECT_TRUE(visit.truth(17));
+  EXPECT_EQ(visit.text(18), "none");
+}
+
+TEST(Page, NeverTakesTheGuestsWordsForMarkup) {
+  const std::string evil = "</script><img src=x onerror=\"window.pwned=1\"><script>window.pwned=2</script>'&quot;";
+  QnxNote note = sample_note();
+  note.cpus[1].process = evil.substr(0, 90);
+  std::string info = sample_info(), escaped;
+  for (const char c : evil) escaped += c == '"' ? std::string("\\\"") : std::string(1, c);
+  info.replace(info.find("qnx7"), 4, escaped);
+  info.replace(info.find("SIGUSR2"), 7, escaped);
+  info.replace(info.find("build3"), 6, escaped);
+  DumpBuilder dump;
+  dump.note(note.build() + elf_note("VMCOREINFO", 0, "OSRELEASE=" + evil + "\n")).memory(0, sample_memory());
+  dump.section(".gcore.info", info);
+  const Inspect inspect;
+  const Visit visit(page_of(inspect, dump),
+                    {"eval=document.images.length", "eval=document.scripts.length", "eval=typeof window.pwned",
+                     "eval=document.querySelector('h1').textContent", "key=/", "type=onerror",
+                     "eval=document.images.length + document.querySelectorAll('#results script').length"});
+  EXPECT_EQ(visit.number(0), 0);
+  EXPECT_EQ(visit.number(1), 2);
+  EXPECT_EQ(visit.text(2), "undefined");
+  EXPECT_THAT(visit.text(3), HasSubstr("<img src=x onerror="));
+  EXPECT_EQ(visit.number(4), 0);
+}
+
+// As big as real ones are: 4 GiB with a page of another kind every few, so that nothing merges.
+TEST(Page, OfA4GiBGuestIsSmallAndDrawsAtOnce) {
+  const Inspect inspect;
+  DumpBuilder dump;
+  dump.note(sample_note().build()).memory(0, sample_memory());
+  std::string mixed;
+  for (unsigned i = 0; i < 8192; ++i) {
+    std::string page(4096, static_cast<char>(i * 7 + 1));
+    for (unsigned j = 0; j < (i * 37 % 4096); ++j) page[j] = static_cast<char>((i * 31 + j) * 2654435761U >> 13);
+    mixed += page;
+  }
+  for (uint64_t i = 0; i < 8; ++i) {
+    dump.hole(0x10000000 + i * 0x20000000, 0x1e000000);
+    dump.memory(0x10000000 + i * 0x20000000 + 0x1e000000, mixed);
+  }
+  const std::string page = page_of(inspect, dump);
+  EXPECT_LT(std::filesystem::file_size(page), 5U << 20);
+  const Visit visit(page, {"eval=map.cells.length >= 1048576", "click=#map@600,200", "key=+", "key=+",
+                           "eval=document.querySelector('#map-where').textContent"});
+  EXPECT_TRUE(visit.truth(0));
+  EXPECT_THAT(visit.text(1), HasSubstr("one square is"));
+  // A measure, not a condition: the target is 1000.
+  std::printf("page of 4 GiB: drawn %lld ms after the navigation began, %ju bytes\n",
+              static_cast<long long>(visit.milliseconds()), std::filesystem::file_size(page));
+}
+
+TEST(Page, IsOneWithoutVcpusOrWithoutMemoryToo) {
+  const Inspect inspect;
+  DumpBuilder no_cpu, no_memory;
+  no_cpu.note(elf_note("VMCOREINFO", 0, "OSRELEASE=6\n")).memory(0x1000, std::string(5000, 'x'));
+  no_memory.note(sample_note().build());
+  Visit(page_of(inspect, no_cpu), {"key=/", "type=0x1000", "key=Enter", "dark", "click=#theme"});
+  Visit(page_of(inspect, no_memory), {"key=/", "type=rip", "key=Enter", "key=m", "key=?"});
+}
+
+TEST(Page, PrintsAsADocument) {
+  const Inspect inspect;
+  const std::string pdf = inspect.folder().path("page.pdf");
+  Visit(page_of(inspect, sample_dump()), {"dark", "print=" + pdf});
+  EXPECT_THAT(read_file(pdf), StartsWith("%PDF"));
+}
+
+TEST(Page, ShowsADiff) {
+  const Inspect inspect;
+  std::string memory = sample_memory();
+  memory[0x8000] = 'T';
+  DumpBuilder other;
+  other.note(sample_note().build()).memory(0, memory);
+  other.write(inspect.folder().path("other.gcore"));
+  const Completed done = inspect({"sample.gcore", "--diff", "other.gcore", "--html", "diff.html"});
+  ASSERT_EQ(done.status, (ExitStatus{0, 0})) << done.err;
+  const Visit visit(inspect.folder().path("diff.html"),
+                    {"eval=map.kindAt(0x8000n)", "eval=map.kindAt(0x9000n)", "eval=map.kindAt(0x200000n)",
+                     "eval=document.querySelector('#ranges ~ .scroll tbody').textContent", "key=/", "type=0x8000",
+                     "key=Enter", "eval=document.querySelector('#map-detail').textContent"});
+  EXPECT_EQ(visit.text(0), "differs");
+  EXPECT_EQ(visit.text(1), "equal");
+  EXPECT_EQ(visit.text(2), "only in A");
+  EXPECT_THAT(visit.text(3), HasSubstr("0x0000000000008000"));
+  EXPECT_THAT(visit.text(4), HasSubstr("differs"));
+}
+
+}  // namespace
+}  // namespace gcore::tests
