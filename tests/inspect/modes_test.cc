@@ -110,6 +110,29 @@ TEST(Find, SeesAcrossSegmentsThatAdjoinAndNotAcrossGaps) {
   EXPECT_EQ(inspect.with(dump, {"--find", "0x00007461696c"}).out, "0x0000000000041ffe\n");
 }
 
+TEST(Map, FindsUserPagesInTheKernelsHalf) {
+  Bytes memory;
+  memory.text(sample_memory());
+  memory.put(0x1000 + 256 * 8, 0x6007, 8).put(0x6000, 0x87, 8);
+  DumpBuilder dump;
+  dump.note(sample_note().build()).memory(0, memory.str());
+  const std::string out = Inspect().with(dump, {"--map"}).out;
+  EXPECT_THAT(out,
+              ContainsRegex("0xffff800000000000-.* rwxu .*writable and executable, user page in the kernel half\n"));
+  EXPECT_THAT(out, HasSubstr("! user pages in the kernel half: 1 range, 1.0 GiB, the first at 0xffff800000000000\n"));
+  EXPECT_THAT(Inspect().with(dump, {"--json"}).out, HasSubstr("\"kind\": \"user_in_kernel_half\""));
+}
+
+TEST(Stats, LooksAtPagesThatEndInAnotherExtent) {
+  // Pages at 0x1000 and 0x2000: the first from its middle on, the second up to its middle, then a hole up to 0x3000.
+  DumpBuilder dump;
+  dump.note(sample_note().build()).memory(0x1800, std::string(0x1000, 'x')).hole(0x2800, 0x800);
+  const std::string out = Inspect().with(dump, {"--stats"}).out;
+  EXPECT_THAT(out, ContainsRegex("distinct +1 "));
+  EXPECT_THAT(out, ContainsRegex("partial +0 +2.0 KiB"));
+  EXPECT_THAT(Inspect().with(dump, {"--stats", "--json"}).out, HasSubstr("\"partial_bytes\": 2048"));
+}
+
 TEST(Stats, CountsEachPageOnce) {
   const std::string page(4096, 'p'), other(4096, 'q'), zero(4096, '\0');
   DumpBuilder dump;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "reader/search.h"
+#include "tools/common/progress.h"
 #include "tools/gcore-inspect/inspect.h"
 
 namespace gcore::tools::inspect {
@@ -14,9 +15,12 @@ int find(const Job& job, std::string_view pattern) {
                                           std::as_bytes(std::span(pattern)));
   std::vector<uint64_t> hits;
   bool found = false, more = true;
+  Progress progress(job.program, "search memory", job.dump.memory_bytes(), progress_wanted(job.program, true));
   while (more && std::ferror(stdout) == 0) {
     hits.clear();
+    const uint64_t before = search.searched();
     more = search.step(hits, 64 << 20, 1 << 16);
+    progress.add(search.searched() - before);
     found |= !hits.empty();
     for (const uint64_t hit : hits) std::puts(fmt::format("{:#018x}", hit).c_str());
   }
