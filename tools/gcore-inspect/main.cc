@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "tools/common/built_with.h"
+#include "tools/common/open_dump.h"
 #include "tools/gcore-inspect/guest.h"
 #include "tools/gcore-inspect/inspect.h"
 #include "tools/gcore-inspect/symbols.h"
@@ -212,7 +213,7 @@ int run(Program& program) {
   if (parsed) parsed = parse_kaslr_offset(program, request);
   if (!parsed) return program.usage_error(parsed.error());
 
-  const auto dump = reader::Dump::open(program.operands()[0]);
+  const auto dump = open_dump(program, program.operands()[0]);
   if (!dump) {
     // To --verify, a file that cannot be understood is a defect like any other.
     if (request.mode == "verify" && dump.error().kind != reader::Error::Kind::io)

@@ -11,8 +11,8 @@
 #include "gdbstub/dump_target.h"
 #include "gdbstub/exec_file.h"
 #include "gdbstub/server.h"
-#include "reader/dump.h"
 #include "tools/common/built_with.h"
+#include "tools/common/open_dump.h"
 #include "tools/common/program.h"
 #include "tools/gcore-serve/serving.h"
 
@@ -95,7 +95,7 @@ int serve(Program& program) {
   const std::string listen = program.value("listen").value_or(kDefaultAddress);
   const auto tcp = gdbstub::TcpAddress::parse(listen);
   if (!tcp) return program.usage_error("--listen " + listen + ": " + tcp.error());
-  const auto dump = reader::Dump::open(path);
+  const auto dump = open_dump(program, path);
   if (!dump) return program.fail(dump.error().text);
   std::optional<gdbstub::ExecFile> symbols;
   if (const auto file = program.value("symbols")) {

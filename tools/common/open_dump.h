@@ -1,0 +1,28 @@
+// How the programs open a dump.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "reader/dump.h"
+#include "tools/common/program.h"
+#include "tools/common/progress.h"
+
+namespace gcore::tools {
+
+/// Dump::open, with a progress line where one is wanted, since a large gzip file takes minutes to go through.
+inline reader::Expected<std::unique_ptr<reader::Dump>> open_dump(const Program& program, const std::string& path) {
+  std::optional<Progress> progress;
+  uint64_t last = 0;
+  reader::OpenOptions options;
+  options.progress = [&, wanted = progress_wanted(program)](uint64_t done, uint64_t total) {
+    if (!progress) progress.emplace(program, "opening " + printable(path), total, wanted);
+    const uint64_t before = std::exchange(last, done);
+    if (done > before) progress->add(done - before);  // it may begin anew, if it has to be unpacked after all
+  };
+  return reader::Dump::open(path, options);
+}
+
+}  // namespace gcore::tools
