@@ -1,10 +1,11 @@
 // Takes one dump of a guest whose memory is a file, for run-writer.
 //
-//   bench_writer [--zstd | --gzip] [--sync] [--copy] [--cancel-after MS] FILE TARGET
+//   bench_writer [--zstd | --gzip] [--sync] [--copy] [--cancel-after MS | --signals N] FILE TARGET
 //
 // FILE stands for the guest's RAM: it is mapped shared, as a VMM has it. TARGET is the dump option's argument. Prints
 // one line: seconds of the dump, seconds of the pause, bytes, peak of anonymous resident KiB, milliseconds from
-// cancel() to the running guest and to the end of the dump (-1 without a cancellation).
+// cancel() to the running guest and to the end of the dump (-1 without a cancellation), how many dumps were taken, and
+// how many requests the last one answers. --signals raises SIGUSR2 N times while the first dump is written.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -12,6 +13,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -66,8 +68,17 @@ long peak_kib() {
   return kib;
 }
 
+writer::Dumper* g_dumper = nullptr;
+
+void wait_until_writing(const writer::Dumper& dumper) {
+  while (dumper.progress().phase != writer::Progress::Phase::writing && dumper.progress().dumps == 0)
+    std::this_thread::yield();
+}
+
 int usage() {
-  std::fprintf(stderr, "usage: bench_writer [--zstd | --gzip] [--sync] [--copy] [--cancel-after MS] FILE TARGET\n");
+  std::fprintf(
+      stderr,
+      "usage: bench_writer [--zstd | --gzip] [--sync] [--copy] [--cancel-after MS | --signals N] FILE TARGET\n");
   return 2;
 }
 
@@ -77,7 +88,7 @@ int main(int argc, char** argv) {
   writer::Options options;
   options.program = "bench_writer";
   options.sync = false;
-  long cancel_after = -1;
+  long cancel_after = -1, signals = 0;
   int at = 1;
   for (; at < argc && std::string_view(argv[at]).starts_with("--"); ++at) {
     const std::string_view argument = argv[at];
@@ -91,6 +102,8 @@ int main(int argc, char** argv) {
       options.sync = true;
     } else if (argument == "--cancel-after" && at + 1 < argc) {
       cancel_after = std::atol(argv[++at]);
+    } else if (argument == "--signals" && at + 1 < argc) {
+      signals = std::atol(argv[++at]);
     } else {
       return usage();
     }
@@ -109,11 +122,16 @@ int main(int argc, char** argv) {
   dumper->request({writer::Reason::Kind::api, "benchmark", 0, 0});
   auto cancelled = start;
   if (cancel_after >= 0) {
-    while (dumper->progress().phase != writer::Progress::Phase::writing && dumper->progress().dumps == 0)
-      std::this_thread::yield();
+    wait_until_writing(*dumper);
     std::this_thread::sleep_for(std::chrono::milliseconds(cancel_after));
     cancelled = Clock::now();
     dumper->cancel();
+  }
+  if (signals > 0) {
+    g_dumper = dumper.get();
+    std::signal(SIGUSR2, [](int) { g_dumper->request(); });
+    wait_until_writing(*dumper);
+    for (long i = 0; i < signals; ++i) std::raise(SIGUSR2);
   }
   const writer::Result result = dumper->wait();
   const auto end = Clock::now();
@@ -122,9 +140,11 @@ int main(int argc, char** argv) {
     return 1;
   }
   const bool was_cancelled = result.cancelled;
-  std::printf("%.6f %.6f %llu %ld %.3f %.3f\n", seconds(end - start), seconds(result.paused),
+  std::printf("%.6f %.6f %llu %ld %.3f %.3f %llu %llu\n", seconds(end - start), seconds(result.paused),
               static_cast<unsigned long long>(result.bytes), peak_kib(),
               was_cancelled ? seconds(guest.resumed - cancelled) * 1e3 : -1.0,
-              was_cancelled ? seconds(end - cancelled) * 1e3 : -1.0);
+              was_cancelled ? seconds(end - cancelled) * 1e3 : -1.0,
+              static_cast<unsigned long long>(dumper->progress().dumps),
+              static_cast<unsigned long long>(result.requests));
   return 0;
 }
