@@ -131,7 +131,8 @@ class Dump {
   bool truncated() const;
 
   /// PT_LOAD segments, sorted by address (then by position in the table); none of size 0. They may overlap: a byte of
-  /// several segments is read from the one that comes first in the program header table.
+  /// several segments is read from the one that comes first in the program header table. One that only shows bytes of
+  /// another one again, by other virtual addresses, is not among them (a Linux kernel's image in its vmcores).
   std::span<const Segment> segments() const;
 
   /// The segment that a byte is read from; nullptr when there is none. Logarithmic in the number of segments.

@@ -38,9 +38,28 @@ MemoryMap::MemoryMap(std::vector<Segment> segments, std::vector<DumpInfo::Range>
                      std::vector<std::string>& warnings)
     : segments_(std::move(segments)), unreadable_(std::move(unreadable)) {
   std::ranges::sort(segments_, {}, [](const Segment& s) { return std::tuple(s.address, s.index); });
+  drop_views();
   pieces_.reserve(segments_.size());
   split_overlaps(warnings);
   for (const Piece& piece : pieces_) bytes_ += piece.last - piece.first + 1;
+}
+
+/// Leaves out segments that have the same bytes of the file at the same physical addresses as a larger one: Linux' own
+/// vmcores (and ours of Linux guests) show the kernel's image a second time so, by its virtual addresses.
+void MemoryMap::drop_views() {
+  const Segment* widest = nullptr;  // of those so far, the one that ends last
+  std::vector<Segment> kept;
+  kept.reserve(segments_.size());  // `widest` points into it
+  for (const Segment& segment : segments_) {
+    if (widest != nullptr && last_of(segment) <= last_of(*widest) && segment.file_size == segment.memory_size &&
+        last_of(segment) - widest->address.value < widest->file_size &&
+        segment.offset.value - segment.address.value == widest->offset.value - widest->address.value &&
+        segment.virtual_address != widest->virtual_address)
+      continue;
+    kept.push_back(segment);
+    if (widest == nullptr || last_of(segment) > last_of(*widest)) widest = &kept.back();
+  }
+  segments_ = std::move(kept);
 }
 
 /// Goes up the addresses with the segments that cover the current one in a heap, the one that counts on top.

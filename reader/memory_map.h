@@ -42,6 +42,7 @@ class MemoryMap {
   Missing why_unreadable(PhysAddr address) const;  // of an address in an unreadable range
   ReadResult read_file(const Source& source, PhysAddr address, std::span<std::byte> into) const;
   std::optional<Dump::Extent> extent_in_file(const Source& source, PhysAddr address) const;
+  void drop_views();
   void split_overlaps(std::vector<std::string>& warnings);
   void add_piece(uint64_t first, uint64_t last, uint32_t segment);
 

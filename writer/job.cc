@@ -211,7 +211,9 @@ Status Job::lay_out_guest() {
   } else if (Status status = vmcore_notes(state_, notes); !status) {
     return status;
   }
-  layout_ = lay_out(state_.machine, options_.dialect, notes, state_.memory, kInfoSize);
+  std::optional<KernelImage> kernel;
+  if (options_.dialect == Dialect::vmcore) kernel = find_kernel_image(state_.machine, state_.vmcoreinfo);
+  layout_ = lay_out(state_.machine, options_.dialect, notes, state_.memory, kernel, kInfoSize);
   uint64_t total = 0;
   for (const MemoryRange& range : state_.memory) total += range.size;
   control_.memory_total = total;

@@ -74,13 +74,36 @@ Elf64ProgramHeader load_header(Dialect dialect, const LoadSegment& segment) {
   return header;
 }
 
+/// The kernel's image once more, by the virtual addresses that its symbols have: what Linux' own vmcores have too. With
+/// it gdb reads the kernel's data, and drgn finds the page tables, which it looks for by their virtual address.
+std::optional<LoadSegment> kernel_segment(const std::vector<LoadSegment>& segments,
+                                          const std::optional<KernelImage>& kernel) {
+  if (!kernel) return std::nullopt;
+  uint64_t start = 0, end = 0;  // of adjoining segments, which adjoin in the file too
+  for (const LoadSegment& segment : segments) {
+    if (segment.address != end) start = segment.address;
+    end = segment.address + segment.size;
+    if (kernel->physical_address >= start && kernel->physical_address < end &&
+        kernel->size <= end - kernel->physical_address)
+      return LoadSegment{kernel->physical_address, kernel->size,
+                         segment.offset - (segment.address - kernel->physical_address)};
+  }
+  return std::nullopt;
+}
+
+/// What of a segment is in a file that ends at `end`.
+uint64_t written_of(const LoadSegment& segment, uint64_t end) {
+  return end > segment.offset ? std::min(segment.size, end - segment.offset) : 0;
+}
+
 }  // namespace
 
 Layout lay_out(format::Machine machine, Dialect dialect, std::span<const std::byte> notes,
-               std::span<const MemoryRange> memory, size_t info_size) {
+               std::span<const MemoryRange> memory, const std::optional<KernelImage>& kernel, size_t info_size) {
   Layout layout;
   layout.segments = load_segments(dialect, memory, 0);
-  const size_t program_headers = 1 + layout.segments.size();
+  layout.has_kernel_image = kernel_segment(layout.segments, kernel).has_value();
+  const size_t program_headers = 1 + layout.segments.size() + (layout.has_kernel_image ? 1 : 0);
   const uint64_t sections_at = sizeof(Elf64Header) + program_headers * sizeof(Elf64ProgramHeader);
   const uint64_t names_at = sections_at + kSections * sizeof(Elf64SectionHeader);
   const uint64_t notes_at = align_up(names_at + sizeof kSectionNames, 8);
@@ -105,6 +128,11 @@ Layout lay_out(format::Machine machine, Dialect dialect, std::span<const std::by
   put(at, &note, sizeof note);
   for (const LoadSegment& segment : layout.segments) {
     const Elf64ProgramHeader load = load_header(dialect, segment);
+    put(at += sizeof load, &load, sizeof load);
+  }
+  if (layout.has_kernel_image) {
+    Elf64ProgramHeader load = load_header(dialect, *kernel_segment(layout.segments, kernel));
+    load.virtual_address = kernel->virtual_address;
     put(at += sizeof load, &load, sizeof load);
   }
 
@@ -132,9 +160,17 @@ void cut_off(Layout& layout, uint64_t end) {
     at += sizeof(Elf64ProgramHeader);
     Elf64ProgramHeader header;
     std::memcpy(&header, at, sizeof header);
-    const uint64_t written = end > segment.offset ? std::min(segment.size, end - segment.offset) : 0;
+    const uint64_t written = written_of(segment, end);
     header.file_size = written;
     if (written > 0) header.memory_size = written;
+    std::memcpy(at, &header, sizeof header);
+  }
+  if (layout.has_kernel_image) {
+    at += sizeof(Elf64ProgramHeader);
+    Elf64ProgramHeader header;
+    std::memcpy(&header, at, sizeof header);
+    header.file_size = written_of({header.physical_address, header.file_size, header.offset}, end);
+    header.memory_size = header.file_size;
     std::memcpy(at, &header, sizeof header);
   }
   layout.info_offset = std::min(layout.info_offset, end);

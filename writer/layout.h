@@ -1,7 +1,8 @@
 // Where everything stands in the file.
 //
 //     ELF header            64 bytes
-//     program headers       PT_NOTE, then a PT_LOAD for each range of memory, by address
+//     program headers       PT_NOTE, then a PT_LOAD for each range of memory, by address; in the vmcore dialect one more
+//     for the kernel's image, if it is known: the same bytes again, by virtual addresses
 //     section headers       none (its sh_info holds the number of program headers from 65535 on), .gcore.info,
 //     .shstrtab .shstrtab notes                 PT_NOTE padding to 4096 memory                the PT_LOADs, each at a
 //     multiple of 4096 .gcore.info           JSON, in no segment; last, because only then all of it is known
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "writer/dump.h"
+#include "writer/kernel_image.h"
 
 namespace gcore::writer {
 
@@ -26,11 +28,12 @@ struct Layout {
   std::vector<std::byte> head;        // everything before the first byte of memory
   std::vector<LoadSegment> segments;  // one after the other in the file
   uint64_t info_offset;
+  bool has_kernel_image = false;  // segments' last program header is followed by the kernel image's
 };
 
-/// `memory` must have passed check_memory().
+/// `memory` must have passed check_memory(). `kernel` is left out where no range of memory has all of it.
 Layout lay_out(format::Machine machine, Dialect dialect, std::span<const std::byte> notes,
-               std::span<const MemoryRange> memory, size_t info_size);
+               std::span<const MemoryRange> memory, const std::optional<KernelImage>& kernel, size_t info_size);
 
 /// Makes `layout.head` valid for a file in which only the bytes before `end` were written: a segment beyond gets
 /// p_filesz 0 and keeps its p_memsz, which readers take as left out; the one that contains `end` ends there, and
