@@ -3,11 +3,17 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <thread>
 
 #include "reader/dump.h"
+#include "tests/convert/convert.h"
 #include "tests/support/dump_builder.h"
-#include "tests/support/paths.h"
-#include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
 
 namespace gcore::tests {
@@ -15,26 +21,6 @@ namespace {
 
 using testing::HasSubstr;
 using testing::Not;
-
-constexpr ExitStatus kDone{0, 0}, kFailed{1, 0}, kUsage{2, 0};
-
-Completed convert(std::vector<std::string> arguments, const std::string& input = "") {
-  arguments.insert(arguments.begin(), program("gcore-convert"));
-  return run(std::move(arguments), 60s, input);
-}
-
-std::unique_ptr<reader::Dump> open_dump(const std::string& path) {
-  auto dump = reader::Dump::open(path);
-  if (!dump) throw std::runtime_error(dump.error().text);
-  return std::move(*dump);
-}
-
-std::string bytes_at(const reader::Dump& dump, uint64_t address, size_t size) {
-  std::string bytes(size, '?');
-  const auto got = dump.read(reader::PhysAddr(address), std::as_writable_bytes(std::span(bytes.data(), size)));
-  bytes.resize(got.bytes);
-  return bytes;
-}
 
 /// Two vCPUs with every kind of register, three segments, one of them a hole.
 DumpBuilder qnx_dump() {
@@ -239,6 +225,93 @@ TEST_F(Convert, RefusesWhatADialectCannotBe) {
   const Completed done = convert({write(builder), out(), "--dialect", "vmcore"});
   EXPECT_EQ(done.status, kFailed);
   EXPECT_THAT(done.err, HasSubstr("32-bit"));
+}
+
+TEST_F(Convert, KeepsChosenRangesOnly) {
+  const std::string in = write(qnx_dump());
+  // Pages are kept whole; ranges may overlap, and reach beyond what there is.
+  const Completed done = convert({in, out(), "--dialect", "qnx", "--range", "0x2fff:2", "--range", "0x3000:1", "--range",
+                                  "0x100000:64K", "--range", "0x108000:64K", "--range", "0x100001000:1T"});
+  EXPECT_EQ(done.status, kDone) << done.err;
+  EXPECT_THAT(done.err, Not(HasSubstr("memory")));
+  const auto dump = open_dump(out());
+  EXPECT_EQ(dump->memory_bytes(), 8192u + 0x18000 + 4096);
+  EXPECT_EQ(bytes_at(*dump, 0x2000, 8192), std::string(4096, '\0') + std::string(4096, 'b'));
+  EXPECT_EQ(bytes_at(*dump, 0, 1), "");
+  EXPECT_EQ(bytes_at(*dump, 0x117fff, 2), std::string(1, '\0'));
+  EXPECT_EQ(bytes_at(*dump, 0x100000000, 1), "");
+  EXPECT_EQ(bytes_at(*dump, 0x100001000, 8192), std::string(4096, 'c'));
+  EXPECT_EQ(dump->cpus().size(), 2u);
+  EXPECT_EQ(dump->cpus()[1].registers.get("efer"), 0xd01u);
+
+  const Completed nothing = convert({in, out("none"), "--range", "0x50000:4K"});
+  EXPECT_EQ(nothing.status, kFailed);
+  EXPECT_THAT(nothing.err, HasSubstr("no memory in the range"));
+  for (const char* wrong : {"1", ":", "x:1", "1:", "0:0", "0xffffffffffffffff:2", "1:2:3", "-1:2"}) {
+    const Completed refused = convert({in, out("none"), "--range", wrong});
+    EXPECT_EQ(refused.status, kUsage) << wrong;
+    EXPECT_THAT(refused.err, HasSubstr("--range is ADDRESS:SIZE")) << wrong;
+  }
+  EXPECT_THAT(folder_.entries(), testing::ElementsAre("in.gcore", "out"));
+}
+
+TEST_F(Convert, TellsHowFarItIs) {
+  const Completed done = convert({write(qnx_dump()), out(), "--progress"});
+  EXPECT_EQ(done.status, kDone);
+  EXPECT_THAT(done.err, HasSubstr("gcore-convert: write out: 100 %"));
+}
+
+class ConvertEndsEarly : public Convert {
+ protected:
+  /// A dump whose conversion with --compress takes seconds.
+  std::string large_dump() {
+    std::mt19937_64 random(3);
+    std::string bytes(size_t{96} << 20, '\0');
+    for (size_t at = 0; at < bytes.size(); at += 8) {
+      const uint64_t word = random();
+      std::memcpy(bytes.data() + at, &word, 8);
+    }
+    QnxNote note;
+    note.cpus.resize(1);
+    DumpBuilder builder;
+    builder.note(note.build()).memory(0, std::move(bytes));
+    return write(builder);
+  }
+};
+
+/// Whether a thread of the process has begun to write a dump.
+bool is_writing(pid_t process) {
+  std::error_code error;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/" + std::to_string(process) + "/task", error)) {
+    std::ifstream comm(task.path() / "comm");
+    if (std::string name; std::getline(comm, name) && name == "gcore-dump") return true;
+  }
+  return false;
+}
+
+TEST_F(ConvertEndsEarly, LeavesNothingBehindWhenASignalEndsIt) {
+  const std::string in = large_dump();
+  folder_.write("old", "precious");
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGKILL}) {
+    Process process({program("gcore-convert"), in, out("old"), "--force", "--compress", "gzip"});
+    const auto deadline = std::chrono::steady_clock::now() + 60s;
+    while (!is_writing(process.pid()) && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+    ASSERT_TRUE(process.signal(number));
+    EXPECT_EQ(process.wait(), (ExitStatus{-1, number})) << process.err();
+    EXPECT_EQ(read_file(out("old")), "precious");
+    EXPECT_THAT(folder_.entries(), testing::ElementsAre("in.gcore", "old")) << number;
+  }
+}
+
+TEST_F(ConvertEndsEarly, LeavesNothingBehindWhenThereIsNoRoom) {
+  const std::string in = large_dump();
+  // A file may have 8 MiB here: as on a disk that gets full half-way.
+  const Completed done = run({"bash", "-c", "ulimit -f 8192; exec \"$@\"", "bash", program("gcore-convert"), in, out(),
+                              "--dialect", "qnx"});
+  EXPECT_EQ(done.status, kFailed);
+  EXPECT_EQ(std::count(done.err.begin(), done.err.end(), '\n'), 1) << done.err;
+  EXPECT_THAT(done.err, HasSubstr("gcore-convert: convert "));
+  EXPECT_THAT(folder_.entries(), testing::ElementsAre("in.gcore"));
 }
 
 TEST(ConvertUsage, IsChecked) {

@@ -21,21 +21,6 @@ writer::Reason::Kind reason_kind(std::string_view name) {
   return name == "panic" ? Kind::panic : Kind::api;
 }
 
-/// Bytes of memory that the dump does not hold, though it says that the guest has them; without those that its writer
-/// could not read, which the converted dump lists too.
-uint64_t missing_bytes(const reader::Dump& dump) {
-  uint64_t missing = 0;
-  reader::PhysAddr at;
-  while (const auto extent = dump.next_extent(at)) {
-    if (extent->kind == reader::Dump::Extent::Kind::missing && extent->why != reader::Missing::unreadable)
-      missing += extent->size;
-    const reader::PhysAddr next = extent->address + extent->size;
-    if (next <= at && extent->size != 0 && next.value == 0) break;  // the end of the address space
-    at = next;
-  }
-  return missing;
-}
-
 bool has_unreadable(const reader::Dump& dump, const reader::Segment& segment) {
   const reader::PhysAddr last = segment.address + (segment.memory_size - 1);
   return std::ranges::any_of(dump.info().missing, [&](const reader::DumpInfo::Range& range) {
@@ -45,11 +30,74 @@ bool has_unreadable(const reader::Dump& dump, const reader::Segment& segment) {
 
 }  // namespace
 
-DumpGuest::DumpGuest(const reader::Dump& dump, int fd) : dump_(dump) {
+DumpGuest::DumpGuest(const reader::Dump& dump, int fd, std::vector<ChosenRange> chosen)
+    : dump_(dump), chosen_(std::move(chosen)) {
   reason_.signal = dump.signal();
-  reason_.cpu = static_cast<uint16_t>(dump.faulting_cpu());
+  collect_cpus();
   read_info();
   collect_ranges(fd);
+  choose_ranges();
+  if (const uint64_t missing = missing_bytes())
+    notes_.push_back(plural(missing, "byte") + " of memory are not in " + dump_.path() + " and become zeros");
+}
+
+/// By their numbers, so that those that were left out are missing again, and the others keep theirs. Where the numbers
+/// are of no use: as they come.
+void DumpGuest::collect_cpus() {
+  const auto cpus = dump_.cpus();
+  size_t count = cpus.size() + dump_.info().left_out.size();
+  if (count > UINT16_MAX) count = cpus.size();
+  by_number_.assign(count, nullptr);
+  for (const reader::Cpu& cpu : cpus) {
+    if (cpu.number < count && by_number_[cpu.number] == nullptr) {
+      by_number_[cpu.number] = &cpu;
+      continue;
+    }
+    by_number_.clear();
+    for (const reader::Cpu& any : cpus) by_number_.push_back(&any);
+    break;
+  }
+  for (size_t number = 0; number < by_number_.size(); ++number)
+    if (by_number_[number] != nullptr && by_number_[number]->index == dump_.faulting_cpu())
+      reason_.cpu = static_cast<uint16_t>(number);
+}
+
+/// Bytes of memory that the dump does not hold, though it says that the guest has them; without those that its writer
+/// could not read, which the converted dump lists too.
+uint64_t DumpGuest::missing_bytes() const {
+  uint64_t missing = 0;
+  for (const writer::MemoryRange& range : ranges_) {
+    const uint64_t last = range.address + (range.size - 1);
+    for (uint64_t at = range.address;;) {
+      const auto extent = dump_.next_extent(reader::PhysAddr(at));
+      if (!extent || extent->address.value > last) break;
+      const uint64_t size = std::min(extent->size, last - extent->address.value + 1);
+      if (extent->kind == reader::Dump::Extent::Kind::missing && extent->why != reader::Missing::unreadable)
+        missing += size;
+      if (extent->address.value + (size - 1) == last) break;
+      at = extent->address.value + size;
+    }
+  }
+  return missing;
+}
+
+/// Cuts the ranges down to what was chosen.
+void DumpGuest::choose_ranges() {
+  if (chosen_.empty()) return;
+  std::vector<writer::MemoryRange> kept;
+  for (const writer::MemoryRange& range : ranges_) {
+    const uint64_t range_last = range.address + (range.size - 1);
+    for (const ChosenRange& chosen : chosen_) {
+      const uint64_t first = std::max(range.address, chosen.first), last = std::min(range_last, chosen.last);
+      if (first > last) continue;
+      writer::MemoryRange part = range;
+      part.address = first;
+      part.size = last - first + 1;
+      part.fd_offset += first - range.address;
+      kept.push_back(part);
+    }
+  }
+  ranges_ = std::move(kept);
 }
 
 /// What the dump's own writer noted about it.
@@ -90,13 +138,11 @@ void DumpGuest::collect_ranges(int fd) {
   }
   if (padded > 0)
     notes_.push_back("segments that are not whole pages are filled up with zeros (" + plural(padded, "byte") + ")");
-  if (const uint64_t missing = missing_bytes(dump_))
-    notes_.push_back(plural(missing, "byte") + " of memory are not in " + dump_.path() + " and become zeros");
 }
 
 bool DumpGuest::read_cpu(size_t index, format::RegisterFile& registers) {
-  if (index >= dump_.cpus().size()) return false;
-  registers = dump_.cpus()[index].registers;
+  if (by_number_[index] == nullptr) return false;
+  registers = by_number_[index]->registers;
   return true;
 }
 

@@ -9,22 +9,27 @@
 
 namespace gcore::tools::convert {
 
+/// A range of guest-physical memory that is to be kept; whole pages.
+struct ChosenRange {
+  uint64_t first, last;  // both are in it
+};
+
 /// A dump and, where its memory can be read from there, its file.
 class DumpGuest : public writer::Guest {
  public:
   /// `fd` is the dump's own file, or -1 for one that is compressed or comes from a pipe: memory is then read through
-  /// `dump`. Both must outlive the guest.
-  DumpGuest(const reader::Dump& dump, int fd);
+  /// `dump`. Both must outlive the guest. `chosen`: only this memory, ascending and apart from each other; empty: all.
+  DumpGuest(const reader::Dump& dump, int fd, std::vector<ChosenRange> chosen = {});
 
   std::string_view name() override { return name_; }
   format::Machine machine() override { return dump_.machine(); }
   writer::Status pause() override { return {}; }
   void resume() override {}
-  size_t cpu_count() override { return dump_.cpus().size(); }
+  size_t cpu_count() override { return by_number_.size(); }
   bool read_cpu(size_t index, format::RegisterFile& registers) override;
   std::vector<writer::MemoryRange> memory() override { return ranges_; }
   size_t read_memory(uint64_t address, void* to, size_t size) override;
-  std::string_view process_name(size_t cpu) override { return dump_.cpus()[cpu].process_name; }
+  std::string_view process_name(size_t cpu) override { return by_number_[cpu]->process_name; }
   std::string_view vmcoreinfo() override { return dump_.vmcoreinfo(); }
 
   /// Why the dump was taken, as it says itself.
@@ -36,10 +41,15 @@ class DumpGuest : public writer::Guest {
   const std::vector<std::string>& notes() const { return notes_; }
 
  private:
+  void collect_cpus();
   void collect_ranges(int fd);
+  void choose_ranges();
+  uint64_t missing_bytes() const;
   void read_info();
 
   const reader::Dump& dump_;
+  const std::vector<ChosenRange> chosen_;
+  std::vector<const reader::Cpu*> by_number_;  // nullptr: the dump's writer left it out
   std::string name_, program_;
   writer::Reason reason_;
   std::vector<writer::MemoryRange> ranges_;

@@ -3,12 +3,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
 #include "tools/common/built_with.h"
 #include "tools/common/program.h"
 #include "tools/gcore-convert/dump_guest.h"
+#include "tools/gcore-convert/write.h"
 
 namespace gcore::tools::convert {
 namespace {
@@ -26,7 +28,10 @@ ProgramInfo program_info() {
                "of OUT; vmcore is for crash, drgn and gdb (default: the one\nthat IN is not; with --compress alone, "
                "that of IN)"},
               {"compress", "none|gzip|zstd", "default: none"},
+              {"range", "ADDRESS:SIZE", "only this guest-physical memory, in whole pages; may be given more than once",
+               nullptr, true},
               {"force", "", "replace OUT if it exists"},
+              {"progress", "", "show how far it is, also when standard error is no\nterminal"},
           },
       .min_operands = 2,
       .max_operands = 2,
@@ -45,7 +50,42 @@ struct Settings {
   std::optional<writer::Dialect> dialect;
   writer::Compression compression = writer::Compression::none;
   bool force = false;
+  std::vector<ChosenRange> ranges;  // ascending, apart from each other; empty: all memory
 };
+
+/// "0x100000:64K" as the whole pages that have any of it.
+std::expected<ChosenRange, std::string> parse_range(const std::string& text) {
+  constexpr uint64_t kPage = 4096;
+  const auto wrong = [&](const std::string& why) {
+    return std::unexpected("--range is ADDRESS:SIZE, such as 0x100000:64K, not \"" + text + "\": " + why);
+  };
+  const size_t colon = text.find(':');
+  if (colon == std::string::npos) return wrong("there is no colon");
+  const auto address = parse_number(text.substr(0, colon)), size = parse_size(text.substr(colon + 1));
+  if (!address) return wrong(address.error());
+  if (!size) return wrong(size.error());
+  if (*size == 0) return wrong("it is empty");
+  if (*size - 1 > UINT64_MAX - *address) return wrong("it ends past the last address");
+  return ChosenRange{*address & ~(kPage - 1), (*address + (*size - 1)) | (kPage - 1)};
+}
+
+std::expected<std::vector<ChosenRange>, std::string> parse_ranges(const std::vector<std::string>& texts) {
+  std::vector<ChosenRange> all, merged;
+  for (const std::string& text : texts) {
+    const auto range = parse_range(text);
+    if (!range) return std::unexpected(range.error());
+    all.push_back(*range);
+  }
+  std::ranges::sort(all, {}, &ChosenRange::first);
+  for (const ChosenRange& range : all) {
+    if (!merged.empty() && (range.first <= merged.back().last || range.first - 1 == merged.back().last)) {
+      merged.back().last = std::max(merged.back().last, range.last);
+    } else {
+      merged.push_back(range);
+    }
+  }
+  return merged;
+}
 
 std::expected<Settings, std::string> parse(const Program& program) {
   Settings settings;
@@ -65,6 +105,9 @@ std::expected<Settings, std::string> parse(const Program& program) {
   } else if (compress != "none") {
     return std::unexpected("--compress is none, gzip or zstd, not \"" + compress + "\"");
   }
+  auto ranges = parse_ranges(program.values("range"));
+  if (!ranges) return std::unexpected(ranges.error());
+  settings.ranges = std::move(*ranges);
   const size_t slash = settings.out.rfind('/');
   if (settings.out.empty() || slash + 1 == settings.out.size())
     return std::unexpected("OUT is a file, not \"" + settings.out + "\"");
@@ -85,7 +128,8 @@ int open_memory(const reader::Dump& dump, const std::string& path) {
   return -1;
 }
 
-writer::Options writer_options(const Settings& settings, writer::Dialect dialect, const DumpGuest& guest) {
+writer::Options writer_options(const Settings& settings, writer::Dialect dialect, const DumpGuest& guest,
+                               const reader::DumpInfo& info) {
   writer::Options options;
   const size_t slash = settings.out.rfind('/');
   options.target = slash == std::string::npos ? "." : slash == 0 ? "/" : settings.out.substr(0, slash);
@@ -94,6 +138,9 @@ writer::Options writer_options(const Settings& settings, writer::Dialect dialect
   options.replace = settings.force;
   options.dialect = dialect;
   options.compression = settings.compression;
+  using std::chrono::nanoseconds;
+  if (info.requested_ns) options.first_requested = nanoseconds(*info.requested_ns);
+  if (info.pause_ns) options.first_paused = nanoseconds(*info.pause_ns);
   options.program = "gcore-convert " GCORE_VERSION;
   if (!guest.program().empty()) options.program += " (from a dump by " + guest.program() + ")";
   return options;
@@ -123,10 +170,13 @@ int run(Program& program) {
     return program.fail(attempted, "the vmcore dialect is for x86_64 and aarch64; this dump is of a 32-bit x86");
 
   const int fd = open_memory(**dump, settings->in);
-  DumpGuest guest(**dump, fd);
+  DumpGuest guest(**dump, fd, settings->ranges);
+  if (guest.memory().empty() && !settings->ranges.empty())
+    return program.fail(attempted, "the dump has no memory in the range of --range");
   const auto lost = losses(**dump, dialect);
   if (!lost) return program.fail(attempted, lost.error().text);
-  const writer::Result result = writer::dump(guest, writer_options(*settings, dialect, guest), guest.reason());
+  const writer::Result result =
+      write_dump(program, guest, writer_options(*settings, dialect, guest, (*dump)->info()));
   if (fd >= 0) close(fd);
   if (!result.status) return program.fail(attempted, result.status.text());
   for (const std::string& note : guest.notes()) program.note(note);

@@ -1,0 +1,14 @@
+// Writing the new dump, with an eye on the terminal.
+#pragma once
+
+#include "tools/common/program.h"
+#include "tools/gcore-convert/dump_guest.h"
+#include "writer/dump.h"
+
+namespace gcore::tools::convert {
+
+/// Takes the dump as writer::dump() does, and shows progress where it is wanted. SIGINT, SIGTERM and SIGHUP cancel it:
+/// then nothing is left of it, and the signal ends the program as if nobody had caught it.
+writer::Result write_dump(const Program& program, DumpGuest& guest, const writer::Options& options);
+
+}  // namespace gcore::tools::convert
