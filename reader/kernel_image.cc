@@ -46,8 +46,9 @@ KernelImage mapped(const Translator& translator, uint64_t from, uint64_t end, ui
       add(image, {VirtAddr(at), size, there->address, there->page_size, there->permissions});
       at = mapped_end = at + size;
     } else {
-      // Nothing smaller than the entry at fault can be mapped next.
-      const bool large = there.error().height > 0 && there.error().kind != translate::Fault::Kind::table_missing;
+      // Nothing smaller than the entry at fault can be mapped next; and where a table is missing, most of it is.
+      if (there.error().height < 0) break;
+      const bool large = there.error().height > 0 || there.error().kind == translate::Fault::Kind::table_missing;
       const uint64_t step = large ? kLargePage : kPage;
       at = (at & ~(step - 1)) + step;
     }
@@ -63,10 +64,21 @@ uint64_t size_of(const KernelImage& image) {
   return bytes;
 }
 
+namespace {
+
+/// Not what a kernel has: too little for one, or more or in more pieces than any has, as hostile tables make it.
+bool is_no_image(const KernelImage& image) {
+  constexpr size_t kMaxPieces = 4096;
+  const uint64_t bytes = size_of(image);
+  return bytes < kMinImage || bytes > kMaxImage || image.size() > kMaxPieces;
+}
+
+}  // namespace
+
 KernelImage x86_kernel_image(const Translator& translator) {
   constexpr uint64_t kKernelMap = 0xffffffff80000000, kModules = 0xffffffffc0000000;
   KernelImage image = mapped(translator, kKernelMap, kModules, kModules - kKernelMap);
-  return size_of(image) < kMinImage ? KernelImage{} : image;
+  return is_no_image(image) ? KernelImage{} : image;
 }
 
 KernelImage image_around(const Translator& translator, VirtAddr inside) {
@@ -76,7 +88,7 @@ KernelImage image_around(const Translator& translator, VirtAddr inside) {
   while (first > lowest && translator.translate(VirtAddr(first - kPage))) first -= kPage;
   const uint64_t end = first > UINT64_MAX - kMaxImage ? UINT64_MAX : first + kMaxImage;
   KernelImage image = mapped(translator, first, end, kMaxGap);
-  return size_of(image) < kMinImage ? KernelImage{} : image;
+  return is_no_image(image) ? KernelImage{} : image;
 }
 
 bool is_vmcoreinfo_name(std::span<const std::byte> head) { return as_text(head).substr(12, 10) == "VMCOREINFO"; }

@@ -23,11 +23,11 @@ using KernelImage = std::vector<translate::Mapping>;
 uint64_t size_of(const KernelImage& image);
 
 /// x86_64: what is mapped in the gigabyte that Linux keeps for its image (__START_KERNEL_map, KERNEL_IMAGE_SIZE); after
-/// boot that is the image and nothing else. Empty when nothing is.
+/// boot that is the image and nothing else. Empty when nothing is, or when it cannot be a kernel.
 KernelImage x86_kernel_image(const translate::Translator& translator);
 
 /// The image that is mapped around a kernel address in it, gaps of less than 16 MiB (memory that was freed after boot)
-/// included. Empty when what is mapped there is too small for a kernel.
+/// included. Empty when what is mapped there cannot be one (4 MiB to 512 MiB).
 KernelImage image_around(const translate::Translator& translator, VirtAddr inside);
 
 /// A VMCOREINFO note in guest memory.
