@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -11,6 +12,8 @@
 #include <cstring>
 #include <thread>
 #include <vector>
+
+#include "writer/format/elf.h"
 
 namespace gcore::tools::qemu {
 namespace {
@@ -133,6 +136,43 @@ class Drain {
   std::thread thread_;
 };
 
+/// Puts right what QEMU's headers say of an aarch64 guest whose vCPUs have SVE vectors of different lengths at the
+/// moment: it counts each vCPU's notes like the first one's (cpu_get_note_size() of target/arm/arch_dump.c), and then
+/// writes what each has, so that the notes are longer or shorter than their segment, and all behind them is elsewhere.
+/// The file is written in order, so that its length tells by how much. False when the file cannot be read or changed.
+bool repair_headers(int fd) {
+  format::Elf64Header header;
+  if (pread(fd, &header, sizeof header, 0) != sizeof header) return false;
+  const size_t count = header.program_header_count;
+  if (count == format::kProgramHeadersExtended || header.machine != static_cast<uint16_t>(format::Machine::aarch64))
+    return true;
+  std::vector<format::Elf64ProgramHeader> segments(count);
+  const auto size = static_cast<ssize_t>(count * sizeof segments[0]);
+  if (pread(fd, segments.data(), static_cast<size_t>(size), static_cast<off_t>(header.program_headers)) != size)
+    return false;
+  uint64_t end = 0;  // of the file, by its headers
+  for (const auto& segment : segments) end = std::max<uint64_t>(end, segment.offset + segment.file_size);
+  for (size_t i = 0; i < header.section_header_count; ++i) {
+    format::Elf64SectionHeader section;
+    if (pread(fd, &section, sizeof section, static_cast<off_t>(header.section_headers + i * sizeof section)) !=
+        sizeof section)
+      return false;
+    end = std::max<uint64_t>(end, section.offset + section.size);
+  }
+  struct stat facts;
+  if (fstat(fd, &facts) != 0) return false;
+  const uint64_t more = static_cast<uint64_t>(facts.st_size) - end;  // modulo 2^64: it may be less
+  if (more == 0) return true;
+  for (auto& segment : segments) {
+    if (segment.type == format::kSegmentNote) {
+      segment.file_size = segment.file_size + more;
+    } else if (segment.type == format::kSegmentLoad) {
+      segment.offset = segment.offset + more;
+    }
+  }
+  return pwrite(fd, segments.data(), static_cast<size_t>(size), static_cast<off_t>(header.program_headers)) == size;
+}
+
 }  // namespace
 
 QmpResult<Capture> capture(Qmp& qmp, uint64_t address, uint64_t size, const CaptureLimits& to) {
@@ -172,6 +212,8 @@ QmpResult<Capture> capture(Qmp& qmp, uint64_t address, uint64_t size, const Capt
         "QEMU had not copied it when the pause deadline came; raise that, or have QEMU share the memory";
   if (!dumped) return std::unexpected(dumped.error());
 
+  if (!repair_headers(file->get()))
+    return std::unexpected(failure("QEMU's dump-guest-memory gave a file without headers"));
   const int again = fcntl(file->get(), F_DUPFD_CLOEXEC, 3);
   if (again < 0) return std::unexpected(failure(os_error()));
   auto dump = reader::Dump::open_descriptor(again, "QEMU's dump");

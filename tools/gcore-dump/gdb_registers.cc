@@ -31,17 +31,22 @@ class Stub {
   Stub(int socket, Clock::time_point deadline) : socket_(socket), deadline_(deadline) {}
 
   Maybe<std::string> ask(std::string_view packet) {
-    unsigned sum = 0;
-    for (const char c : packet) sum += static_cast<uint8_t>(c);
-    static constexpr char kDigits[] = "0123456789abcdef";
-    std::string text = "$" + std::string(packet) + "#" + kDigits[sum >> 4 & 15] + kDigits[sum & 15];
+    if (!send_all(framed(packet))) return std::unexpected("the gdb stub has gone");
+    return next_answer(packet.starts_with("?"));
+  }
+
+  /// The answers to several packets, sent at once: one turn of QEMU's main loop instead of one for each.
+  Maybe<std::vector<std::string>> ask_all(const std::vector<std::string>& packets) {
+    std::string text;
+    for (const std::string& packet : packets) text += framed(packet);
     if (!send_all(text)) return std::unexpected("the gdb stub has gone");
-    for (;;) {
-      auto answer = next_packet();
-      // A stop reply that nobody asked for: the stub tells that the connection stopped the guest.
-      if (answer && answer->starts_with("T") && !packet.starts_with("?")) continue;
-      return answer;
+    std::vector<std::string> answers;
+    for (size_t i = 0; i < packets.size(); ++i) {
+      auto answer = next_answer(false);
+      if (!answer) return std::unexpected(answer.error());
+      answers.push_back(std::move(*answer));
     }
+    return answers;
   }
 
   /// A document of the target description, in as many pieces as it takes.
@@ -62,6 +67,22 @@ class Stub {
   }
 
  private:
+  static std::string framed(std::string_view packet) {
+    unsigned sum = 0;
+    for (const char c : packet) sum += static_cast<uint8_t>(c);
+    static constexpr char kDigits[] = "0123456789abcdef";
+    return "$" + std::string(packet) + "#" + kDigits[sum >> 4 & 15] + kDigits[sum & 15];
+  }
+
+  Maybe<std::string> next_answer(bool stop_reply) {
+    for (;;) {
+      auto answer = next_packet();
+      // A stop reply that nobody asked for: the stub tells that the connection stopped the guest.
+      if (answer && answer->starts_with("T") && !stop_reply) continue;
+      return answer;
+    }
+  }
+
   bool send_all(std::string_view text) {
     while (!text.empty()) {
       const ssize_t sent = send(socket_, text.data(), text.size(), MSG_NOSIGNAL);
@@ -290,12 +311,15 @@ Maybe<std::vector<format::RegisterFile>> read_stub_registers(int socket, format:
     auto selected = stub.ask(packet);
     if (!selected) return std::unexpected(selected.error());
     if (*selected != "OK") continue;
+    std::vector<std::string> packets;
     for (const Wanted& one : wanted) {
       std::snprintf(packet, sizeof packet, "p%x", one.number);
-      auto answer = stub.ask(packet);
-      if (!answer) return std::unexpected(answer.error());
-      if (const auto value = register_value(*answer)) cpus[index].set_slot(one.slot, *value);
+      packets.emplace_back(packet);
     }
+    const auto answers = stub.ask_all(packets);
+    if (!answers) return std::unexpected(answers.error());
+    for (size_t i = 0; i < wanted.size(); ++i)
+      if (const auto value = register_value((*answers)[i])) cpus[index].set_slot(wanted[i].slot, *value);
   }
   return cpus;
 }
