@@ -315,7 +315,7 @@ std::string Job::info(bool complete) const {
     requested.tv_nsec = static_cast<long>(first->count() % std::nano::den);
   }
   return info_json({options_.program, vm_, options_.dialect, request_.reason, requested,
-                    options_.first_paused.value_or(result_.paused), complete, result_.pages, missing_ranges_, missing_},
+                    options_.first_paused.value_or(paused_), complete, result_.pages, missing_ranges_, missing_},
                    state_);
 }
 

@@ -29,6 +29,7 @@ std::unique_ptr<reader::Dump> whole_dump(const std::string& path) {
   EXPECT_FALSE((*dump)->truncated()) << path;
   EXPECT_FALSE((*dump)->cpus().empty()) << path;
   EXPECT_THAT((*dump)->info_json(), HasSubstr("\"complete\": true")) << path;
+  EXPECT_THAT((*dump)->info_json(), testing::Not(HasSubstr("\"pause_ns\": 0,"))) << path;
   return std::move(*dump);
 }
 
