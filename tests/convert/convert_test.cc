@@ -230,8 +230,8 @@ TEST_F(Convert, RefusesWhatADialectCannotBe) {
 TEST_F(Convert, KeepsChosenRangesOnly) {
   const std::string in = write(qnx_dump());
   // Pages are kept whole; ranges may overlap, and reach beyond what there is.
-  const Completed done = convert({in, out(), "--dialect", "qnx", "--range", "0x2fff:2", "--range", "0x3000:1", "--range",
-                                  "0x100000:64K", "--range", "0x108000:64K", "--range", "0x100001000:1T"});
+  const Completed done = convert({in, out(), "--dialect", "qnx", "--range", "0x2fff:2", "--range", "0x3000:1",
+                                  "--range", "0x100000:64K", "--range", "0x108000:64K", "--range", "0x100001000:1T"});
   EXPECT_EQ(done.status, kDone) << done.err;
   EXPECT_THAT(done.err, Not(HasSubstr("memory")));
   const auto dump = open_dump(out());
@@ -306,8 +306,8 @@ TEST_F(ConvertEndsEarly, LeavesNothingBehindWhenASignalEndsIt) {
 TEST_F(ConvertEndsEarly, LeavesNothingBehindWhenThereIsNoRoom) {
   const std::string in = large_dump();
   // A file may have 8 MiB here: as on a disk that gets full half-way.
-  const Completed done = run({"bash", "-c", "ulimit -f 8192; exec \"$@\"", "bash", program("gcore-convert"), in, out(),
-                              "--dialect", "qnx"});
+  const Completed done = run(
+      {"bash", "-c", "ulimit -f 8192; exec \"$@\"", "bash", program("gcore-convert"), in, out(), "--dialect", "qnx"});
   EXPECT_EQ(done.status, kFailed);
   EXPECT_EQ(std::count(done.err.begin(), done.err.end(), '\n'), 1) << done.err;
   EXPECT_THAT(done.err, HasSubstr("gcore-convert: convert "));

@@ -37,7 +37,8 @@ TEST(ConvertInfo, IsKept) {
   options.program = "vmm 3";
   ASSERT_TRUE(writer::dump(guest, options, {writer::Reason::Kind::panic, "oops", 11, 2}).status);
   ASSERT_EQ(convert({folder.path("in.gcore"), folder.path("vmcore"), "--dialect", "vmcore"}).status, kDone);
-  ASSERT_EQ(convert({folder.path("vmcore"), folder.path("gz"), "--dialect", "vmcore", "--compress", "gzip"}).status, kDone);
+  ASSERT_EQ(convert({folder.path("vmcore"), folder.path("gz"), "--dialect", "vmcore", "--compress", "gzip"}).status,
+            kDone);
   ASSERT_EQ(convert({folder.path("gz"), folder.path("back"), "--dialect", "qnx"}).status, kDone);
   const auto before = open_dump(folder.path("in.gcore")), after = open_dump(folder.path("back"));
   const reader::DumpInfo &old_info = before->info(), &info = after->info();

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "reader/dump.h"
+#include "reader/guest_system.h"
 #include "writer/dump.h"
 
 namespace gcore::tools::convert {
@@ -30,7 +31,8 @@ class DumpGuest : public writer::Guest {
   std::vector<writer::MemoryRange> memory() override { return ranges_; }
   size_t read_memory(uint64_t address, void* to, size_t size) override;
   std::string_view process_name(size_t cpu) override { return by_number_[cpu]->process_name; }
-  std::string_view vmcoreinfo() override { return dump_.vmcoreinfo(); }
+  /// As the dump has it in a note, else as it was found in guest memory.
+  std::string_view vmcoreinfo() override { return reader::guest_system(dump_).vmcoreinfo; }
 
   /// Why the dump was taken, as it says itself.
   const writer::Reason& reason() const { return reason_; }

@@ -91,7 +91,7 @@ void compare(const reader::Dump& before, const reader::Dump& after, std::vector<
   if (before.signal() != after.signal()) lost.push_back("the signal number " + std::to_string(before.signal()));
   if (before.faulting_cpu() != after.faulting_cpu())
     lost.push_back("that vCPU " + std::to_string(before.faulting_cpu()) + " is the one to be shown first");
-  if (before.vmcoreinfo() != after.vmcoreinfo()) lost.push_back("the text VMCOREINFO");
+  if (!before.vmcoreinfo().empty() && before.vmcoreinfo() != after.vmcoreinfo()) lost.push_back("the text VMCOREINFO");
   if (before.byte_order() != after.byte_order()) lost.push_back("the byte order of the file's structures");
   const auto& facts = before.kdump_facts();
   if (facts && (facts->procnto_number || facts->syspage_number || facts->dumpinfo_number))

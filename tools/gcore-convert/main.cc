@@ -175,8 +175,7 @@ int run(Program& program) {
     return program.fail(attempted, "the dump has no memory in the range of --range");
   const auto lost = losses(**dump, dialect);
   if (!lost) return program.fail(attempted, lost.error().text);
-  const writer::Result result =
-      write_dump(program, guest, writer_options(*settings, dialect, guest, (*dump)->info()));
+  const writer::Result result = write_dump(program, guest, writer_options(*settings, dialect, guest, (*dump)->info()));
   if (fd >= 0) close(fd);
   if (!result.status) return program.fail(attempted, result.status.text());
   for (const std::string& note : guest.notes()) program.note(note);
