@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <ostream>
 #include <regex>
 
@@ -27,11 +28,11 @@ constexpr int kUsage = 2;
 
 /// Arguments may name the files that BadInput makes, as in "@good" or "@folder/x.gcore".
 struct Case {
-  const char* name;
+  std::string name;
   const char* program;
   std::vector<std::string> arguments;
   int exit_code;
-  const char* names;  ///< what the message must name: the file, the option, ...
+  std::string names;  ///< what the message must name: the file, the option, ...
 };
 
 void PrintTo(const Case& c, std::ostream* out) { *out << c.program << " " << c.name; }
@@ -59,6 +60,9 @@ class BadInput : public testing::TestWithParam<Case> {
     wrong.regset_size = 0xfffffff0;
     DumpBuilder wrong_note;
     wrong_note.note(wrong.build()).memory(0x1000, std::string(4096, 'g')).write(folder_.path("wrong-regset"));
+    DumpBuilder arm;
+    arm.machine = kEmAarch64;
+    arm.note(elf_note("CORE", 1, prstatus(kEmAarch64, 1, {}))).memory(0, "m").write(folder_.path("arm"));
     folder_.write("text", "this is a text\n");
     folder_.write("empty", "");
     folder_.write("gzip-of-nothing", std::string("\x1f\x8b\x08\x00", 4));
@@ -124,9 +128,34 @@ TEST_P(BadInput, IsAnsweredInOneLine) {
   EXPECT_EQ(std::count(done.err.begin(), done.err.end(), '\n'), 1) << done.err;
   const char* form = c.exit_code == kUsage ? ": [^\n]+--help\n" : ": [^\n]+: [^\n]+\n";
   EXPECT_THAT(done.err, MatchesRegex(std::string(c.program) + form));
-  EXPECT_THAT(done.err, HasSubstr(c.names));
+  EXPECT_THAT(done.err, HasSubstr(c.names)) << done.err;
   EXPECT_EQ(everything(), before);
 }
+
+/// What goes wrong with any option: its argument is forgotten or empty, it is given twice, a flag gets an argument.
+/// `base`: what makes the rest of the command line right.
+std::vector<Case> option_cases(const char* program, const std::vector<std::string>& base,
+                               const std::vector<std::string>& with_argument, const std::vector<std::string>& flags) {
+  std::vector<Case> cases;
+  const auto add = [&](const std::string& option, const char* what, std::vector<std::string> words, const char* says) {
+    std::string name = "option_" + option + what;
+    std::ranges::replace(name, '-', '_');
+    words.insert(words.begin(), base.begin(), base.end());
+    cases.push_back({name, program, words, kUsage, "--" + option + says});
+  };
+  for (const std::string& option : with_argument) {
+    add(option, "_without_argument", {"--" + option}, " needs an argument");
+    add(option, "_empty", {"--" + option, ""}, " needs an argument");
+    add(option, "_twice", {"--" + option, "1", "--" + option, "1"}, " is given twice");
+  }
+  for (const std::string& option : flags) {
+    add(option, "_with_argument", {"--" + option + "=1"}, " takes no argument");
+    add(option, "_twice", {"--" + option, "--" + option}, " is given twice");
+  }
+  return cases;
+}
+
+void append(std::vector<Case>& cases, std::vector<Case> more) { std::ranges::move(more, std::back_inserter(cases)); }
 
 /// The wrong dumps that every program that reads one must refuse.
 std::vector<Case> dump_cases(const char* program, const std::vector<std::string>& more) {
@@ -150,42 +179,83 @@ std::vector<Case> dump_cases(const char* program, const std::vector<std::string>
   std::vector<std::string> misspelt{"@good", "--regsters"};
   misspelt.insert(misspelt.end(), more.begin(), more.end());
   cases.push_back({"misspelt_option", program, misspelt, kUsage, "--regsters"});
+  cases.push_back({"unset_variable", program, {""}, kUsage, "--help"});
+  if (more.empty() || more[0].starts_with("--")) {
+    cases.back().arguments.insert(cases.back().arguments.end(), more.begin(), more.end());
+    cases.back().names = "an argument is empty";
+  }
   return cases;
 }
 
 std::vector<Case> inspect_cases() {
   const char* p = "gcore-inspect";
   auto cases = dump_cases(p, {});
-  cases.insert(cases.end(),
-               {{"two_dumps", p, {"@good", "@good"}, kUsage, ""},
-                {"no_such_vcpu", p, {"@good", "--registers", "7"}, kFailed, "7"},
-                {"not_a_number", p, {"@good", "--translate", "12xyz"}, kUsage, "12xyz"},
-                {"find_without_text", p, {"@good", "--find", ""}, kUsage, "--find needs an argument"},
-                {"read_without_length", p, {"@good", "--read", "0x1000"}, kUsage, "0x1000"},
-                {"read_of_nothing", p, {"@good", "--read", "0x9999000:16", "--phys"}, kFailed, "0x9999000"},
-                {"missing_symbols", p, {"@good", "--symbols", "@no-such-elf"}, kFailed, "no-such-elf"},
-                {"html_in_missing_folder", p, {"@good", "--html", "@missing/x.html"}, kFailed, "missing/x.html"}});
+  cases.insert(
+      cases.end(),
+      {{"two_dumps", p, {"@good", "@good"}, kUsage, ""},
+       {"no_such_vcpu", p, {"@good", "--registers", "7"}, kFailed, "7"},
+       {"not_a_number", p, {"@good", "--translate", "12xyz"}, kUsage, "12xyz"},
+       {"find_without_text", p, {"@good", "--find", ""}, kUsage, "--find needs an argument"},
+       {"read_without_length", p, {"@good", "--read", "0x1000"}, kUsage, "0x1000"},
+       {"read_of_nothing", p, {"@good", "--read", "0x9999000:16", "--phys"}, kFailed, "0x9999000"},
+       {"missing_symbols", p, {"@good", "--symbols", "@no-such-elf"}, kFailed, "no-such-elf"},
+       {"html_in_missing_folder", p, {"@good", "--html", "@missing/x.html"}, kFailed, "missing/x.html"},
+       {"html_is_a_folder", p, {"@good", "--html", "@folder"}, kFailed, "it is a folder"},
+       {"html_is_the_dump", p, {"@good", "--html", "@good"}, kFailed, "that is the dump itself"},
+       {"html_is_another_file", p, {"@good", "--html", "@text"}, kFailed, "text: it exists and is no page"},
+       {"html_on_a_full_disk", p, {"@good", "--html", "/dev/full"}, kFailed, "No space left on device"},
+       {"text_as_symbols", p, {"@good", "--symbols", "@text"}, kFailed, "text"},
+       {"folder_as_symbols", p, {"@good", "--symbols", "@folder"}, kFailed, "folder"},
+       {"kaslr_offset_without_symbols", p, {"@good", "--kaslr-offset", "0"}, kUsage, "--symbols"},
+       {"two_modes", p, {"@good", "--map", "--stats"}, kUsage, "--map and --stats"},
+       {"json_and_html", p, {"@good", "--diff", "@good", "--json", "--html", "@x"}, kUsage, "--json and --html"},
+       {"translate_unmapped", p, {"@good", "--translate", "0x1000"}, kFailed, "translate 0x1000"},
+       {"translate_a_name", p, {"@good", "--translate", "main"}, kUsage, "main"},
+       {"map_of_no_vcpu", p, {"@good", "--map", "--vcpu", "9"}, kFailed, "9"},
+       {"vcpu_by_name", p, {"@good", "--map", "--vcpu", "first"}, kUsage, "first"},
+       {"raw_without_read", p, {"@good", "--raw"}, kUsage, "--raw needs --read"},
+       {"find_odd_digits", p, {"@good", "--find", "0xabc"}, kUsage, "0xabc"},
+       {"find_nothing", p, {"@good", "--find", "nowhere"}, kFailed, "not found"},
+       {"read_past_the_end", p, {"@good", "--read", "0xffffffffffffffff:2"}, kUsage, "end of the address space"},
+       {"read_bad_size", p, {"@good", "--read", "0x1000:many"}, kUsage, "many"},
+       {"diff_missing", p, {"@good", "--diff", "@no-such-file"}, kFailed, "no-such-file"},
+       {"diff_text", p, {"@good", "--diff", "@text"}, kFailed, "text"},
+       {"diff_folder", p, {"@good", "--diff", "@folder"}, kFailed, "folder"},
+       {"diff_empty", p, {"@good", "--diff", "@empty"}, kFailed, "empty"},
+       {"diff_cut", p, {"@good", "--diff", "@cut-in-table"}, kFailed, "cut-in-table"},
+       {"diff_other_machine", p, {"@good", "--diff", "@arm"}, kFailed, "aarch64"},
+       {"diff_html_is_the_other_dump", p, {"@good", "--diff", "@arm", "--html", "@arm"}, kFailed, "aarch64"},
+       {"diff_html_is_the_dump", p, {"@good", "--diff", "@good", "--html", "@good"}, kFailed, "the dump itself"},
+       {"diff_both_from_stdin", p, {"-", "--diff", "-"}, kUsage, "standard input"},
+       {"diff_and_stats", p, {"@good", "--diff", "@good", "--stats"}, kUsage, "--diff and --stats"},
+       {"exit_code_without_diff", p, {"@good", "--exit-code"}, kUsage, "--exit-code needs --diff"}});
+  append(cases, option_cases(p, {"@good"}, {"html", "translate", "read", "find", "vcpu", "diff"},
+                             {"json", "segments", "map", "stats", "verify", "backtrace", "phys", "raw", "exit-code",
+                              "progress"}));
   return cases;
 }
 
 std::vector<Case> serve_cases() {
   const char* p = "gcore-serve";
   auto cases = dump_cases(p, {"--listen", "127.0.0.1:0"});
-  cases.insert(
-      cases.end(),
-      {{"port_in_use", p, {"@good", "--listen", "127.0.0.1:@port"}, kFailed, "127.0.0.1"},
-       {"no_port", p, {"@good", "--listen", "127.0.0.1"}, kUsage, "127.0.0.1"},
-       {"port_too_big", p, {"@good", "--listen", "127.0.0.1:65536"}, kUsage, "65536"},
-       {"foreign_address", p, {"@good", "--listen", "192.0.2.1:0"}, kFailed, "192.0.2.1"},
-       {"socket_in_missing_folder", p, {"@good", "--unix", "@missing/socket"}, kFailed, "missing/socket"},
-       {"socket_without_name", p, {"@good", "--unix", ""}, kUsage, "--unix needs an argument: PATH"},
-       {"socket_is_a_file", p, {"@good", "--unix", "@text"}, kFailed, "text"},
-       {"log_in_missing_folder",
-        p,
-        {"@good", "--listen", "127.0.0.1:0", "--log", "@missing/log"},
-        kFailed,
-        "missing/log"},
-       {"missing_symbols", p, {"@good", "--listen", "127.0.0.1:0", "--symbols", "@no-elf"}, kFailed, "no-elf"}});
+  cases.insert(cases.end(),
+               {{"port_in_use", p, {"@good", "--listen", "127.0.0.1:@port"}, kFailed, "127.0.0.1"},
+                {"no_port", p, {"@good", "--listen", "127.0.0.1"}, kUsage, "127.0.0.1"},
+                {"port_too_big", p, {"@good", "--listen", "127.0.0.1:65536"}, kUsage, "65536"},
+                {"foreign_address", p, {"@good", "--listen", "192.0.2.1:0"}, kFailed, "192.0.2.1"},
+                {"socket_in_missing_folder", p, {"@good", "--unix", "@missing/socket"}, kFailed, "missing/socket"},
+                {"socket_without_name", p, {"@good", "--unix", ""}, kUsage, "--unix needs an argument: PATH"},
+                {"socket_is_a_file", p, {"@good", "--unix", "@text"}, kFailed, "text"},
+                {"log_in_missing_folder",
+                 p,
+                 {"@good", "--listen", "127.0.0.1:0", "--log", "@missing/log"},
+                 kFailed,
+                 "missing/log"},
+                {"missing_symbols", p, {"@good", "--listen", "127.0.0.1:0", "--symbols", "@no-elf"}, kFailed, "no-elf"},
+                {"two_dumps", p, {"@good", "@good"}, kUsage, "one argument too many"},
+                {"port_by_name", p, {"@good", "--listen", "127.0.0.1:gdb"}, kUsage, "gdb"},
+                {"log_is_a_folder", p, {"@good", "--listen", "127.0.0.1:0", "--log", "@folder"}, kFailed, "folder"}});
+  append(cases, option_cases(p, {"@good"}, {"listen", "unix", "log"}, {"stdio", "once"}));
   return cases;
 }
 
@@ -198,34 +268,66 @@ std::vector<Case> convert_cases() {
                 {"out_in_missing_folder", p, {"@good", "@missing/out"}, kFailed, "missing/out"},
                 {"no_out", p, {"@good"}, kUsage, ""},
                 {"unknown_dialect", p, {"@good", "@folder/out", "--dialect", "klingon"}, kUsage, "klingon"},
-                {"unknown_compression", p, {"@good", "@folder/out", "--compress", "rar"}, kUsage, "rar"}});
+                {"unknown_compression", p, {"@good", "@folder/out", "--compress", "rar"}, kUsage, "rar"},
+                {"three_files", p, {"@good", "@folder/out", "@text"}, kUsage, "one argument too many"},
+                {"out_is_a_folder", p, {"@good", "@folder"}, kFailed, "folder"},
+                {"empty_out", p, {"@good", ""}, kUsage, "an argument is empty"}});
+  append(cases, option_cases(p, {"@good", "@folder/out"}, {"dialect", "compress"}, {"force"}));
   return cases;
 }
 
 std::vector<Case> dump_program_cases() {
   const char* p = "gcore-dump";
-  return {{"no_argument", p, {}, kUsage, "--help"},
-          {"no_qmp", p, {"@folder"}, kUsage, "--qmp"},
-          {"misspelt_option", p, {"@folder", "--qpm", "x"}, kUsage, "--qpm"},
-          {"no_such_socket", p, {"--qmp", "@no-socket", "@folder"}, kFailed, "no-socket"},
-          {"socket_is_a_file", p, {"--qmp", "@text", "@folder"}, kFailed, "text"},
-          {"unknown_dialect", p, {"--qmp", "@no-socket", "--dialect", "klingon", "@folder"}, kUsage, "klingon"},
-          {"unknown_compression", p, {"--qmp", "@no-socket", "--compress", "rar", "@folder"}, kUsage, "rar"}};
+  std::vector<Case> cases{
+      {"no_argument", p, {}, kUsage, "--help"},
+      {"no_qmp", p, {"@folder"}, kUsage, "--qmp"},
+      {"misspelt_option", p, {"@folder", "--qpm", "x"}, kUsage, "--qpm"},
+      {"no_such_socket", p, {"--qmp", "@no-socket", "@folder"}, kFailed, "no-socket"},
+      {"socket_is_a_file", p, {"--qmp", "@text", "@folder"}, kFailed, "text"},
+      {"unknown_dialect", p, {"--qmp", "@no-socket", "--dialect", "klingon", "@folder"}, kUsage, "klingon"},
+      {"unknown_compression", p, {"--qmp", "@no-socket", "--compress", "rar", "@folder"}, kUsage, "rar"},
+      {"empty_directory", p, {"--qmp", "@no-socket", ""}, kUsage, "an argument is empty"},
+      {"two_directories", p, {"--qmp", "@no-socket", "@folder", "@folder"}, kUsage, "one argument too many"}};
+  append(cases, option_cases(p, {"@folder"}, {"qmp", "system", "dialect", "compress", "pid-file"}, {"watch"}));
+  return cases;
 }
 
 std::vector<Case> vmm_cases() {
   const char* p = "gcore-vmm";
-  return {{"no_argument", p, {}, kUsage, "--help"},
-          {"misspelt_option", p, {"--dmeo"}, kUsage, "--dmeo"},
-          {"missing_config", p, {"@no-such-config"}, kFailed, "no-such-config"},
-          {"folder_as_config", p, {"@folder"}, kFailed, "folder"},
-          {"wrong_word", p, {"@wrong-word.conf"}, kFailed, "colour"},
-          {"wrong_size", p, {"@wrong-size.conf"}, kFailed, "lots"},
-          {"open_quotation_mark", p, {"@open-quote.conf"}, kFailed, "open-quote.conf"},
-          {"missing_guest", p, {"@missing-load.conf"}, kFailed, "no-such-guest"},
-          {"missing_dump_folder", p, {"@missing-folder.conf"}, kFailed, "no-such-folder"},
-          {"dump_folder_is_a_file", p, {"@file-as-folder.conf"}, kFailed, "text"},
-          {"guest_is_a_text", p, {"@text-load.conf"}, kFailed, "text"}};
+  std::vector<Case> cases{{"no_argument", p, {}, kUsage, "--help"},
+                          {"misspelt_option", p, {"--dmeo"}, kUsage, "--dmeo"},
+                          {"missing_config", p, {"@no-such-config"}, kFailed, "no-such-config"},
+                          {"folder_as_config", p, {"@folder"}, kFailed, "folder"},
+                          {"wrong_word", p, {"@wrong-word.conf"}, kFailed, "colour"},
+                          {"wrong_size", p, {"@wrong-size.conf"}, kFailed, "lots"},
+                          {"open_quotation_mark", p, {"@open-quote.conf"}, kFailed, "open-quote.conf"},
+                          {"missing_guest", p, {"@missing-load.conf"}, kFailed, "no-such-guest"},
+                          {"missing_dump_folder", p, {"@missing-folder.conf"}, kFailed, "no-such-folder"},
+                          {"dump_folder_is_a_file", p, {"@file-as-folder.conf"}, kFailed, "text"},
+                          {"guest_is_a_text", p, {"@text-load.conf"}, kFailed, "text"},
+                          {"empty_config", p, {""}, kUsage, "an argument is empty"},
+                          {"two_configs", p, {"@wrong-word.conf", "@wrong-word.conf"}, kUsage, "one argument too many"},
+                          {"dump_as_config", p, {"@good"}, kFailed, "good"}};
+  append(cases, option_cases(p, {"@wrong-word.conf"}, {"dump-directory", "dialect", "compress", "pid-file"}, {"demo"}));
+  return cases;
+}
+
+std::vector<Case> kdserver_cases() {
+  const char* p = "kdserver";
+  return {{"missing", p, {"@no-such-file"}, kFailed, "no-such-file"},
+          {"folder", p, {"@folder"}, kFailed, "folder"},
+          {"text", p, {"@text"}, kFailed, "text"},
+          {"empty", p, {"@empty"}, kFailed, "empty"},
+          {"executable", p, {"@program"}, kFailed, "program"},
+          {"cut_in_header", p, {"@cut-in-header"}, kFailed, "cut-in-header"},
+          {"cut_in_table", p, {"@cut-in-table"}, kFailed, "cut-in-table"},
+          {"cut_in_notes", p, {"@cut-in-notes"}, kFailed, "cut-in-notes"},
+          {"gzip_of_nothing", p, {"@gzip-of-nothing"}, kFailed, "gzip-of-nothing"},
+          {"two_files", p, {"@good", "@good"}, kUsage, "one argument too many"},
+          {"standard_input", p, {"-"}, kUsage, "standard input"},
+          {"processor_by_name", p, {"-P", "first", "@good"}, kUsage, "first"},
+          {"processor_forgotten", p, {"-P"}, kUsage, "P needs an argument"},
+          {"unknown_option", p, {"-x", "@good"}, kUsage, "-x"}};
 }
 
 std::string case_name(const testing::TestParamInfo<Case>& info) { return info.param.name; }
@@ -234,7 +336,22 @@ INSTANTIATE_TEST_SUITE_P(Inspect, BadInput, testing::ValuesIn(inspect_cases()), 
 INSTANTIATE_TEST_SUITE_P(Serve, BadInput, testing::ValuesIn(serve_cases()), case_name);
 INSTANTIATE_TEST_SUITE_P(Convert, BadInput, testing::ValuesIn(convert_cases()), case_name);
 INSTANTIATE_TEST_SUITE_P(Dump, BadInput, testing::ValuesIn(dump_program_cases()), case_name);
+INSTANTIATE_TEST_SUITE_P(Kdserver, BadInput, testing::ValuesIn(kdserver_cases()), case_name);
 INSTANTIATE_TEST_SUITE_P(Vmm, BadInput, testing::ValuesIn(vmm_cases()), case_name);
+
+// A disk that fills up while results are printed.
+TEST(FullDisk, IsNamedAsTheCause) {
+  TempDir folder;
+  DumpBuilder dump;
+  dump.note(one_cpu().build()).memory(0x1000, std::string(1 << 20, 'g')).write(folder.path("good"));
+  for (const char* mode : {"--read 0x1000:1M --phys --raw", "--read 0x1000:1M --phys", "--json", "--stats", "",
+                           "--diff good", "--diff good --json"}) {
+    const Completed done =
+        run({"sh", "-c", "cd \"$1\" && \"$0\" good $2 >/dev/full", program("gcore-inspect"), folder.path(), mode});
+    EXPECT_EQ(done.status, (ExitStatus{kFailed, 0})) << mode;
+    EXPECT_EQ(done.err, "gcore-inspect: write to standard output: No space left on device\n") << mode;
+  }
+}
 
 // --help and --version are results: on stdout, with success.
 class Programs : public testing::TestWithParam<const char*> {};
