@@ -335,9 +335,12 @@ TEST(Watching, EndsAtOnceWhileItWaitsForAnAnswer) {
   const TempDir out;
   Process first = watch(machine.socket(), {out.path()});  // QEMU serves this one
   Process second({program("gcore-dump"), "--qmp", machine.socket(), "--watch", "--reconnect", out.path()});
-  const auto connected = [&] {  // waits for a greeting
-    const std::string text = read_file("/proc/" + std::to_string(second.pid()) + "/syscall");
-    return text.starts_with(std::to_string(SYS_poll) + " ");
+  const auto connected = [&] {  // and waits for a greeting
+    namespace fs = std::filesystem;
+    std::error_code gone;
+    for (const auto& entry : fs::directory_iterator("/proc/" + std::to_string(second.pid()) + "/fd", gone))
+      if (fs::read_symlink(entry.path(), gone).string().starts_with("socket:")) return true;
+    return false;
   };
   while (!connected()) ASSERT_FALSE(second.wait(0ms));
   second.signal(SIGTERM);
