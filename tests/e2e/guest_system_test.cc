@@ -1,0 +1,143 @@
+// What the reader finds out about Debian's kernel, from QEMU's dump of it alone, against what the running kernel says
+// of itself on its console.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <regex>
+
+#include "reader/address_space.h"
+#include "reader/guest_system.h"
+#include "reader/vmcoreinfo.h"
+#include "tests/support/paths.h"
+#include "tests/support/process.h"
+#include "tests/support/qemu_guest.h"
+
+namespace gcore::tests {
+namespace {
+
+using reader::AddressSpace;
+using reader::Dump;
+using reader::guest_system;
+using reader::GuestSystem;
+using reader::VirtAddr;
+using testing::HasSubstr;
+
+struct Kind {
+  const char* name;
+  const char* machine;
+  const char* cpu;
+  const char* append;
+};
+
+/// Symbols of the running kernel, and its version, as it prints them.
+class Console {
+ public:
+  explicit Console(QemuGuest& guest) {
+    guest.command("/bin/busybox grep -E ' (_text|_stext|linux_banner|swapper_pg_dir|init_top_pgt)$' /proc/kallsyms");
+    guest.command("/bin/busybox cat /proc/version; echo told''-everything");  // what is typed appears there, too
+    if (!guest.process().wait_for_line(Process::Stream::out, "told-everything", 60s))
+      throw std::runtime_error("the guest does not answer: " + guest.console());
+    text_ = guest.console();
+  }
+
+  std::optional<uint64_t> symbol(const std::string& name) const {
+    std::smatch found;
+    const bool is_there = std::regex_search(text_, found, std::regex("([0-9a-f]{16}) [A-Za-z] " + name + "[\r\n]"));
+    return is_there ? std::optional(std::stoull(found[1], nullptr, 16)) : std::nullopt;
+  }
+  std::string version() const {
+    std::smatch found;  // messages of the kernel have a time in front
+    return std::regex_search(text_, found, std::regex("\n(Linux version [^\r\n]+)")) ? found[1].str() : "";
+  }
+
+ private:
+  std::string text_;
+};
+
+/// The dump with its notes called NAME under another name, so that no reader knows them.
+void hide_notes(const std::string& path, const std::string& to, std::string_view name) {
+  std::string bytes = read_file(path);
+  const size_t notes = std::min<size_t>(bytes.size(), 64 << 10);
+  for (size_t at = 0; (at = bytes.find(std::string(name) + '\0', at)) < notes; ++at) bytes[at] = '-';
+  std::ofstream(to, std::ios::binary) << bytes;
+}
+
+void expect_text(const AddressSpace& space, std::optional<uint64_t> address, const std::string& expected) {
+  if (!address) return;
+  std::string text(expected.size(), '\0');
+  const auto read = space.read(VirtAddr(*address), std::as_writable_bytes(std::span(text)));
+  EXPECT_EQ(text, expected) << read.why;
+}
+
+class GuestSystemOf : public testing::TestWithParam<Kind> {
+ protected:
+  void expect_known(const std::string& path, const Console& console) {
+    SCOPED_TRACE(path);
+    auto opened = Dump::open(path);
+    ASSERT_TRUE(opened) << opened.error().text;
+    const Dump& dump = **opened;
+    const GuestSystem& guest = guest_system(dump);
+    EXPECT_EQ(guest.kind, GuestSystem::Kind::linux_kernel);
+    EXPECT_EQ(guest.banner, console.version());
+    EXPECT_THAT(guest.banner, HasSubstr(guest.release));
+    const bool x86 = dump.machine() == format::Machine::x86_64;
+    EXPECT_EQ(console.symbol("linux_banner").has_value(), x86);
+    const auto start = console.symbol("_stext");
+    ASSERT_TRUE(start);
+    ASSERT_TRUE(guest.image_address);
+    EXPECT_EQ(guest.image_address->value, *start);
+    ASSERT_TRUE(guest.kaslr_offset);
+    // Where the packaged kernels are linked to: x86_64's Kconfig; aarch64's image begins 128 MiB into the upper half,
+    // and maps from 64 KiB on.
+    EXPECT_EQ(*start - *guest.kaslr_offset, x86 ? 0xffffffff81000000 : 0xffff800008010000);
+    EXPECT_EQ(*guest.kaslr_offset == 0, std::string(GetParam().append) == "nokaslr");
+    for (const reader::Cpu& cpu : dump.cpus()) {
+      const auto space = AddressSpace::of_cpu(dump, cpu.index);
+      ASSERT_TRUE(space) << space.error().text;
+      const auto there = space->translate(VirtAddr(*start));
+      ASSERT_TRUE(there) << there.error().text << " with " << space->describe();
+      EXPECT_EQ(there->address, guest.image_physical);
+      expect_text(*space, console.symbol("linux_banner"), console.version());
+      // aarch64's kernel does not list its data: struct utsname in init_uts_ns has the release as its third text.
+      const reader::Vmcoreinfo info(guest.vmcoreinfo);
+      const auto names = info.symbol("init_uts_ns");
+      ASSERT_TRUE(names);
+      constexpr uint64_t kField = 65;
+      expect_text(*space, *names + info.number("OFFSET(uts_namespace.name)").value_or(0) + 2 * kField, guest.release);
+    }
+  }
+};
+
+TEST_P(GuestSystemOf, IsWhatTheConsoleSays) {
+  QemuGuest::Options options;
+  options.machine = GetParam().machine;
+  options.cpu = GetParam().cpu;
+  options.append = GetParam().append;
+  QemuGuest guest(options);
+  guest.wait_until_booted();
+  const Console console(guest);
+  ASSERT_NE(console.version(), "");
+  guest.stop();
+  const std::string path = guest.folder().path("guest.elf");
+  guest.dump_guest_memory(path);
+  expect_known(path, console);
+  // Nor does it need the control registers.
+  const std::string rootless = guest.folder().path("rootless.elf");
+  hide_notes(path, rootless, "QEMU");
+  expect_known(rootless, console);
+
+  const Completed summary = run({program("gcore-inspect"), rootless});
+  EXPECT_EQ(summary.status, (ExitStatus{0, 0})) << summary.err;
+  EXPECT_THAT(summary.out, HasSubstr("guest     " + console.version() + "\n"));
+  EXPECT_THAT(summary.out, HasSubstr("VMCOREINFO, found in guest memory at 0x"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Kernels, GuestSystemOf,
+                         testing::Values(Kind{"X86", "x86_64", "max", ""},
+                                         Kind{"X86WithoutKaslr", "x86_64", "max,la57=off", "nokaslr"},
+                                         Kind{"Aarch64", "aarch64", "cortex-a57", ""}),
+                         [](const auto& test) { return std::string(test.param.name); });
+
+}  // namespace
+}  // namespace gcore::tests
