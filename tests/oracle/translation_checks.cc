@@ -153,7 +153,11 @@ void check_against_libkdumpfile_walks(StoppedGuest& guest, size_t count) {
 
 void check_against_libkdumpfile_as_used(StoppedGuest& guest, size_t count) {
   Kdumpfile oracle(guest.vmcore_path());
-  Comparison comparison("libkdumpfile, as used", {});
+  Comparison comparison("libkdumpfile, as used", [&](const Disagreement& found) -> std::string {
+    // An answer where no RAM is, though the tables map nothing: a hole between ranges of RAM.
+    if (!found.ours && !in_dump(guest.vmcore(), *found.theirs, 1)) return "it takes the direct map for one piece";
+    return "";
+  });
   const auto space = reader::AddressSpace::of_cpu(guest.vmcore(), 0);
   ASSERT_TRUE(space) << space.error().text;
   for (const uint64_t address : draw_addresses(list_mappings(*space), count, kSeed)) {
