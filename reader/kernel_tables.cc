@@ -19,6 +19,9 @@ using translate::Translator;
 
 constexpr uint64_t kPage = 4096;
 constexpr size_t kEntries = 512, kMaxCandidates = 1 << 14;
+// What hostile memory can cost: images looked through, and (aarch64) tables read.
+constexpr size_t kMaxImages = 16;
+constexpr uint64_t kMaxTables = 1 << 22;
 using Table = std::array<uint64_t, kEntries>;
 
 translate::ReadPhysical reader_of(const Dump& dump) {
@@ -88,6 +91,7 @@ std::optional<FoundTables> find_x86_tables(const Dump& dump) {
     candidates.push_back({page, last, score});
     return candidates.size() == kMaxCandidates;
   });
+  size_t images = 0;
   for (const Candidate& candidate : candidates) {
     const Translator translator(x86_tables(candidate.page, false), reader_of(dump));
     // Cheap: the table of the image's gigabyte is there.
@@ -96,6 +100,7 @@ std::optional<FoundTables> find_x86_tables(const Dump& dump) {
     if (dump.read(PhysAddr(candidate.last) + kGigabyte * 8, entry).bytes != sizeof entry ||
         table_of(dump, format::load<uint64_t>(entry, format::ByteOrder::little)) == 0)
       continue;
+    if (images++ == kMaxImages) break;
     KernelImage image = x86_kernel_image(translator);
     std::string banner = find_banner(dump, image, "");
     if (banner.empty()) continue;
@@ -154,16 +159,22 @@ bool may_be_root(const Dump& dump, const Table& entries) {
   return tables >= 2 && used - tables <= tables + 8;
 }
 
+/// What may still be done.
+struct Effort {
+  size_t images = kMaxImages;
+  uint64_t tables = kMaxTables;
+};
+
 /// The tables that a kernel boots with map its image alone, or that at its physical address; they may still be there.
 /// Those that it runs with map all of memory as well.
-std::optional<FoundTables> try_aarch64_tables(const Dump& dump, PhysAddr root, Size size) {
+std::optional<FoundTables> try_aarch64_tables(const Dump& dump, PhysAddr root, Size size, Effort& effort) {
   constexpr uint64_t kText = 2 << 20, kTables = 1 << 16;
   const Translator translator(aarch64_tables(dump, root, size), reader_of(dump));
   if (!translator.paging().upper.usable || translator.paging().upper.root != root) return std::nullopt;
   std::optional<VirtAddr> text;
   uint64_t bytes = 0;
   translate::Limits limits;
-  limits.table_visits = kTables;
+  limits.table_visits = std::min(kTables, effort.tables);
   const auto listing = translator.enumerate(
       [&](const Mapping& mapping) {
         const bool is_text = mapping.permissions.execute && !mapping.permissions.user && mapping.size >= kText;
@@ -172,7 +183,10 @@ std::optional<FoundTables> try_aarch64_tables(const Dump& dump, PhysAddr root, S
         return true;
       },
       limits);
+  effort.tables -= std::min(effort.tables, listing.table_visits + 1);
   if (!text || (!listing.stopped && bytes < dump.memory_bytes() / 2)) return std::nullopt;
+  if (effort.images == 0) return std::nullopt;
+  --effort.images;
   FoundTables found{translator.paging(), image_around(translator, *text), ""};
   found.banner = find_banner(dump, found.image, "");
   return found.banner.empty() ? std::nullopt : std::optional(std::move(found));
@@ -184,9 +198,11 @@ std::optional<FoundTables> find_aarch64_tables(const Dump& dump) {
     if (may_be_root(dump, entries)) candidates.push_back(page);
     return candidates.size() == kMaxCandidates;
   });
+  Effort effort;
   for (const Size size : kSizes)
     for (const PhysAddr candidate : candidates)
-      if (auto found = try_aarch64_tables(dump, candidate, size)) return found;
+      if (effort.tables != 0)
+        if (auto found = try_aarch64_tables(dump, candidate, size, effort)) return found;
   return std::nullopt;
 }
 
