@@ -140,11 +140,17 @@ TEST(Killed, LeavesNothingUnderAFinalName) {
   TempDir directory;
   FakeGuest guest(kPages);
   guest.fill(0, 'x', kPages);
+  const auto start = std::chrono::steady_clock::now();
+  const Result whole = writer::dump(guest, to(directory.path()));
+  const std::chrono::microseconds took =
+      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start);
+  ASSERT_TRUE(whole.status.ok());
+  std::filesystem::remove(whole.path);
   unsigned finished = 0;
   uint32_t seed = 7;
   for (int moment = 0; moment < 50; ++moment) {
     seed = seed * 1664525 + 1013904223;
-    const auto delay = std::chrono::microseconds(seed % 20000);
+    const auto delay = std::chrono::microseconds(seed % (4 * took.count() + 1));
     const pid_t vmm = fork();
     ASSERT_GE(vmm, 0);
     if (vmm == 0) {
