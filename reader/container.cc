@@ -134,7 +134,7 @@ Expected<Container> open_outer(int fd, const ContainerOptions& options, std::vec
 }
 
 /// libkdumpfile needs a file that it can read where it is.
-Expected<Container> open_inner_kdump(Container outer, std::vector<std::string>& warnings) {
+Expected<Container> open_inner_kdump(Container outer) {
   std::unique_ptr<File> file;
   if (auto* plain = dynamic_cast<File*>(outer.source.get())) {
     outer.source.release();
@@ -144,7 +144,7 @@ Expected<Container> open_inner_kdump(Container outer, std::vector<std::string>& 
     if (!copied) return std::unexpected(copied.error());
     file = std::move(*copied);
   }
-  auto kdump = open_kdump(std::move(file), warnings);
+  auto kdump = open_kdump(std::move(file));
   if (!kdump) return std::unexpected(kdump.error());
   Container inner{std::move(kdump->memory), "kdump", {}};
   inner.kdump = std::move(*kdump);
@@ -161,7 +161,7 @@ Expected<Container> open_container(int fd, const ContainerOptions& options, std:
     const Source::Result got = outer->source->read(FileOffset(0), bytes);
     if (got.error != 0) return unreadable(got.error);
     const auto start = std::span(bytes).first(got.bytes);
-    if (is_kdump(start)) return open_inner_kdump(std::move(*outer), warnings);
+    if (is_kdump(start)) return open_inner_kdump(std::move(*outer));
     if (rearranged || !is_flattened(start)) return outer;
     auto file = rearrange(*outer->source, warnings);
     if (!file) return std::unexpected(file.error());

@@ -28,8 +28,9 @@ namespace {
 
 using format::ByteOrder;
 
-constexpr uint64_t kMaxRuns = uint64_t{1} << 22, kMaxVmcoreinfo = uint64_t{1} << 20;
-constexpr size_t kPageDescriptor = 24;  // i64 offset, u32 size, u32 flags, u64 page flags
+constexpr uint64_t kMaxRuns = uint64_t{1} << 22;
+constexpr uint64_t kMaxLibraryPage = uint64_t{1} << 18;  // the largest page that libkdumpfile believes in
+constexpr size_t kPageDescriptor = 24;                   // i64 offset, u32 size, u32 flags, u64 page flags
 
 template <class... Args>
 std::unexpected<Error> fail(Error::Kind kind, fmt::format_string<Args...> text, Args&&... args) {
@@ -43,6 +44,10 @@ struct Run {
   bool in_file = true;
 };
 
+struct Area {
+  uint64_t at = 0, size = 0;
+};
+
 /// The header and what follows from it: makedumpfile's diskdump_mod.h, QEMU's include/sysemu/dump.h. A 64-bit machine's
 /// header aligns its time stamp to 8 bytes, which moves what stands behind it.
 struct Header {
@@ -51,7 +56,7 @@ struct Header {
   bool is_64_bit = true;
   uint32_t version = 0, block_size = 0, sub_header_blocks = 0, bitmap_blocks = 0;
   uint64_t descriptors = 0;  // where the page descriptors begin
-  uint64_t note_at = 0, note_size = 0, vmcoreinfo_at = 0, vmcoreinfo_size = 0;
+  Area vmcoreinfo, notes, erased;
 };
 
 class HeaderReader {
@@ -101,7 +106,7 @@ class HeaderReader {
   /// Of its descriptor; 0 when there is none.
   uint32_t first_note_size() const {
     std::array<std::byte, 12> note{};
-    if (header_.note_at == 0 || file_.read(FileOffset(header_.note_at), note).bytes != note.size()) return 0;
+    if (header_.notes.size == 0 || file_.read(FileOffset(header_.notes.at), note).bytes != note.size()) return 0;
     return format::load<uint32_t>(&note[4], header_.order);
   }
 
@@ -111,9 +116,22 @@ class HeaderReader {
     return u32(at) >= 4096 && u32(at) <= 65536 && std::has_single_bit(u32(at)) && u32(at + 4) != 0 && u32(at + 8) != 0;
   }
 
+  /// libkdumpfile tries both widths and both byte orders, takes the first that looks sane to it, and allocates what the
+  /// bitmap is then said to have.
+  bool bitmap_is_too_large(size_t at, ByteOrder order) const {
+    const auto number = [&](size_t where) { return uint64_t{format::load<uint32_t>(&bytes_[where], order)}; };
+    const uint64_t block_size = number(at), blocks = number(at + 8), pages = number(at + 12);
+    return block_size <= kMaxLibraryPage && 8 * blocks * block_size >= pages && blocks * block_size > file_.size();
+  }
+
   Expected<void> check_sizes() {
     header_.is_64_bit = sensible_block_size(428) || !sensible_block_size(416);
     const size_t at = header_.is_64_bit ? 428 : 416;
+    for (const ByteOrder order : {ByteOrder::little, ByteOrder::big})
+      for (const size_t other : {size_t{416}, size_t{428}})
+        if (bitmap_is_too_large(other, order))
+          return fail(Error::Kind::malformed,
+                      "the page bitmap of its kdump header does not fit into the file ({} bytes)", file_.size());
     header_.version = u32(8);
     header_.block_size = u32(at);
     header_.sub_header_blocks = u32(at + 4);
@@ -130,21 +148,38 @@ class HeaderReader {
     return {};
   }
 
-  /// phys_base, dump_level, split, start_pfn, end_pfn; then the offset and size of VMCOREINFO (from version 3 on) and
-  /// of the notes (4). Numbers of a 32-bit machine have 4 bytes, but for offsets.
+  /// phys_base, dump_level, split, start_pfn, end_pfn; then the offset and size of VMCOREINFO (from version 3 on), of
+  /// the notes (4) and of what was erased (5). Numbers of a 32-bit machine have 4 bytes, but for offsets.
   Expected<void> read_sub_header() {
-    if (header_.version < 3 || header_.sub_header_blocks == 0) return {};
-    std::array<std::byte, 64> sub{};
+    if (header_.version < 3) return {};
+    std::array<std::byte, 80> sub{};
     if (auto read = file_.read_exactly(FileOffset(header_.block_size), sub, "the kdump sub-header"); !read) return read;
-    const auto u64 = [&](size_t at) { return format::load<uint64_t>(&sub[at], header_.order); };
-    const auto size_at = [&](size_t at) {
-      return header_.is_64_bit ? u64(at) : format::load<uint32_t>(&sub[at], header_.order);
+    const bool wide = header_.is_64_bit;
+    const auto area = [&](size_t at_64, size_t at_32) {
+      const std::byte* from = &sub[wide ? at_64 : at_32];
+      return Area{format::load<uint64_t>(from, header_.order), wide ? format::load<uint64_t>(from + 8, header_.order)
+                                                                    : format::load<uint32_t>(from + 8, header_.order)};
     };
-    header_.vmcoreinfo_at = u64(header_.is_64_bit ? 32 : 20);
-    header_.vmcoreinfo_size = size_at(header_.is_64_bit ? 40 : 28);
-    if (header_.version < 4) return {};
-    header_.note_at = u64(header_.is_64_bit ? 48 : 32);
-    header_.note_size = size_at(header_.is_64_bit ? 56 : 40);
+    header_.vmcoreinfo = area(32, 20);
+    if (header_.version >= 4) header_.notes = area(48, 32);
+    if (header_.version >= 4) header_.erased = area(64, 44);
+    for (const auto& [piece, what] : {std::pair(header_.vmcoreinfo, "VMCOREINFO"),
+                                      {header_.notes, "the notes"},
+                                      {header_.erased, "the list of what was erased"}})
+      if (auto fits = check_area(piece, what); !fits) return fits;
+    return {};
+  }
+
+  /// libkdumpfile allocates what it reads there, whatever the size.
+  Expected<void> check_area(const Area& area, const char* what) const {
+    if (area.size == 0) return {};
+    if (area.at > file_.size() || area.size > file_.size() - area.at)
+      return fail(Error::Kind::truncated,
+                  "{} of the kdump header ({} bytes at offset {}) goes past the end of the file ({} bytes)", what,
+                  area.size, area.at, file_.size());
+    if (area.size > kMaxNoteBytes)
+      return fail(Error::Kind::unsupported, "{} of the kdump header has {} bytes; this reader handles up to {}", what,
+                  area.size, kMaxNoteBytes);
     return {};
   }
 
@@ -298,22 +333,18 @@ class KdumpSource final : public Source {
 };
 
 template <class Bytes>
-bool read_piece(const File& file, uint64_t at, uint64_t size, uint64_t limit, Bytes& into, const char* what,
-                std::vector<std::string>& warnings) {
-  if (at == 0 || size == 0) return false;
-  if (size > limit) {
-    warnings.push_back(fmt::format("{} have {} bytes, and are ignored", what, size));
-    return false;
-  }
-  into.resize(size);
-  const auto read = file.read_exactly(FileOffset(at), std::as_writable_bytes(std::span(into)), what);
-  if (!read) warnings.push_back(read.error().text);
-  return read.has_value();
+Expected<Bytes> read_area(const File& file, const Area& area, const char* what) {
+  Bytes bytes;
+  if (area.size == 0) return bytes;
+  bytes.resize(area.size);
+  auto read = file.read_exactly(FileOffset(area.at), std::as_writable_bytes(std::span(bytes)), what);
+  if (!read) return std::unexpected(read.error());
+  return bytes;
 }
 
 }  // namespace
 
-Expected<KdumpFile> open_kdump(std::unique_ptr<File> file, std::vector<std::string>& warnings) {
+Expected<KdumpFile> open_kdump(std::unique_ptr<File> file) {
   const auto header = HeaderReader(*file).read();
   if (!header) return std::unexpected(header.error());
   auto source = KdumpSource::open(std::move(file), *header);
@@ -331,19 +362,19 @@ Expected<KdumpFile> open_kdump(std::unique_ptr<File> file, std::vector<std::stri
                                .memory_size = size});
   }
   const File& raw = (*source)->file();
-  if (!read_piece(raw, header->note_at, header->note_size, kMaxNoteBytes, out.notes, "the notes of the kdump header",
-                  warnings))
-    out.notes.clear();
-  if (!read_piece(raw, header->vmcoreinfo_at, header->vmcoreinfo_size, kMaxVmcoreinfo, out.vmcoreinfo,
-                  "the bytes of VMCOREINFO", warnings))
-    out.vmcoreinfo.clear();
+  auto notes = read_area<std::vector<std::byte>>(raw, header->notes, "the notes of the kdump header");
+  if (!notes) return std::unexpected(notes.error());
+  auto vmcoreinfo = read_area<std::string>(raw, header->vmcoreinfo, "VMCOREINFO of the kdump header");
+  if (!vmcoreinfo) return std::unexpected(vmcoreinfo.error());
+  out.notes = std::move(*notes);
+  out.vmcoreinfo = std::move(*vmcoreinfo);
   out.memory = std::move(*source);
   return out;
 }
 
 #else
 
-Expected<KdumpFile> open_kdump(std::unique_ptr<File>, std::vector<std::string>&) {
+Expected<KdumpFile> open_kdump(std::unique_ptr<File>) {
   return std::unexpected(Error{Error::Kind::unsupported,
                                "it is a kdump-compressed dump, and this program was built without libkdumpfile"});
 }

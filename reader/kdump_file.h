@@ -27,6 +27,6 @@ struct KdumpFile {
 bool is_kdump(std::span<const std::byte> start);
 
 /// Error::Kind::unsupported in a build without libkdumpfile.
-Expected<KdumpFile> open_kdump(std::unique_ptr<File> file, std::vector<std::string>& warnings);
+Expected<KdumpFile> open_kdump(std::unique_ptr<File> file);
 
 }  // namespace gcore::reader

@@ -21,7 +21,6 @@ namespace {
 constexpr uint32_t kFrameMagic = 0xfd2fb528, kSkippableMagic = 0x184d2a50, kSkippableMask = 0xfffffff0,
                    kTableMagic = 0x184d2a5e, kSeekableMagic = 0x8f92eab1;
 constexpr uint64_t kSkippableHeader = 8, kTableFooter = 9, kMaxFrameHeader = 18;
-constexpr uint64_t kMaxBlockContent = 128 << 10;
 /// A frame that takes more than what it holds, and this, was not made by a compressor.
 constexpr uint64_t kOverhead = uint64_t{1} << 20;
 constexpr uint64_t kTiny = 128;  // a frame of zeros has 20 to 60 bytes per MiB

@@ -94,6 +94,28 @@ TEST(QnxNotes, X86InTheKernelHasItsStackAboveTheFrame) {
   EXPECT_EQ(dump->cpus()[1].registers.get("ss"), 0x23u);
 }
 
+TEST(QnxNotes, X86WithAndWithoutPaeInBothByteOrders) {
+  for (const bool big : {false, true})
+    for (const uint64_t pae : {0u, 1u}) {
+      QnxNote note;
+      note.machine = kEmX86;
+      note.big_endian = big;
+      note.cpu_info = pae;
+      note.cpus = {{.pgtbl = 0x5000, .registers = {{"eip", 0x1234}, {"cs", 0x1b}}}};
+      DumpBuilder builder;
+      builder.machine = kEmX86;
+      builder.elf32 = true;
+      builder.big_endian = big;
+      builder.note(note.build()).memory(0, "abcd");
+      const auto dump = opened(builder);
+      ASSERT_TRUE(dump);
+      EXPECT_EQ(dump->machine(), format::Machine::x86);
+      EXPECT_EQ(dump->kdump_facts()->cpu_info, pae);
+      EXPECT_EQ(dump->cpus()[0].page_table, reader::PhysAddr(0x5000));
+      EXPECT_EQ(dump->cpus()[0].registers.get("eip"), 0x1234u);
+    }
+}
+
 TEST(QnxNotes, FaultAndSegmentNumbers) {
   QnxNote note = two_cpus();
   note.sig_num = 11;
@@ -177,6 +199,35 @@ TEST(VmcoreNotes, SeveralNoteSegments) {
   const auto dump = opened(builder);
   ASSERT_TRUE(dump);
   ASSERT_EQ(dump->cpus().size(), 2u);
+  EXPECT_EQ(dump->cpus()[1].registers.get("rip"), 5u);
+}
+
+TEST(VmcoreNotes, NoteSegmentsBetweenAndBehindTheOthers) {
+  DumpBuilder between;
+  between.memory(0x1000, "abcd")
+      .note(elf_note("CORE", 1, prstatus(kEmX86_64, 1, {{"rip", 1}})))
+      .memory(0x2000, "efgh")
+      .note(elf_note("CORE", 1, prstatus(kEmX86_64, 2, {{"rip", 2}})));
+  DumpBuilder last = between;
+  last.notes_last = true;
+  for (const DumpBuilder& builder : {between, last}) {
+    const auto dump = opened(builder);
+    ASSERT_TRUE(dump);
+    ASSERT_EQ(dump->cpus().size(), 2u);
+    EXPECT_EQ(dump->cpus()[1].registers.get("rip"), 2u);
+    EXPECT_EQ(dump->segments().size(), 2u);
+    EXPECT_THAT(dump->warnings(), IsEmpty());
+  }
+}
+
+TEST(VmcoreNotes, PidsOfTheProcessesThatRan) {  // as a Linux kernel's own dump has them
+  DumpBuilder builder = small_dump(elf_note("CORE", 1, prstatus(kEmX86_64, 4711, {})) +
+                                   elf_note("CORE", 1, prstatus(kEmX86_64, 99'999, {{"rip", 5}})) +
+                                   elf_note("VMCOREINFO", 0, "OSRELEASE=6.1\n"));
+  const auto dump = opened(builder);
+  ASSERT_TRUE(dump);
+  ASSERT_EQ(dump->cpus().size(), 2u);
+  EXPECT_EQ(dump->cpus()[1].number, 1u);
   EXPECT_EQ(dump->cpus()[1].registers.get("rip"), 5u);
 }
 

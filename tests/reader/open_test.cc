@@ -2,15 +2,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <filesystem>
-#include <fstream>
-#include <iterator>
-
 #include "tests/reader/fixture.h"
 #include "tests/reader/packing.h"
-#include "tests/support/paths.h"
-
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
 
 namespace gcore::tests {
 namespace {
@@ -139,19 +132,6 @@ TEST(Open, CompressedAndPiped) {
   const auto cut = from_pipe(packed.substr(0, packed.size() - 20));
   ASSERT_TRUE(cut);
   EXPECT_THAT(cut->warnings(), Contains(HasSubstr("the gzip data ends early")));
-}
-
-TEST(Open, FuzzCorpus) {
-  const std::filesystem::path folder = std::filesystem::path(source_dir()) / "tests/fuzz/corpus/open";
-  size_t count = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    SCOPED_TRACE(entry.path());
-    std::ifstream file(entry.path(), std::ios::binary);
-    const std::string bytes((std::istreambuf_iterator<char>(file)), {});
-    EXPECT_EQ(LLVMFuzzerTestOneInput(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()), 0);
-    ++count;
-  }
-  EXPECT_GT(count, 0u);
 }
 
 }  // namespace
