@@ -38,6 +38,7 @@ void check_registers(StoppedGuest& guest, RspClient& gcore) {
     for (const auto& [name, value] : expected) {
       const auto found = got.find(name_in_gcore(name));
       if (found == got.end()) continue;
+      if (name == "ftag") continue;  // QEMU's stub always says 0: "XXX: ftag" in its source
       if (found->second.starts_with('x')) continue;  // QEMU's monitor and notes, from which the dump is, lack it
       const std::string wanted = found->first == name ? value : value.substr(0, kV);
       EXPECT_EQ(found->second, wanted) << "register " << name << " of vCPU " << cpu;

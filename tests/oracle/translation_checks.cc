@@ -200,7 +200,7 @@ for line in open(sys.argv[1]):
       continue;
     }
     // The file shows the whole image by virtual addresses, its freed part too, as Linux' own vmcores do.
-    if (!guest.is_x86() && ours.empty() && address + 7 - image->virtual_address < image->size + 7) {
+    if (ours.empty() && address + 7 - image->virtual_address < image->size + 7) {
       ++in_image;
       continue;
     }
