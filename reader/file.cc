@@ -61,7 +61,11 @@ FileOffset File::next_data(FileOffset offset) const {
   if (offset.value >= size_) return FileOffset(size_);
   const off_t at = ::lseek(fd_, static_cast<off_t>(offset.value), SEEK_DATA);
   if (at >= 0) return FileOffset(std::min(static_cast<uint64_t>(at), size_));
-  return errno == ENXIO ? FileOffset(size_) : offset;
+  if (errno != ENXIO) return offset;
+  // No data up to the end; which is not a hole where the file has become shorter: reading says so.
+  const off_t end = ::lseek(fd_, 0, SEEK_END);
+  if (end < 0 || offset.value >= static_cast<uint64_t>(end)) return offset;
+  return FileOffset(std::min(static_cast<uint64_t>(end), size_));
 }
 
 /// Whole, once: address space is plenty, and what is not touched takes no memory.
