@@ -116,22 +116,22 @@ class HeaderReader {
     return u32(at) >= 4096 && u32(at) <= 65536 && std::has_single_bit(u32(at)) && u32(at + 4) != 0 && u32(at + 8) != 0;
   }
 
-  /// libkdumpfile tries both widths and both byte orders, takes the first that looks sane to it, and allocates what the
-  /// bitmap is then said to have.
-  bool bitmap_is_too_large(size_t at, ByteOrder order) const {
-    const auto number = [&](size_t where) { return uint64_t{format::load<uint32_t>(&bytes_[where], order)}; };
-    const uint64_t block_size = number(at), blocks = number(at + 8), pages = number(at + 12);
-    return block_size <= kMaxLibraryPage && 8 * blocks * block_size >= pages && blocks * block_size > file_.size();
+  /// libkdumpfile takes the header for a 32-bit one, then for a 64-bit one, each with the first byte order in which it
+  /// looks sane (diskdump.c: try_header_32, try_header_64), and allocates what the bitmap is then said to have.
+  bool bitmap_is_too_large(size_t at) const {
+    for (const ByteOrder order : {ByteOrder::little, ByteOrder::big}) {
+      const auto number = [&](size_t where) { return uint64_t{format::load<uint32_t>(&bytes_[where], order)}; };
+      const uint64_t block_size = number(at), blocks = number(at + 8), pages = number(at + 12);
+      const bool sane = std::has_single_bit(block_size) && block_size >= 4096 && block_size <= kMaxLibraryPage &&
+                        8 * blocks * block_size >= pages;
+      if (sane) return blocks * block_size > file_.size();
+    }
+    return false;
   }
 
   Expected<void> check_sizes() {
     header_.is_64_bit = sensible_block_size(428) || !sensible_block_size(416);
     const size_t at = header_.is_64_bit ? 428 : 416;
-    for (const ByteOrder order : {ByteOrder::little, ByteOrder::big})
-      for (const size_t other : {size_t{416}, size_t{428}})
-        if (bitmap_is_too_large(other, order))
-          return fail(Error::Kind::malformed,
-                      "the page bitmap of its kdump header does not fit into the file ({} bytes)", file_.size());
     header_.version = u32(8);
     header_.block_size = u32(at);
     header_.sub_header_blocks = u32(at + 4);
@@ -145,6 +145,9 @@ class HeaderReader {
                   "the kdump header and its bitmaps ({} blocks of {} bytes) go past the end of the "
                   "file ({} bytes)",
                   blocks, header_.block_size, file_.size());
+    if (bitmap_is_too_large(416) || bitmap_is_too_large(428))
+      return fail(Error::Kind::malformed, "the page bitmap of its kdump header does not fit into the file ({} bytes)",
+                  file_.size());
     return {};
   }
 

@@ -189,6 +189,8 @@ void write_dump(json::OStream& out, const Job& job) {
 
 }  // namespace
 
+json::Value hex_value(uint64_t value) { return fmt::format("{:#x}", value); }
+
 json::Value file_value(const reader::Dump& dump) {
   return json::Object{
       {"path", utf8(dump.path())},

@@ -1,7 +1,6 @@
 // How this program writes things as JSON: addresses are strings, text is UTF-8, what is not known is null.
 #pragma once
 
-#include <fmt/format.h>
 #include <llvm/Support/JSON.h>
 #include <llvm/Support/raw_ostream.h>
 
@@ -21,7 +20,7 @@ inline std::string utf8(std::string_view text) {
   return llvm::json::fixUTF8(llvm::StringRef(text.data(), text.size()));
 }
 
-inline llvm::json::Value hex_value(uint64_t value) { return fmt::format("{:#x}", value); }
+llvm::json::Value hex_value(uint64_t value);
 inline llvm::json::Value hex_value(std::optional<uint64_t> value) {
   return value ? hex_value(*value) : llvm::json::Value(nullptr);
 }
