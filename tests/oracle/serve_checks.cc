@@ -54,7 +54,15 @@ void check_memory(StoppedGuest& guest, RspClient& gcore, size_t count) {
   const auto threads = guest.stub().threads();
   for (size_t cpu = 0; cpu < guest.cpus(); ++cpu) {
     const auto space = guest.space_of(cpu);
-    const auto addresses = draw_addresses(list_mappings(space), count, 5000 + cpu);
+    auto addresses = draw_addresses(list_mappings(space), count, 5000 + cpu);
+    // A device's registers are no memory: a dump has none, and QEMU 7.2 ends with SIGSEGV when its stub reads those of an
+    // interrupt controller of several vCPUs.
+    std::erase_if(addresses, [&](uint64_t address) {
+      const auto there = space.translate(reader::VirtAddr(address));
+      const auto next = space.translate(reader::VirtAddr(address + kReadSize - 1));
+      return (there && guest.qnx().segment_at(there->address) == nullptr) ||
+             (next && guest.qnx().segment_at(next->address) == nullptr);
+    });
     const auto expected = guest.read_virtual(cpu, addresses, kReadSize);
     gcore.select(threads[cpu]);
     size_t equal = 0;
@@ -62,7 +70,7 @@ void check_memory(StoppedGuest& guest, RspClient& gcore, size_t count) {
       const auto bytes = gcore.read(addresses[i], kReadSize);
       const std::string got(bytes.begin(), bytes.end());
       if (got.size() < kReadSize) {
-        // A device's registers, which no dump has, or nothing at all; a dump must have what is RAM.
+        // Nothing at all; a dump must have what is RAM.
         const auto walk = space.translate(reader::VirtAddr(addresses[i] + got.size()));
         const bool in_dump = walk && guest.qnx().segment_at(walk->address) != nullptr;
         EXPECT_FALSE(in_dump && !expected[i].empty()) << std::hex << addresses[i] << " on vCPU " << cpu;
