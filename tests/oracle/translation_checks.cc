@@ -153,11 +153,17 @@ void check_against_libkdumpfile_walks(StoppedGuest& guest, size_t count) {
 
 void check_against_libkdumpfile_as_used(StoppedGuest& guest, size_t count) {
   Kdumpfile oracle(guest.vmcore_path());
+  const auto image = writer::find_kernel_image(guest.vmcore().machine(), guest.vmcore().vmcoreinfo());
+  ASSERT_TRUE(image);
   Comparison comparison("libkdumpfile, as used", [&](const Disagreement& found) -> std::string {
     // An address as far from the direct map's start (which Linux puts at a multiple of 1 GiB) as its answer is from 0,
     // though the tables map nothing there: a hole between ranges of RAM, firmware, memory that the kernel keeps out.
     if (!found.ours && (found.address - *found.theirs) % (uint64_t{1} << 30) == 0)
       return "it takes the direct map for one piece";
+    // The kernel's image likewise, of which Linux frees what only booting needed.
+    const uint64_t offset = found.address - image->virtual_address;
+    if (!found.ours && offset < image->size && *found.theirs == image->physical_address + offset)
+      return "it takes the kernel's image for one piece";
     return "";
   });
   const auto space = reader::AddressSpace::of_cpu(guest.vmcore(), 0);
