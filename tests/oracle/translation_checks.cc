@@ -161,8 +161,7 @@ void check_against_libkdumpfile_as_used(StoppedGuest& guest, size_t count) {
     if (!found.ours && (found.address - *found.theirs) % (uint64_t{1} << 30) == 0)
       return "it takes the direct map for one piece";
     // The kernel's image likewise, of which Linux frees what only booting needed.
-    const uint64_t offset = found.address - image->virtual_address;
-    if (!found.ours && offset < image->size && *found.theirs == image->physical_address + offset)
+    if (!found.ours && *found.theirs - image->physical_address == found.address - image->virtual_address)
       return "it takes the kernel's image for one piece";
     return "";
   });
