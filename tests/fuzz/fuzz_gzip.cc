@@ -1,8 +1,5 @@
 // Any bytes as a gzip file that is read in place. What is read at any place has to be what unpacking from front to end
 // gives.
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -13,14 +10,12 @@
 
 #include "reader/decoder.h"
 #include "reader/gzip_source.h"
+#include "tests/fuzz/input_file.h"
 
 namespace {
 
 using namespace gcore::reader;  // NOLINT: a program of one file
-
-void require(bool condition) {
-  if (!condition) std::abort();
-}
+using gcore::tests::require;
 
 std::vector<std::byte> unpacked(std::span<const std::byte> in) {
   auto decoder = new_decoder(Packing::gzip);
@@ -38,8 +33,7 @@ std::vector<std::byte> unpacked(std::span<const std::byte> in) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  const int fd = ::memfd_create("fuzz", MFD_CLOEXEC);
-  require(fd >= 0 && (size == 0 || ::write(fd, data, size) == static_cast<ssize_t>(size)));
+  const int fd = gcore::tests::input_file(data, size);
   auto file = File::adopt(fd);
   require(file.has_value());
   std::vector<std::string> warnings;

@@ -1,8 +1,5 @@
 // A kdump-compressed file, flattened or not: whatever follows the signature, opening it and reading all that it claims
 // to have ends, with reasons for what is not there. libkdumpfile is not instrumented, but its crashes are ours.
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -10,14 +7,14 @@
 #include <string>
 
 #include "reader/dump.h"
+#include "tests/fuzz/input_file.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace gcore::reader;
   if (size < 16) return -1;
   std::string bytes(reinterpret_cast<const char*>(data), size);
   if (bytes[0] != 'm') bytes.replace(0, 8, "KDUMP   ");
-  const int fd = ::memfd_create("fuzz", MFD_CLOEXEC);
-  if (fd < 0 || ::write(fd, bytes.data(), size) != static_cast<ssize_t>(size)) std::abort();
+  const int fd = gcore::tests::input_file(bytes.data(), size);
   const auto dump = Dump::open_descriptor(fd, "input");
   if (!dump) {
     if (dump.error().text.empty() || dump.error().text.find('\n') != std::string::npos) std::abort();

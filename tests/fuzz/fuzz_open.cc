@@ -1,19 +1,15 @@
 // Opens any bytes as a dump and uses everything that it offers.
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 
 #include "reader/dump.h"
+#include "tests/fuzz/input_file.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace gcore::reader;
-  const int fd = ::memfd_create("fuzz", MFD_CLOEXEC);
-  if (fd < 0) std::abort();
-  if (size != 0 && ::write(fd, data, size) != static_cast<ssize_t>(size)) std::abort();
+  const int fd = gcore::tests::input_file(data, size);
   auto dump = Dump::open_descriptor(fd, "input");
   if (!dump) {
     if (dump.error().text.empty() || dump.error().text.find('\n') != std::string::npos) std::abort();

@@ -1,9 +1,6 @@
 // Any bytes as a zstd file that is read in place, with a seek table or without: reading all of it and reading pieces of
 // it have to agree, whatever the frames and the table say. Run with -max_len=600: one frame of a few bytes may hold
 // many megabytes.
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -13,22 +10,19 @@
 #include <vector>
 
 #include "reader/zstd_source.h"
+#include "tests/fuzz/input_file.h"
 
 namespace {
 
 using namespace gcore::reader;  // NOLINT: a program of one file
+using gcore::tests::require;
 
 constexpr size_t kPiece = 64 << 10;
-
-void require(bool condition) {
-  if (!condition) std::abort();
-}
 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  const int fd = ::memfd_create("fuzz", MFD_CLOEXEC);
-  require(fd >= 0 && (size == 0 || ::write(fd, data, size) == static_cast<ssize_t>(size)));
+  const int fd = gcore::tests::input_file(data, size);
   auto file = File::adopt(fd);
   require(file.has_value());
   std::vector<std::string> warnings;
