@@ -117,6 +117,9 @@ class Qemu:
         return self
 
     def __exit__(self, *_):
+        self.end()
+
+    def end(self):
         self.process.kill()
         self.process.wait()
 
