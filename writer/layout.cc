@@ -19,15 +19,16 @@ constexpr size_t kSections = 3;
 
 constexpr uint64_t align_up(uint64_t value, uint64_t to) { return (value + to - 1) / to * to; }
 
-// crash checks no bounds and does not fill with zeros in a vmcore with one PT_LOAD, so there are at least two.
+// crash checks no bounds and does not fill with zeros in a vmcore with one PT_LOAD, so there are at least two. Of a
+// single page the second one is empty: makedumpfile refuses halves of a page.
 std::vector<LoadSegment> load_segments(Dialect dialect, std::span<const MemoryRange> memory, uint64_t offset) {
   std::vector<LoadSegment> segments;
   const auto add = [&](uint64_t address, uint64_t size) {
     segments.push_back({address, size, offset});
     offset += size;
   };
-  if (dialect == Dialect::vmcore && memory.size() == 1 && memory[0].size > kPageSize) {
-    const uint64_t half = align_up(memory[0].size / 2, kPageSize);
+  if (dialect == Dialect::vmcore && memory.size() == 1) {
+    const uint64_t half = align_up(memory[0].size / 2, kPageSize);  // all of a single page
     add(memory[0].address, half);
     add(memory[0].address + half, memory[0].size - half);
   } else {

@@ -146,6 +146,28 @@ TEST(Vmcore, LoadsFollowTheRulesOfCrash) {
   EXPECT_EQ(file.u8(file.p_offset(1) + 9 * kPage - 1), 'z');
 }
 
+TEST(Vmcore, OnePageHasAnEmptySecondLoad) {
+  for (const uint64_t address : {uint64_t{0}, uint64_t{0x40000000}, UINT64_MAX - kPage + 1}) {
+    TempDir directory;
+    FakeGuest guest(1);
+    guest.ranges = {guest.range(address, 0, kPage)};
+    guest.fill(0, 'p');
+    const Bytes file = dump_bytes(guest, directory, vmcore());
+    ASSERT_EQ(file.u16(56), 3);
+    for (const auto& [index, start, size] :
+         {std::tuple(1U, address, kPage), std::tuple(2U, address + kPage, uint64_t{0})}) {
+      EXPECT_EQ(file.u32(file.phdr(index)), 1U);
+      EXPECT_EQ(file.u64(file.phdr(index) + 16), start) << "p_vaddr";
+      EXPECT_EQ(file.u64(file.phdr(index) + 24), start) << "p_paddr";
+      EXPECT_EQ(file.u64(file.phdr(index) + 32), size) << "p_filesz";
+      EXPECT_EQ(file.u64(file.phdr(index) + 40), size) << "p_memsz";
+      EXPECT_EQ(file.u64(file.phdr(index) + 48), 0U) << "p_align";
+    }
+    EXPECT_EQ(file.p_offset(2), file.p_offset(1) + kPage);
+    EXPECT_EQ(file.text(file.p_offset(1), kPage), std::string(kPage, 'p'));
+  }
+}
+
 // The notes have room for registers that no vCPU has: 0 there, which the file must not pass off as what it was.
 TEST(Vmcore, RegistersThatNoVcpuHasAreListed) {
   TempDir directory;
