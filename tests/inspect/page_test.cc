@@ -40,7 +40,7 @@ class Visit {
   std::string text(size_t n) const { return value(n).getAsString().value_or("(no text)").str(); }
   int64_t number(size_t n) const { return value(n).getAsInteger().value_or(-1); }
   bool truth(size_t n) const { return value(n).getAsBoolean().value_or(false); }
-  int64_t milliseconds() const { return found_.getInteger("page_ms").value_or(-1); }
+  int64_t milliseconds() const { return found_.getInteger("drawn_ms").value_or(-1); }
 
  private:
   json::Object found_;

@@ -11,7 +11,8 @@ function el(tag, properties, ...children) {
   return element;
 }
 const hex = n => '0x' + BigInt(n).toString(16).padStart(16, '0');
-const count = n => Number(n).toLocaleString('en');
+// Not toLocaleString(): its first call alone takes as long as drawing all pages of memory.
+const count = n => String(n).replace(/\B(?=(\d{3})+$)/g, ',');
 function size(n) {
   let value = Number(n), unit = 0;
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'];

@@ -10,12 +10,13 @@ const map = (() => {
   let grid = null;
 
   function decode(text, total) {
-    const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0)), into = new Uint8Array(total);
+    const bytes = atob(text), into = new Uint8Array(total);
     for (let i = 0, at = 0; i < bytes.length;) {
-      const value = bytes[i++];
+      const value = bytes.charCodeAt(i++);
       let length = 0, shift = 1;
-      for (;;) { const b = bytes[i++]; length += (b & 127) * shift; shift *= 128; if (b < 128) break; }
-      into.fill(value, at, at += length);
+      for (;;) { const b = bytes.charCodeAt(i++); length += (b & 127) * shift; shift *= 128; if (b < 128) break; }
+      if (length === 1) into[at++] = value;
+      else into.fill(value, at, at += length);
     }
     return into;
   }
@@ -61,12 +62,18 @@ const map = (() => {
     const {box, columns, rows, per} = grid;
     state.start = clamp(Math.floor(state.start / per) * per, 0, Math.max(0, cells.length - 1));
     const palette = source.kinds.map(kind => colour('--k-' + kind.id)), ground = colour('--panel');
-    const image = new ImageData(columns, rows), pixels = image.data;
-    for (let n = 0, cell = state.start; n < columns * rows && cell < cells.length; ++n, cell += per) {
+    // What a cell of each kind adds to the mixed colour of its square, and how much it counts there.
+    const reds = new Int32Array(16), greens = new Int32Array(16), blues = new Int32Array(16), counts = new Int32Array(16);
+    source.kinds.forEach((_, kind) => {
+      const weight = lit[kind] ? weights[kind] : 1, [r, g, b] = lit[kind] ? palette[kind] : ground;
+      reds[kind] = r * weight; greens[kind] = g * weight; blues[kind] = b * weight; counts[kind] = weight;
+    });
+    const image = new ImageData(columns, rows), pixels = image.data, total = cells.length;
+    for (let n = 0, cell = state.start; n < columns * rows && cell < total; ++n, cell += per) {
       let r = 0, g = 0, b = 0, sum = 0;
-      for (let i = cell; i < cell + per && i < cells.length; ++i) {
-        const kind = cells[i] & 15, weight = lit[kind] ? weights[kind] : 1, paint = lit[kind] ? palette[kind] : ground;
-        r += paint[0] * weight; g += paint[1] * weight; b += paint[2] * weight; sum += weight;
+      for (let i = cell, end = Math.min(cell + per, total); i < end; ++i) {
+        const kind = cells[i] & 15;
+        r += reds[kind]; g += greens[kind]; b += blues[kind]; sum += counts[kind];
       }
       pixels[n * 4] = r / sum; pixels[n * 4 + 1] = g / sum; pixels[n * 4 + 2] = b / sum; pixels[n * 4 + 3] = 255;
     }

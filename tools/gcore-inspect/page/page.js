@@ -2,7 +2,8 @@
 (() => {
   const box = $('#search'), results = $('#results');
 
-  const texts = $$('main td, main thead th, main dd, main li, main h3, main .card p').filter(e => !e.closest('[id^=space-]'));
+  let texts = null;  // what is searched, once someone searches
+  const collect = () => $$('main td, main thead th, main dd, main li, main h3, main .card p').filter(e => !e.closest('[id^=space-]'));
   function mark(element) {
     $$('.hit').forEach(e => e.classList.remove('hit'));
     for (let e = element; e; e = e.parentElement) { if (e.tagName === 'DETAILS') e.open = true; if (e.hidden) e.hidden = false; }
@@ -20,7 +21,7 @@
       });
     }
     const low = query.toLowerCase();
-    for (const element of texts) {
+    for (const element of texts ??= collect()) {
       const text = element.textContent;
       if (!text.toLowerCase().includes(low)) continue;
       const line = element.closest('tr'), label = line && line.cells[0] !== element ? line.cells[0].textContent + '  ' : '';
@@ -88,6 +89,7 @@
   addEventListener('beforeprint', () => {
     before = {theme: document.documentElement.dataset.theme, closed: $$('details:not([open])')};
     before.closed.forEach(details => { details.open = true; });
+    spaces.forEach(space => space.fill());
     setTheme('light');
   });
   addEventListener('afterprint', () => {

@@ -114,10 +114,12 @@ const spaces = (data.spaces || []).map((space, number) => {
     describe(x) { return describe(boxAt(x)); },
   };
   control(canvas, view);
-  more(kRows);
+  // The list is closed at first: its rows are made for whoever opens it, or prints it.
+  const fill = () => { if (!shown) more(kRows); };
+  $('details', root).addEventListener('toggle', fill);
   drawers.push(draw);
   return {
-    state, space,
+    state, space, fill,
     find(address) { return boxes.findIndex(b => !b.gap && address >= BigInt(b.range[0]) && address < BigInt(b.range[0]) + BigInt(b.range[1])); },
     rangeText: n => describe(n).replaceAll('\n', '; '),
     go(n) { show(boxes[n].from - state.span / 4, Math.min(state.span, 200)); select(n, true); },
