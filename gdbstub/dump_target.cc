@@ -146,6 +146,7 @@ class DumpTarget : public Target {
   bool unpaged() const override { return unpaged_; }
   size_t read(const Space& space, uint64_t address, std::span<std::byte> into) const override;
   std::string why_unreadable(const Space& space, uint64_t address) const override;
+  std::string why_zero(const Space& space, uint64_t address) const override;
   Walk walk(const Space& space, uint64_t address) const override;
   std::string mappings(const Space& space, const std::function<bool(const Mapping&)>& each) const override;
   std::string describe(const Space& space) const override;
@@ -243,6 +244,21 @@ std::string DumpTarget::why_unreadable(const Space& space, uint64_t address) con
   if (!found) return found.error().text;
   const auto result = found->read(found->without_tag(VirtAddr(address)), std::span(&byte, 1));
   return result.bytes == 1 ? "" : result.why;
+}
+
+std::string DumpTarget::why_zero(const Space& space, uint64_t address) const {
+  PhysAddr physical(address);
+  if (!space.physical) {
+    const auto& found = address_space(space);
+    if (!found) return "";
+    const auto to = found->translate(found->without_tag(VirtAddr(address)));
+    if (!to) return "";
+    physical = to->address;
+  }
+  const auto extent = dump_.next_extent(physical);
+  if (!extent || extent->address != physical || extent->kind != reader::Dump::Extent::Kind::zero) return "";
+  return extent->zero_filled ? "it is zero: the file has only the first part of its segment (p_filesz < p_memsz)"
+                             : "it is zero: the file has a hole there";
 }
 
 Walk DumpTarget::walk(const Space& space, uint64_t address) const {

@@ -163,7 +163,9 @@ MonitorResult why(Client& client, std::span<const std::string> words) {
   const auto address = only_address(client, words);
   if (!address) return std::unexpected(address.error());
   const std::string reason = client.target.why_unreadable(client.space(), *address);
-  return reason.empty() ? fmt::format("{:#x} can be read\n", *address) : fmt::format("{:#x}: {}\n", *address, reason);
+  if (!reason.empty()) return fmt::format("{:#x}: {}\n", *address, reason);
+  const std::string zero = client.target.why_zero(client.space(), *address);
+  return fmt::format("{:#x} can be read{}{}\n", *address, zero.empty() ? "" : "; ", zero);
 }
 
 MonitorResult map(Client& client, std::span<const std::string> words) {
@@ -210,7 +212,7 @@ MonitorResult segments(Client& client, std::span<const std::string>) {
 constexpr MonitorCommand kCommands[] = {
     {"vtop", "ADDRESS", "how an address is translated, step by step", walk_text},
     {"gva2gpa", "ADDRESS", "the guest-physical address of a virtual one", physical_of},
-    {"why", "ADDRESS", "why an address cannot be read", why},
+    {"why", "ADDRESS", "why an address cannot be read, or is zero", why},
     {"xp", "[/FORMAT] ADDRESS", "guest-physical memory; a format such as /16xb", examine_physical},
     {"x", "[/FORMAT] ADDRESS", "the same through the address space", examine_virtual},
     {"map", "[START [LENGTH]]", "what the address space maps", map},

@@ -109,6 +109,8 @@ class Target {
   virtual size_t read(const Space& space, uint64_t address, std::span<std::byte> into) const = 0;
   /// One sentence that says why the byte at `address` cannot be read; empty when it can.
   virtual std::string why_unreadable(const Space& space, uint64_t address) const = 0;
+  /// How a byte that can be read is told from one that the file has: "it is zero: ..."; empty when the file has it.
+  virtual std::string why_zero(const Space&, uint64_t) const { return ""; }
   virtual Walk walk(const Space& space, uint64_t address) const = 0;
   /// Calls `each` for the address space's runs, ascending, until it returns false. Physical spaces: the segments. The
   /// result is one sentence when the list is not the whole truth, else empty.

@@ -171,6 +171,7 @@ class Dump {
     uint64_t size = 0;
     Kind kind = Kind::missing;    // zero: known to read as zeros without a look at it (a hole of the file, or p_memsz)
     Missing why = Missing::none;  // for `missing`
+    bool zero_filled = false;     // for `zero`: the file has no such bytes (p_filesz < p_memsz); else they are a hole
   };
 
   /// The extent that starts at `address`, or in a gap the one after the gap; nothing when no memory follows. Extents do

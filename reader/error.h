@@ -62,10 +62,12 @@ constexpr const char* describe(Missing missing) {
 }
 
 /// The result of reading guest memory: the `bytes` first bytes were read. If these are fewer than were asked for,
-/// `missing` says why the byte at address + bytes is not there; otherwise it is `none`.
+/// `missing` says why the byte at address + bytes is not there; otherwise it is `none`. Of the bytes that were read,
+/// the file has no `zero_filled` ones: they are zeros because p_filesz < p_memsz. Which ones: Dump::next_extent.
 struct ReadResult {
   size_t bytes = 0;
   Missing missing = Missing::none;
+  size_t zero_filled = 0;
 };
 
 }  // namespace gcore::reader

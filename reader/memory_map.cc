@@ -127,34 +127,39 @@ ReadResult MemoryMap::read(const Source& source, PhysAddr address, std::span<std
   if (into.empty() || bad == unreadable_.end()) return read_file(source, address, into);
   const uint64_t before = bad->first <= address ? 0 : bad->first.value - address.value;
   if (before >= into.size()) return read_file(source, address, into);
-  const ReadResult result = read_file(source, address, into.first(static_cast<size_t>(before)));
-  if (result.missing != Missing::none) return result;
-  return {result.bytes, why_unreadable(std::max(address, bad->first))};
+  ReadResult result = read_file(source, address, into.first(static_cast<size_t>(before)));
+  if (result.missing == Missing::none) result.missing = why_unreadable(std::max(address, bad->first));
+  return result;
 }
 
 ReadResult MemoryMap::read_file(const Source& source, PhysAddr address, std::span<std::byte> into) const {
   ReadResult result;
+  const auto stop = [&result](Missing missing) {
+    result.missing = missing;
+    return result;
+  };
   uint64_t at = address.value;
   for (auto piece = piece_from(at); result.bytes < into.size(); ++piece) {
-    if (piece == pieces_.end() || piece->first > at) return {result.bytes, Missing::not_in_any_segment};
+    if (piece == pieces_.end() || piece->first > at) return stop(Missing::not_in_any_segment);
     const Segment& segment = segments_[piece->segment];
-    if (segment.file_size == 0) return {result.bytes, Missing::left_out};
+    if (segment.file_size == 0) return stop(Missing::left_out);
     const size_t count = static_cast<size_t>(std::min<uint64_t>(into.size() - result.bytes - 1, piece->last - at) + 1);
     std::span<std::byte> part = into.subspan(result.bytes, count);
     const uint64_t in_segment = at - segment.address.value;
     if (in_segment < segment.file_size) {
       const size_t wanted = static_cast<size_t>(std::min<uint64_t>(count, segment.file_size - in_segment));
       const FileOffset from = segment.offset + in_segment;
-      if (from < segment.offset) return {result.bytes, Missing::file_truncated};
+      if (from < segment.offset) return stop(Missing::file_truncated);
       const Source::Result got = source.read(from, part.first(wanted));
       result.bytes += got.bytes;
-      if (got.bytes < wanted) return {result.bytes, why(got.error)};
+      if (got.bytes < wanted) return stop(why(got.error));
       part = part.subspan(wanted);
     }
     if (!part.empty()) std::memset(part.data(), 0, part.size());
     result.bytes += part.size();
+    result.zero_filled += part.size();
     at += count;
-    if (at == 0 && result.bytes < into.size()) return {result.bytes, Missing::not_in_any_segment};
+    if (at == 0 && result.bytes < into.size()) return stop(Missing::not_in_any_segment);
   }
   return result;
 }
@@ -188,6 +193,7 @@ std::optional<Dump::Extent> MemoryMap::next_extent(const Source& source, PhysAdd
   if (after_first < extent->size) extent->size = after_first + 1;
   extent->kind = Dump::Extent::Kind::missing;
   extent->why = Missing::unreadable;
+  extent->zero_filled = false;
   return extent;
 }
 
@@ -204,7 +210,10 @@ std::optional<Dump::Extent> MemoryMap::extent_in_file(const Source& source, Phys
     extent.why = Missing::left_out;
     return extent;
   }
-  if (in_segment >= segment.file_size) return extent;
+  if (in_segment >= segment.file_size) {
+    extent.zero_filled = true;
+    return extent;
+  }
   extent.size = std::min(size, segment.file_size - in_segment);
   const FileOffset offset = segment.offset + in_segment;
   if (offset < segment.offset || offset.value >= source.size()) {

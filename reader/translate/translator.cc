@@ -170,6 +170,7 @@ VirtReadResult Translator::read(VirtAddr address, std::span<std::byte> into) con
     const auto want = into.subspan(result.bytes, std::min<uint64_t>(run->contiguous, into.size() - result.bytes));
     const auto got = read_(run->address, want);
     result.bytes += got.bytes;
+    result.zero_filled += got.zero_filled;
     if (got.bytes == want.size()) continue;
     result.missing = got.missing == reader::Missing::none ? reader::Missing::io_error : got.missing;
     const uint64_t lost = run->address.value + got.bytes;

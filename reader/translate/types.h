@@ -129,6 +129,7 @@ struct VirtReadResult {
   std::string why;
   bool unmapped = false;                            // the next byte has no translation
   reader::Missing missing = reader::Missing::none;  // or it has one, to memory that the dump lacks
+  size_t zero_filled = 0;                           // as in reader::ReadResult
 };
 
 }  // namespace gcore::translate

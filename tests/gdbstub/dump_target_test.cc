@@ -55,6 +55,23 @@ TEST_F(DumpTargetTest, MemoryIsThatOfTheSpace) {
       << "an empty table";
 }
 
+TEST_F(DumpTargetTest, ZerosThatTheFileLacksAreToldApart) {
+  QnxNote note;
+  note.cpus.resize(1);
+  DumpBuilder dump_file;
+  dump_file.note(note.build()).memory(0x1000, std::string(0x1000, 'x'), 0x2000).hole(0x10000, 0x4000);
+  const std::string path = folder.path("zeros.gcore");
+  dump_file.write(path);
+  open(path);
+  Conversation gdb(*target, {.program = "test"});
+  gdb.monitor("phys on");
+  EXPECT_EQ(gdb.monitor("why 0x1fff"), "0x1fff can be read\n");
+  EXPECT_EQ(gdb.monitor("why 0x2000"),
+            "0x2000 can be read; it is zero: the file has only the first part of its segment (p_filesz < p_memsz)\n");
+  EXPECT_EQ(gdb.monitor("why 0x11000"), "0x11000 can be read; it is zero: the file has a hole there\n");
+  EXPECT_EQ(gdb.monitor("why 0x3000"), "0x3000: guest-physical 0x3000 cannot be read: it is in no segment of the dump\n");
+}
+
 TEST_F(DumpTargetTest, WalksAndMappings) {
   open(write_small_dump(folder.path()));
   const auto walk = target->walk({}, 0x400010);

@@ -50,6 +50,22 @@ TEST(Translate, SaysWhyThereIsNoAnswer) {
   EXPECT_EQ(hole.err, "gcore-inspect: translate 0x700000123: PDPTE at 0x20e0 is 0x0: not present\n");
 }
 
+TEST(Read, SaysHowManyZerosTheFileLacks) {
+  const Inspect inspect;
+  DumpBuilder dump;
+  dump.note(sample_note().build()).memory(0, sample_memory()).memory(0x100000, "abcd", 16);
+  const Completed physical = inspect.with(dump, {"--read", "0x100002:10", "--phys"});
+  EXPECT_EQ(physical.status, (ExitStatus{0, 0}));
+  EXPECT_EQ(physical.err,
+            "gcore-inspect: 8 of 10 bytes are zeros that the file does not have (p_filesz < p_memsz): see "
+            "--segments\n");
+  EXPECT_THAT(inspect.with(dump, {"--read", "0xffff800000100003:2"}).err, HasSubstr(": 1 of 2 bytes are zeros"));
+  EXPECT_THAT(inspect.with(dump, {"--segments"}).out, HasSubstr("zeros from 0x100004\n"));
+  EXPECT_THAT(inspect.with(dump, {"--translate", "0xffff800000100004"}).out,
+              HasSubstr("a zero that the file does not store (p_filesz < p_memsz)\n"));
+  EXPECT_EQ(inspect.with(dump, {"--read", "0x100000:4", "--phys"}).err, "");
+}
+
 TEST(Read, DecimalAndHexadecimalAreTheSame) {
   const Inspect inspect;
   const Completed hex = inspect({"sample.gcore", "--read", "0x400000:0x16"});
@@ -176,6 +192,20 @@ TEST(Verify, EachDefectIsALine) {
   EXPECT_THAT(done.out, AllOf(HasSubstr("vCPU 1: its page table at 0x7777000 is in no segment\n"),
                               HasSubstr("section .gcore.info is ignored: it is not JSON")));
   EXPECT_THAT(done.err, HasSubstr("2 defects"));
+}
+
+TEST(Verify, TheOrderOfSegmentsIsARemark) {
+  const Inspect inspect;
+  DumpBuilder dump;
+  dump.note(sample_note().build()).memory(0x100000, "later").memory(0, sample_memory()).memory(0x200000, "last");
+  const Completed done = inspect.with(dump, {"--verify"});
+  EXPECT_EQ(done.status, (ExitStatus{0, 0})) << done.err;
+  const std::string remark =
+      "the segments are not in the order of their addresses in the file (the first such place: program header 1 at "
+      "0x100000, 2 at 0x0)\n";
+  EXPECT_EQ(done.err, "gcore-inspect: " + remark);
+  EXPECT_THAT(inspect.with(dump, {"--segments"}).out, HasSubstr(remark));
+  EXPECT_THAT(inspect({"sample.gcore", "--segments"}).out, Not(HasSubstr("the order")));
 }
 
 TEST(Verify, AFileThatIsNoDumpIsADefect) {

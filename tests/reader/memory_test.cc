@@ -1,6 +1,8 @@
 // Guest memory: borders, overlaps, gaps, truncation, many segments.
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "tests/reader/fixture.h"
@@ -53,6 +55,82 @@ TEST(Memory, ZeroTailAndLeftOut) {
   ASSERT_TRUE(dump);
   EXPECT_EQ(read(*dump, 0x1000, 8).text, std::string("ab\0\0", 4));
   EXPECT_EQ(read(*dump, 0x1000, 8).missing, Missing::left_out);
+}
+
+// The four reasons at once, and beside them what is there.
+TEST(Memory, EveryByteIsToldApart) {
+  using Kind = reader::Dump::Extent::Kind;
+  struct Stretch {
+    uint64_t address, size;
+    Kind kind;
+    Missing why;
+    bool zero_filled;
+  };
+  constexpr uint64_t kSize = 0x2000;
+  DumpBuilder builder = with_note();
+  builder
+      .header({.address = 0x30000, .memory_size = 5})  // left out
+      .memory(0x10000, "abc", 7)                       // four bytes that only p_memsz knows of
+      .hole(0x20000, 0x40000 - 0x38000)
+      .memory(0x40000, std::string(kSize, 'x'));
+  const auto dump = opened(builder.cut(builder.build().size() - 0x1001));
+  ASSERT_TRUE(dump);
+  for (const auto& [address, size, kind, why, zero_filled] :
+       {Stretch{0x10000, 3, Kind::data, Missing::none, false}, Stretch{0x10003, 4, Kind::zero, Missing::none, true},
+        Stretch{0x20000, 0x8000, Kind::zero, Missing::none, false},
+        Stretch{0x30000, 5, Kind::missing, Missing::left_out, false},
+        Stretch{0x40000, kSize - 0x1001, Kind::data, Missing::none, false},
+        Stretch{0x40000 + kSize - 0x1001, 0x1001, Kind::missing, Missing::file_truncated, false}}) {
+    const auto extent = dump->next_extent(PhysAddr(address));
+    ASSERT_TRUE(extent) << std::hex << address;
+    EXPECT_EQ(extent->address.value, address);
+    EXPECT_EQ(extent->size, size) << std::hex << address;
+    EXPECT_EQ(extent->kind, kind) << std::hex << address;
+    EXPECT_EQ(extent->why, why) << std::hex << address;
+    EXPECT_EQ(extent->zero_filled, zero_filled) << std::hex << address;
+    for (const uint64_t at : {address, address + size - 1}) {
+      std::byte byte{0xff};
+      const auto got = dump->read(PhysAddr(at), std::span(&byte, 1));
+      EXPECT_EQ(got.bytes, kind == Kind::missing ? 0u : 1u) << std::hex << at;
+      EXPECT_EQ(got.missing, why) << std::hex << at;
+      EXPECT_EQ(got.zero_filled, zero_filled ? 1u : 0u) << std::hex << at;
+      if (kind == Kind::zero) EXPECT_EQ(byte, std::byte{0});
+    }
+  }
+  for (const uint64_t outside : {0xffffull, 0x10007ull, 0x28000ull, 0x30005ull, 0x42000ull})
+    EXPECT_EQ(read(*dump, outside, 1).missing, Missing::not_in_any_segment) << std::hex << outside;
+}
+
+TEST(Memory, AReadCountsTheZerosThatTheFileLacks) {
+  DumpBuilder builder = with_note();
+  builder.memory(0x1000, "ab", 4).memory(0x1004, "cdef").memory(0x1008, "g", 4).memory(0x1010, "h");
+  const auto dump = opened(builder);
+  ASSERT_TRUE(dump);
+  std::array<std::byte, 32> bytes;
+  const auto got = dump->read(PhysAddr(0x1001), bytes);
+  EXPECT_EQ(got.bytes, 11u);
+  EXPECT_EQ(got.zero_filled, 5u);
+  EXPECT_EQ(got.missing, Missing::not_in_any_segment);
+}
+
+TEST(Memory, AnyOrderInTheTableReadsAlike) {
+  DumpBuilder builder = with_note();
+  builder.memory(0x3000, "three").memory(0x1000, "one").memory(0x2000, "two");
+  const auto dump = opened(builder);
+  ASSERT_TRUE(dump);
+  EXPECT_EQ(read(*dump, 0x1000, 3).text + read(*dump, 0x2000, 3).text + read(*dump, 0x3000, 5).text, "onetwothree");
+  EXPECT_TRUE(std::ranges::is_sorted(dump->segments(), {}, &reader::Segment::address));
+  EXPECT_THAT(dump->warnings(), testing::IsEmpty()) << "no format asks for an order; --verify tells it";
+}
+
+TEST(Memory, ASegmentThatIsThereTwiceIsReadFromTheFirst) {
+  DumpBuilder builder = with_note();
+  builder.memory(0x1000, "first").memory(0x1000, "other");
+  const auto dump = opened(builder);
+  ASSERT_TRUE(dump);
+  EXPECT_EQ(read(*dump, 0x1000, 5).text, "first");
+  EXPECT_EQ(dump->memory_bytes(), 5u);
+  EXPECT_THAT(dump->warnings(), Contains(HasSubstr("1 segment overlaps another one")));
 }
 
 TEST(Memory, FirstInTheTableWinsWhereSegmentsOverlap) {

@@ -116,6 +116,19 @@ std::vector<Gap> gaps(const reader::Dump& dump) {
   return found;
 }
 
+std::string order_remark(const reader::Dump& dump) {
+  const auto segments = dump.segments();
+  size_t count = 0;
+  std::string example;
+  for (size_t i = 1; i < segments.size(); ++i)
+    if (segments[i].index < segments[i - 1].index && ++count == 1)
+      example = fmt::format("program header {} at {:#x}, {} at {:#x}", segments[i].index, segments[i].address.value,
+                            segments[i - 1].index, segments[i - 1].address.value);
+  if (count == 0) return "";
+  return fmt::format("the segments are not in the order of their addresses in the file (the first such place: {})",
+                     example);
+}
+
 std::vector<std::string> defects(const reader::Dump& dump) {
   std::vector<std::string> all(dump.warnings().begin(), dump.warnings().end());
   for (const reader::Cpu& cpu : dump.cpus())

@@ -71,6 +71,9 @@ std::string flag_names(format::Machine machine, std::string_view name, uint64_t 
 /// Every defect that the file's own headers show, one sentence each: the reader's warnings and more.
 std::vector<std::string> defects(const reader::Dump& dump);
 
+/// One sentence when the segments do not ascend in the program header table, which the reader does not mind; else "".
+std::string order_remark(const reader::Dump& dump);
+
 /// The parts of memory that the headers promise and the file does not have, or has as zeros because they could not be
 /// read when the dump was taken.
 struct Gap {

@@ -53,19 +53,22 @@ class HexDump {
   bool have_previous_ = false, starred_ = false;
 };
 
-/// Reads on from an address of either kind. `why` says why fewer bytes than asked for came.
+/// Reads on from an address of either kind. `why` says why fewer bytes than asked for came; what the file does not have
+/// of those that came is counted in `zero_filled`.
 struct Source {
   const reader::Dump& dump;
   const reader::AddressSpace* space;  // nullptr: guest-physical
 
-  size_t read(uint64_t address, std::span<std::byte> into, std::string& why) const {
+  size_t read(uint64_t address, std::span<std::byte> into, std::string& why, uint64_t& zero_filled) const {
     if (space != nullptr) {
       const auto result = space->read(reader::VirtAddr(address), into);
       if (result.bytes < into.size()) why = result.why;
+      zero_filled += result.zero_filled;
       return result.bytes;
     }
     const auto result = dump.read(reader::PhysAddr(address), into);
     if (result.bytes < into.size()) why = reader::describe(result.missing);
+    zero_filled += result.zero_filled;
     return result.bytes;
   }
 };
@@ -73,12 +76,12 @@ struct Source {
 int copy(const Job& job, const ReadRequest& request, const Source& source) {
   std::vector<std::byte> buffer(static_cast<size_t>(std::min<uint64_t>(request.size, kChunk)));
   HexDump hex;
-  uint64_t done = 0;
+  uint64_t done = 0, zero_filled = 0;
   std::string why;
   Progress progress(job.program, "read memory", request.size, progress_wanted(job.program, true));
   while (done < request.size && why.empty()) {
     const auto want = static_cast<size_t>(std::min<uint64_t>(request.size - done, kChunk));
-    const size_t got = source.read(request.address + done, std::span(buffer).first(want), why);
+    const size_t got = source.read(request.address + done, std::span(buffer).first(want), why, zero_filled);
     const auto bytes = std::span<const std::byte>(buffer).first(got);
     if (request.raw) std::fwrite(bytes.data(), 1, bytes.size(), stdout);
     if (!request.raw) hex.add(request.address + done, bytes);
@@ -87,6 +90,11 @@ int copy(const Job& job, const ReadRequest& request, const Source& source) {
     progress.add(got);
   }
   if (!request.raw) hex.finish(request.address + done);
+  if (zero_filled != 0)
+    job.program.note(
+        fmt::format("{} of {} bytes are zeros that the file does not have (p_filesz < p_memsz): see "
+                    "--segments",
+                    zero_filled, done));
   if (why.empty()) return kExitDone;
   return job.program.fail(
       fmt::format("read {} {:#x}", request.physical ? "guest-physical" : "virtual", request.address + done),

@@ -52,6 +52,7 @@ int print_segments(const Job& job) {
   std::puts(fmt::format("\n{}, {} of memory", counted(segments.size(), "segment", "segments"),
                         human_size(job.dump.memory_bytes()))
                 .c_str());
+  if (const std::string remark = order_remark(job.dump); !remark.empty()) std::puts(remark.c_str());
   return kExitDone;
 }
 

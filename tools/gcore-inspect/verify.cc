@@ -10,6 +10,8 @@ int verify(const Job& job) {
   const auto all = defects(job.dump);
   for (const std::string& defect : all) std::puts(printable(defect).c_str());
   const std::string path = printable(job.dump.path());
+  // Not a defect: no format asks for an order.
+  if (const std::string remark = order_remark(job.dump); !remark.empty()) job.program.note(remark);
   if (!all.empty()) return job.program.fail("verify " + path, counted(all.size(), "defect", "defects"));
   std::puts(fmt::format("{}: no defect found: {} dialect, {}, {}, {}, {} of memory", path,
                         dialect_name(job.dump.dialect()), machine_name(job.dump.machine()),
