@@ -259,6 +259,9 @@ TEST_F(Convert, TellsHowFarItIs) {
   const Completed done = convert({write(qnx_dump()), out(), "--progress"});
   EXPECT_EQ(done.status, kDone);
   EXPECT_THAT(done.err, HasSubstr("gcore-convert: write out: 100 %"));
+  ASSERT_EQ(convert({write(qnx_dump()), out("in.gz"), "--compress", "gzip"}).status, kDone);
+  EXPECT_THAT(convert({out("in.gz"), out("again"), "--progress"}).err,
+              testing::ContainsRegex("gcore-convert: opening .*in.gz: 100 %"));
 }
 
 class ConvertEndsEarly : public Convert {

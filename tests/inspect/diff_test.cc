@@ -165,6 +165,10 @@ TEST(Diff, ShowsProgressOnlyWhenAsked) {
   const Diff diff(sample_dump(), sample_dump());
   EXPECT_EQ(diff().err, "");
   EXPECT_THAT(diff({"--progress"}).err, ContainsRegex("^gcore-inspect: compare memory: 100 % of 64.0 KiB"));
+  const Inspect inspect;
+  ASSERT_EQ(run({"gzip", "--keep", inspect.folder().path("sample.gcore")}).status, (ExitStatus{0, 0}));
+  EXPECT_THAT(inspect({"sample.gcore", "--diff", "sample.gcore.gz", "--progress"}).err,
+              ContainsRegex("^gcore-inspect: opening sample.gcore.gz: 100 %"));
 }
 
 // The oracle is a comparison of what --read gives of both.

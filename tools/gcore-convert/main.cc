@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "tools/common/built_with.h"
+#include "tools/common/open_dump.h"
 #include "tools/common/program.h"
 #include "tools/gcore-convert/dump_guest.h"
 #include "tools/gcore-convert/write.h"
@@ -163,7 +164,7 @@ int run(Program& program) {
     if (S_ISDIR(facts.st_mode)) return program.fail(attempted, settings->out + " is a directory");
     if (!settings->force) return program.fail(attempted, settings->out + " exists; --force replaces it");
   }
-  const auto dump = reader::Dump::open(settings->in);
+  const auto dump = open_dump(program, settings->in);
   if (!dump) return program.fail(attempted, dump.error().text);
   const writer::Dialect dialect = choose_dialect(*settings, **dump);
   if (dialect == writer::Dialect::vmcore && (*dump)->machine() == format::Machine::x86)

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdio>
 
+#include "tools/common/open_dump.h"
 #include "tools/gcore-inspect/diff.h"
 #include "tools/gcore-inspect/diff_report.h"
 #include "tools/gcore-inspect/inspect.h"
@@ -115,7 +116,7 @@ const char* describe(PageDiff::Kind kind) {
 
 int diff_dumps(const Job& job, const std::string& other) {
   const std::string attempted = fmt::format("compare {} with {}", printable(job.dump.path()), printable(other));
-  const auto opened = reader::Dump::open(other);
+  const auto opened = open_dump(job.program, other);
   if (!opened) return job.program.fail(printable(opened.error().text));
   const reader::Dump &a = job.dump, &b = **opened;
   if (a.machine() != b.machine())
