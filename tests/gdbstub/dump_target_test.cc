@@ -69,7 +69,8 @@ TEST_F(DumpTargetTest, ZerosThatTheFileLacksAreToldApart) {
   EXPECT_EQ(gdb.monitor("why 0x2000"),
             "0x2000 can be read; it is zero: the file has only the first part of its segment (p_filesz < p_memsz)\n");
   EXPECT_EQ(gdb.monitor("why 0x11000"), "0x11000 can be read; it is zero: the file has a hole there\n");
-  EXPECT_EQ(gdb.monitor("why 0x3000"), "0x3000: guest-physical 0x3000 cannot be read: it is in no segment of the dump\n");
+  EXPECT_EQ(gdb.monitor("why 0x3000"),
+            "0x3000: guest-physical 0x3000 cannot be read: it is in no segment of the dump\n");
 }
 
 TEST_F(DumpTargetTest, WalksAndMappings) {
