@@ -47,17 +47,31 @@ struct Kdumpfile::State {
   }
 };
 
-Kdumpfile::Kdumpfile(const std::string& path) : state_(std::make_unique<State>()) {
+Kdumpfile::Kdumpfile(const std::string& path, bool is_linux) : state_(std::make_unique<State>()) {
   state_->fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (state_->fd < 0) throw std::runtime_error(path + ": " + std::strerror(errno));
   state_->dump = kdump_new();
   if (!state_->dump) throw std::runtime_error("libkdumpfile: no memory");
   state_->check(kdump_open_fd(state_->dump, state_->fd), "open " + path);
-  state_->check(kdump_set_string_attr(state_->dump, KDUMP_ATTR_OSTYPE, "linux"), "take it for a Linux kernel");
+  if (is_linux) {
+    state_->check(kdump_set_string_attr(state_->dump, KDUMP_ATTR_OSTYPE, "linux"), "take it for a Linux kernel");
+  } else {  // what it would learn of the kernel
+    state_->check(kdump_set_number_attr(state_->dump, KDUMP_ATTR_PAGE_SIZE, 4096), "set the size of pages");
+    state_->check(kdump_set_number_attr(state_->dump, KDUMP_ATTR_XLAT_DEFAULT ".virt_bits", 48),
+                  "set the width of addresses");
+  }
   state_->check(kdump_get_addrxlat(state_->dump, &state_->context, &state_->system), "set up address translation");
 }
 
 Kdumpfile::~Kdumpfile() = default;
+
+std::string Kdumpfile::read_physical(uint64_t address, size_t size) {
+  std::string bytes(size, '\0');
+  size_t got = size;
+  state_->check(kdump_read(state_->dump, KDUMP_MACHPHYSADDR, address, bytes.data(), &got), "read physical memory");
+  bytes.resize(got);
+  return bytes;
+}
 
 Kdumpfile::Answer Kdumpfile::kernel_to_physical(uint64_t address) {
   addrxlat_fulladdr_t at{address, ADDRXLAT_KVADDR};

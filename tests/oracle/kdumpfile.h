@@ -11,8 +11,8 @@ namespace gcore::tests {
 /// std::runtime_error with the library's own words when something else than "not mapped" keeps them from an answer.
 class Kdumpfile {
  public:
-  /// Opens the dump of a Linux guest; throws when the library cannot.
-  explicit Kdumpfile(const std::string& path);
+  /// Opens a dump; throws when the library cannot. `is_linux`: of a Linux guest, whose page tables it is to find.
+  explicit Kdumpfile(const std::string& path, bool is_linux = true);
   ~Kdumpfile();
   Kdumpfile(const Kdumpfile&) = delete;
   Kdumpfile& operator=(const Kdumpfile&) = delete;
@@ -23,6 +23,9 @@ class Kdumpfile {
     uint64_t physical = 0;
     std::string error;  // the library's words; "" when mapped
   };
+
+  /// Guest-physical memory. Throws where the dump has none.
+  std::string read_physical(uint64_t address, size_t size);
 
   /// As the library's users translate: by the tables that it finds itself through VMCOREINFO and the notes.
   Answer kernel_to_physical(uint64_t address);
