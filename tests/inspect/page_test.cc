@@ -59,7 +59,9 @@ TEST(Page, ShowsEachPageOfMemoryAndZoomsToIt) {
                      // The page at 0xa000, full of one byte: its entropy is 0.
                      "eval=map.go(0xa000n)", "eval=document.querySelector('#map-detail').textContent",
                      "eval=map.grid.per", "eval=map.kindAt(0x1000n)", "eval=map.kindAt(0x8000n)",
-                     "eval=map.kindAt(0x200000n)", "eval=map.kindAt(0x20000n)"});
+                     "eval=map.kindAt(0x200000n)", "eval=map.kindAt(0x20000n)",
+                     // Where each vCPU was stands at the top.
+                     "eval=document.querySelector('.glance tr.fault').textContent"});
   EXPECT_EQ(visit.text(0), "1104,1104");
   EXPECT_EQ(visit.number(1), 1);
   EXPECT_TRUE(visit.truth(2));
@@ -71,6 +73,8 @@ TEST(Page, ShowsEachPageOfMemoryAndZoomsToIt) {
   EXPECT_EQ(visit.text(6), "code");
   EXPECT_EQ(visit.text(7), "zero");
   EXPECT_EQ(visit.text(8), "no memory");
+  EXPECT_THAT(visit.text(9), testing::AllOf(HasSubstr("1, at fault"), HasSubstr("user, CPL 3"),
+                                            HasSubstr("0x0000000000400010"), HasSubstr("shell")));
 }
 
 TEST(Page, AnswersMouseAndKeyboard) {
@@ -177,11 +181,22 @@ TEST(Page, IsOneWithoutVcpusOrWithoutMemoryToo) {
   Visit(page_of(inspect, no_memory), {"key=/", "type=rip", "key=Enter", "key=m", "key=?"});
 }
 
+// A list of ranges is made when it is seen.
+TEST(Page, ListsRangesWhenAsked) {
+  const Inspect inspect;
+  const std::string rows = "eval=document.querySelectorAll('#space-0 tbody tr').length";
+  const Visit visit(page_of(inspect, sample_dump()), {rows, "click=#space-0 summary", rows});
+  EXPECT_EQ(visit.number(0), 0);
+  EXPECT_EQ(visit.number(1), 5);
+}
+
 TEST(Page, PrintsAsADocument) {
   const Inspect inspect;
   const std::string pdf = inspect.folder().path("page.pdf");
-  Visit(page_of(inspect, sample_dump()), {"dark", "print=" + pdf});
+  const Visit visit(page_of(inspect, sample_dump()),
+                    {"dark", "print=" + pdf, "eval=document.querySelectorAll('#space-0 tbody tr').length"});
   EXPECT_THAT(read_file(pdf), StartsWith("%PDF"));
+  EXPECT_EQ(visit.number(0), 5);
 }
 
 TEST(Page, ShowsADiff) {

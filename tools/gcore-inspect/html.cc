@@ -7,6 +7,7 @@
 #include <map>
 
 #include "tools/gcore-inspect/backtrace.h"
+#include "tools/gcore-inspect/guest.h"
 #include "tools/gcore-inspect/html_memory.h"
 #include "tools/gcore-inspect/html_page.h"
 #include "tools/gcore-inspect/inspect.h"
@@ -18,7 +19,8 @@ namespace {
 namespace json = llvm::json;
 
 // A page is read by a person, and has to stay small: what is beyond is counted, and the text modes have it.
-constexpr size_t kMaxRanges = 20000, kMaxColumns = 32, kMaxTraces = 64, kMaxSegments = 1000, kMaxLines = 100;
+constexpr size_t kMaxRanges = 20000, kMaxColumns = 32, kMaxTraces = 64, kMaxSegments = 1000, kMaxLines = 100,
+                 kMaxGlance = 16;
 
 std::string hex(uint64_t value) { return fmt::format("{:#018x}", value); }
 
@@ -48,6 +50,31 @@ std::vector<const reader::Cpu*> chosen(const reader::Dump& dump, size_t most) {
   for (const reader::Cpu& cpu : dump.cpus())
     if (cpu.index < most || cpu.index == dump.faulting_cpu()) cpus.push_back(&cpu);
   return cpus;
+}
+
+std::string hex_or_unknown(std::optional<uint64_t> value) { return value ? hex(*value) : "not in the dump"; }
+
+/// Where each vCPU was, in a line each: what one looks for first.
+void add_glance(HtmlPage& page, const Job& job) {
+  const reader::Dump& dump = job.dump;
+  if (dump.cpus().empty()) return;
+  const bool process = std::ranges::any_of(dump.cpus(), [](const auto& cpu) { return !cpu.process_name.empty(); });
+  page.body += "<div class=\"scroll\"><table class=\"glance\"><thead><tr><th>vCPU</th><th>mode</th><th>pc</th>";
+  page.body += fmt::format("{}<th>{}</th></tr></thead><tbody>\n", process ? "<th>process</th>" : "",
+                           job.symbols != nullptr ? "at" : "address space");
+  for (const reader::Cpu* cpu : chosen(dump, kMaxGlance)) {
+    const bool at_fault = cpu->index == dump.faulting_cpu() && dump.signal() != 0;
+    const auto space = quick_space(dump, cpu->index);
+    const std::string where = job.symbols != nullptr ? symbol_name(job, program_counter(*cpu))
+                              : space                ? space->describe()
+                                                     : "unknown";
+    page.body += fmt::format("<tr{}><td>{}{}</td><td>{}</td><td>{}</td>", at_fault ? " class=\"fault\"" : "",
+                             cpu->index, at_fault ? ", at fault" : "", escape(state_name(dump, *cpu)),
+                             hex_or_unknown(program_counter(*cpu)));
+    if (process) page.body += "<td>" + escape(cpu->process_name) + "</td>";
+    page.body += "<td>" + escape(where) + "</td></tr>\n";
+  }
+  page.body += "</tbody></table></div>\n";
 }
 
 /// Registers of all columns, in the order in which they are shown.
@@ -127,7 +154,7 @@ void add_cpus(HtmlPage& page, const Job& job) {
   for (const reader::Cpu* cpu : cpus) {
     const bool at_fault = cpu->index == dump.faulting_cpu() && dump.signal() != 0;
     page.body += fmt::format("<th{}>vCPU {}{}<br>{}", at_fault ? " class=\"fault\"" : "", cpu->index,
-                             at_fault ? ", at fault" : "", escape(mode_name(*cpu)));
+                             at_fault ? ", at fault" : "", escape(state_name(dump, *cpu)));
     if (!cpu->process_name.empty()) page.body += "<br>" + escape(cpu->process_name);
     if (const std::string at = symbol_name(job, program_counter(*cpu)); !at.empty()) page.body += "<br>" + escape(at);
     page.body += "</th>";
@@ -295,6 +322,7 @@ int write_html(const Job& job, const std::string& path) {
     data.object([&] {
       Marks marks;
       add_facts(page, dump);
+      add_glance(page, job);
       add_warnings(page, dump);
       // The page tables say what is code, so they are read first; on the page memory comes first.
       add_spaces(spaces, dump, marks, data);

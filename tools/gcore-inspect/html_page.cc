@@ -181,8 +181,9 @@ void add_map(HtmlPage& page, std::span<const MapKind> kinds) {
     const MapKind& kind = kinds[i];
     if (kind.pages == 0) continue;
     const double share = 100.0 * static_cast<double>(kind.pages) / static_cast<double>(total);
-    const std::string text = fmt::format("{}, {}, {:.1f} %", counted(kind.pages, "page", "pages"),
-                                         human_size(kind.pages * kPageSize), share);
+    const std::string text =
+        fmt::format("{}, {}, {}", counted(kind.pages, "page", "pages"), human_size(kind.pages * kPageSize),
+                    share < 0.05 ? "under 0.1 %" : fmt::format("{:.1f} %", share));
     bar += fmt::format("<i style=\"width:{:.4f}%;background:var(--k-{})\" title=\"{}: {}\"></i>", share, kind.id,
                        kind.name, text);
     legend += fmt::format(
