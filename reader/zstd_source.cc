@@ -24,6 +24,8 @@ constexpr uint64_t kSkippableHeader = 8, kTableFooter = 9, kMaxFrameHeader = 18;
 /// A frame that takes more than what it holds, and this, was not made by a compressor.
 constexpr uint64_t kOverhead = uint64_t{1} << 20;
 constexpr uint64_t kTiny = 128;  // a frame of zeros has 20 to 60 bytes per MiB
+/// More than so many bytes can hold: each of its blocks takes 4 bytes at least, and holds 128 KiB at most.
+constexpr uint64_t kTinyHolds = kTiny / 4 * (uint64_t{128} << 10);
 
 uint32_t u32(const std::byte* from) { return format::load<uint32_t>(from, format::ByteOrder::little); }
 
@@ -178,19 +180,23 @@ class FrameWalk {
 
   /// How many bytes the frame that ends at `end` (or is cut there) holds; nothing when more than kMaxBlock.
   std::optional<Counted> count(uint64_t end) {
-    const Context context = new_context();
-    std::vector<std::byte> in(ZSTD_DStreamInSize()), out(ZSTD_DStreamOutSize());
+    if (!context_) {
+      context_ = new_context();
+      in_.resize(ZSTD_DStreamInSize());
+      out_.resize(ZSTD_DStreamOutSize());
+    }
+    if (context_) ZSTD_DCtx_reset(context_.get(), ZSTD_reset_session_only);
     Counted holds;
-    for (uint64_t at = at_; context && at < end;) {
-      const auto wanted = std::span(in).first(static_cast<size_t>(std::min<uint64_t>(in.size(), end - at)));
+    for (uint64_t at = at_; context_ && at < end;) {
+      const auto wanted = std::span(in_).first(static_cast<size_t>(std::min<uint64_t>(in_.size(), end - at)));
       const Source::Result got = file_.read(FileOffset(at), wanted);
       if (got.bytes == 0) break;
       at += got.bytes;
-      ZSTD_inBuffer from{in.data(), got.bytes, 0};
-      ZSTD_outBuffer to{out.data(), out.size(), 0};
+      ZSTD_inBuffer from{in_.data(), got.bytes, 0};
+      ZSTD_outBuffer to{out_.data(), out_.size(), 0};
       do {
         to.pos = 0;
-        const size_t left = ZSTD_decompressStream(context.get(), &to, &from);
+        const size_t left = ZSTD_decompressStream(context_.get(), &to, &from);
         holds.bytes += to.pos;
         holds.complete = left == 0;
         if (holds.bytes > kMaxBlock) return std::nullopt;
@@ -204,6 +210,8 @@ class FrameWalk {
   const OnProgress& progress_;
   std::vector<std::string>& warnings_;
   Index index_;
+  Context context_{nullptr, ZSTD_freeDCtx};  // for count(), made when it is needed first
+  std::vector<std::byte> in_, out_;
   uint64_t at_ = 0, reported_ = 0;
   int error_ = 0;
 };
@@ -259,23 +267,33 @@ int ZstdSource::unpack(size_t block, std::span<std::byte> into) const {
   return ZSTD_isError(size) || size != into.size() ? EBADMSG : 0;
 }
 
-/// Looks only at frames that are so small that hardly anything else fits into them. A writer makes all of them alike,
-/// so that after the first one it is enough to compare them.
+/// Looks only at frames that are so small that hardly anything else fits into them, and at each once: who goes over all
+/// of memory asks for a block up to a hundred times. A writer makes frames of zeros all alike, so that after the first
+/// one it is enough to compare them.
 bool ZstdSource::surely_zero(size_t block) const {
   const uint64_t size = size_of(block), tiny = packed_size(block);
-  if (tiny > kTiny || size < (uint64_t{64} << 10)) return false;
+  if (tiny > kTiny || size < (uint64_t{64} << 10) || size > kTinyHolds) return false;
   std::vector<std::byte> packed(static_cast<size_t>(tiny));
-  if (file_->read(FileOffset(blocks()[block].packed), packed).bytes != packed.size()) return false;
   {
+    const std::lock_guard lock(zero_mutex_);
+    if (not_zero_.contains(block)) return false;
+  }
+  bool zero = file_->read(FileOffset(blocks()[block].packed), packed).bytes == packed.size();
+  if (zero) {
     const std::lock_guard lock(zero_mutex_);
     if (size == zero_size_ && packed == zero_frame_) return true;
   }
-  std::vector<std::byte> bytes(static_cast<size_t>(size));
-  if (unpack(block, bytes) != 0 || !is_zero(bytes)) return false;
+  const auto bytes = std::make_unique_for_overwrite<std::byte[]>(static_cast<size_t>(size));
+  const std::span<std::byte> into(bytes.get(), static_cast<size_t>(size));
+  zero = zero && unpack(block, into) == 0 && is_zero(into);
   const std::lock_guard lock(zero_mutex_);
-  zero_size_ = size;
-  zero_frame_ = std::move(packed);
-  return true;
+  if (zero) {
+    zero_size_ = size;
+    zero_frame_ = std::move(packed);
+  } else {
+    not_zero_.insert(block);
+  }
+  return zero;
 }
 
 }  // namespace gcore::reader

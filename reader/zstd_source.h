@@ -6,6 +6,7 @@
 #include <mutex>
 #include <span>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "reader/block_source.h"
@@ -33,9 +34,10 @@ class ZstdSource final : public BlockSource {
   uint64_t packed_end_;  // where the last frame ends
   bool cut_;             // the last frame ends early
 
-  mutable std::mutex zero_mutex_;  // of what follows: a frame that is known to hold only zeros
-  mutable std::vector<std::byte> zero_frame_;
+  mutable std::mutex zero_mutex_;              // of what follows
+  mutable std::vector<std::byte> zero_frame_;  // the last one that was found to hold only zeros
   mutable uint64_t zero_size_ = 0;
+  mutable std::unordered_set<size_t> not_zero_;  // blocks as small that hold something else
 };
 
 }  // namespace gcore::reader

@@ -223,6 +223,30 @@ TEST(Container, SeekTablesThatLie) {
   EXPECT_THAT(dump->warnings(), ElementsAre("the seek table of the zstd data is not used: it is larger than the file"));
 }
 
+// Unpacking each of them whenever somebody asks for the next hole would take hours.
+TEST(Container, SmallFramesThatClaimMuchAreNotUnpacked) {
+  constexpr uint32_t kFrames = 4000, kClaimed = 32 << 20;
+  const uint64_t claimed = uint64_t{kFrames} * kClaimed;
+  DumpBuilder builder;
+  builder.note(two_cpus().build()).header({.offset = 4096, .file_size = claimed, .memory_size = claimed});
+  const std::string start = builder.build().substr(0, 4096);
+  std::string packed = zstd_frame(start + std::string(4096 - start.size(), '\0'));
+  std::vector<FrameSizes> sizes = {{uint32_t(packed.size()), 4096}};
+  for (uint32_t i = 0; i < kFrames; ++i) {
+    const std::string nonsense = "\x28\xb5\x2f\xfd" + std::to_string(i);
+    packed += nonsense;
+    sizes.push_back({uint32_t(nonsense.size()), kClaimed});
+  }
+  const auto dump = opened_bytes(packed + seek_table(sizes));
+  ASSERT_TRUE(dump);
+  uint64_t covered = 0;
+  for (auto extent = dump->next_extent(PhysAddr(0)); extent; extent = dump->next_extent(PhysAddr(covered))) {
+    EXPECT_EQ(extent->kind, reader::Dump::Extent::Kind::data);
+    covered += extent->size;
+  }
+  EXPECT_EQ(covered, claimed);
+}
+
 TEST(Container, WhatHasNoPlaceToStartFromIsUnpacked) {
   DumpBuilder builder = large_dump();
   const std::string start = builder.build();
