@@ -34,7 +34,7 @@ class Inflater {
   /// False when the file ends, or cannot be read: then error() is not 0.
   bool fill() {
     if (stream.avail_in != 0) return true;
-    input_.resize(kInput);
+    input_.resize(static_cast<size_t>(std::clamp<uint64_t>(file_.size(), 1, kInput)));
     const Source::Result got = file_.read(FileOffset(at_), input_);
     error_ = got.bytes == 0 ? got.error : 0;
     stream.next_in = reinterpret_cast<Bytef*>(input_.data());
@@ -74,7 +74,7 @@ class Inflater {
 class Indexer {
  public:
   Indexer(const File& file, TemporaryFile windows) : in_(file, 0, kGzip), file_(file), windows_(std::move(windows)) {
-    out_.resize(kWindow + kOutput);
+    std::memset(out_.data(), 0, kWindow);
   }
 
   enum class End : uint8_t { whole, early, damaged, sparse };  // sparse: there are too few restart points
@@ -117,7 +117,7 @@ class Indexer {
 
   Expected<void> check_start(const CheckStart& check) {
     checked_ = true;
-    return check(std::span(out_).subspan(kWindow, static_cast<size_t>(std::min<uint64_t>(total_, 16))));
+    return check(out_.subspan(kWindow, static_cast<size_t>(std::min<uint64_t>(total_, 16))));
   }
 
   Expected<End> finish(const CheckStart& check, End end) {
@@ -154,7 +154,7 @@ class Indexer {
          .window = static_cast<uint32_t>(window),
          .bits = static_cast<uint8_t>(type & 7),
          .kind = Block::Kind::inside});
-    return windows_.write(window * kWindow, std::span(out_).subspan(filled_ - kWindow, kWindow));
+    return windows_.write(window * kWindow, out_.subspan(filled_ - kWindow, kWindow));
   }
 
   void end_block() {
@@ -177,7 +177,9 @@ class Indexer {
   Inflater in_;
   const File& file_;
   TemporaryFile windows_;
-  std::vector<std::byte> out_;  // the last 32 KiB, then what is new
+  // The last 32 KiB, then what is new. Not zeroed, which would take longer than going through a small file.
+  const std::unique_ptr<std::byte[]> buffer_ = std::make_unique_for_overwrite<std::byte[]>(kWindow + kOutput);
+  const std::span<std::byte> out_{buffer_.get(), kWindow + kOutput};
   size_t filled_ = kWindow;
   uint64_t total_ = 0, reported_ = 0;
   std::vector<Block> blocks_;
