@@ -49,6 +49,8 @@ json::Value guest_value(const reader::Dump& dump) {
       {"image_address", address(guest.image_address)},
       {"image_physical", address(guest.image_physical)},
       {"kaslr_offset", hex_value(guest.kaslr_offset)},
+      {"page_offset", hex_value(guest.page_offset)},
+      {"page_size", guest.page_size ? json::Value(*guest.page_size) : json::Value(nullptr)},
       {"vmcoreinfo", text_or_null(guest.vmcoreinfo)},
       {"vmcoreinfo_source", source == reader::GuestSystem::Source::none   ? json::Value(nullptr)
                             : source == reader::GuestSystem::Source::note ? json::Value("note")
@@ -163,7 +165,7 @@ json::Value pages_value(const Job& job) {
   };
 }
 
-void write_dump(json::OStream& out, const Job& job) {
+void write_dump(json::OStream& out, const Job& job, json::Value pages) {
   const reader::Dump& dump = job.dump;
   out.attribute("schema", 1);
   out.attribute("file", file_value(dump));
@@ -179,7 +181,7 @@ void write_dump(json::OStream& out, const Job& job) {
   out.attributeArray("cpus", [&] {
     for (const reader::Cpu& cpu : dump.cpus()) out.value(cpu_value(job, cpu, spaces.of_cpu[cpu.index]));
   });
-  out.attribute("pages", pages_value(job));
+  out.attribute("pages", std::move(pages));
   out.attributeArray("address_spaces", [&] { write_spaces(out, dump, spaces); });
   out.attributeObject("memory", [&] { write_memory(out, dump); });
   out.attributeArray("defects", [&] {
@@ -221,10 +223,11 @@ json::Value backtrace_value(const Backtrace& trace) {
 }
 
 int print_json(const Job& job) {
+  json::Value pages = pages_value(job);  // first: whoever interrupts the long part gets no half of an object
   StandardOutput output;
   {
     json::OStream out(output, 2);
-    out.object([&] { write_dump(out, job); });
+    out.object([&] { write_dump(out, job, std::move(pages)); });
   }
   output << '\n';
   return kExitDone;
