@@ -30,8 +30,17 @@ struct GuestSystem {
   std::optional<PhysAddr> image_physical{};
 
   /// By how much the running kernel is displaced from the addresses of its ELF file (KASLR), modulo 2^64; 0 when it was
-  /// not moved; nothing when that is not known.
+  /// not moved; nothing when that is not known. VMCOREINFO says it; without one it is known of x86_64, whose kernels are
+  /// all linked to one address. aarch64's depends on the version and on CONFIG_ARM64_VA_BITS: whoever has the ELF file
+  /// takes image_address less its _stext.
   std::optional<uint64_t> kaslr_offset{};
+
+  /// Linux, 64 bits: the kernel has guest-physical memory P at the virtual address P + page_offset, modulo 2^64 (its
+  /// direct map). x86_64: PAGE_OFFSET, as KASLR moved it; aarch64: PAGE_OFFSET - PHYS_OFFSET.
+  std::optional<uint64_t> page_offset{};
+
+  /// Linux: bytes of the kernel's smallest page.
+  std::optional<uint64_t> page_size{};
 
   /// Linux: the text of VMCOREINFO, and where it was found: in a note of the dump, or in guest memory at
   /// `vmcoreinfo_address`.

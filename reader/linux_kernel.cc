@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "reader/cpu_paging.h"
+#include "reader/direct_map.h"
 #include "reader/kernel_image.h"
 #include "reader/kernel_tables.h"
 #include "reader/qnx_system.h"
@@ -43,6 +44,7 @@ class Finder {
     if (image_.empty()) look_through_kernel_tables();
     if (guest_.kind == GuestSystem::Kind::unknown && search_ == GuestSearch::thorough) look_for_tables();
     describe_image();
+    describe_memory();
   }
 
  private:
@@ -128,6 +130,7 @@ class Finder {
     guest_.kind = GuestSystem::Kind::linux_kernel;
     guest_.banner = std::move(banner);
     image_ = std::move(image);
+    image_paging_ = translator.paging();
   }
 
   KernelImage image_at(const Translator& translator, const Cpu& cpu) const {
@@ -204,6 +207,7 @@ class Finder {
     const Translator translator(*guest_.kernel_paging, reader_of(dump_));
     image_ = is_x86_64() ? x86_kernel_image(translator) : image_around(translator, VirtAddr(claim->address));
     guest_.banner = find_banner(dump_, image_, guest_.release);
+    if (!image_.empty()) image_paging_ = translator.paging();
   }
 
   /// The last resort, when there is no root and no note.
@@ -215,6 +219,7 @@ class Finder {
     guest_.kernel_paging = std::move(found->paging);
     guest_.banner = std::move(found->banner);
     image_ = std::move(found->image);
+    image_paging_ = guest_.kernel_paging;
   }
 
   void describe_image() {
@@ -236,10 +241,20 @@ class Finder {
     }
   }
 
+  void describe_memory() {
+    if (guest_.kind != GuestSystem::Kind::linux_kernel) return;
+    guest_.page_size = Vmcoreinfo(guest_.vmcoreinfo).number("PAGESIZE");
+    if (!image_paging_) return;
+    if (!guest_.page_size) guest_.page_size = uint64_t{1} << image_paging_->upper.page_shift;
+    if (image_paging_->upper.usable)
+      guest_.page_offset = find_direct_map(dump_, Translator(*image_paging_, reader_of(dump_)));
+  }
+
   const Dump& dump_;
   GuestSearch search_;
   GuestSystem& guest_;
   KernelImage image_;
+  std::optional<Paging> image_paging_;  // what the image was seen through
 };
 
 }  // namespace

@@ -72,6 +72,23 @@ void expect_text(const AddressSpace& space, std::optional<uint64_t> address, con
 
 class GuestSystemOf : public testing::TestWithParam<Kind> {
  protected:
+  /// x86_64 says nowhere where it has memory; Documentation/arch/x86/x86_64/mm.rst does for when KASLR is off.
+  static void expect_direct_map(const Dump& dump, const GuestSystem& guest) {
+    EXPECT_EQ(guest.page_size, 4096u);
+    ASSERT_TRUE(guest.page_offset);
+    const reader::Vmcoreinfo info(guest.vmcoreinfo);
+    if (dump.machine() == format::Machine::aarch64) {
+      const auto bits = info.number("NUMBER(VA_BITS)"), start = info.number("NUMBER(PHYS_OFFSET)");
+      ASSERT_TRUE(bits && start);
+      EXPECT_EQ(*guest.page_offset, (~uint64_t{0} << *bits) - *start);
+    } else if (guest.kaslr_offset == 0) {
+      const bool five_levels = info.number("NUMBER(pgtable_l5_enabled)") == 1;
+      EXPECT_EQ(*guest.page_offset, five_levels ? 0xff11000000000000 : 0xffff888000000000);
+    } else {
+      EXPECT_EQ(*guest.page_offset % (1 << 30), 0u);
+      EXPECT_GT(*guest.page_offset, 0xff00000000000000);
+    }
+  }
   void expect_known(const std::string& path, const Console& console) {
     SCOPED_TRACE(path);
     auto opened = Dump::open(path);
@@ -92,6 +109,7 @@ class GuestSystemOf : public testing::TestWithParam<Kind> {
     // and maps from 64 KiB on.
     EXPECT_EQ(*start - *guest.kaslr_offset, x86 ? 0xffffffff81000000 : 0xffff800008010000);
     EXPECT_EQ(*guest.kaslr_offset == 0, std::string(GetParam().append) == "nokaslr");
+    expect_direct_map(dump, guest);
     for (const reader::Cpu& cpu : dump.cpus()) {
       const auto space = AddressSpace::of_cpu(dump, cpu.index);
       ASSERT_TRUE(space) << space.error().text;

@@ -90,7 +90,17 @@ TEST(GuestSystem, LinuxByAPointerInItsImage) {
   EXPECT_EQ(guest.vmcoreinfo_source, GuestSystem::Source::memory);
   EXPECT_EQ(guest.vmcoreinfo_address, PhysAddr(X86Kernel::kNote));
   EXPECT_THAT(guest.vmcoreinfo, HasSubstr("KERNELOFFSET=9000000"));
+  EXPECT_EQ(guest.page_offset, 0xffff888000000000);
+  EXPECT_EQ(guest.page_size, 4096u);
   EXPECT_EQ(&guest_system(*dump), &guest);
+}
+
+TEST(GuestSystem, NoDirectMapWhereMemoryIsElsewhere) {
+  X86Kernel kernel;
+  kernel.memory.put(0x5000, 0x40000083 | uint64_t{1} << 63, 8);  // the next gigabyte
+  const auto dump = open(kernel.build());
+  EXPECT_EQ(guest_system(*dump).banner, kBanner);
+  EXPECT_EQ(guest_system(*dump).page_offset, std::nullopt);
 }
 
 TEST(GuestSystem, LinuxWithoutVmcoreinfo) {
@@ -103,6 +113,8 @@ TEST(GuestSystem, LinuxWithoutVmcoreinfo) {
   EXPECT_EQ(guest.banner, kBanner);
   EXPECT_EQ(guest.kaslr_offset, X86Kernel::kDisplacement);
   EXPECT_EQ(guest.vmcoreinfo_source, GuestSystem::Source::none);
+  EXPECT_EQ(guest.page_offset, 0xffff888000000000);
+  EXPECT_EQ(guest.page_size, 4096u);
   ASSERT_EQ(guest.notes.size(), 1u);
   EXPECT_THAT(guest.notes[0], HasSubstr("where the kernel's image starts"));
 }
@@ -190,6 +202,8 @@ TEST(GuestSystem, RootlessAarch64ByItsTablesAlone) {
   EXPECT_EQ(guest.image_address, VirtAddr(0xffff800008000000));
   EXPECT_EQ(guest.image_physical, PhysAddr(kRam + 2 * kMiB));
   EXPECT_EQ(guest.kaslr_offset, std::nullopt);  // it says nowhere to which address it is linked
+  EXPECT_EQ(guest.page_offset, 0xffff000000000000 - kRam);
+  EXPECT_EQ(guest.page_size, 4096u);
 }
 
 TEST(GuestSystem, LinuxByTheDumpsOwnNote) {

@@ -29,6 +29,7 @@ std::string kernel_fact(const GuestSystem& guest) {
   if (guest.kaslr_offset)
     add(*guest.kaslr_offset == 0 ? "not displaced (no KASLR)"
                                  : fmt::format("displaced by {:#x} (KASLR)", *guest.kaslr_offset));
+  if (guest.page_offset) add(fmt::format("all memory at guest-physical + {:#x}", *guest.page_offset));
   if (guest.vmcoreinfo_source == GuestSystem::Source::note) add("VMCOREINFO in a note");
   if (guest.vmcoreinfo_address)
     add(fmt::format("VMCOREINFO in guest memory at {:#x}", guest.vmcoreinfo_address->value));
