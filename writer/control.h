@@ -46,8 +46,8 @@ class Control {
   bool abandon() { return decide(Fate::abandoned); }
   bool is_abandoned() const { return fate_ == Fate::abandoned; }
 
-  /// Around calls of the VMM's functions by the thread that writes. False: the dump is abandoned; they may not be
-  /// called.
+  /// Around calls of the VMM's functions, and uses of its memory's files, by the thread that writes. False: the dump is
+  /// abandoned, and both may be gone.
   bool enter_guest() {
     in_guest_ = true;
     if (!is_abandoned()) return true;

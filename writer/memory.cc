@@ -70,8 +70,10 @@ void MemorySource::start(const MemoryRange& range) {
   buffered_ = consumed_ = 0;
   file_size_ = UINT64_MAX;
   struct stat info;
-  if (range.fd >= 0 && fstat(range.fd, &info) == 0 && S_ISREG(info.st_mode))
-    file_size_ = static_cast<uint64_t>(info.st_size);
+  if (range.fd >= 0 && control_.enter_guest()) {
+    if (fstat(range.fd, &info) == 0 && S_ISREG(info.st_mode)) file_size_ = static_cast<uint64_t>(info.st_size);
+    control_.leave_guest();
+  }
   if (range.fd < 0 && range.host && !page_map_) page_map_.emplace();
 }
 
@@ -95,7 +97,14 @@ void MemorySource::find_extent() {
   const auto whole_pages_to = [&](uint64_t offset) {  // never backwards, never beyond the range
     return std::min(range_->size, position_ + ((offset - at) & ~(kPageSize - 1)));
   };
+  if (!control_.enter_guest()) {
+    extent_kind_ = Piece::Kind::missing;
+    return;
+  }
   const off_t data = lseek(range_->fd, static_cast<off_t>(at), SEEK_DATA);
+  const bool is_data = data >= 0 && static_cast<uint64_t>(data) - at < kPageSize;
+  const off_t hole = is_data ? lseek(range_->fd, data, SEEK_HOLE) : -1;
+  control_.leave_guest();
   if (data < 0 && errno != ENXIO) return;  // the file system knows no holes
   const uint64_t hole_end = data < 0 ? file_size_ : static_cast<uint64_t>(data);
   if (hole_end - at >= kPageSize) {
@@ -103,7 +112,6 @@ void MemorySource::find_extent() {
     extent_end_ = whole_pages_to(hole_end);
     return;
   }
-  const off_t hole = lseek(range_->fd, static_cast<off_t>(std::max(at, hole_end)), SEEK_HOLE);
   extent_end_ = whole_pages_to((hole >= 0 ? static_cast<uint64_t>(hole) : file_size_) + kPageSize - 1);
 }
 
@@ -168,7 +176,9 @@ Piece MemorySource::next() {
 size_t MemorySource::read(std::byte* to, size_t size) {
   if (range_->fd >= 0) {
     bool usable = true;
+    if (!control_.enter_guest()) return 0;
     const size_t got = read_file(to, size, usable);
+    control_.leave_guest();
     if (usable) return got;
   }
   if (range_->host) return read_host(to, size);
