@@ -112,6 +112,8 @@ std::expected<Settings, std::string> parse(const Program& program) {
   const size_t slash = settings.out.rfind('/');
   if (settings.out.empty() || slash + 1 == settings.out.size())
     return std::unexpected("OUT is a file, not \"" + settings.out + "\"");
+  if (settings.out == "-" || settings.out.starts_with('|'))
+    return std::unexpected("OUT is a file, not standard output or a command; one of that name is ./" + settings.out);
   return settings;
 }
 
@@ -155,15 +157,25 @@ writer::Dialect choose_dialect(const Settings& settings, const reader::Dump& dum
   return want_qnx ? writer::Dialect::qnx : writer::Dialect::vmcore;
 }
 
+/// Why OUT cannot be written; "" when nothing is against it. A device (/dev/null) or a pipe is never replaced by a
+/// file.
+std::string trouble_with(const Settings& settings) {
+  struct stat facts;
+  if (lstat(settings.out.c_str(), &facts) != 0) return "";
+  if (S_ISDIR(facts.st_mode)) return settings.out + " is a directory";
+  const bool is_link = S_ISLNK(facts.st_mode);
+  if (!is_link || stat(settings.out.c_str(), &facts) == 0)
+    if (!S_ISREG(facts.st_mode))
+      return settings.out + (is_link ? " leads to something that is no regular file" : " is no regular file") +
+             ", and is not replaced by one";
+  return settings.force ? "" : settings.out + " exists; --force replaces it";
+}
+
 int run(Program& program) {
   const auto settings = parse(program);
   if (!settings) return program.usage_error(settings.error());
   const std::string attempted = "convert " + settings->in + " to " + settings->out;
-  struct stat facts;
-  if (lstat(settings->out.c_str(), &facts) == 0) {
-    if (S_ISDIR(facts.st_mode)) return program.fail(attempted, settings->out + " is a directory");
-    if (!settings->force) return program.fail(attempted, settings->out + " exists; --force replaces it");
-  }
+  if (const std::string trouble = trouble_with(*settings); !trouble.empty()) return program.fail(attempted, trouble);
   const auto dump = open_dump(program, settings->in);
   if (!dump) return program.fail(attempted, dump.error().text);
   const writer::Dialect dialect = choose_dialect(*settings, **dump);
