@@ -235,6 +235,8 @@ TEST(GcoreDumpErrors, AreOneLineEach) {
   fails(gcore_dump({"--qmp", file, folder.path("none")}), "No such file or directory");
   fails(gcore_dump({"--qmp", file, file}), "Not a directory");
   fails(gcore_dump({"--qmp", file, "--watch", folder.path()}), "nobody listens");
+  fails(gcore_dump({"--qmp", "unix:" + file + ",server=on", folder.path()}), "takes the path alone");
+  fails(gcore_dump({"--qmp", "localhost:4444", folder.path()}), "takes a UNIX socket");
   EXPECT_THAT(folder.entries(), testing::ElementsAre("file"));
 }
 
@@ -249,6 +251,9 @@ TEST(GcoreDumpErrors, OfUsage) {
       {"--qmp", "x", "--keep", "many", "/tmp"},
       {"--qmp", "x", "--keep", "1", "|cat"},
       {"--qmp", "x", "--reconnect", "/tmp"},
+      {"--qmp", "x", "|"},
+      {"--qmp", "x", "|| "},
+      {"--qmp", "x", "--keep-partial", "|cat"},
   };
   for (const auto& arguments : wrong) {
     const Completed done = gcore_dump(arguments);

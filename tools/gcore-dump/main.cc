@@ -100,8 +100,13 @@ std::expected<Settings, std::string> parse(const Program& program) {
     settings.keep = *number;
   }
   settings.dump.target = program.operands().front();
-  if (settings.keep > 0 && settings.dump.target.starts_with('|'))
-    return std::unexpected("--keep is about a directory, and the dump goes to a command");
+  if (settings.dump.target.starts_with('|')) {
+    if (settings.dump.target.find_first_not_of("| \t") == std::string::npos)
+      return std::unexpected("there is no command behind the pipe sign");
+    for (const auto& [option, given] :
+         {std::pair("--keep", settings.keep > 0), std::pair("--keep-partial", settings.dump.keep_partial)})
+      if (given) return std::unexpected(std::string(option) + " is about a directory, and the dump goes to a command");
+  }
   settings.dump.program = "gcore-dump " GCORE_VERSION;
   return settings;
 }

@@ -89,6 +89,12 @@ QmpResult<void> Qmp::open_socket(const std::string& path, Clock::time_point dead
       case EINTR:
         continue;
       case ENOENT:
+        if (path.starts_with("unix:"))
+          return error(Kind::unavailable,
+                       "no such file; --qmp takes the path alone, without unix: and what follows it");
+        if (path.find('/') == std::string::npos && path.find(':') != std::string::npos)
+          return error(Kind::unavailable,
+                       "no such file; --qmp takes a UNIX socket: QEMU makes it with -qmp unix:PATH,server=on,wait=off");
         return error(Kind::unavailable, "no such file; QEMU makes it with -qmp unix:PATH,server=on,wait=off");
       case ECONNREFUSED:
         return error(Kind::unavailable, "nobody listens: it is no socket, or QEMU has ended");

@@ -284,10 +284,11 @@ int run_vmm(Program& program) {
   if (program.has("demo") == !program.operands().empty())
     return program.usage_error(program.has("demo") ? "--demo takes no CONFIG" : "which CONFIG? (or --demo)");
   const std::string dialect = program.value("dialect").value_or("qnx");
-  if (dialect != "qnx" && dialect != "vmcore") return program.usage_error("--dialect is qnx or vmcore");
+  if (dialect != "qnx" && dialect != "vmcore")
+    return program.usage_error("--dialect is qnx or vmcore, not \"" + dialect + "\"");
   const std::string compression = program.value("compress").value_or("none");
   if (compression != "none" && compression != "gzip" && compression != "zstd")
-    return program.usage_error("--compress is none, gzip or zstd");
+    return program.usage_error("--compress is none, gzip or zstd, not \"" + compression + "\"");
   if (const auto deadline = program.value("deadline"))
     if (const auto time = parse_seconds(*deadline); !time) return program.usage_error("--deadline: " + time.error());
   if (const auto rate = program.value("rate"))
