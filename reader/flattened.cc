@@ -18,6 +18,10 @@ using namespace std::string_view_literals;
 constexpr std::string_view kMagic = "makedumpfile\0\0\0\0"sv;
 constexpr uint64_t kHeader = 4096, kPieceHeader = 16, kEnd = std::numeric_limits<uint64_t>::max();
 constexpr size_t kBuffer = size_t{1} << 20;
+// What stands in front of a piece has pieces of its own, so that the result is about as large as the file. But where
+// the file ends early there may be bitmaps (two bits for each page of memory) and pages, without the descriptors
+// between them (24 bytes for each page).
+constexpr uint64_t kMostSparse = 128, kSlack = uint64_t{16} << 20;
 
 uint64_t number_at(const std::byte* from) { return format::load<uint64_t>(from, format::ByteOrder::big); }
 
@@ -61,7 +65,8 @@ Expected<std::unique_ptr<File>> rearrange(const Source& flattened, std::vector<s
     bool whole = got.bytes == header.size();
     if (whole && offset == kEnd && size == kEnd) break;
     constexpr uint64_t kLimit = std::numeric_limits<int64_t>::max();
-    if (whole && (offset > kLimit || size > kLimit - offset))
+    const uint64_t limit = std::min(flattened.size(), (kLimit - kSlack) / kMostSparse) * kMostSparse + kSlack;
+    if (whole && (offset > limit || size > limit - offset))
       return fail(
           Error::Kind::malformed,
           fmt::format("the piece of the flattened file at offset {} has {} bytes for offset {}", at, size, offset));

@@ -30,6 +30,7 @@ using format::ByteOrder;
 
 constexpr uint64_t kMaxRuns = uint64_t{1} << 22;
 constexpr uint64_t kMaxLibraryPage = uint64_t{1} << 18;  // the largest page that libkdumpfile believes in
+constexpr uint64_t kMaxBitmap = uint64_t{4} << 30;       // two bits for each page of 64 TiB
 constexpr size_t kPageDescriptor = 24;                   // i64 offset, u32 size, u32 flags, u64 page flags
 
 template <class... Args>
@@ -124,7 +125,7 @@ class HeaderReader {
       const uint64_t block_size = number(at), blocks = number(at + 8), pages = number(at + 12);
       const bool sane = std::has_single_bit(block_size) && block_size >= 4096 && block_size <= kMaxLibraryPage &&
                         8 * blocks * block_size >= pages;
-      if (sane) return blocks * block_size > file_.size();
+      if (sane) return blocks * block_size > std::min(file_.size(), kMaxBitmap);
     }
     return false;
   }
@@ -146,7 +147,8 @@ class HeaderReader {
                   "file ({} bytes)",
                   blocks, header_.block_size, file_.size());
     if (bitmap_is_too_large(416) || bitmap_is_too_large(428))
-      return fail(Error::Kind::malformed, "the page bitmap of its kdump header does not fit into the file ({} bytes)",
+      return fail(Error::Kind::malformed,
+                  "the page bitmap of its kdump header does not fit into the file ({} bytes), or has more than 4 GiB",
                   file_.size());
     return {};
   }

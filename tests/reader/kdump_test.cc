@@ -1,4 +1,5 @@
 // kdump-compressed dumps: as QEMU makes them, against its ELF dump of the same machine; and ones made here.
+#include <unistd.h>
 #include <zlib.h>
 
 #include <fstream>
@@ -187,6 +188,12 @@ TEST(Kdump, CutOffAndDamaged) {
       "(8000 bytes)");
   EXPECT_EQ(open_bytes(whole.substr(0, 20)).error().text,
             "cannot open x.kdump: the kdump header (512 bytes at offset 0) goes past the end of the file (20 bytes)");
+  std::string large = whole;  // in a file of 16 GiB, with a bitmap of which libkdumpfile would take 8 GiB
+  large.replace(428 + 8, 4, std::string("\0\0\x20\0", 4));
+  const int sparse = file_of(large);
+  ASSERT_EQ(::ftruncate(sparse, off_t{16} << 30), 0);
+  EXPECT_THAT(reader::Dump::open_descriptor(sparse, "x.kdump").error().text,
+              HasSubstr("the page bitmap of its kdump header does not fit into the file (17179869184 bytes), or has"));
   KdumpBuilder other{.machine = "s390x\n"};
   EXPECT_EQ(
       open_bytes(other.build()).error().text,
