@@ -17,7 +17,7 @@ namespace {
 
 constexpr size_t kHeaderBytes = 64;  // an ELF64 header; an ELF32 one is shorter
 constexpr uint8_t kClass64 = 2, kBigEndian = 2;
-constexpr uint64_t kLoad = 1;
+constexpr uint64_t kLoad = 1, kCore = 4;
 constexpr uint64_t kMaxProgramHeaders = 1024;
 
 /// An unsigned field of an ELF file of either byte order.
@@ -42,6 +42,8 @@ std::expected<ExecFile, std::string> ExecFile::open(const std::string& path) {
   std::array<std::byte, 4> magic{};
   if (file.read(0, magic) != magic.size() || std::memcmp(magic.data(), "\177ELF", 4) != 0)
     return std::unexpected("it is not an ELF file");
+  if (file.header_field(16) == kCore)
+    return std::unexpected("it is a memory dump (a core file), not a program or kernel");
   char resolved[PATH_MAX];
   if (realpath(path.c_str(), resolved) != nullptr) file.path_ = resolved;
   return file;
@@ -63,6 +65,12 @@ size_t ExecFile::read(uint64_t offset, std::span<std::byte> into) const {
     done += static_cast<size_t>(got);
   }
   return done;
+}
+
+uint16_t ExecFile::header_field(size_t offset) const {
+  std::array<std::byte, kHeaderBytes> header{};
+  if (read(0, header) < offset + 2) return 0;
+  return static_cast<uint16_t>(field(header, offset, 2, static_cast<uint8_t>(header[5]) == kBigEndian));
 }
 
 std::optional<uint64_t> ExecFile::first_segment() const {

@@ -12,7 +12,7 @@ namespace gcore::gdbstub {
 
 class ExecFile {
  public:
-  /// Opens an ELF file; the error is the reason only.
+  /// Opens an ELF file that is no core file; the error is the reason only.
   static std::expected<ExecFile, std::string> open(const std::string& path);
   ExecFile(ExecFile&& other) noexcept;
   ExecFile& operator=(ExecFile&&) = delete;
@@ -23,10 +23,14 @@ class ExecFile {
   uint64_t size() const { return size_; }
   /// Reads up to into.size() bytes; fewer at the end of the file or after an error.
   size_t read(uint64_t offset, std::span<std::byte> into) const;
+  /// ELF's number of the machine that it is for (e_machine).
+  uint16_t machine() const { return header_field(18); }
   /// The lowest-numbered PT_LOAD's virtual address, which is where GDB counts a relocation from.
   std::optional<uint64_t> first_segment() const;
 
  private:
+  /// Two bytes of the ELF header; 0 when the file ends before them.
+  uint16_t header_field(size_t offset) const;
   ExecFile(int fd, std::string path, uint64_t size) : fd_(fd), path_(std::move(path)), size_(size) {}
 
   int fd_;

@@ -20,6 +20,9 @@ TEST_F(ExecFileTest, OpensElfFilesOnly) {
   EXPECT_TRUE(gdbstub::ExecFile::open(path).has_value());
   EXPECT_EQ(gdbstub::ExecFile::open(folder.path()).error(), "it is not a regular file");
   EXPECT_EQ(gdbstub::ExecFile::open("/etc/passwd").error(), "it is not an ELF file");
+  DumpBuilder().write(folder.path("dump"));
+  EXPECT_EQ(gdbstub::ExecFile::open(folder.path("dump")).error(),
+            "it is a memory dump (a core file), not a program or kernel");
   EXPECT_EQ(gdbstub::ExecFile::open("/no/such").error(), "No such file or directory");
   const std::string fifo = folder.path("fifo");
   ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);

@@ -11,7 +11,8 @@ using testing::ContainsRegex;
 using testing::HasSubstr;
 
 // Where the functions of guest.c are linked to, and where the sample maps code and data.
-constexpr uint64_t kLeaf = 0x400100, kMiddle = 0x400200, kOuter = 0x400300, kStack = 0x401000, kStackPhysical = 0xa000;
+constexpr uint64_t kLeaf = 0x400100, kMiddle = 0x400200, kOuter = 0x400300, kFreed = 0x600100, kStack = 0x401000,
+                   kStackPhysical = 0xa000;
 
 /// The sample with one vCPU, which has just been called: the return address is on top of the stack.
 DumpBuilder dump_with_stack(const std::vector<uint64_t>& stack, uint64_t rbp = 0, uint64_t pc = kLeaf) {
@@ -47,6 +48,24 @@ TEST(Backtrace, FollowsFramePointersWithoutSymbols) {
   EXPECT_THAT(done.out, ContainsRegex("#0 +0x0000000000400100  \\?\\?\n"
                                       "  #1 +0x0000000000400040  \\?\\?\n"
                                       "  #2 +0x0000000000400080  \\?\\?\n$"));
+}
+
+// Linux frees the functions through which vCPU 0 came to its idle loop.
+TEST(Backtrace, GoesOnThroughCodeThatWasFreed) {
+  const DumpBuilder dump = dump_with_stack({kMiddle + 1, kOuter + 1, kFreed + 1, 0});
+  EXPECT_THAT(Inspect().with(dump, {"--symbols", GCORE_INSPECT_GUEST, "--backtrace"}).out,
+              ContainsRegex("#3 +0x0000000000600101  freed at .*guest.c:8\n$"));
+}
+
+TEST(Backtrace, SaysThatAStrippedFileHasNoNames) {
+  const Inspect inspect;
+  const std::string bare = inspect.folder().path("bare.elf");
+  ASSERT_EQ(run({"strip", "-o", bare, GCORE_INSPECT_GUEST}).status, (ExitStatus{0, 0}));
+  const Completed done = inspect.with(dump_with_stack({kMiddle + 1, kOuter + 1, 0}),
+                                      {"--symbols", "bare.elf", "--kaslr-offset", "none", "--backtrace"});
+  EXPECT_EQ(done.status, (ExitStatus{0, 0}));
+  EXPECT_EQ(done.err, "gcore-inspect: bare.elf has neither symbols nor debug information: it was stripped of them\n");
+  EXPECT_THAT(done.out, HasSubstr("#2 "));  // its unwind tables are still there
 }
 
 TEST(Backtrace, SaysWhereTheWayIsLost) {

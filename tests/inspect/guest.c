@@ -5,3 +5,4 @@
 AT(".leaf") int leaf(int x) { return x * 3; }
 AT(".middle") int middle(int x) { return leaf(x) + 1; }
 AT(".outer") int outer(int x) { return middle(x) + 2; }
+AT(".freed") int freed(int x) { return outer(x) + 3; }

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "tools/gcore-inspect/backtrace.h"
+#include "tools/gcore-inspect/guest.h"
 #include "tools/gcore-inspect/inspect.h"
 #include "tools/gcore-inspect/symbols.h"
 
@@ -163,8 +164,11 @@ void follow(const Job& job, const reader::Cpu& cpu, const reader::AddressSpace& 
       trace.why = fmt::format("the next frame, at {:#x}, lies below this one", caller_sp);
       return;
     }
+    // A kernel frees the code that only booting needed; the functions that it was called through have their tables
+    // still.
     const auto page = space.translate(reader::VirtAddr(caller_pc));
-    if (!page || !page->permissions.execute) {
+    const bool known = job.symbols != nullptr && job.symbols->unwind_row(caller_pc - 1).has_value();
+    if (!known && (!page || !page->permissions.execute)) {
       trace.why = fmt::format("the return address {:#x} is not in executable memory", caller_pc);
       return;
     }
@@ -178,7 +182,7 @@ void follow(const Job& job, const reader::Cpu& cpu, const reader::AddressSpace& 
 }
 
 void print_cpu(const Job& job, const reader::Cpu& cpu) {
-  std::string heading = fmt::format("vCPU {}: {}", cpu.index, mode_name(cpu));
+  std::string heading = fmt::format("vCPU {}: {}", cpu.index, state_name(job.dump, cpu));
   if (!cpu.process_name.empty()) heading += fmt::format("; process {}", printable(cpu.process_name));
   if (cpu.index == job.dump.faulting_cpu() && job.dump.signal() != 0)
     heading += fmt::format("; at fault (signal {})", job.dump.signal());

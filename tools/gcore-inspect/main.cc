@@ -231,8 +231,10 @@ int run(Program& program) {
   }
   std::optional<Symbols> symbols;
   if (program.has("symbols")) {
-    auto loaded = Symbols::load(program.values("symbols"), (*dump)->machine());
+    std::vector<std::string> remarks;
+    auto loaded = Symbols::load(program.values("symbols"), (*dump)->machine(), remarks);
     if (!loaded) return program.fail("read symbols", printable(loaded.error()));
+    for (const std::string& remark : remarks) program.note(printable(remark));
     symbols = std::move(*loaded);
     move_kernel(program, **dump, request, *symbols);
     job.symbols = &*symbols;

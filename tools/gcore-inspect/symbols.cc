@@ -1,13 +1,18 @@
 #include "tools/gcore-inspect/symbols.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <llvm/DebugInfo/DWARF/DWARFContext.h>
 #include <llvm/DebugInfo/DWARF/DWARFDebugFrame.h>
 #include <llvm/Demangle/Demangle.h>
 #include <llvm/Object/ELFObjectFile.h>
 #include <llvm/Object/SymbolSize.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 
 #include "tools/common/program.h"
 
@@ -55,6 +60,24 @@ bool is_for(const object::ObjectFile& file, format::Machine machine) {
     default:
       return false;
   }
+}
+
+/// Why the file can have no symbols, or "". LLVM would read all of a dump, and wait for whoever writes into a FIFO.
+std::string unusable(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return std::strerror(errno);
+  struct stat status{};
+  unsigned char begin[18] = {};
+  const bool regular = fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
+  const ssize_t got = regular ? read(fd, begin, sizeof begin) : 0;
+  close(fd);
+  if (S_ISDIR(status.st_mode)) return "it is a folder";
+  if (!regular) return "it is not a regular file";
+  if (got == 0) return "it is empty";
+  if (got != sizeof begin || std::memcmp(begin, "\177ELF", 4) != 0) return "it is not an ELF file";
+  constexpr unsigned kCore = 4, kBigEndian = 2;
+  const unsigned type = begin[5] == kBigEndian ? begin[16] << 8 | begin[17] : begin[17] << 8 | begin[16];
+  return type == kCore ? "it is a memory dump (a core file), not a program or kernel" : "";
 }
 
 UnwindRule rule_of(const dwarf::UnwindLocation& location) {
@@ -140,17 +163,18 @@ Symbols::Symbols(Symbols&&) noexcept = default;
 Symbols& Symbols::operator=(Symbols&&) noexcept = default;
 Symbols::~Symbols() = default;
 
-std::expected<Symbols, std::string> Symbols::load(const std::vector<std::string>& paths, format::Machine machine) {
+std::expected<Symbols, std::string> Symbols::load(const std::vector<std::string>& paths, format::Machine machine,
+                                                  std::vector<std::string>& remarks) {
   Symbols symbols;
   // What LLVM finds odd in debug information is not the user's business: the names that can be had are shown.
   const auto ignore = [](llvm::Error error) { llvm::consumeError(std::move(error)); };
   for (const std::string& path : paths) {
+    if (const std::string why = unusable(path); !why.empty()) return std::unexpected(path + ": " + why);
     auto image = std::make_unique<Image>();
     auto file = object::ObjectFile::createObjectFile(path);
     if (!file) return std::unexpected(path + ": " + llvm::toString(file.takeError()));
     image->file = std::move(*file);
     const object::ObjectFile& object = *image->file.getBinary();
-    if (!object.isELF()) return std::unexpected(path + ": it is not an ELF file");
     if (!is_for(object, machine))
       return std::unexpected(fmt::format("{}: it is for another machine ({})", path, object.getFileFormatName().str()));
     image->functions = functions_of(object);
@@ -158,6 +182,8 @@ std::expected<Symbols, std::string> Symbols::load(const std::vector<std::string>
                                               ignore, ignore);
     image->add_unwind(image->debug->getDebugFrame());
     image->add_unwind(image->debug->getEHFrame());
+    if (image->functions.empty() && image->debug->getNumCompileUnits() == 0)
+      remarks.push_back(path + " has neither symbols nor debug information: it was stripped of them");
     symbols.images_.push_back(std::move(image));
   }
   return symbols;

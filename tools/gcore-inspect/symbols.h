@@ -51,8 +51,9 @@ struct UnwindRow {
 
 class Symbols {
  public:
-  /// Loads every file. The error names the file.
-  static std::expected<Symbols, std::string> load(const std::vector<std::string>& paths, format::Machine machine);
+  /// Loads every file. The error names the file. `remarks` gets a sentence for each that can name nothing.
+  static std::expected<Symbols, std::string> load(const std::vector<std::string>& paths, format::Machine machine,
+                                                  std::vector<std::string>& remarks);
   Symbols(Symbols&&) noexcept;
   Symbols& operator=(Symbols&&) noexcept;
   ~Symbols();

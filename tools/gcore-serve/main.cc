@@ -86,6 +86,12 @@ int start(Program& program, gdbstub::Server& server, const gdbstub::TcpAddress& 
   return kExitDone;
 }
 
+/// Has the file code that this machine runs? An x86_64 kernel may be started by a program of 32 bits.
+bool is_for(const gdbstub::ExecFile& file, format::Machine machine) {
+  const auto of = [&](format::Machine one) { return file.machine() == static_cast<uint16_t>(one); };
+  return of(machine) || (machine == format::Machine::x86_64 && of(format::Machine::x86));
+}
+
 int serve(Program& program) {
   if (program.has("stdio") + program.has("unix") + program.has("listen") > 1)
     return program.usage_error("--listen, --unix and --stdio exclude each other");
@@ -101,6 +107,8 @@ int serve(Program& program) {
   if (const auto file = program.value("symbols")) {
     auto opened = gdbstub::ExecFile::open(*file);
     if (!opened) return program.fail("cannot offer the symbols of " + *file, opened.error());
+    if (!is_for(*opened, (*dump)->machine()))
+      return program.fail("cannot offer the symbols of " + *file, "it is for another machine than the dump is of");
     symbols.emplace(std::move(*opened));
   }
   gdbstub::ServerOptions options{.once = program.has("once")};
