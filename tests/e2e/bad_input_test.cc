@@ -32,7 +32,8 @@ struct Case {
   const char* program;
   std::vector<std::string> arguments;
   int exit_code;
-  std::string names;  ///< what the message must name: the file, the option, ...
+  std::string names;     ///< what the message must name: the file, the option, ...
+  bool as_user = false;  ///< without root's right to pass over permissions
 };
 
 void PrintTo(const Case& c, std::ostream* out) { *out << c.program << " " << c.name; }
@@ -76,6 +77,10 @@ class BadInput : public testing::TestWithParam<Case> {
     folder_.write("open-quote.conf", "cpu\nram 32M\ndump \"|cat\n");
     std::filesystem::copy_file(program("gcore-inspect"), folder_.path("program"));
     std::filesystem::create_directory(folder_.path("folder"));
+    std::filesystem::create_directory(folder_.path("locked"));
+    std::filesystem::permissions(folder_.path("locked"), std::filesystem::perms(0555));
+    folder_.write("secret", bytes);
+    std::filesystem::permissions(folder_.path("secret"), std::filesystem::perms(0));
   }
 
   void occupy_port() {
@@ -118,7 +123,12 @@ class BadInput : public testing::TestWithParam<Case> {
 TEST_P(BadInput, IsAnsweredInOneLine) {
   const Case& c = GetParam();
   occupy_port();
-  std::vector<std::string> argv{program(c.program)};
+  std::vector<std::string> argv;
+  if (c.as_user && geteuid() == 0) {
+    const std::string rights = "-dac_override,-dac_read_search";
+    argv = {"setpriv", "--inh-caps=" + rights, "--bounding-set=" + rights};
+  }
+  argv.push_back(program(c.program));
   for (const std::string& argument : c.arguments) argv.push_back(expand(argument));
   const auto before = everything();
   const Completed done = run(argv, 20s);
@@ -164,6 +174,7 @@ std::vector<Case> dump_cases(const char* program, const std::vector<std::string>
       {"folder", program, {"@folder"}, kFailed, "folder"},
       {"text", program, {"@text"}, kFailed, "text"},
       {"empty", program, {"@empty"}, kFailed, "empty"},
+      {"unreadable", program, {"@secret"}, kFailed, "secret: Permission denied", true},
       {"executable", program, {"@program"}, kFailed, "program"},
       {"cut_in_header", program, {"@cut-in-header"}, kFailed, "cut-in-header"},
       {"cut_in_table", program, {"@cut-in-table"}, kFailed, "cut-in-table"},
@@ -198,7 +209,35 @@ std::vector<Case> inspect_cases() {
        {"find_without_text", p, {"@good", "--find", ""}, kUsage, "--find needs an argument"},
        {"read_without_length", p, {"@good", "--read", "0x1000"}, kUsage, "0x1000"},
        {"read_of_nothing", p, {"@good", "--read", "0x9999000:16", "--phys"}, kFailed, "0x9999000"},
+       {"registers_of_a_name", p, {"@good", "--registers=first"}, kUsage, "--registers: 'first'"},
+       {"registers_of_a_second_word", p, {"@good", "--registers", "first"}, kUsage, "'first'"},
+       {"registers_of_less_than_none", p, {"@good", "--registers", "-1"}, kUsage, "-1"},
+       {"registers_of_all_and_one", p, {"@good", "--registers", "all", "--vcpu", "0"}, kUsage, "--vcpu and"},
+       {"registers_past_64_bits", p, {"@good", "--registers=0x10000000000000000"}, kUsage, "64 bits"},
+       {"register_misspelt", p, {"@good", "--register", "0"}, kUsage, "did you mean --registers?"},
+       {"backtrace_of_no_vcpu", p, {"@good", "--backtrace", "--vcpu", "1"}, kFailed, "has 1 vCPU"},
+       {"backtrace_of_a_second_word", p, {"@good", "--backtrace", "0"}, kUsage, "'0'"},
        {"missing_symbols", p, {"@good", "--symbols", "@no-such-elf"}, kFailed, "no-such-elf"},
+       {"empty_symbols", p, {"@good", "--symbols", "@empty"}, kFailed, "empty: it is empty"},
+       {"dump_as_symbols", p, {"@good", "--symbols", "@good"}, kFailed, "good: it is a memory dump"},
+       {"symbols_of_another_machine", p, {"@arm", "--symbols", "@program"}, kFailed, "it is for another machine"},
+       {"unreadable_symbols", p, {"@good", "--symbols", "@secret"}, kFailed, "secret: Permission denied", true},
+       {"symbols_forgotten", p, {"@good", "--symbols"}, kUsage, "--symbols needs an argument: ELF"},
+       {"symbols_unset", p, {"@good", "--symbols", ""}, kUsage, "--symbols needs an argument: ELF"},
+       {"second_symbols_missing",
+        p,
+        {"@good", "--symbols", "@program", "--symbols", "@no-such-elf"},
+        kFailed,
+        "no-such-elf"},
+       {"kaslr_offset_by_name", p, {"@good", "--symbols", "@program", "--kaslr-offset", "some"}, kUsage, "'some'"},
+       {"kaslr_offset_below_0", p, {"@good", "--symbols", "@program", "--kaslr-offset", "-4096"}, kUsage, "'-4096'"},
+       {"kaslr_offset_too_big",
+        p,
+        {"@good", "--symbols", "@program", "--kaslr-offset", "99999999999999999999"},
+        kUsage,
+        "99999999999999999999"},
+       {"kaslr_offset_misspelt", p, {"@good", "--kaslroffset", "0"}, kUsage, "did you mean --kaslr-offset?"},
+       {"html_in_locked_folder", p, {"@good", "--html", "@locked/x.html"}, kFailed, "Permission denied", true},
        {"html_in_missing_folder", p, {"@good", "--html", "@missing/x.html"}, kFailed, "missing/x.html"},
        {"html_is_a_folder", p, {"@good", "--html", "@folder"}, kFailed, "it is a folder"},
        {"html_is_the_dump", p, {"@good", "--html", "@good"}, kFailed, "that is the dump itself"},
@@ -219,6 +258,13 @@ std::vector<Case> inspect_cases() {
        {"read_past_the_end", p, {"@good", "--read", "0xffffffffffffffff:2"}, kUsage, "end of the address space"},
        {"read_bad_size", p, {"@good", "--read", "0x1000:many"}, kUsage, "many"},
        {"diff_missing", p, {"@good", "--diff", "@no-such-file"}, kFailed, "no-such-file"},
+       {"diff_unreadable", p, {"@good", "--diff", "@secret"}, kFailed, "secret: Permission denied", true},
+       {"diff_of_three", p, {"@good", "--diff", "@good", "@good"}, kUsage, "one argument too many"},
+       {"diff_and_registers", p, {"@good", "--diff", "@good", "--registers"}, kUsage, "--diff and --registers"},
+       {"diff_html_is_another_file", p, {"@good", "--diff", "@good", "--html", "@text"}, kFailed, "text: it exists"},
+       {"diff_html_on_a_full_disk", p, {"@good", "--diff", "@good", "--html", "/dev/full"}, kFailed, "No space left"},
+       {"exit_code_misspelt", p, {"@good", "--diff", "@good", "--exitcode"}, kUsage, "did you mean --exit-code?"},
+       {"exit_code_of_a_number", p, {"@good", "--diff", "@good", "--exit-code", "3"}, kUsage, "'3'"},
        {"diff_text", p, {"@good", "--diff", "@text"}, kFailed, "text"},
        {"diff_folder", p, {"@good", "--diff", "@folder"}, kFailed, "folder"},
        {"diff_empty", p, {"@good", "--diff", "@empty"}, kFailed, "empty"},
@@ -232,30 +278,52 @@ std::vector<Case> inspect_cases() {
   append(cases, option_cases(p, {"@good"}, {"html", "translate", "read", "find", "vcpu", "diff"},
                              {"json", "segments", "map", "stats", "verify", "backtrace", "phys", "raw", "exit-code",
                               "progress"}));
+  append(cases, option_cases(p, {"@good", "--symbols", "@program"}, {"kaslr-offset"}, {}));
   return cases;
 }
 
 std::vector<Case> serve_cases() {
   const char* p = "gcore-serve";
   auto cases = dump_cases(p, {"--listen", "127.0.0.1:0"});
-  cases.insert(cases.end(),
-               {{"port_in_use", p, {"@good", "--listen", "127.0.0.1:@port"}, kFailed, "127.0.0.1"},
-                {"no_port", p, {"@good", "--listen", "127.0.0.1"}, kUsage, "127.0.0.1"},
-                {"port_too_big", p, {"@good", "--listen", "127.0.0.1:65536"}, kUsage, "65536"},
-                {"foreign_address", p, {"@good", "--listen", "192.0.2.1:0"}, kFailed, "192.0.2.1"},
-                {"socket_in_missing_folder", p, {"@good", "--unix", "@missing/socket"}, kFailed, "missing/socket"},
-                {"socket_without_name", p, {"@good", "--unix", ""}, kUsage, "--unix needs an argument: PATH"},
-                {"socket_is_a_file", p, {"@good", "--unix", "@text"}, kFailed, "text"},
-                {"log_in_missing_folder",
-                 p,
-                 {"@good", "--listen", "127.0.0.1:0", "--log", "@missing/log"},
-                 kFailed,
-                 "missing/log"},
-                {"missing_symbols", p, {"@good", "--listen", "127.0.0.1:0", "--symbols", "@no-elf"}, kFailed, "no-elf"},
-                {"two_dumps", p, {"@good", "@good"}, kUsage, "one argument too many"},
-                {"port_by_name", p, {"@good", "--listen", "127.0.0.1:gdb"}, kUsage, "gdb"},
-                {"log_is_a_folder", p, {"@good", "--listen", "127.0.0.1:0", "--log", "@folder"}, kFailed, "folder"}});
-  append(cases, option_cases(p, {"@good"}, {"listen", "unix", "log"}, {"stdio", "once"}));
+  cases.insert(
+      cases.end(),
+      {{"port_in_use", p, {"@good", "--listen", "127.0.0.1:@port"}, kFailed, "127.0.0.1"},
+       {"no_port", p, {"@good", "--listen", "127.0.0.1"}, kUsage, "127.0.0.1"},
+       {"port_too_big", p, {"@good", "--listen", "127.0.0.1:65536"}, kUsage, "65536"},
+       {"foreign_address", p, {"@good", "--listen", "192.0.2.1:0"}, kFailed, "192.0.2.1"},
+       {"socket_in_missing_folder", p, {"@good", "--unix", "@missing/socket"}, kFailed, "missing/socket"},
+       {"socket_without_name", p, {"@good", "--unix", ""}, kUsage, "--unix needs an argument: PATH"},
+       {"socket_is_a_file", p, {"@good", "--unix", "@text"}, kFailed, "text"},
+       {"log_in_missing_folder",
+        p,
+        {"@good", "--listen", "127.0.0.1:0", "--log", "@missing/log"},
+        kFailed,
+        "missing/log"},
+       {"missing_symbols", p, {"@good", "--listen", "127.0.0.1:0", "--symbols", "@no-elf"}, kFailed, "no-elf"},
+       {"text_as_symbols", p, {"@good", "--stdio", "--symbols", "@text"}, kFailed, "text: it is not an ELF file"},
+       {"folder_as_symbols", p, {"@good", "--stdio", "--symbols", "@folder"}, kFailed, "folder"},
+       {"empty_symbols", p, {"@good", "--stdio", "--symbols", "@empty"}, kFailed, "empty"},
+       {"dump_as_symbols", p, {"@good", "--stdio", "--symbols", "@good"}, kFailed, "it is a memory dump"},
+       {"symbols_of_another_machine", p, {"@arm", "--stdio", "--symbols", "@program"}, kFailed, "machine"},
+       {"unreadable_symbols",
+        p,
+        {"@good", "--stdio", "--symbols", "@secret"},
+        kFailed,
+        "secret: Permission denied",
+        true},
+       {"log_in_locked_folder", p, {"@good", "--stdio", "--log", "@locked/log"}, kFailed, "locked/log", true},
+       {"socket_in_locked_folder", p, {"@good", "--unix", "@locked/s"}, kFailed, "locked/s", true},
+       {"socket_is_a_folder", p, {"@good", "--unix", "@folder"}, kFailed, "folder"},
+       {"stdio_and_port", p, {"@good", "--stdio", "--listen", "127.0.0.1:0"}, kUsage, "exclude each other"},
+       {"stdio_and_socket", p, {"@good", "--stdio", "--unix", "@x"}, kUsage, "exclude each other"},
+       {"dump_and_client_on_stdin", p, {"-", "--stdio"}, kUsage, "standard input"},
+       {"port_below_0", p, {"@good", "--listen", "127.0.0.1:-1"}, kUsage, "127.0.0.1:-1"},
+       {"port_alone", p, {"@good", "--listen", "1234"}, kUsage, "HOST:PORT"},
+       {"listen_misspelt", p, {"@good", "--listn", "127.0.0.1:0"}, kUsage, "did you mean --listen?"},
+       {"two_dumps", p, {"@good", "@good"}, kUsage, "one argument too many"},
+       {"port_by_name", p, {"@good", "--listen", "127.0.0.1:gdb"}, kUsage, "gdb"},
+       {"log_is_a_folder", p, {"@good", "--listen", "127.0.0.1:0", "--log", "@folder"}, kFailed, "folder"}});
+  append(cases, option_cases(p, {"@good"}, {"listen", "unix", "log", "symbols"}, {"stdio", "once"}));
   return cases;
 }
 
@@ -326,6 +394,13 @@ std::vector<Case> kdserver_cases() {
           {"two_files", p, {"@good", "@good"}, kUsage, "one argument too many"},
           {"standard_input", p, {"-"}, kUsage, "standard input"},
           {"processor_by_name", p, {"-P", "first", "@good"}, kUsage, "first"},
+          {"unreadable", p, {"@secret"}, kFailed, "secret: Permission denied", true},
+          {"short_note", p, {"@short-note"}, kFailed, "short-note"},
+          {"unset_variable", p, {""}, kUsage, "an argument is empty"},
+          {"no_file_here", p, {}, kFailed, "kdump.elf: No such file"},
+          {"processor_below_0", p, {"-P", "-1", "@good"}, kUsage, "'-1'"},
+          {"processor_twice", p, {"-P", "0", "-P", "1", "@good"}, kUsage, "-P is given twice"},
+          {"option_of_gcore_serve", p, {"--listen", "127.0.0.1:0", "@good"}, kUsage, "--listen"},
           {"processor_forgotten", p, {"-P"}, kUsage, "P needs an argument"},
           {"unknown_option", p, {"-x", "@good"}, kUsage, "-x"}};
 }
