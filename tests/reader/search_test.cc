@@ -4,6 +4,7 @@
 #include <map>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/reader/fixture.h"
@@ -21,9 +22,12 @@ using testing::IsEmpty;
 
 std::span<const std::byte> bytes(const std::string& text) { return std::as_bytes(std::span(text)); }
 
-std::vector<uint64_t> all(Search search, uint64_t budget = 1 << 20) {
+std::vector<uint64_t> all(Search search, uint64_t budget = 1 << 20, size_t max_hits = SIZE_MAX) {
   std::vector<uint64_t> hits;
-  while (search.step(hits, budget)) {
+  for (bool more = true; more;) {
+    const size_t before = hits.size();
+    more = search.step(hits, budget, max_hits);
+    EXPECT_LE(hits.size() - before, max_hits);
   }
   EXPECT_EQ(search.problem(), "");
   return hits;
@@ -79,8 +83,13 @@ TEST(Search, FindsWhatANaiveSearchFinds) {
       if (run.size() < size) continue;
       const std::string pattern = run.substr(below(run.size() - size + 1), size);
       const uint64_t first = below(2) == 0 ? 0 : 0x1000 + below(9000), last = first + below(2 * address);
-      const auto search = Search::in_memory(*dump, PhysAddr(first), PhysAddr(last), bytes(pattern));
-      EXPECT_EQ(all(search, 1 + below(100'000)), naive(runs, pattern, first, last)) << round << ' ' << size;
+      const auto expected = naive(runs, pattern, first, last);
+      for (const unsigned threads : {1U, 3U}) {
+        Search search = Search::in_memory(*dump, PhysAddr(first), PhysAddr(last), bytes(pattern));
+        search.share({.threads = threads, .part = 1 + below(20'000)});
+        const size_t max_hits = below(2) == 0 ? SIZE_MAX : 1 + expected.size() / 8;
+        EXPECT_EQ(all(std::move(search), 1 + below(100'000), max_hits), expected) << round << ' ' << size;
+      }
     }
   }
 }
@@ -101,6 +110,36 @@ TEST(Search, PassesOverHolesOfAnySize) {
   EXPECT_THAT(hits, ElementsAre(0x2000, 0x2001, 0x2002));
   EXPECT_TRUE(search.step(hits, 4096, 2));
   EXPECT_THAT(hits, ElementsAre(0x2000, 0x2001, 0x2002, 0x2003, 0x2004));
+}
+
+TEST(Search, HandsOutMoreHitsThanThreadsFindAhead) {
+  // 20,000 hits, of which each of the many parts has thousands; and one in the last byte.
+  std::string memory(100'000, 'a');
+  for (size_t i = 1; i < 40'000; i += 2) memory[i] = 'b';
+  memory.replace(memory.size() - 2, 2, "ba");
+  const auto dump = opened(DumpBuilder().note(two_cpus().build()).memory(0x1000, memory));
+  ASSERT_TRUE(dump);
+  for (const size_t part : {4000, 20'000, 60'000})
+    for (const size_t max_hits : {size_t{1000}, size_t{7000}, SIZE_MAX}) {
+      Search search = Search::in_memory(*dump, PhysAddr(0), PhysAddr(UINT64_MAX), bytes("ba"));
+      search.share({.threads = 4, .part = part});
+      EXPECT_EQ(all(std::move(search), UINT64_MAX, max_hits), naive({{0x1000, memory}}, "ba", 0, UINT64_MAX)) << part;
+    }
+}
+
+TEST(Search, CountsEachByteOnce) {
+  const auto dump = opened(DumpBuilder()
+                               .note(two_cpus().build())
+                               .memory(0x1000, std::string(300'000, 'a'), 900'000)
+                               .memory(0x200000, std::string(70'000, 'a')));
+  ASSERT_TRUE(dump);
+  for (const unsigned threads : {1U, 3U}) {
+    Search search = Search::in_memory(*dump, PhysAddr(0), PhysAddr(UINT64_MAX), bytes("aab"));
+    search.share({.threads = threads, .part = 10'000});
+    std::vector<uint64_t> hits;
+    while (search.step(hits, 100'000)) continue;
+    EXPECT_EQ(search.searched(), 970'000u);
+  }
 }
 
 TEST(Search, FollowsAnAddressSpace) {
@@ -128,6 +167,31 @@ TEST(Search, FollowsAnAddressSpace) {
   EXPECT_THAT(look(0x8080604ffe, UINT64_MAX), IsEmpty());
   EXPECT_THAT(look(0, 0x8080605000), IsEmpty());
   EXPECT_THAT(all(*dump, "gcore"), IsEmpty()) << "it is not contiguous in physical memory";
+}
+
+TEST(Search, JoinsNothingAcrossAMissingEndOfAPage) {
+  // The page behind the one whose second half the dump lacks is at the next address, but is not next to "gco".
+  Bytes image;
+  image.put(0x1000, 0x4007, 8)
+      .put(0x4000, 0x5007, 8)
+      .put(0x5000, 0x6007, 8)
+      .put(0x6000, 0x9007, 8)
+      .put(0x6008, 0x8007, 8);
+  std::string memory = image.pad_to(0x9800).str();
+  memory.replace(0x97fd, 3, "gco").replace(0x8000, 2, "re");
+  QnxNote note;
+  note.extra_names = {"cr0", "cr3", "cr4", "efer"};
+  note.cpus = {{.registers = {{"cr0", 0x80000001}, {"cr3", 0x1000}, {"cr4", 0x20}, {"efer", 0xd00}}}};
+  const auto dump = opened(DumpBuilder().note(note.build()).memory(0, memory));
+  ASSERT_TRUE(dump);
+  const auto space = AddressSpace::of_cpu(*dump, 0);
+  ASSERT_TRUE(space) << space.error().text;
+  const auto look = [&](const char* pattern) {
+    return all(Search::in_space(*dump, *space, VirtAddr(0), VirtAddr(UINT64_MAX), bytes(pattern)));
+  };
+  EXPECT_THAT(look("gco"), ElementsAre(0x7fd));
+  EXPECT_THAT(look("re"), ElementsAre(0x1000));
+  EXPECT_THAT(look("gcore"), IsEmpty());
 }
 
 TEST(Search, SaysWhatCouldNotBeRead) {
