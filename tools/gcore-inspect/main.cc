@@ -8,6 +8,7 @@
 #include "tools/common/open_dump.h"
 #include "tools/gcore-inspect/guest.h"
 #include "tools/gcore-inspect/inspect.h"
+#include "tools/gcore-inspect/pages.h"
 #include "tools/gcore-inspect/symbols.h"
 
 namespace gcore::tools::inspect {
@@ -69,7 +70,7 @@ ProgramInfo program_info() {
           "  gcore-inspect qnx7-20261123-020000.gcore\n"
           "  gcore-inspect qnx7-20261123-020000.gcore --translate 0xffff800000001000 --vcpu 1\n"
           "  gcore-inspect qnx7-20261123-020000.gcore --read 0x1000:4K --phys --raw | strings",
-      .built_with = libraries_of_reader(),
+      .built_with = libraries_of_reader() + ", " + hash_library(),
   };
 }
 

@@ -271,4 +271,9 @@ PageCounts count_pages(const Scan& scan) {
   return counts;
 }
 
+std::string hash_library() {
+  return "xxHash " + std::to_string(XXH_VERSION_MAJOR) + "." + std::to_string(XXH_VERSION_MINOR) + "." +
+         std::to_string(XXH_VERSION_RELEASE);
+}
+
 }  // namespace gcore::tools::inspect

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "reader/dump.h"
@@ -107,5 +108,8 @@ struct PageCounts {
   uint64_t pages() const { return hole + zero + stored + missing; }  // whole ones
 };
 PageCounts count_pages(const Scan& scan);
+
+/// What pages are compared with, and its version: "xxHash 0.8.1".
+std::string hash_library();
 
 }  // namespace gcore::tools::inspect
