@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <ostream>
 #include <regex>
+#include <sstream>
 
 #include "reader/address_space.h"
 #include "reader/guest_system.h"
@@ -12,6 +14,7 @@
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
 #include "tests/support/qemu_guest.h"
+#include "tests/support/vcpu_states.h"
 
 namespace gcore::tests {
 namespace {
@@ -21,6 +24,7 @@ using reader::Dump;
 using reader::guest_system;
 using reader::GuestSystem;
 using reader::VirtAddr;
+using testing::Each;
 using testing::HasSubstr;
 
 struct Kind {
@@ -28,13 +32,17 @@ struct Kind {
   const char* machine;
   const char* cpu;
   const char* append;
+  const char* paging;
+
+  friend void PrintTo(const Kind& kind, std::ostream* out) { *out << kind.name; }
 };
 
 /// Symbols of the running kernel, and its version, as it prints them.
 class Console {
  public:
   explicit Console(QemuGuest& guest) {
-    guest.command("/bin/busybox grep -E ' (_text|_stext|linux_banner|swapper_pg_dir|init_top_pgt)$' /proc/kallsyms");
+    guest.command(
+        "/bin/busybox grep -E ' (_text|_stext|linux_banner|swapper_pg_dir|init_top_pgt|cpu_do_idle)$' /proc/kallsyms");
     guest.command("/bin/busybox cat /proc/version; echo told''-everything");  // what is typed appears there, too
     if (!guest.process().wait_for_line(Process::Stream::out, "told-everything", 60s))
       throw std::runtime_error("the guest does not answer: " + guest.console());
@@ -72,6 +80,12 @@ void expect_text(const AddressSpace& space, std::optional<uint64_t> address, con
 
 class GuestSystemOf : public testing::TestWithParam<Kind> {
  protected:
+  static constexpr size_t kCpus = 2;
+  std::vector<std::string> expected_states_;
+
+  void stop_with_a_halted_vcpu(QemuGuest& guest, const Console& console);
+  static bool is_idle(QemuGuest& guest, const Console& console, size_t cpu);
+  void expect_states(QemuGuest& guest, const std::string& qemus_dump) const;
   /// x86_64 says nowhere where it has memory; Documentation/arch/x86/x86_64/mm.rst does for when KASLR is off.
   static void expect_direct_map(const Dump& dump, const GuestSystem& guest) {
     EXPECT_EQ(guest.page_size, 4096u);
@@ -127,19 +141,59 @@ class GuestSystemOf : public testing::TestWithParam<Kind> {
   }
 };
 
+/// What every vCPU was doing, of QEMU's own dump and of gcore-dump's of the same moment.
+void GuestSystemOf::expect_states(QemuGuest& guest, const std::string& qemus_dump) const {
+  const Completed done = run({program("gcore-dump"), "--qmp", guest.qmp_socket(), guest.folder().path()});
+  ASSERT_EQ(done.status, (ExitStatus{0, 0})) << done.err;
+  for (const std::string& path : {qemus_dump, done.out.substr(0, done.out.find('\n'))}) {
+    const InspectedVcpus inspected = vcpu_states_by_inspect(path);
+    EXPECT_EQ(inspected.states, expected_states_) << path;
+    EXPECT_THAT(inspected.paging, Each(HasSubstr(GetParam().paging))) << path;
+  }
+}
+
+/// Whether an aarch64 vCPU is in the kernel's cpu_do_idle, behind its WFI: QEMU does not say whether one is halted.
+bool GuestSystemOf::is_idle(QemuGuest& guest, const Console& console, size_t cpu) {
+  const auto idle = console.symbol("cpu_do_idle");
+  const std::string registers = guest.qmp().human("info registers", static_cast<int>(cpu));
+  std::smatch found;
+  if (!idle || !std::regex_search(registers, found, std::regex("PC=([0-9a-f]{16})"))) return false;
+  constexpr uint64_t kIdleSize = 256;
+  const uint64_t pc = std::stoull(found[1], nullptr, 16);
+  if (pc - *idle >= kIdleSize) return false;
+  std::ostringstream command;
+  command << "x/wx 0x" << std::hex << pc - 4;
+  return guest.qmp().human(command.str(), static_cast<int>(cpu)).find("0xd503207f") != std::string::npos;
+}
+
+/// Lets the guest run until one vCPU is halted and another one is in a process.
+void GuestSystemOf::stop_with_a_halted_vcpu(QemuGuest& guest, const Console& console) {
+  for (;; guest.resume()) {
+    guest.stop();
+    expected_states_ = vcpu_states_by_qemu(guest, kCpus);
+    for (size_t cpu = 0; cpu < kCpus; ++cpu)
+      if (is_idle(guest, console, cpu)) expected_states_[cpu] += ", halted";
+    const std::string all = testing::PrintToString(expected_states_);
+    if (all.find("halted") != std::string::npos && all.find("user") != std::string::npos) return;
+  }
+}
+
 TEST_P(GuestSystemOf, IsWhatTheConsoleSays) {
   QemuGuest::Options options;
   options.machine = GetParam().machine;
   options.cpu = GetParam().cpu;
   options.append = GetParam().append;
+  options.cpus = kCpus;
+  options.memory_mib = 256;  // a quick search looks at so many pages, and the note may be in any of them
   QemuGuest guest(options);
   guest.wait_until_booted();
   const Console console(guest);
   ASSERT_NE(console.version(), "");
-  guest.stop();
+  stop_with_a_halted_vcpu(guest, console);
   const std::string path = guest.folder().path("guest.elf");
   guest.dump_guest_memory(path);
   expect_known(path, console);
+  expect_states(guest, path);
   // Nor does it need the control registers.
   const std::string rootless = guest.folder().path("rootless.elf");
   hide_notes(path, rootless, "QEMU");
@@ -152,9 +206,10 @@ TEST_P(GuestSystemOf, IsWhatTheConsoleSays) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Kernels, GuestSystemOf,
-                         testing::Values(Kind{"X86", "x86_64", "max", ""},
-                                         Kind{"X86WithoutKaslr", "x86_64", "max,la57=off", "nokaslr"},
-                                         Kind{"Aarch64", "aarch64", "cortex-a57", ""}),
+                         testing::Values(Kind{"X86", "x86_64", "max", "", "x86_64, 5-level"},
+                                         Kind{"X86WithoutKaslr", "x86_64", "max,la57=off", "nokaslr",
+                                              "x86_64, 4-level"},
+                                         Kind{"Aarch64", "aarch64", "cortex-a57", "", "48-bit"}),
                          [](const auto& test) { return std::string(test.param.name); });
 
 }  // namespace

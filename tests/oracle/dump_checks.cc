@@ -9,12 +9,14 @@
 #include <iostream>
 #include <map>
 #include <random>
+#include <regex>
 #include <sstream>
 #include <stdexcept>
 
 #include "tests/dump/dump_files.h"
 #include "tests/support/gdb_session.h"
 #include "tests/support/paths.h"
+#include "tests/support/vcpu_states.h"
 
 namespace gcore::tests {
 namespace {
@@ -65,7 +67,9 @@ std::vector<std::string> general_registers(bool x86) {
 /// Every guest-physical byte, and every note that both may have. `coverage`: the same memory, too; a kdump-compressed
 /// file rounds it.
 void expect_same(const CoreFile& ours, const CoreFile& theirs, bool coverage = true) {
-  if (coverage) EXPECT_EQ(ours.coverage(), theirs.coverage());
+  if (coverage) {
+    EXPECT_EQ(ours.coverage(), theirs.coverage());
+  }
   EXPECT_EQ(first_difference(theirs, ours), "");
   const auto our_notes = common_notes(ours), their_notes = common_notes(theirs);
   ASSERT_EQ(our_notes.size(), their_notes.size());
@@ -106,7 +110,9 @@ void check_against_qemus_dump(StoppedGuest& guest) {
     EXPECT_EQ(common_notes(theirs).size(), 2 * guest.cpus());
     expect_same(ours, theirs);
     EXPECT_EQ(ours.notes().back().name, "VMCOREINFO");
-    if (guest.memory_mib() > 2048) EXPECT_GT(ours.coverage().rbegin()->second, uint64_t{1} << 32);
+    if (guest.memory_mib() > 2048) {
+      EXPECT_GT(ours.coverage().rbegin()->second, uint64_t{1} << 32);
+    }
   }
   std::filesystem::remove(path);
 }
@@ -135,6 +141,31 @@ void check_converted(StoppedGuest& guest) {
   }
   std::filesystem::remove(elf);
   std::filesystem::remove(kdump);
+}
+
+void check_vcpu_states(StoppedGuest& guest) {
+  const auto expected = vcpu_states_by_qemu(guest.guest(), guest.cpus());
+  EXPECT_THAT(expected, testing::Contains(testing::StartsWith("user, ")));
+  const std::string registers = guest.guest().qmp().human("info registers");
+  std::smatch cr4;
+  std::string paging = "aarch64, ";
+  if (std::regex_search(registers, cr4, std::regex("CR4=([0-9a-f]+)")))
+    paging = (std::stoul(cr4[1], nullptr, 16) & 1 << 12) != 0 ? "x86_64, 5-level" : "x86_64, 4-level";
+  for (const std::string& path : {guest.qnx_path(), guest.vmcore_path()}) {
+    InspectedVcpus inspected = vcpu_states_by_inspect(path);
+    if (!guest.is_x86())  // QEMU does not say which of those is halted
+      for (std::string& state : inspected.states)
+        if (const size_t at = state.find(", halted"); at != std::string::npos) state.resize(at);
+    EXPECT_EQ(inspected.states, expected) << path;
+    EXPECT_THAT(inspected.paging, testing::Each(HasSubstr(paging))) << path;
+    // A vCPU in a process whose page tables lack the kernel: where that is found is said. (One in the kernel may have
+    // these tables, too: on its way in or out.)
+    if (!guest.isolates_page_tables() || (!guest.is_x86() && path == guest.vmcore_path())) continue;
+    for (size_t cpu = 0; cpu < inspected.states.size(); ++cpu) {
+      if (!expected[cpu].starts_with("user")) continue;
+      EXPECT_THAT(inspected.paging[cpu], testing::EndsWith("(page-table isolation)"));
+    }
+  }
 }
 
 void check_in_gdb(StoppedGuest& guest) {

@@ -9,6 +9,8 @@ void check_against_qemus_dump(StoppedGuest& guest);
 /// What gcore-convert makes of QEMU's ELF and kdump-zlib dumps, and of gcore-dump's qnx dialect: the same file,
 /// VMCOREINFO included. (Small guests only: it takes time.)
 void check_converted(StoppedGuest& guest);
+/// gcore-inspect says of both dialects what QEMU says that each vCPU is doing, and how it translates addresses.
+void check_vcpu_states(StoppedGuest& guest);
 /// gdb on that file shows, of every vCPU, what QEMU's stub shows; and the kernel's data by their own addresses.
 void check_in_gdb(StoppedGuest& guest);
 /// drgn opens it and reads the kernel's banner by a kernel-virtual address.

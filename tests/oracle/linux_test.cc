@@ -37,6 +37,7 @@ class Oracles : public testing::TestWithParam<Machine> {};
 TEST_P(Oracles, AgreeWithGcore) {
   StoppedGuest guest(GetParam().options);
   check_against_qemus_dump(guest);
+  check_vcpu_states(guest);
   check_converted(guest);
   check_in_gdb(guest);
   check_in_drgn(guest);

@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "tests/support/paths.h"
+#include "tests/support/vcpu_states.h"
 
 namespace gcore::tests {
 namespace {
@@ -48,9 +49,15 @@ StoppedGuest::StoppedGuest(QemuGuest::Options options)
     : cpus_(options.cpus),
       is_x86_(options.machine == "x86_64"),
       memory_mib_(options.memory_mib),
+      isolates_page_tables_(options.append.find("pti=on") != std::string::npos),
       guest_(busy(std::move(options))) {
   guest_.wait_until_booted();
   guest_.stop();
+  while (std::ranges::none_of(vcpu_states_by_qemu(guest_, cpus_),
+                              [](const std::string& state) { return state.starts_with("user"); })) {
+    guest_.resume();
+    guest_.stop();
+  }
   // Before the stub has a client: gcore-dump takes the aarch64 system registers from there.
   qnx_path_ = dump("qnx");
   vmcore_path_ = dump("vmcore");

@@ -12,8 +12,9 @@
 
 namespace gcore::tests {
 
-/// A Linux guest that QEMU stopped while every vCPU was busy with a process, its dumps, and QEMU's own answers about
-/// it. Booted once; every check of a machine works on the same one. Whatever fails throws.
+/// A Linux guest that QEMU stopped while every vCPU was busy with a process, and at least one of them was in user mode;
+/// its dumps, and QEMU's own answers about it.
+/// Booted once; every check of a machine works on the same one. Whatever fails throws.
 class StoppedGuest {
  public:
   explicit StoppedGuest(QemuGuest::Options options);
@@ -21,6 +22,8 @@ class StoppedGuest {
   size_t cpus() const { return cpus_; }
   bool is_x86() const { return is_x86_; }
   unsigned memory_mib() const { return memory_mib_; }
+  /// Whether the kernel was told to keep itself out of processes' page tables.
+  bool isolates_page_tables() const { return isolates_page_tables_; }
   QemuGuest& guest() { return guest_; }
   const TempDir& folder() const { return guest_.folder(); }
 
@@ -58,6 +61,7 @@ class StoppedGuest {
   size_t cpus_;
   bool is_x86_;
   unsigned memory_mib_;
+  bool isolates_page_tables_;
   QemuGuest guest_;
   std::string qnx_path_, vmcore_path_;
   std::unique_ptr<reader::Dump> qnx_, vmcore_;
