@@ -115,6 +115,20 @@ TEST_F(Faults, DiskFull) {
   EXPECT_TRUE(machine_.runs());
 }
 
+TEST_F(Faults, DiskThatFillsUpInMidDump) {
+  const SmallDisk disk("40m");  // the guest has 32 MiB that are no zeros
+  Process dumper({program("gcore-dump"), "--qmp", machine_.socket(), "--rate", "1M", disk.directory().path()});
+  while (machine_.runs()) ASSERT_FALSE(dumper.wait(0ms)) << dumper.err();
+  const int fd = open(disk.directory().path("other").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  const std::string piece(1 << 16, 'o');
+  while (write(fd, piece.data(), piece.size()) > 0) {
+  }
+  close(fd);
+  expect_one_line(dumper, "No space left on device");
+  EXPECT_THAT(disk.directory().entries(), testing::ElementsAre("other"));
+  EXPECT_TRUE(machine_.runs());
+}
+
 TEST_F(Faults, CommandThatNeverReads) {
   Process dumper({program("gcore-dump"), "--qmp", machine_.socket(), "--deadline", "0.2", "|sleep 1000 & sleep 1000"});
   expect_one_line(dumper, "paused for 200 ms, the pause deadline");  // and its group is gone: stderr has ended

@@ -50,7 +50,7 @@ void expect_equal_in_one_pause(QemuGuest& guest, const TempDir& folder) {
   for (const std::string& path : {go, ours, theirs}) unlink(path.c_str());
 }
 
-TEST(LinuxWatch, WatchdogsAndPanicGiveOneDumpEachAndAStateAsConfigured) {
+TEST(LinuxWatch, SignalWatchdogsAndPanicGiveOneDumpEachAndAStateAsConfigured) {
   QemuGuest guest({.cpus = 2,
                    .memory_mib = 512,
                    .name = "watched",
@@ -76,16 +76,19 @@ TEST(LinuxWatch, WatchdogsAndPanicGiveOneDumpEachAndAStateAsConfigured) {
   }
 
   Process watcher = watch(guest.qmp_socket(), {out.path()});
-  const auto expect_one_dump = [&](const std::string& reason, const std::string& state) {
+  const auto expect_one_dump = [&](const std::string& reason, const std::string& state, int signal = 6) {
     const auto path = watcher.wait_for_line(kOut, "gcore", 60s);
     ASSERT_TRUE(path) << watcher.err() << guest.console();
     const auto dump = open_dump(*path);
     EXPECT_EQ(dump->cpus().size(), 2u);
     EXPECT_THAT(dump->info_json(), HasSubstr(reason));
-    EXPECT_EQ(dump->signal(), 6);
+    EXPECT_EQ(dump->signal(), signal);
     EXPECT_THAT(guest.qmp().execute("query-status"), HasSubstr("\"" + state + "\""));
     unlink(path->c_str());
   };
+  watcher.signal(SIGUSR2);
+  expect_one_dump("SIGUSR2", "running", 0);
+  ASSERT_TRUE(guest.process().wait_for_line(kOut, "load-", 120s)) << "it goes on";
   for (const char* device : {"/dev/watchdog", "/dev/watchdog1"}) {  // ib700, i6300esb
     guest.command(std::string("echo x > ") + device);               // opens it, and kicks it never again
     expect_one_dump("WATCHDOG (action pause)", "watchdog");
@@ -96,7 +99,7 @@ TEST(LinuxWatch, WatchdogsAndPanicGiveOneDumpEachAndAStateAsConfigured) {
   expect_one_dump("GUEST_PANICKED (action pause)", "guest-panicked");
   watcher.signal(SIGTERM);
   EXPECT_EQ(watcher.wait(), kDone);
-  EXPECT_EQ(std::ranges::count(watcher.out(), '\n'), 3) << watcher.out();
+  EXPECT_EQ(std::ranges::count(watcher.out(), '\n'), 4) << watcher.out();
   EXPECT_THAT(out.entries(), SizeIs(0));
 }
 
