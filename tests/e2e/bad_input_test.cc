@@ -330,16 +330,21 @@ std::vector<Case> serve_cases() {
 std::vector<Case> convert_cases() {
   const char* p = "gcore-convert";
   auto cases = dump_cases(p, {"@folder/out"});
-  cases.insert(cases.end(),
-               {{"out_exists", p, {"@good", "@text"}, kFailed, "text"},
-                {"out_is_in", p, {"@good", "@good"}, kFailed, "good"},
-                {"out_in_missing_folder", p, {"@good", "@missing/out"}, kFailed, "missing/out"},
-                {"no_out", p, {"@good"}, kUsage, ""},
-                {"unknown_dialect", p, {"@good", "@folder/out", "--dialect", "klingon"}, kUsage, "klingon"},
-                {"unknown_compression", p, {"@good", "@folder/out", "--compress", "rar"}, kUsage, "rar"},
-                {"three_files", p, {"@good", "@folder/out", "@text"}, kUsage, "one argument too many"},
-                {"out_is_a_folder", p, {"@good", "@folder"}, kFailed, "folder"},
-                {"empty_out", p, {"@good", ""}, kUsage, "an argument is empty"}});
+  cases.insert(
+      cases.end(),
+      {{"out_exists", p, {"@good", "@text"}, kFailed, "text"},
+       {"out_is_in", p, {"@good", "@good"}, kFailed, "good"},
+       {"out_in_missing_folder", p, {"@good", "@missing/out"}, kFailed, "missing/out"},
+       {"no_out", p, {"@good"}, kUsage, ""},
+       {"unknown_dialect", p, {"@good", "@folder/out", "--dialect", "klingon"}, kUsage, "klingon"},
+       {"unknown_compression", p, {"@good", "@folder/out", "--compress", "rar"}, kUsage, "rar"},
+       {"three_files", p, {"@good", "@folder/out", "@text"}, kUsage, "one argument too many"},
+       {"out_is_a_folder", p, {"@good", "@folder"}, kFailed, "folder"},
+       {"out_is_standard_output", p, {"@good", "-"}, kUsage, "one of that name is ./-"},
+       {"out_is_a_command", p, {"@good", "|cat"}, kUsage, "not standard output or a command"},
+       {"range_without_size", p, {"@good", "@folder/out", "--range", "0x1000"}, kUsage, "no colon"},
+       {"range_without_memory", p, {"@good", "@folder/out", "--range", "0x9999000:4K"}, kFailed, "no memory in"},
+       {"empty_out", p, {"@good", ""}, kUsage, "an argument is empty"}});
   append(cases, option_cases(p, {"@good", "@folder/out"}, {"dialect", "compress"}, {"force"}));
   return cases;
 }
@@ -355,6 +360,16 @@ std::vector<Case> dump_program_cases() {
       {"unknown_dialect", p, {"--qmp", "@no-socket", "--dialect", "klingon", "@folder"}, kUsage, "klingon"},
       {"unknown_compression", p, {"--qmp", "@no-socket", "--compress", "rar", "@folder"}, kUsage, "rar"},
       {"empty_directory", p, {"--qmp", "@no-socket", ""}, kUsage, "an argument is empty"},
+      {"reconnect_without_watch", p, {"--qmp", "@no-socket", "--reconnect", "@folder"}, kUsage, "needs --watch"},
+      {"keep_none", p, {"--qmp", "@no-socket", "--keep", "0", "@folder"}, kUsage, "would remove the dump"},
+      {"keep_by_name", p, {"--qmp", "@no-socket", "--keep", "some", "@folder"}, kUsage, "some"},
+      {"keep_of_a_command", p, {"--qmp", "@no-socket", "--keep", "2", "|cat"}, kUsage, "--keep is about a directory"},
+      {"partial_of_a_command", p, {"--qmp", "@no-socket", "--keep-partial", "|cat"}, kUsage, "--keep-partial is about"},
+      {"deadline_by_name", p, {"--qmp", "@no-socket", "--deadline", "soon", "@folder"}, kUsage, "soon"},
+      {"rate_by_name", p, {"--qmp", "@no-socket", "--rate", "fast", "@folder"}, kUsage, "fast"},
+      {"no_command", p, {"--qmp", "@no-socket", "| "}, kUsage, "no command behind the pipe sign"},
+      {"socket_with_its_options", p, {"--qmp", "unix:x,server=on", "@folder"}, kFailed, "takes the path alone"},
+      {"socket_by_port", p, {"--qmp", "localhost:4444", "@folder"}, kFailed, "takes a UNIX socket"},
       {"two_directories", p, {"--qmp", "@no-socket", "@folder", "@folder"}, kUsage, "one argument too many"}};
   append(cases, option_cases(p, {"@folder"}, {"qmp", "system", "dialect", "compress", "pid-file"}, {"watch"}));
   return cases;
@@ -375,6 +390,10 @@ std::vector<Case> vmm_cases() {
                           {"guest_is_a_text", p, {"@text-load.conf"}, kFailed, "text"},
                           {"empty_config", p, {""}, kUsage, "an argument is empty"},
                           {"two_configs", p, {"@wrong-word.conf", "@wrong-word.conf"}, kUsage, "one argument too many"},
+                          {"unknown_dialect", p, {"--demo", "--dialect", "klingon"}, kUsage, "klingon"},
+                          {"unknown_compression", p, {"--demo", "--compress", "rar"}, kUsage, "rar"},
+                          {"deadline_by_name", p, {"--demo", "--deadline", "soon"}, kUsage, "soon"},
+                          {"rate_by_name", p, {"--demo", "--rate", "fast"}, kUsage, "fast"},
                           {"dump_as_config", p, {"@good"}, kFailed, "good"}};
   append(cases, option_cases(p, {"@wrong-word.conf"}, {"dump-directory", "dialect", "compress", "pid-file"}, {"demo"}));
   return cases;
