@@ -82,13 +82,16 @@ class Indexer {
   Expected<End> run(const CheckStart& check, const OnProgress& progress) {
     if (!in_.ready()) return std::unexpected(Error{Error::Kind::io, "it cannot be unpacked: zlib has no memory"});
     begin_stream();
-    while (true) {
-      if (!in_.fill()) return in_.error() != 0 ? unreadable() : finish(check, within_ ? End::early : End::whole);
+    for (bool full = false;;) {
+      // What did not fit into the buffer comes without more input.
+      if (!in_.fill() && !full)
+        return in_.error() != 0 ? unreadable() : finish(check, within_ ? End::early : End::whole);
       const size_t before = filled_;
       in_.stream.next_out = reinterpret_cast<Bytef*>(out_.data() + filled_);
       in_.stream.avail_out = static_cast<uInt>(out_.size() - filled_);
       const int result = inflate(&in_.stream, Z_BLOCK);
       filled_ = out_.size() - in_.stream.avail_out;
+      full = in_.stream.avail_out == 0;
       total_ += filled_ - before;
       zero_ = zero_ && is_zero({out_.data() + before, filled_ - before});
       if (!checked_ && total_ >= 16)
