@@ -97,14 +97,15 @@ struct OpenOptions {
   /// are done, and of how many (0 when nobody knows).
   std::function<void(uint64_t done, uint64_t total)> progress;
 
-  /// The caller vouches that nobody makes the file shorter while it is open. Then Dump::view() maps it; if somebody
-  /// does it all the same, touching a view's bytes behind the new end raises SIGBUS.
+  /// The caller vouches that nobody makes the file shorter while it is open. Then it is mapped, for Dump::view() and
+  /// for small reads; if somebody does it all the same, or the disk fails, reading or touching a view's bytes raises
+  /// SIGBUS.
   bool lasting = false;
 };
 
 /// An open dump. Immutable after open(): every method may be called by several threads at once. Spans and views live as
 /// long as the Dump. The file is kept open, and is read with pread: one that shrinks or fails meanwhile gives
-/// Missing::file_truncated or Missing::io_error, never a signal.
+/// Missing::file_truncated or Missing::io_error, never a signal (but see OpenOptions::lasting).
 class Dump {
  public:
   /// Opens the dump at `path`; "-" is standard input. A pipe or compressed dump is unpacked into $TMPDIR (else

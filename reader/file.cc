@@ -14,6 +14,8 @@
 namespace gcore::reader {
 namespace {
 
+// What is read from the mapping where there is one: beyond that a system call costs less than page faults.
+constexpr size_t kMappedRead = size_t{64} << 10;
 constexpr uint64_t kMaxOffset = static_cast<uint64_t>(std::numeric_limits<off_t>::max());
 
 bool sealed_against_shrinking(int fd) {
@@ -30,14 +32,21 @@ Expected<std::unique_ptr<File>> File::adopt(int fd, Lasting lasting) {
     ::close(fd);
     return std::unexpected(Error{Error::Kind::io, fmt::format("its size cannot be found: {}", std::strerror(error))});
   }
-  const bool lasts = lasting == Lasting::yes || sealed_against_shrinking(fd);
-  return std::unique_ptr<File>(new File(fd, static_cast<uint64_t>(end), lasts));
+  std::unique_ptr<File> file(new File(fd, static_cast<uint64_t>(end)));
+  if (lasting == Lasting::yes || sealed_against_shrinking(fd)) file->map();
+  return file;
 }
 
 File::~File() { ::close(fd_); }
 
 Source::Result File::read(FileOffset offset, std::span<std::byte> into) const {
   Result result;
+  if (mapping_ && into.size() <= kMappedRead) {
+    if (offset.value >= size_) return result;
+    result.bytes = static_cast<size_t>(std::min<uint64_t>(into.size(), size_ - offset.value));
+    std::memcpy(into.data(), mapping_.get() + offset.value, result.bytes);
+    return result;
+  }
   while (result.bytes < into.size()) {
     const uint64_t at = offset.value + result.bytes;
     if (at < offset.value || at > kMaxOffset) break;
@@ -69,7 +78,7 @@ FileOffset File::next_data(FileOffset offset) const {
 }
 
 /// Whole, once: address space is plenty, and what is not touched takes no memory.
-void File::map() const {
+void File::map() {
   if (size_ == 0 || size_ > std::numeric_limits<size_t>::max()) return;
   const size_t length = static_cast<size_t>(size_);
   void* at = ::mmap(nullptr, length, PROT_READ, MAP_SHARED, fd_, 0);
@@ -79,9 +88,7 @@ void File::map() const {
 }
 
 std::optional<PinnedBytes> File::pin(FileOffset offset, size_t size) const {
-  if (!lasting_ || offset.value >= size_ || size == 0) return std::nullopt;
-  std::call_once(mapped_, [this] { map(); });
-  if (!mapping_) return std::nullopt;
+  if (!mapping_ || offset.value >= size_ || size == 0) return std::nullopt;
   const size_t there = static_cast<size_t>(std::min<uint64_t>(size, size_ - offset.value));
   return PinnedBytes{{mapping_.get() + offset.value, there}, mapping_};
 }

@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <span>
 
@@ -13,12 +12,12 @@
 namespace gcore::reader {
 
 /// Owns a descriptor of something seekable. Reads are pread, so that threads do not disturb each other, and so that a
-/// file that shrinks while it is open gives a short read; a mapping would raise SIGBUS.
+/// file that shrinks while it is open gives a short read; a mapping would raise SIGBUS. A file that cannot shrink is
+/// mapped: small reads copy from there, which saves a system call each.
 class File final : public Source {
  public:
-  /// Whether the file can become shorter. One that cannot is mapped when bytes of it are pinned: an unnamed temporary
-  /// file of our own, a memfd that is sealed against shrinking (found out by itself), or one that the caller vouches
-  /// for.
+  /// Whether the file can become shorter. One that cannot is mapped: an unnamed temporary file of our own, a memfd that
+  /// is sealed against shrinking (found out by itself), or one that the caller vouches for.
   enum class Lasting : uint8_t { unknown, yes };
 
   /// Takes ownership of `fd`, also on failure.
@@ -34,14 +33,12 @@ class File final : public Source {
   std::optional<PinnedBytes> pin(FileOffset offset, size_t size) const override;
 
  private:
-  File(int fd, uint64_t size, bool lasting) : fd_(fd), size_(size), lasting_(lasting) {}
-  void map() const;
+  File(int fd, uint64_t size) : fd_(fd), size_(size) {}
+  void map();
 
   const int fd_;
   const uint64_t size_;
-  const bool lasting_;
-  mutable std::once_flag mapped_;
-  mutable std::shared_ptr<const std::byte> mapping_;  // of the whole file
+  std::shared_ptr<const std::byte> mapping_;  // of the whole file, if it cannot shrink
 };
 
 }  // namespace gcore::reader

@@ -41,6 +41,7 @@ MemoryMap::MemoryMap(std::vector<Segment> segments, std::vector<DumpInfo::Range>
   drop_views();
   pieces_.reserve(segments_.size());
   split_overlaps(warnings);
+  make_index();
   for (const Piece& piece : pieces_) bytes_ += piece.last - piece.first + 1;
 }
 
@@ -99,12 +100,43 @@ void MemoryMap::add_piece(uint64_t first, uint64_t last, uint32_t segment) {
   if (!pieces_.empty() && pieces_.back().segment == segment && pieces_.back().last + 1 == first) {
     pieces_.back().last = last;
   } else {
-    pieces_.push_back({first, last, segment});
+    const Segment& from = segments_[segment];
+    pieces_.push_back({first, last, from.address.value, from.file_size, from.offset, segment});
   }
 }
 
+/// About two buckets a piece.
+void MemoryMap::make_index() {
+  if (pieces_.empty()) return;
+  const uint64_t span = pieces_.back().last - pieces_.front().first;
+  while (span >> bucket_shift_ >= 2 * pieces_.size()) ++bucket_shift_;
+  // Rounded up, so that the first byte of a piece is not guessed to be in the one before.
+  __extension__ using Wide = unsigned __int128;
+  const Wide inverse = ((Wide{pieces_.size()} << 64) + span) / (Wide{span} + 1);
+  pieces_a_byte_ = static_cast<uint64_t>(std::min<Wide>(inverse, std::numeric_limits<uint64_t>::max()));
+  const size_t count = static_cast<size_t>(span >> bucket_shift_) + 1;
+  buckets_.reserve(count + 1);
+  uint32_t piece = 0;
+  for (uint64_t bucket = 0; bucket < count; ++bucket) {
+    while (pieces_[piece].last - pieces_.front().first < bucket << bucket_shift_) ++piece;
+    buckets_.push_back(piece);
+  }
+  buckets_.push_back(static_cast<uint32_t>(pieces_.size()) - 1);
+}
+
+/// Where pieces are all of one size, a guess is right, and takes one cache miss. The bucket leaves few pieces to look
+/// at, or, where sizes are very different, at worst all of them.
 std::vector<MemoryMap::Piece>::const_iterator MemoryMap::piece_from(uint64_t address) const {
-  return std::ranges::lower_bound(pieces_, address, {}, &Piece::last);
+  if (pieces_.empty() || address > pieces_.back().last) return pieces_.end();
+  if (address <= pieces_.front().first) return pieces_.begin();
+  __extension__ using Wide = unsigned __int128;
+  const uint64_t from_first = address - pieces_.front().first;
+  const size_t guess = std::min(static_cast<size_t>(Wide{from_first} * pieces_a_byte_ >> 64), pieces_.size() - 1);
+  if (pieces_[guess].first <= address && address <= pieces_[guess].last)
+    return pieces_.begin() + static_cast<std::ptrdiff_t>(guess);
+  const size_t bucket = static_cast<size_t>(from_first >> bucket_shift_);
+  const auto first = pieces_.begin() + buckets_[bucket], last = pieces_.begin() + buckets_[bucket + 1];
+  return std::ranges::lower_bound(first, last, address, {}, &Piece::last);
 }
 
 const Segment* MemoryMap::segment_at(PhysAddr address) const {
@@ -141,15 +173,14 @@ ReadResult MemoryMap::read_file(const Source& source, PhysAddr address, std::spa
   uint64_t at = address.value;
   for (auto piece = piece_from(at); result.bytes < into.size(); ++piece) {
     if (piece == pieces_.end() || piece->first > at) return stop(Missing::not_in_any_segment);
-    const Segment& segment = segments_[piece->segment];
-    if (segment.file_size == 0) return stop(Missing::left_out);
+    if (piece->file_size == 0) return stop(Missing::left_out);
     const size_t count = static_cast<size_t>(std::min<uint64_t>(into.size() - result.bytes - 1, piece->last - at) + 1);
     std::span<std::byte> part = into.subspan(result.bytes, count);
-    const uint64_t in_segment = at - segment.address.value;
-    if (in_segment < segment.file_size) {
-      const size_t wanted = static_cast<size_t>(std::min<uint64_t>(count, segment.file_size - in_segment));
-      const FileOffset from = segment.offset + in_segment;
-      if (from < segment.offset) return stop(Missing::file_truncated);
+    const uint64_t in_segment = at - piece->address;
+    if (in_segment < piece->file_size) {
+      const size_t wanted = static_cast<size_t>(std::min<uint64_t>(count, piece->file_size - in_segment));
+      const FileOffset from = piece->offset + in_segment;
+      if (from < piece->offset) return stop(Missing::file_truncated);
       const Source::Result got = source.read(from, part.first(wanted));
       result.bytes += got.bytes;
       if (got.bytes < wanted) return stop(why(got.error));

@@ -13,7 +13,8 @@
 namespace gcore::reader {
 
 /// The segments, and an index of disjoint pieces over them. Building takes O(n log n), looking up O(log n), in the
-/// number of segments, however these overlap.
+/// number of segments, however these overlap; where they are of about one size, a look-up takes the same time whatever
+/// their number.
 class MemoryMap {
  public:
   MemoryMap() = default;
@@ -31,11 +32,14 @@ class MemoryMap {
   std::optional<Dump::Extent> next_extent(const Source& source, PhysAddr address) const;
 
  private:
-  /// [first, last] is read from segments_[segment].
-  struct Piece {
+  /// [first, last] is read from segments_[segment]; what reading needs of that stands here, in the same cache line.
+  struct alignas(64) Piece {
     uint64_t first, last;
+    uint64_t address, file_size;
+    FileOffset offset;
     uint32_t segment;
   };
+  void make_index();
   std::vector<Piece>::const_iterator piece_from(uint64_t address) const;  // the one that has it, or the next one
   /// The unreadable range that has the address, or the next one.
   std::vector<DumpInfo::Range>::const_iterator unreadable_from(PhysAddr address) const;
@@ -48,6 +52,10 @@ class MemoryMap {
 
   std::vector<Segment> segments_;
   std::vector<Piece> pieces_;
+  std::vector<uint32_t> buckets_;  // equal shares of the addresses that pieces_ span: the first piece that ends there
+                                   // or later; one more at the end
+  unsigned bucket_shift_ = 0;
+  uint64_t pieces_a_byte_ = 0;  // on average, in 1/2^64
   std::vector<DumpInfo::Range> unreadable_;
   uint64_t bytes_ = 0;
 };

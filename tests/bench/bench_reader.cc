@@ -6,11 +6,13 @@
 //   bench_reader addrxlat[-warm] DUMP FILE   the same with libkdumpfile's addrxlat_fulladdr_conv
 //   bench_reader addrxlat-walk[-warm] DUMP FILE   the same with its addrxlat_launch and addrxlat_walk alone
 //   bench_reader addresses DUMP FILE N    writes N addresses into FILE: of mapped kernel pages, at random
-//   bench_reader read-virtual DUMP START SIZE   seconds to read guest-virtual memory, 1 MiB at a time
-//   bench_reader memcpy FILE OFFSET SIZE  seconds to copy from the mapped file, 1 MiB at a time
-//   bench_reader random-reads DUMP N      ms a read of 4 KiB at a random place of its segments
+//   bench_reader read-virtual DUMP START SIZE   seconds to read guest-virtual memory, 1 MiB at a time; the file is
+//   mapped bench_reader memcpy FILE OFFSET SIZE  seconds to copy from the mapped file, 1 MiB at a time bench_reader
+//   memcpy-pages DUMP START SIZE   the same for the pages that read-virtual reads, one by one in its order bench_reader
+//   random-reads DUMP N      ms a read of 4 KiB at a random place of its segments
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -57,8 +59,8 @@ constexpr size_t kPiece = 1 << 20;
 
 double since(Clock::time_point start) { return Clock::now() - start; }
 
-std::unique_ptr<Dump> open_dump(const char* path) {
-  auto dump = Dump::open(path);
+std::unique_ptr<Dump> open_dump(const char* path, bool lasting = false) {
+  auto dump = Dump::open(path, {.progress = {}, .lasting = lasting});
   if (!dump) fail(dump.error().text);
   return std::move(*dump);
 }
@@ -167,20 +169,37 @@ double read_virtual(const Dump& dump, uint64_t start, uint64_t size) {
   return since(begin);
 }
 
-double copy_mapped(const char* path, uint64_t offset, uint64_t size) {
+/// Copies `size` bytes in pieces that are copied into 1 MiB again and again; `offset_of(done)` says where each is.
+template <class OffsetOf>
+double copy_mapped(const char* path, uint64_t size, size_t piece_size, const OffsetOf& offset_of) {
   const int fd = open(path, O_RDONLY | O_CLOEXEC);
-  std::vector<std::byte> piece(kPiece);
+  std::vector<std::byte> buffer(kPiece);
+  struct stat status{};
+  if (fd < 0 || fstat(fd, &status) != 0) fail(std::string("cannot open ") + path);
   const auto begin = Clock::now();  // with the mapping and its faults: who reads once has them as well
-  void* at = mmap(nullptr, offset + size, PROT_READ, MAP_SHARED, fd, 0);
-  if (fd < 0 || at == MAP_FAILED) fail(std::string("cannot map ") + path);
-  const auto* bytes = static_cast<const std::byte*>(at) + offset;
+  void* at = mmap(nullptr, static_cast<size_t>(status.st_size), PROT_READ, MAP_SHARED, fd, 0);
+  if (at == MAP_FAILED) fail(std::string("cannot map ") + path);
+  const auto* bytes = static_cast<const std::byte*>(at);
   volatile std::byte sink{};
-  for (uint64_t done = 0; done < size; done += kPiece) {
-    std::memcpy(piece.data(), bytes + done, kPiece);
-    sink = piece[done / kPiece % kPiece];
+  for (uint64_t done = 0; done < size; done += piece_size) {
+    std::memcpy(buffer.data() + done % kPiece, bytes + offset_of(done), piece_size);
+    sink = buffer[done / kPiece % kPiece];
   }
   (void)sink;
   return since(begin);
+}
+
+/// Where the file has each of the pages that a virtual range maps.
+std::vector<uint64_t> page_offsets(const Dump& dump, uint64_t start, uint64_t size) {
+  const AddressSpace space = space_of(dump);
+  std::vector<uint64_t> offsets;
+  for (uint64_t done = 0; done < size; done += 4096) {
+    const auto page = space.translate(VirtAddr(start + done));
+    const Segment* segment = page ? dump.segment_at(page->address) : nullptr;
+    if (segment == nullptr) fail("a page of the range is not in the dump");
+    offsets.push_back(segment->offset.value + (page->address.value - segment->address.value));
+  }
+  return offsets;
 }
 
 double random_reads(const Dump& dump, size_t count) {
@@ -216,11 +235,15 @@ int main(int argc, char** argv) {
   } else if (work == "addresses" && words.size() == 4) {
     write_addresses(argv[3], *open_dump(argv[2]), number(3));
   } else if (work == "read-virtual" && words.size() == 4) {
-    std::printf("%.4f\n", read_virtual(*open_dump(argv[2]), number(2), number(3)));
+    std::printf("%.4f\n", read_virtual(*open_dump(argv[2], true), number(2), number(3)));
   } else if (work == "memcpy" && words.size() == 4) {
-    std::printf("%.4f\n", copy_mapped(argv[2], number(2), number(3)));
+    const uint64_t offset = number(2);
+    std::printf("%.4f\n", copy_mapped(argv[2], number(3), kPiece, [&](uint64_t done) { return offset + done; }));
+  } else if (work == "memcpy-pages" && words.size() == 4) {
+    const auto offsets = page_offsets(*open_dump(argv[2]), number(2), number(3));
+    std::printf("%.4f\n", copy_mapped(argv[2], number(3), 4096, [&](uint64_t done) { return offsets[done / 4096]; }));
   } else if (work == "random-reads") {
-    std::printf("%.4f\n", random_reads(*open_dump(argv[2]), number(2)));
+    std::printf("%.6f\n", random_reads(*open_dump(argv[2]), number(2)));
   } else {
     fail("see the head of bench_reader.cc");
   }

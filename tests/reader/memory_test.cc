@@ -4,6 +4,9 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <random>
+#include <utility>
+#include <vector>
 
 #include "tests/reader/fixture.h"
 
@@ -46,6 +49,43 @@ TEST(Memory, CrossesSegmentsAndStopsAtGaps) {
   EXPECT_EQ(dump->segments()[0].address, PhysAddr(0x1ffe));
   EXPECT_EQ(dump->segment_at(PhysAddr(0x1fff))->index, 2u);
   EXPECT_EQ(dump->segment_at(PhysAddr(0x2fff)), nullptr);
+}
+
+// Regular, with holes, and as unequal as can be; up to the last address.
+TEST(Memory, FindsSegmentsInAnyLayout) {
+  std::mt19937_64 random(5);
+  const auto layouts = {
+      +[](uint64_t i, std::mt19937_64&) { return std::pair(i * 0x1000, uint64_t{0x1000}); },
+      +[](uint64_t i, std::mt19937_64&) { return std::pair(i * 0x3000, uint64_t{0x1001}); },
+      +[](uint64_t i, std::mt19937_64&) { return std::pair(i * 3 + (i < 70 ? 0 : uint64_t{1} << 40), uint64_t{3}); },
+      +[](uint64_t i, std::mt19937_64&) {
+        return std::pair(i == 99 ? UINT64_MAX - 7 : i, uint64_t{i == 99 ? 8U : 1U});
+      },
+      +[](uint64_t i, std::mt19937_64&) { return std::pair(uint64_t{1} << i % 63, uint64_t{1} << i % 61); },
+      +[](uint64_t, std::mt19937_64& r) { return std::pair(r() >> r() % 64, 1 + (r() >> (1 + r() % 63))); },
+  };
+  for (const auto layout : layouts)
+    for (const uint64_t count : {1, 2, 7, 100}) {
+      DumpBuilder builder = with_note();
+      for (uint64_t i = 0; i < count; ++i) {
+        const auto [address, size] = layout(i, random);
+        builder.header({.address = address, .memory_size = size});
+      }
+      const auto dump = opened(builder);
+      ASSERT_TRUE(dump);
+      std::vector<uint64_t> addresses{0, UINT64_MAX};
+      for (const reader::Segment& s : dump->segments())
+        for (const uint64_t near : {uint64_t{0}, s.memory_size / 2, s.memory_size})
+          for (const uint64_t by : {-1, 0, 1}) addresses.push_back(s.address.value + near + by);
+      for (const uint64_t address : addresses) {
+        const reader::Segment* expected = nullptr;
+        for (const reader::Segment& s : dump->segments())
+          if (address >= s.address.value && address - s.address.value < s.memory_size &&
+              (expected == nullptr || s.index < expected->index))
+            expected = &s;
+        ASSERT_EQ(dump->segment_at(PhysAddr(address)), expected) << address << " of " << count;
+      }
+    }
 }
 
 TEST(Memory, ZeroTailAndLeftOut) {

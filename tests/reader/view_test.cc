@@ -50,6 +50,25 @@ TEST(View, IsNoCopyWhereTheFileCannotShrink) {
   EXPECT_FALSE(copied(*open_fd(ends[0])));
 }
 
+TEST(View, ReadsOfAMappedFileEndWhereItEnds) {
+  const std::string memory = std::string(100'000, 'a') + std::string(100'000, 'b');
+  const std::string bytes = DumpBuilder().note(two_cpus().build()).memory(0, memory).build();
+  for (const bool lasting : {false, true}) {
+    const auto dump = reader::Dump::open_descriptor(file_of(bytes.substr(0, bytes.size() - 50)), "x.gcore",
+                                                    {.progress = {}, .lasting = lasting});
+    ASSERT_TRUE(dump);
+    for (const size_t size : {size_t{1}, size_t{4096}, size_t{65'536}, size_t{65'537}, size_t{149'000}}) {
+      std::string read(size, '?');
+      const auto into = std::as_writable_bytes(std::span(read));
+      EXPECT_EQ((*dump)->read(PhysAddr(50'000), into).bytes, size);
+      EXPECT_TRUE(read == memory.substr(50'000, size)) << size;
+      const auto end = (*dump)->read(PhysAddr(memory.size() - 50 - size / 2), into);
+      EXPECT_EQ(end.bytes, size / 2);
+      EXPECT_EQ(end.missing, Missing::file_truncated);
+    }
+  }
+}
+
 TEST(View, OutlivesTheDump) {
   for (const bool lasting : {false, true}) {
     auto dump = reader::Dump::open_descriptor(small_dump(two_cpus().build()).descriptor(), "x.gcore",
