@@ -18,7 +18,7 @@ class Cache {
 
  public:
   struct Value {
-    uint64_t a = 0, b = 0, c = 0;
+    uint64_t a = 0, b = 0;
   };
 
   /// `key` is not 0.
@@ -28,7 +28,6 @@ class Cache {
     if (slot.key.load(std::memory_order_acquire) != key || (before & 1) != 0) return false;
     value.a = slot.a.load(std::memory_order_acquire);
     value.b = slot.b.load(std::memory_order_acquire);
-    value.c = slot.c.load(std::memory_order_acquire);
     return slot.sequence.load(std::memory_order_relaxed) == before;
   }
 
@@ -40,14 +39,13 @@ class Cache {
     slot.key.store(key, std::memory_order_release);
     slot.a.store(value.a, std::memory_order_release);
     slot.b.store(value.b, std::memory_order_release);
-    slot.c.store(value.c, std::memory_order_release);
     slot.sequence.store(before + 2, std::memory_order_release);
   }
 
  private:
-  struct alignas(64) Slot {
+  struct alignas(32) Slot {
     std::atomic<uint32_t> sequence{0};
-    std::atomic<uint64_t> key{0}, a{0}, b{0}, c{0};
+    std::atomic<uint64_t> key{0}, a{0}, b{0};
   };
 
   // Neighbours get neighbouring slots; the upper bits are folded in, so that equal offsets in other regions do not

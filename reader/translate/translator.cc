@@ -1,6 +1,7 @@
 #include "reader/translate/translator.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cinttypes>
 #include <utility>
@@ -23,91 +24,123 @@ std::expected<Translation, Fault> identity(const Paging& paging, VirtAddr addres
 
 }  // namespace
 
-/// The last table on the way to an address, in pieces of up to 4 KiB, by the region that a piece of the lowest level
-/// translates.
+/// Page tables as they were read, and where the last table on the way to an address is: in pieces of up to 4 KiB, by
+/// the region that a piece of the lowest level translates.
 struct Translator::Caches {
+  /// A piece of a region's last table.
   struct Piece {
     const std::byte* entries;
     size_t count;
+    unsigned shift;  // what an entry translates, in bits
+    unsigned height;
+    Rights rights;
+
+    size_t index_of(uint64_t address) const { return static_cast<size_t>(address >> shift) & (count - 1); }
   };
 
   TableStore tables;
-  Cache<2048> regions;  // key below -> entries, table, height and rights
+  Cache<2048> regions;  // key below -> a Piece in two words
+  std::array<unsigned, 2> region_shift{};
+
+  explicit Caches(const Paging& paging) {
+    for (const bool upper : {false, true})
+      if (const Half& half = upper ? paging.upper : paging.lower; half.levels != 0)
+        region_shift[upper] = half.page_shift + static_cast<unsigned>(std::countr_zero(entries(paging, half, 0)));
+  }
 
   /// Entries of the table at a height that stand in one piece.
   static size_t entries(const Paging& paging, const Half& half, unsigned height) {
     return std::min(size_t{1} << index_bits(half, height), TableStore::kPiece >> (paging.entry_bytes == 8 ? 3 : 2));
   }
 
-  static uint64_t key(const Paging& paging, const Position& at) {
-    const auto shift = at.half->page_shift + static_cast<unsigned>(std::countr_zero(entries(paging, *at.half, 0)));
-    return at.address >> shift | uint64_t{1} << 63;
+  uint64_t key(const Paging& paging, const Half* half, uint64_t address) const {
+    return address >> region_shift[half == &paging.upper] | uint64_t{1} << 63;
   }
 
-  /// Moves the position down to its last table; nullptr when that is not known.
-  const std::byte* descend(const Paging& paging, Position& at) const {
+  bool find(const Paging& paging, const Half* half, uint64_t address, Piece& piece) const {
     Cache<2048>::Value value;
-    if (!regions.get(key(paging, at), value)) return nullptr;
-    at.table = value.b;
-    at.rights = static_cast<Rights>(value.c);
-    at.height = static_cast<unsigned>(value.c >> 8);
-    return reinterpret_cast<const std::byte*>(value.a);
+    if (!regions.get(key(paging, half, address), value)) return false;
+    piece = {.entries = reinterpret_cast<const std::byte*>(value.a),
+             .count = size_t{1} << (value.b >> 24 & 0xff),
+             .shift = static_cast<unsigned>(value.b >> 16 & 0xff),
+             .height = static_cast<unsigned>(value.b >> 8 & 0xff),
+             .rights = static_cast<Rights>(value.b & 0xff)};
+    return true;
   }
 
-  void keep(const Paging& paging, const Position& at, const std::byte* piece) {
-    regions.put(key(paging, at), {reinterpret_cast<uintptr_t>(piece), at.table, at.rights | uint64_t{at.height} << 8});
+  void keep(const Paging& paging, const Position& at, const Piece& piece) {
+    const auto bits = static_cast<uint64_t>(std::countr_zero(piece.count));
+    regions.put(key(paging, at.half, at.address),
+                {reinterpret_cast<uintptr_t>(piece.entries),
+                 bits << 24 | uint64_t{piece.shift} << 16 | uint64_t{piece.height} << 8 | piece.rights});
   }
 
-  /// The piece of the position's table that holds the entry; nullptr when it cannot be had.
-  const std::byte* piece(const Paging& paging, const Position& at, const ReadPhysical& read) {
-    const size_t count = entries(paging, *at.half, at.height), width = paging.entry_bytes;
-    const size_t index = static_cast<size_t>(at.address >> shift_of(*at.half, at.height)) &
-                         ((size_t{1} << index_bits(*at.half, at.height)) - 1);
-    const uint64_t address = at.table + (index & ~(count - 1)) * width;
+  /// The piece of the position's table that holds the entry; without entries when it cannot be had.
+  Piece read(const Paging& paging, const Position& at, const ReadPhysical& read) {
+    Piece piece{nullptr, entries(paging, *at.half, at.height), shift_of(*at.half, at.height), at.height, at.rights};
+    const size_t width = paging.entry_bytes;
+    const size_t index =
+        static_cast<size_t>(at.address >> piece.shift) & ((size_t{1} << index_bits(*at.half, at.height)) - 1);
+    const uint64_t address = at.table + (index & ~(piece.count - 1)) * width;
     constexpr uint64_t kMask = TableStore::kPiece - 1;
-    const std::byte* page = tables.get(address & ~kMask, read);
-    return page == nullptr ? nullptr : page + (address & kMask);
+    if (const std::byte* page = tables.get(address & ~kMask, read)) piece.entries = page + (address & kMask);
+    return piece;
   }
 };
 
 Translator::Translator(Paging paging, ReadPhysical read)
-    : paging_(std::move(paging)), read_(std::move(read)), caches_(std::make_unique<Caches>()) {}
+    : paging_(std::move(paging)), read_(std::move(read)), caches_(std::make_unique<Caches>(paging_)) {}
 Translator::Translator(Translator&&) noexcept = default;
 Translator& Translator::operator=(Translator&&) noexcept = default;
 Translator::~Translator() = default;
 
+/// Nearly always the table is known: that way is short, and calls nothing.
 std::expected<Translation, Fault> Translator::translate(VirtAddr address, uint64_t wanted) const {
   std::expected<Translation, Fault> found;  // the one that every path returns: built in place, it is never copied
+  uint64_t value;
+  const Half* half = paging_.mode == Mode::identity ? nullptr : half_of(paging_, address, value);
+  Caches::Piece piece;
+  if (half != nullptr && caches_->find(paging_, half, value, piece)) [[likely]] {
+    const size_t index = piece.index_of(value);
+    const auto entry = load_entry(paging_, piece.entries + index * paging_.entry_bytes);
+    const Decoded decoded = decode(paging_, *half, piece.height, entry, piece.rights);
+    if (decoded.meaning == Step::Meaning::page) [[likely]] {
+      set_translation(*found, paging_, {half, value, 0, piece.height, piece.rights}, decoded,
+                      {piece.entries, index, piece.count}, wanted);
+      return found;
+    }
+  }
+  find(address, wanted, found);
+  return found;
+}
+
+/// From the root on.
+void Translator::find(VirtAddr address, uint64_t wanted, std::expected<Translation, Fault>& found) const {
   if (paging_.mode == Mode::identity) {
     found = identity(paging_, address);
-    return found;
+    return;
   }
-  Position position;
-  position.half = half_of(paging_, address, position.address);
-  if (position.half == nullptr) {
-    found = std::unexpected(std::move(start(paging_, address).error()));
-    return found;
+  auto started = start(paging_, address);
+  if (!started) {
+    found = std::unexpected(std::move(started.error()));
+    return;
   }
-  position.table = position.half->root.value;
-  position.height = position.half->levels - 1u;
-  const std::byte* piece = caches_->descend(paging_, position);
-  const bool known = piece != nullptr;
-  while (piece != nullptr || (piece = caches_->piece(paging_, position, read_)) != nullptr) {
-    const size_t count = Caches::entries(paging_, *position.half, position.height);
-    const size_t index =
-        static_cast<size_t>(position.address >> shift_of(*position.half, position.height)) & (count - 1);
-    const auto entry = load_entry(paging_, piece + index * paging_.entry_bytes);
+  Position& position = *started;
+  while (true) {
+    const Caches::Piece piece = caches_->read(paging_, position, read_);
+    if (piece.entries == nullptr) break;
+    const size_t index = piece.index_of(position.address);
+    const auto entry = load_entry(paging_, piece.entries + index * paging_.entry_bytes);
     const Decoded decoded = decode(paging_, *position.half, position.height, entry, position.rights);
     if (decoded.meaning == Step::Meaning::page) {
-      if (!known) caches_->keep(paging_, position, piece);
-      set_translation(*found, paging_, position, decoded, {piece, index, count}, wanted);
-      return found;
+      caches_->keep(paging_, position, piece);
+      set_translation(*found, paging_, position, decoded, {piece.entries, index, piece.count}, wanted);
+      return;
     }
     if (decoded.meaning != Step::Meaning::table) break;
     position.table = decoded.target;
     position.rights = decoded.rights;
     --position.height;
-    piece = nullptr;
   }
   // Memory that ends within the piece, no room for it, or a fault, which the step has the words for.
   Block block;
@@ -116,7 +149,6 @@ std::expected<Translation, Fault> Translator::translate(VirtAddr address, uint64
     set_translation(*found, paging_, position, block.decoded, block.entries(), wanted);
   else
     found = std::unexpected(fault_of(paging_, position, block));
-  return found;
 }
 
 Walk Translator::walk(VirtAddr address) const {

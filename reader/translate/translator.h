@@ -47,6 +47,8 @@ class Translator {
  private:
   struct Caches;
 
+  void find(VirtAddr address, uint64_t wanted, std::expected<Translation, Fault>& found) const;
+
   Paging paging_;
   ReadPhysical read_;
   std::unique_ptr<Caches> caches_;

@@ -14,55 +14,12 @@
 #include <cinttypes>
 
 #include "reader/translate/step.h"
+#include "reader/translate/x86_entry.h"
 
 namespace gcore::translate {
 namespace {
 
-using Meaning = Step::Meaning;
-
-constexpr uint64_t kPresent = 1, kWritable = 2, kUser = 4, kPageSize = 1u << 7, kNoExecute = uint64_t{1} << 63;
-constexpr uint64_t kAddress = ((uint64_t{1} << 52) - 1) & ~uint64_t{0xfff};
-constexpr const char* kNotPresent = "not present";
-
-Decoded malformed(const char* why) { return {.meaning = Meaning::malformed, .rights = 0, .target = 0, .why = why}; }
-
-Rights rights_of(uint64_t entry, Rights rights) {
-  if ((entry & kWritable) == 0) rights &= ~kMayWrite;
-  if ((entry & kUser) == 0) rights &= ~kMayUser;
-  return rights;
-}
-
-Decoded decode_32(const Paging& paging, unsigned height, uint64_t entry, Rights rights) {
-  rights = rights_of(entry, rights);
-  if (height == 0) return {Meaning::page, rights, entry & 0xfffff000, ""};
-  if ((entry & kPageSize) == 0 || !paging.large_pages) return {Meaning::table, rights, entry & 0xfffff000, ""};
-  if ((entry >> 21 & 1) != 0) return malformed("bit 21 of a 4M page is reserved");
-  return {Meaning::page, rights, (entry & 0xffc00000) | (entry >> 13 & 0xff) << 32, ""};
-}
-
-Decoded decode_wide(const Paging& paging, unsigned height, uint64_t entry, Rights rights) {
-  const bool pae = paging.mode == Mode::x86_pae;
-  const uint64_t address = entry & kAddress & ~paging.encryption_mask;
-  if (pae && height == 2) {
-    constexpr uint64_t kReserved = 0x1e6 | ~((uint64_t{1} << 52) - 1);
-    if ((entry & kReserved & ~paging.encryption_mask) != 0) return malformed("reserved bits of a PDPTE are set");
-    return {Meaning::table, rights, address, ""};
-  }
-  if (pae && (entry >> 52 & 0x7ff) != 0) return malformed("bits 62:52 are reserved with PAE paging");
-  rights = rights_of(entry, rights);
-  if ((entry & kNoExecute) != 0) {
-    if (!paging.no_execute) return malformed("bit 63 is reserved while EFER.NXE is 0");
-    rights &= ~(kMayExecuteUser | kMayExecuteKernel);
-  }
-  if (height == 0) return {Meaning::page, rights, address, ""};
-  if ((entry & kPageSize) == 0) return {Meaning::table, rights, address, ""};
-  if (height > 2) return malformed("bit 7 (page size) is reserved at this level");
-  const uint64_t size = height == 1 ? uint64_t{1} << 21 : uint64_t{1} << 30;
-  constexpr uint64_t kBelowAndPat = 0x1fff;
-  if ((address & (size - 1) & ~kBelowAndPat) != 0)
-    return malformed(height == 1 ? "bits 20:13 of a 2M page are reserved" : "bits 29:13 of a 1G page are reserved");
-  return {Meaning::page, rights, address & ~(size - 1), ""};
-}
+constexpr uint64_t kAddress = x86::kAddress;
 
 Half half_of(const Paging& paging, uint8_t address_bits, uint8_t levels, uint8_t root_bits, uint64_t root) {
   Half half;
@@ -84,12 +41,6 @@ bool long_mode(const X86Registers& registers) {
 }
 
 }  // namespace
-
-Decoded decode_x86(const Paging& paging, const Half&, unsigned height, uint64_t entry, Rights rights) {
-  if ((entry & kPresent) == 0) return {Meaning::not_present, rights, 0, kNotPresent};
-  return paging.mode == Mode::x86_32 ? decode_32(paging, height, entry, rights)
-                                     : decode_wide(paging, height, entry, rights);
-}
 
 reader::Expected<Paging> x86_paging(const X86Registers& registers) {
   Paging paging;
