@@ -1,6 +1,7 @@
 // What a table entry says, whatever the machine. Internal to this folder.
 #pragma once
 
+#include <array>
 #include <cstdint>
 
 #include "reader/translate/paging.h"
@@ -12,12 +13,17 @@ namespace gcore::translate {
 using Rights = uint8_t;
 inline constexpr Rights kMayWrite = 1, kMayUser = 2, kMayExecuteUser = 4, kMayExecuteKernel = 8, kMayAll = 15;
 
-constexpr Permissions permissions_of(Rights rights) {
-  return {.read = true,
-          .write = (rights & kMayWrite) != 0,
-          .execute = (rights & (kMayExecuteUser | kMayExecuteKernel)) != 0,
-          .user = (rights & kMayUser) != 0};
-}
+/// By Rights.
+inline constexpr auto kPermissions = [] {
+  std::array<Permissions, kMayAll + 1> all;
+  for (Rights rights = 0; rights <= kMayAll; ++rights)
+    all[rights] = {.read = true,
+                   .write = (rights & kMayWrite) != 0,
+                   .execute = (rights & (kMayExecuteUser | kMayExecuteKernel)) != 0,
+                   .user = (rights & kMayUser) != 0};
+  return all;
+}();
+constexpr Permissions permissions_of(Rights rights) { return kPermissions[rights & kMayAll]; }
 
 /// What an entry says. `why` is a static clause for malformed and not_present ones.
 struct Decoded {

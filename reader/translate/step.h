@@ -20,16 +20,25 @@ inline Decoded decode(const Paging& paging, const Half& half, unsigned height, u
                                       : decode_x86(paging, half, height, entry, rights);
 }
 
-/// Reads one entry in the tables' byte order.
-inline uint64_t load_entry(const Paging& paging, const std::byte* from) {
-  if (paging.entry_bytes == 4) {  // x86 only, so little-endian
+/// A little-endian entry.
+template <size_t width>
+uint64_t load_entry(const std::byte* from) {
+  if constexpr (width == 4) {
     uint32_t entry;
     std::memcpy(&entry, from, sizeof entry);
     return std::endian::native == std::endian::little ? entry : __builtin_bswap32(entry);
+  } else {
+    uint64_t entry;
+    std::memcpy(&entry, from, sizeof entry);
+    return std::endian::native == std::endian::little ? entry : __builtin_bswap64(entry);
   }
-  uint64_t entry;
-  std::memcpy(&entry, from, sizeof entry);
-  return paging.big_endian == (std::endian::native == std::endian::big) ? entry : __builtin_bswap64(entry);
+}
+
+/// Reads one entry in the tables' byte order.
+inline uint64_t load_entry(const Paging& paging, const std::byte* from) {
+  if (paging.entry_bytes == 4) return load_entry<4>(from);  // x86 only, so little-endian
+  const uint64_t entry = load_entry<8>(from);
+  return paging.big_endian ? __builtin_bswap64(entry) : entry;
 }
 
 /// Where a walk stands: in front of the table at `table`, which is `height` levels above the last one.

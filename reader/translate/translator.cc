@@ -38,8 +38,11 @@ struct Translator::Caches {
     size_t index_of(uint64_t address) const { return static_cast<size_t>(address >> shift) & (count - 1); }
   };
 
+  static constexpr unsigned kLongModeRegion = 21;
+  static constexpr uint64_t kKey = uint64_t{1} << 63;
+
   TableStore tables;
-  Cache<2048> regions;  // key below -> a Piece in two words
+  Cache<2048> regions;  // region | kKey -> a Piece in two words
   std::array<unsigned, 2> region_shift{};
 
   explicit Caches(const Paging& paging) {
@@ -53,13 +56,13 @@ struct Translator::Caches {
     return std::min(size_t{1} << index_bits(half, height), TableStore::kPiece >> (paging.entry_bytes == 8 ? 3 : 2));
   }
 
-  uint64_t key(const Paging& paging, const Half* half, uint64_t address) const {
-    return address >> region_shift[half == &paging.upper] | uint64_t{1} << 63;
+  uint64_t region_of(const Paging& paging, const Position& at) const {
+    return at.address >> region_shift[at.half == &paging.upper];
   }
 
-  bool find(const Paging& paging, const Half* half, uint64_t address, Piece& piece) const {
+  bool find(uint64_t region, Piece& piece) const {
     Cache<2048>::Value value;
-    if (!regions.get(key(paging, half, address), value)) return false;
+    if (!regions.get(region | kKey, value)) return false;
     piece = {.entries = reinterpret_cast<const std::byte*>(value.a),
              .count = size_t{1} << (value.b >> 24 & 0xff),
              .shift = static_cast<unsigned>(value.b >> 16 & 0xff),
@@ -68,23 +71,24 @@ struct Translator::Caches {
     return true;
   }
 
-  void keep(const Paging& paging, const Position& at, const Piece& piece) {
+  void keep(uint64_t region, const Piece& piece) {
     const auto bits = static_cast<uint64_t>(std::countr_zero(piece.count));
-    regions.put(key(paging, at.half, at.address),
-                {reinterpret_cast<uintptr_t>(piece.entries),
-                 bits << 24 | uint64_t{piece.shift} << 16 | uint64_t{piece.height} << 8 | piece.rights});
+    regions.put(region | kKey, {reinterpret_cast<uintptr_t>(piece.entries),
+                                bits << 24 | uint64_t{piece.shift} << 16 | uint64_t{piece.height} << 8 | piece.rights});
   }
 
-  /// The piece of the position's table that holds the entry; without entries when it cannot be had.
-  Piece read(const Paging& paging, const Position& at, const ReadPhysical& read) {
-    Piece piece{nullptr, entries(paging, *at.half, at.height), shift_of(*at.half, at.height), at.height, at.rights};
+  /// The piece of the position's table that holds the entry; false when it cannot be had.
+  bool read(const Paging& paging, const Position& at, const ReadPhysical& read, Piece& piece) {
+    piece = {nullptr, entries(paging, *at.half, at.height), shift_of(*at.half, at.height), at.height, at.rights};
     const size_t width = paging.entry_bytes;
     const size_t index =
         static_cast<size_t>(at.address >> piece.shift) & ((size_t{1} << index_bits(*at.half, at.height)) - 1);
     const uint64_t address = at.table + (index & ~(piece.count - 1)) * width;
     constexpr uint64_t kMask = TableStore::kPiece - 1;
-    if (const std::byte* page = tables.get(address & ~kMask, read)) piece.entries = page + (address & kMask);
-    return piece;
+    const std::byte* const page = tables.get(address & ~kMask, read);
+    if (page == nullptr) return false;
+    piece.entries = page + (address & kMask);
+    return true;
   }
 };
 
@@ -94,50 +98,56 @@ Translator::Translator(Translator&&) noexcept = default;
 Translator& Translator::operator=(Translator&&) noexcept = default;
 Translator::~Translator() = default;
 
-/// Nearly always the table is known: that way is short, and calls nothing.
+/// Nearly always the guest is in long mode, and the table known: that way is short, and calls nothing.
 std::expected<Translation, Fault> Translator::translate(VirtAddr address, uint64_t wanted) const {
-  std::expected<Translation, Fault> found;  // the one that every path returns: built in place, it is never copied
-  uint64_t value;
-  const Half* half = paging_.mode == Mode::identity ? nullptr : half_of(paging_, address, value);
   Caches::Piece piece;
-  if (half != nullptr && caches_->find(paging_, half, value, piece)) [[likely]] {
-    const size_t index = piece.index_of(value);
-    const auto entry = load_entry(paging_, piece.entries + index * paging_.entry_bytes);
-    const Decoded decoded = decode(paging_, *half, piece.height, entry, piece.rights);
-    if (decoded.meaning == Step::Meaning::page) [[likely]] {
-      set_translation(*found, paging_, {half, value, 0, piece.height, piece.rights}, decoded,
-                      {piece.entries, index, piece.count}, wanted);
-      return found;
-    }
+  if (paging_.mode == Mode::x86_64 && caches_->find(address.value >> Caches::kLongModeRegion, piece)) [[likely]] {
+    // A region that is known is of addresses that are canonical, in a half that has tables.
+    const unsigned shift = 12 + 9 * piece.height;
+    const auto entry = load_entry<8>(piece.entries + (address.value >> shift & 511) * 8);
+    const Decoded decoded = decode_x86_64(paging_, piece.height, entry, piece.rights);
+    const uint64_t size = uint64_t{1} << shift, offset = address.value & (size - 1);
+    if (decoded.meaning == Step::Meaning::page && wanted <= size - offset) [[likely]]
+      return Translation{PhysAddr(decoded.target + offset), size - offset, size, permissions_of(decoded.rights)};
   }
-  find(address, wanted, found);
-  return found;
+  return find(address, wanted);
 }
 
-/// From the root on.
-void Translator::find(VirtAddr address, uint64_t wanted, std::expected<Translation, Fault>& found) const {
+std::expected<Translation, Fault> Translator::find(VirtAddr address, uint64_t wanted) const {
+  std::expected<Translation, Fault> found;  // the one that every path returns: built in place, it is never copied
   if (paging_.mode == Mode::identity) {
     found = identity(paging_, address);
-    return;
+    return found;
   }
-  auto started = start(paging_, address);
-  if (!started) {
-    found = std::unexpected(std::move(started.error()));
-    return;
+  Position position;
+  position.half = half_of(paging_, address, position.address);
+  if (position.half == nullptr) {
+    found = std::unexpected(std::move(start(paging_, address).error()));
+    return found;
   }
-  Position& position = *started;
-  while (true) {
-    const Caches::Piece piece = caches_->read(paging_, position, read_);
-    if (piece.entries == nullptr) break;
+  const auto to_root = [&] {
+    position.table = position.half->root.value;
+    position.height = position.half->levels - 1u;
+    position.rights = kMayAll;
+  };
+  to_root();
+  Caches::Piece piece{};
+  const bool known = caches_->find(caches_->region_of(paging_, position), piece);
+  if (known) {
+    position.height = piece.height;
+    position.rights = piece.rights;
+  }
+  while (known || caches_->read(paging_, position, read_, piece)) {
     const size_t index = piece.index_of(position.address);
     const auto entry = load_entry(paging_, piece.entries + index * paging_.entry_bytes);
     const Decoded decoded = decode(paging_, *position.half, position.height, entry, position.rights);
     if (decoded.meaning == Step::Meaning::page) {
-      caches_->keep(paging_, position, piece);
+      if (!known) caches_->keep(caches_->region_of(paging_, position), piece);
       set_translation(*found, paging_, position, decoded, {piece.entries, index, piece.count}, wanted);
-      return;
+      return found;
     }
-    if (decoded.meaning != Step::Meaning::table) break;
+    if (known) to_root();
+    if (known || decoded.meaning != Step::Meaning::table) break;
     position.table = decoded.target;
     position.rights = decoded.rights;
     --position.height;
@@ -149,6 +159,7 @@ void Translator::find(VirtAddr address, uint64_t wanted, std::expected<Translati
     set_translation(*found, paging_, position, block.decoded, block.entries(), wanted);
   else
     found = std::unexpected(fault_of(paging_, position, block));
+  return found;
 }
 
 Walk Translator::walk(VirtAddr address) const {

@@ -47,7 +47,7 @@ class Translator {
  private:
   struct Caches;
 
-  void find(VirtAddr address, uint64_t wanted, std::expected<Translation, Fault>& found) const;
+  std::expected<Translation, Fault> find(VirtAddr address, uint64_t wanted) const;
 
   Paging paging_;
   ReadPhysical read_;
