@@ -233,6 +233,7 @@ void Server::serve(Connection& connection, short in_events, bool& more) {
   if ((in_events & (POLLIN | POLLHUP | POLLERR)) != 0) connection.receive();
   if (connection.runnable) connection.work();
   if (connection.unsent() > 0) connection.send();
+  if (connection.unsent() == 0) connection.session.work_ahead();
   if (!connection.broken && connection.runnable && !connection.stuck()) more = true;
 }
 

@@ -13,6 +13,8 @@ namespace {
 constexpr char kInterrupt = 0x03;
 /// Console text goes out in packets of this many bytes of text: all clients' buffers hold that.
 constexpr size_t kConsolePiece = 4096;
+/// Reads that are shorter are no part of a copy of memory, which is worth working ahead for.
+constexpr uint64_t kLongRead = 1024;
 
 /// The name that a packet is found by: `vCont` of `vCont;c`, `vCont?` of itself, `m` of `m0,4`.
 std::string_view packet_name(std::string_view payload) {
@@ -30,6 +32,19 @@ Handler find_handler(std::string_view name) {
   return nullptr;
 }
 
+/// The request that goes on where this one, for a piece of memory, ends. Empty for any other.
+std::string following_read(std::string_view request) {
+  if (!request.starts_with('m') && !request.starts_with('x')) return {};
+  const auto range = parse_address_length(request.substr(1));
+  if (!range || range->length < kLongRead || range->length > UINT64_MAX - range->address) return {};
+  return request[0] + hex_number(range->address + range->length) + "," + hex_number(range->length);
+}
+
+std::string framed(const Reply& reply) {
+  if (!reply.memory.empty()) return frame_hex(reply.memory);
+  return frame(reply.packet, reply.run_length ? RunLength::on : RunLength::off);
+}
+
 }  // namespace
 
 struct Session::State {
@@ -43,6 +58,9 @@ struct Session::State {
   bool interrupted = false;
   bool closed = false;
   std::string last_packet;  // framed, for a client that did not get it
+  std::string next_read;    // what would go on where the last request ended, else empty
+  bool reads_on = false;    // the last request was what the one before it let expect
+  std::string ahead;        // the framed reply to next_read, once it is made
 };
 
 Session::Session(const Target& target, SessionOptions options)
@@ -61,10 +79,14 @@ bool Session::busy() const { return state_->task != nullptr; }
 bool Session::closed() const { return state_->closed; }
 void Session::keep_alive() { output_ += '+'; }
 
+void Session::send_framed(std::string packet) {
+  state_->last_packet = std::move(packet);
+  output_ += state_->last_packet;
+}
+
 void Session::send_packet(std::string_view payload, bool run_length) {
   if (state_->options.log) state_->options.log('<', payload);
-  state_->last_packet = frame(payload, run_length ? RunLength::on : RunLength::off);
-  output_ += state_->last_packet;
+  send_framed(frame(payload, run_length ? RunLength::on : RunLength::off));
 }
 
 void Session::deliver(Reply reply) {
@@ -82,8 +104,7 @@ void Session::deliver(Reply reply) {
       append_hex(hex, reply.memory);
       state_->options.log('<', hex);
     }
-    state_->last_packet = frame_hex(reply.memory);
-    output_ += state_->last_packet;
+    send_framed(framed(reply));
   } else if (!reply.silent) {
     send_packet(reply.packet, reply.run_length);
   }
@@ -91,10 +112,25 @@ void Session::deliver(Reply reply) {
 }
 
 void Session::handle(std::string_view payload) {
-  if (state_->options.log) state_->options.log('>', payload);
+  State& state = *state_;
+  if (state.options.log) state.options.log('>', payload);
+  // Whatever else comes in between may change what the client looks at, and ends the run.
+  std::string ahead = std::exchange(state.ahead, {});
+  const bool expected = !payload.empty() && payload == state.next_read;
+  state.next_read = following_read(payload);
+  state.reads_on = expected && !state.next_read.empty();
+  if (expected && !ahead.empty()) return send_framed(std::move(ahead));
   const std::string_view name = packet_name(payload);
   const Handler handler = find_handler(name);
-  deliver(handler != nullptr ? handler(state_->client, payload.substr(name.size())) : Reply{});
+  deliver(handler != nullptr ? handler(state.client, payload.substr(name.size())) : Reply{});
+}
+
+void Session::work_ahead() {
+  State& state = *state_;
+  // The log is of packets in the order in which they are sent.
+  if (!state.reads_on || !state.ahead.empty() || state.closed || state.options.log) return;
+  const std::string_view name = packet_name(state.next_read);
+  state.ahead = framed(find_handler(name)(state.client, std::string_view(state.next_read).substr(name.size())));
 }
 
 bool Session::step() {

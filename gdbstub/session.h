@@ -51,6 +51,9 @@ class Session {
   bool wants_input() const;
   /// A long search is under way, and the client waits.
   bool busy() const;
+  /// The client reads memory on and on: makes the reply to what it will ask next, while it takes the last one apart.
+  /// For when that is on its way. Does nothing when there is nothing to expect, or when it is done.
+  void work_ahead();
   /// Queues a byte that debuggers skip before a reply, so that one that waits for a long search does not give up.
   /// Call it about once a second while busy().
   void keep_alive();
@@ -62,6 +65,7 @@ class Session {
 
   void handle(std::string_view payload);
   void deliver(Reply reply);
+  void send_framed(std::string packet);
   void send_packet(std::string_view payload, bool run_length);
 
   std::unique_ptr<State> state_;

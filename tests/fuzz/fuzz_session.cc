@@ -18,6 +18,7 @@ void drain(gcore::gdbstub::Session& session, size_t& steps) {
   while (session.step() && ++steps < kMaxSteps) {
   }
   if (session.output().size() >= gcore::gdbstub::Session::kOutputLimit + (4u << 20)) __builtin_trap();
+  session.work_ahead();
   session.output().clear();
 }
 

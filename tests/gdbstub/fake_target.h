@@ -38,6 +38,7 @@ class FakeTarget : public gdbstub::Target {
   bool unpaged() const override { return flat; }
 
   size_t read(const gdbstub::Space& space, uint64_t address, std::span<std::byte> into) const override {
+    ++reads;
     size_t done = 0;
     while (done < into.size()) {
       const auto physical = translate(space, address + done);
@@ -104,6 +105,7 @@ class FakeTarget : public gdbstub::Target {
   gdbstub::Arch machine = gdbstub::Arch::x86_64;
   bool big = false, flat = false;
   size_t cpus = 3;
+  mutable size_t reads = 0;  // calls of read()
   uint8_t fault_signal = 0;
   std::optional<uint64_t> displacement;
   /// The value on vCPU 0; each next vCPU has one more.

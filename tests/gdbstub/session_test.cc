@@ -192,6 +192,52 @@ TEST_F(SessionTest, MemoryStopsInFrontOfAHole) {
     EXPECT_EQ(gdb.ask(bad), "E01") << bad;
 }
 
+/// Memory read piece after piece: the third and later replies are made before they are asked for.
+TEST_F(SessionTest, WhatIsReadOnIsPreparedAndTheSame) {
+  for (const char kind : {'m', 'x'}) {
+    Conversation plain(target);
+    Conversation ahead(target);
+    const auto both = [&](uint64_t address) {
+      const std::string request = kind + gdbstub::hex_number(address) + ",400";
+      EXPECT_EQ(ahead.ask(request), plain.ask(request)) << request;
+      ahead.session.work_ahead();
+      const size_t before = target.reads;
+      ahead.session.work_ahead();
+      EXPECT_EQ(target.reads, before) << "once is enough";
+    };
+    for (uint64_t at = 0x400000; at < 0x403000; at += 0x400) both(at);  // into the hole at the end
+    const size_t before = target.reads;
+    both(0x400000);
+    EXPECT_EQ(target.reads, before + 2) << "from elsewhere: one read for each";
+    both(0x400400);
+    EXPECT_EQ(target.reads, before + 5) << "and one ahead";
+    EXPECT_NE(ahead.ask(std::string(1, kind) + "400800,400"), "E01");
+    EXPECT_EQ(target.reads, before + 5) << "which is sent";
+    EXPECT_EQ(ahead.raw("-").substr(0, 1), "$") << "and sent again";
+  }
+}
+
+TEST_F(SessionTest, WhatWasPreparedIsDroppedWhenTheClientLooksElsewhere) {
+  for (const char* between : {"Qqemu.PhyMemMode:1", "Hg1", "m400800,10", "m400c00,400", "qRcmd,70687973206f6e"}) {
+    Conversation client(target);
+    client.ask("m400000,400");
+    client.ask("m400400,400");
+    client.session.work_ahead();
+    client.ask(between);
+    const size_t before = target.reads;
+    client.session.work_ahead();
+    EXPECT_EQ(target.reads, before) << "nothing goes on after " << between;
+    client.ask("m400800,400");
+    EXPECT_EQ(target.reads, before + 1) << between;
+  }
+  Conversation moved(target);
+  moved.ask("m400000,400");
+  moved.ask("m400400,400");
+  moved.session.work_ahead();
+  moved.ask("Qqemu.PhyMemMode:1");
+  EXPECT_EQ(moved.ask("m400800,400"), "E01") << "there is no such guest-physical address";
+}
+
 TEST_F(SessionTest, ErrorsAreTextForClientsThatTakeIt) {
   gdb.ask("qSupported:error-message+");
   EXPECT_EQ(gdb.ask("m402000,8"), "E.the dump's writer left it out");
