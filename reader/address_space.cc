@@ -76,8 +76,9 @@ Expected<const Cpu*> cpu_of(const Dump& dump, size_t cpu) {
       dump, cpu, {Error::Kind::usage, format("the dump has %zu vCPU%s", cpus.size(), cpus.size() == 1 ? "" : "s")}));
 }
 
-translate::ReadPhysical reader_of(const Dump& dump) {
-  return [&dump](PhysAddr address, std::span<std::byte> into) { return dump.read(address, into); };
+translate::Translator translator_of(const Dump& dump, Paging paging) {
+  return {std::move(paging), [&dump](PhysAddr address, std::span<std::byte> into) { return dump.read(address, into); },
+          [&dump](PhysAddr address) { dump.expect(address); }};
 }
 
 }  // namespace
@@ -102,8 +103,7 @@ Expected<AddressSpace> AddressSpace::of_cpu(const Dump& dump, size_t cpu, const 
     set_root(paging, paging.upper, *kernel);
     description += format("; kernel addresses through root 0x%" PRIx64 " (page-table isolation)", kernel->value);
   }
-  return AddressSpace(translate::Translator(std::move(paging), reader_of(dump)), std::move(description),
-                      std::move(second_root));
+  return AddressSpace(translator_of(dump, std::move(paging)), std::move(description), std::move(second_root));
 }
 
 Expected<AddressSpace> AddressSpace::with_root(const Dump& dump, size_t cpu, PhysAddr root, Root which) {
@@ -115,7 +115,7 @@ Expected<AddressSpace> AddressSpace::with_root(const Dump& dump, size_t cpu, Phy
   auto plan = paging_with_root(dump, **found, base, dump.vmcoreinfo(), root, which == Root::upper);
   if (!plan) return std::unexpected(about(dump, cpu, plan.error()));
   std::string description = in_words(dump, *plan);
-  return AddressSpace(translate::Translator(std::move(plan->paging), reader_of(dump)), std::move(description), "");
+  return AddressSpace(translator_of(dump, std::move(plan->paging)), std::move(description), "");
 }
 
 Walk AddressSpace::walk(VirtAddr address) const {

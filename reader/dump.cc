@@ -298,6 +298,8 @@ ReadResult Dump::read(PhysAddr address, std::span<std::byte> into) const {
   return state_->memory.read(*state_->source, address, into);
 }
 
+void Dump::expect(PhysAddr address) const { state_->memory.expect(*state_->source, address); }
+
 View Dump::view(PhysAddr address, size_t size) const { return state_->memory.view(*state_->source, address, size); }
 
 std::optional<Dump::Extent> Dump::next_extent(PhysAddr address) const {

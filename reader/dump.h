@@ -158,8 +158,11 @@ class Dump {
   /// Reads guest memory, across segments. Stops in front of the first byte that is not there.
   ReadResult read(PhysAddr address, std::span<std::byte> into) const;
 
-  /// The same without a copy, where the bytes can be handed out as they are: from a mapping of a file that cannot
-  /// shrink (an unnamed temporary file of the reader's own, a memfd sealed against shrinking, any file with
+  /// Says that about a page there is read next, which is faster then if the file is mapped (OpenOptions::lasting).
+  void expect(PhysAddr address) const;
+
+  /// The same as read() without a copy, where the bytes can be handed out as they are: from a mapping of a file that
+  /// cannot shrink (an unnamed temporary file of the reader's own, a memfd sealed against shrinking, any file with
   /// OpenOptions::lasting), or from the cache of unpacked blocks of a compressed dump. Other files are read into memory
   /// of the view's own, at most 1 MiB at a time: a mapping of a file that somebody else may cut raises SIGBUS, against
   /// which a library has no means.

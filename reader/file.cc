@@ -87,6 +87,14 @@ void File::map() {
       static_cast<const std::byte*>(at), [length](const std::byte* p) { ::munmap(const_cast<std::byte*>(p), length); });
 }
 
+/// Has the processor fetch the bytes while something else is copied. It never faults.
+void File::expect(FileOffset offset) const {
+  constexpr uint64_t kAhead = 4096, kLine = 64;
+  if (!mapping_ || offset.value >= size_) return;
+  const std::byte* const from = mapping_.get() + offset.value;
+  for (uint64_t at = 0; at < std::min(kAhead, size_ - offset.value); at += kLine) __builtin_prefetch(from + at);
+}
+
 std::optional<PinnedBytes> File::pin(FileOffset offset, size_t size) const {
   if (!mapping_ || offset.value >= size_ || size == 0) return std::nullopt;
   const size_t there = static_cast<size_t>(std::min<uint64_t>(size, size_ - offset.value));

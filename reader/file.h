@@ -31,6 +31,7 @@ class File final : public Source {
   FileOffset next_hole(FileOffset offset) const override;
   FileOffset next_data(FileOffset offset) const override;
   std::optional<PinnedBytes> pin(FileOffset offset, size_t size) const override;
+  void expect(FileOffset offset) const override;
 
  private:
   File(int fd, uint64_t size) : fd_(fd), size_(size) {}

@@ -195,6 +195,13 @@ ReadResult MemoryMap::read_file(const Source& source, PhysAddr address, std::spa
   return result;
 }
 
+void MemoryMap::expect(const Source& source, PhysAddr address) const {
+  const auto piece = piece_from(address.value);
+  if (piece == pieces_.end() || piece->first > address.value) return;
+  const uint64_t in_segment = address.value - piece->address;
+  if (in_segment < piece->file_size) source.expect(piece->offset + in_segment);
+}
+
 View MemoryMap::view(const Source& source, PhysAddr address, size_t size) const {
   static constexpr std::byte kZeroBytes[kZeros]{};
   const auto extent = size == 0 ? std::nullopt : next_extent(source, address);

@@ -28,6 +28,7 @@ class MemoryMap {
   const Segment* segment_at(PhysAddr address) const;
 
   ReadResult read(const Source& source, PhysAddr address, std::span<std::byte> into) const;
+  void expect(const Source& source, PhysAddr address) const;
   View view(const Source& source, PhysAddr address, size_t size) const;
   std::optional<Dump::Extent> next_extent(const Source& source, PhysAddr address) const;
 

@@ -47,6 +47,9 @@ class Source {
   /// copy, or would not be safe.
   virtual std::optional<PinnedBytes> pin(FileOffset offset, size_t size) const;
 
+  /// Whoever calls will read about a page there next. Does nothing where that would take time.
+  virtual void expect(FileOffset) const {}
+
   /// Reads exactly into.size() bytes, or explains: `what` names them, as in "the ELF header". Error texts of the
   /// reader's parts lack "cannot open NAME: ", which Dump::open adds.
   Expected<void> read_exactly(FileOffset offset, std::span<std::byte> into, const char* what) const;

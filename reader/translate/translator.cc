@@ -92,8 +92,11 @@ struct Translator::Caches {
   }
 };
 
-Translator::Translator(Paging paging, ReadPhysical read)
-    : paging_(std::move(paging)), read_(std::move(read)), caches_(std::make_unique<Caches>(paging_)) {}
+Translator::Translator(Paging paging, ReadPhysical read, ExpectPhysical expect)
+    : paging_(std::move(paging)),
+      read_(std::move(read)),
+      expect_(std::move(expect)),
+      caches_(std::make_unique<Caches>(paging_)) {}
 Translator::Translator(Translator&&) noexcept = default;
 Translator& Translator::operator=(Translator&&) noexcept = default;
 Translator::~Translator() = default;
@@ -195,35 +198,45 @@ Walk Translator::walk(VirtAddr address) const {
   return walk;
 }
 
+/// Translates a run ahead: pages that lie anywhere are fetched while the one in front of them is copied.
 VirtReadResult Translator::read(VirtAddr address, std::span<std::byte> into) const {
   VirtReadResult result;
-  while (result.bytes < into.size()) {
-    const VirtAddr next = address + result.bytes;
-    if (next < address) {
-      result.why = "the address space ends";
-      result.unmapped = true;
-      return result;
-    }
-    const auto run = translate(next, into.size() - result.bytes);
+  if (into.empty()) return result;
+  for (auto run = translate(address, into.size());;) {
     if (!run) {
       result.why = run.error().text;
       result.unmapped = true;
       return result;
     }
+    const VirtAddr at = address + result.bytes;
     const auto want = into.subspan(result.bytes, std::min<uint64_t>(run->contiguous, into.size() - result.bytes));
+    const VirtAddr behind = at + want.size();
+    const size_t left = into.size() - result.bytes - want.size();
+    std::expected<Translation, Fault> next;
+    if (left > 0 && behind >= at) {
+      next = translate(behind, left);
+      if (next && expect_) expect_(next->address);
+    }
     const auto got = read_(run->address, want);
     result.bytes += got.bytes;
     result.zero_filled += got.zero_filled;
-    if (got.bytes == want.size()) continue;
-    result.missing = got.missing == reader::Missing::none ? reader::Missing::io_error : got.missing;
-    const uint64_t lost = run->address.value + got.bytes;
-    result.why = paging_.mode == Mode::identity
-                     ? format("physical 0x%" PRIx64 " cannot be read: %s", lost, describe(result.missing))
-                     : format("0x%" PRIx64 " maps to physical 0x%" PRIx64 ", which cannot be read: %s",
-                              next.value + got.bytes, lost, describe(result.missing));
-    return result;
+    if (got.bytes < want.size()) {
+      result.missing = got.missing == reader::Missing::none ? reader::Missing::io_error : got.missing;
+      const uint64_t lost = run->address.value + got.bytes;
+      result.why = paging_.mode == Mode::identity
+                       ? format("physical 0x%" PRIx64 " cannot be read: %s", lost, describe(result.missing))
+                       : format("0x%" PRIx64 " maps to physical 0x%" PRIx64 ", which cannot be read: %s",
+                                at.value + got.bytes, lost, describe(result.missing));
+      return result;
+    }
+    if (left == 0) return result;
+    if (behind < at) {
+      result.why = "the address space ends";
+      result.unmapped = true;
+      return result;
+    }
+    run = std::move(next);
   }
-  return result;
 }
 
 VirtAddr Translator::without_tag(VirtAddr address) const {

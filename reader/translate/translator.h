@@ -19,7 +19,7 @@ namespace gcore::translate {
 
 class Translator {
  public:
-  Translator(Paging paging, ReadPhysical read);
+  Translator(Paging paging, ReadPhysical read, ExpectPhysical expect = nullptr);
   Translator(Translator&&) noexcept;
   Translator& operator=(Translator&&) noexcept;
   ~Translator();
@@ -51,6 +51,7 @@ class Translator {
 
   Paging paging_;
   ReadPhysical read_;
+  ExpectPhysical expect_;
   std::unique_ptr<Caches> caches_;
 };
 

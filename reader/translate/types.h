@@ -23,6 +23,9 @@ using reader::VirtAddr;
 /// be thread-safe; what it answers for an address must not change while a Translator uses it.
 using ReadPhysical = std::function<reader::ReadResult(PhysAddr, std::span<std::byte>)>;
 
+/// Told where a page is read next, while there is still something else to read.
+using ExpectPhysical = std::function<void(PhysAddr)>;
+
 /// What the tables allow, combined over all levels. Write protection that the CPU may ignore (CR0.WP), protection keys,
 /// SMEP, SMAP, PAN and aarch64's permission indirection are not looked at.
 struct Permissions {
