@@ -238,9 +238,12 @@ class KdumpSource final : public Source {
     if (context == nullptr) return fail(Error::Kind::io, "it cannot be opened: libkdumpfile has no memory");
     // Never through a mapping, which would raise SIGBUS if the file shrank.
     if (kdump_set_number_attr(context, KDUMP_ATTR_FILE_MMAP_POLICY, KDUMP_MMAP_NEVER) != KDUMP_OK ||
-        kdump_open_fd(context, file_->descriptor()) != KDUMP_OK)
+        kdump_open_fd(context, file_->descriptor()) != KDUMP_OK) {
+      // libkdumpfile 0.5.1 has freed a part of it by now, which kdump_free() would use: better some KiB that are lost.
+      library_.release();  // NOLINT(bugprone-unused-return-value)
       return fail(Error::Kind::malformed, "it is a kdump-compressed dump that libkdumpfile does not open: {}",
                   kdump_get_err(context));
+    }
     return find_runs();
   }
 
