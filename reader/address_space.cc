@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "reader/cpu_paging.h"
+#include "reader/dump_translator.h"
 #include "reader/guest_system.h"
 #include "reader/table_isolation.h"
 #include "reader/translate/paging.h"
@@ -74,11 +75,6 @@ Expected<const Cpu*> cpu_of(const Dump& dump, size_t cpu) {
   if (cpu < cpus.size()) return &cpus[cpu];
   return std::unexpected(about(
       dump, cpu, {Error::Kind::usage, format("the dump has %zu vCPU%s", cpus.size(), cpus.size() == 1 ? "" : "s")}));
-}
-
-translate::Translator translator_of(const Dump& dump, Paging paging) {
-  return {std::move(paging), [&dump](PhysAddr address, std::span<std::byte> into) { return dump.read(address, into); },
-          [&dump](PhysAddr address) { dump.expect(address); }};
 }
 
 }  // namespace

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "reader/translate/translator.h"
+#include "reader/dump_translator.h"
 #include "writer/format/endian.h"
 
 namespace gcore::reader {
@@ -23,10 +23,6 @@ constexpr size_t kEntries = 512, kMaxCandidates = 1 << 14;
 constexpr size_t kMaxImages = 16;
 constexpr uint64_t kMaxTables = 1 << 22;
 using Table = std::array<uint64_t, kEntries>;
-
-translate::ReadPhysical reader_of(const Dump& dump) {
-  return [&dump](PhysAddr address, std::span<std::byte> into) { return dump.read(address, into); };
-}
 
 /// Calls on_page(address, entries) for every page of data, until that says true.
 template <class OnPage>
@@ -93,7 +89,7 @@ std::optional<FoundTables> find_x86_tables(const Dump& dump) {
   });
   size_t images = 0;
   for (const Candidate& candidate : candidates) {
-    const Translator translator(x86_tables(candidate.page, false), reader_of(dump));
+    const Translator translator = translator_of(dump, x86_tables(candidate.page, false));
     // Cheap: the table of the image's gigabyte is there.
     std::byte entry[8];
     constexpr uint64_t kGigabyte = 510;
@@ -169,7 +165,7 @@ struct Effort {
 /// Those that it runs with map all of memory as well.
 std::optional<FoundTables> try_aarch64_tables(const Dump& dump, PhysAddr root, Size size, Effort& effort) {
   constexpr uint64_t kText = 2 << 20, kTables = 1 << 16;
-  const Translator translator(aarch64_tables(dump, root, size), reader_of(dump));
+  const Translator translator = translator_of(dump, aarch64_tables(dump, root, size));
   if (!translator.paging().upper.usable || translator.paging().upper.root != root) return std::nullopt;
   std::optional<VirtAddr> text;
   uint64_t bytes = 0;

@@ -7,11 +7,11 @@
 
 #include "reader/cpu_paging.h"
 #include "reader/direct_map.h"
+#include "reader/dump_translator.h"
 #include "reader/kernel_image.h"
 #include "reader/kernel_tables.h"
 #include "reader/qnx_system.h"
 #include "reader/table_isolation.h"
-#include "reader/translate/translator.h"
 #include "reader/vmcoreinfo.h"
 
 namespace gcore::reader {
@@ -26,10 +26,6 @@ constexpr uint64_t kX86LinkAddress = 0xffffffff81000000;  // of _text: CONFIG_PH
 constexpr size_t kMaxRoots = 4;                           // vCPUs of one kernel agree on its half
 // A page costs up to a microsecond to look at.
 constexpr uint64_t kPage = 4096, kQuickPages = 1 << 16;
-
-translate::ReadPhysical reader_of(const Dump& dump) {
-  return [&dump](PhysAddr address, std::span<std::byte> into) { return dump.read(address, into); };
-}
 
 class Finder {
  public:
@@ -100,7 +96,7 @@ class Finder {
   /// of a kernel that was running before, a guest's of the guest) do not.
   bool is_consistent(const FoundNote& note) const {
     const auto paging = paging_from_vmcoreinfo(dump_, note.text);
-    return paging && agrees(Translator(*paging, reader_of(dump_)), note);
+    return paging && agrees(translator_of(dump_, *paging), note);
   }
 
   void look_through_cpus() {
@@ -114,7 +110,7 @@ class Finder {
       const auto& upper = paging->paging.upper;
       if (!upper.usable || std::ranges::find(roots, upper.root.value) != roots.end()) continue;
       roots.push_back(upper.root.value);
-      look_through(Translator(std::move(paging->paging), reader_of(dump_)), cpu);
+      look_through(translator_of(dump_, std::move(paging->paging)), cpu);
     }
   }
 
@@ -204,7 +200,7 @@ class Finder {
   void look_through_kernel_tables() {
     const auto claim = claim_of(guest_.vmcoreinfo);
     if (!claim || !guest_.kernel_paging) return;
-    const Translator translator(*guest_.kernel_paging, reader_of(dump_));
+    const Translator translator = translator_of(dump_, *guest_.kernel_paging);
     image_ = is_x86_64() ? x86_kernel_image(translator) : image_around(translator, VirtAddr(claim->address));
     guest_.banner = find_banner(dump_, image_, guest_.release);
     if (!image_.empty()) image_paging_ = translator.paging();
@@ -246,8 +242,7 @@ class Finder {
     guest_.page_size = Vmcoreinfo(guest_.vmcoreinfo).number("PAGESIZE");
     if (!image_paging_) return;
     if (!guest_.page_size) guest_.page_size = uint64_t{1} << image_paging_->upper.page_shift;
-    if (image_paging_->upper.usable)
-      guest_.page_offset = find_direct_map(dump_, Translator(*image_paging_, reader_of(dump_)));
+    if (image_paging_->upper.usable) guest_.page_offset = find_direct_map(dump_, translator_of(dump_, *image_paging_));
   }
 
   const Dump& dump_;

@@ -64,6 +64,7 @@ class Search::State {
   bool at_end() const { return piece_ == pieces.size(); }
   uint64_t advance(uint64_t budget);
   void skip(uint64_t behind);
+  void append(uint64_t size, bool zeros);
   uint64_t add_zeros(uint64_t size);
   uint64_t add_data(uint64_t size, bool zeros = false);
   void keep_tail();
@@ -165,13 +166,18 @@ void Search::State::skip(uint64_t behind) {
   }
 }
 
+/// Adds what comes next to the last part.
+void Search::State::append(uint64_t size, bool zeros) {
+  const Piece& piece = pieces[piece_];
+  stretches_.push_back({piece.address + done_, piece.physical + done_, size, zeros});
+  parts_.back().end = stretches_.size();
+  skip(size - 1);
+}
+
 /// Zeros of which only the edges are looked at.
 uint64_t Search::State::add_zeros(uint64_t size) {
   if (parts_.empty()) parts_.push_back({stretches_.size(), stretches_.size()});
-  const Piece& piece = pieces[piece_];
-  stretches_.push_back({piece.address + done_, piece.physical + done_, size, true});
-  parts_.back().end = stretches_.size();
-  skip(size - 1);
+  append(size, true);
   return needle_.size() - 1;
 }
 
@@ -183,12 +189,9 @@ uint64_t Search::State::add_data(uint64_t size, bool zeros) {
       parts_.push_back({stretches_.size(), stretches_.size()});
     }
     const uint64_t here = std::min(left, part_room_);
-    const Piece& piece = pieces[piece_];
-    stretches_.push_back({piece.address + done_, piece.physical + done_, here, zeros});
-    parts_.back().end = stretches_.size();
+    append(here, zeros);
     part_room_ -= here;
     left -= here;
-    skip(here - 1);
   }
   return size;
 }

@@ -3,8 +3,8 @@
 #include <array>
 #include <vector>
 
+#include "reader/dump_translator.h"
 #include "reader/translate/step.h"
-#include "reader/translate/translator.h"
 
 namespace gcore::reader {
 namespace {
@@ -14,10 +14,6 @@ using translate::Mapping;
 using translate::Mode;
 using translate::Paging;
 using translate::Translator;
-
-translate::ReadPhysical reader_of(const Dump& dump) {
-  return [&dump](PhysAddr address, std::span<std::byte> into) { return dump.read(address, into); };
-}
 
 /// Whether `kernel` looks like the kernel's half of the pair whose user half is `user`: it maps the same for user mode,
 /// and has well-formed tables for the kernel where the user half has hardly any.
@@ -54,7 +50,7 @@ constexpr uint64_t kTrampolineTables = 16;
 /// What the upper half maps, if that is not more than `most` ranges in `tables` tables.
 std::optional<std::vector<Mapping>> upper_mappings(const Dump& dump, Paging paging, size_t most, uint64_t tables) {
   paging.lower = Half{};
-  const Translator translator(std::move(paging), reader_of(dump));
+  const Translator translator = translator_of(dump, std::move(paging));
   std::vector<Mapping> found;
   translate::Limits limits;
   limits.table_visits = tables * ((uint64_t{1} << translator.paging().upper.page_shift) / 4096);
@@ -66,7 +62,7 @@ std::optional<std::vector<Mapping>> upper_mappings(const Dump& dump, Paging pagi
 
 /// Whether the tables of `kernel` map all of `trampoline`, and so much more that they fit into no trampoline.
 bool holds_trampoline(const Dump& dump, const Paging& kernel, const std::vector<Mapping>& trampoline) {
-  const Translator translator(kernel, reader_of(dump));
+  const Translator translator = translator_of(dump, kernel);
   for (const Mapping& mapping : trampoline) {
     const auto there = translator.translate(mapping.start);
     if (!there || there->address != mapping.physical) return false;

@@ -6,10 +6,10 @@
 //   bench_reader addrxlat[-warm] DUMP FILE   the same with libkdumpfile's addrxlat_fulladdr_conv
 //   bench_reader addrxlat-walk[-warm] DUMP FILE   the same with its addrxlat_launch and addrxlat_walk alone
 //   bench_reader addresses DUMP FILE N    writes N addresses into FILE: of mapped kernel pages, at random
-//   bench_reader read-virtual DUMP START SIZE   seconds to read guest-virtual memory, 1 MiB at a time; the file is
-//   mapped bench_reader memcpy FILE OFFSET SIZE  seconds to copy from the mapped file, 1 MiB at a time bench_reader
-//   memcpy-pages DUMP START SIZE   the same for the pages that read-virtual reads, one by one in its order bench_reader
-//   random-reads DUMP N      ms a read of 4 KiB at a random place of its segments
+//   bench_reader read-virtual DUMP START SIZE   seconds to read guest-virtual memory from a mapped file, by 1 MiB
+//   bench_reader memcpy FILE OFFSET SIZE  seconds to copy from the mapped file, by 1 MiB
+//   bench_reader memcpy-pages DUMP START SIZE   the same, page by page: those that read-virtual reads, in its order
+//   bench_reader random-reads DUMP N      ms a read of 4 KiB at a random place of its segments
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>

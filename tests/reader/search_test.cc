@@ -142,6 +142,14 @@ TEST(Search, CountsEachByteOnce) {
   }
 }
 
+/// Memory from 0 on, with x86_64 page tables whose root is at 0x1000.
+DumpBuilder with_tables(const std::string& memory) {
+  QnxNote note;
+  note.extra_names = {"cr0", "cr3", "cr4", "efer"};
+  note.cpus = {{.registers = {{"cr0", 0x80000001}, {"cr3", 0x1000}, {"cr4", 0x20}, {"efer", 0xd00}}}};
+  return DumpBuilder().note(note.build()).memory(0, memory);
+}
+
 TEST(Search, FollowsAnAddressSpace) {
   // 0x8080604000 and the page behind it are two pages that lie apart, and in the other order, in physical memory.
   Bytes image;
@@ -152,10 +160,7 @@ TEST(Search, FollowsAnAddressSpace) {
       .put(0x6028, 0x8007, 8);
   std::string memory = image.pad_to(0x10000).str();
   memory.replace(0x9ffd, 3, "gco").replace(0x8000, 2, "re");
-  QnxNote note;
-  note.extra_names = {"cr0", "cr3", "cr4", "efer"};
-  note.cpus = {{.registers = {{"cr0", 0x80000001}, {"cr3", 0x1000}, {"cr4", 0x20}, {"efer", 0xd00}}}};
-  const auto dump = opened(DumpBuilder().note(note.build()).memory(0, memory));
+  const auto dump = opened(with_tables(memory));
   ASSERT_TRUE(dump);
   const auto space = AddressSpace::of_cpu(*dump, 0);
   ASSERT_TRUE(space) << space.error().text;
@@ -179,10 +184,7 @@ TEST(Search, JoinsNothingAcrossAMissingEndOfAPage) {
       .put(0x6008, 0x8007, 8);
   std::string memory = image.pad_to(0x9800).str();
   memory.replace(0x97fd, 3, "gco").replace(0x8000, 2, "re");
-  QnxNote note;
-  note.extra_names = {"cr0", "cr3", "cr4", "efer"};
-  note.cpus = {{.registers = {{"cr0", 0x80000001}, {"cr3", 0x1000}, {"cr4", 0x20}, {"efer", 0xd00}}}};
-  const auto dump = opened(DumpBuilder().note(note.build()).memory(0, memory));
+  const auto dump = opened(with_tables(memory));
   ASSERT_TRUE(dump);
   const auto space = AddressSpace::of_cpu(*dump, 0);
   ASSERT_TRUE(space) << space.error().text;

@@ -2,6 +2,7 @@
 #include <optional>
 #include <ostream>
 #include <string>
+#include <string_view>
 
 #include "tests/reader/fixture.h"
 
@@ -47,7 +48,7 @@ std::vector<Qnx> qnx_variants() {
     for (const bool elf32 : {false, true})
       for (const bool big : {false, true})
         for (const bool pae : {false, true}) {
-          if (pae && machine.pc != kX86.pc) continue;
+          if (pae && std::string_view(machine.pc) != kX86.pc) continue;
           all.push_back({6, machine, elf32, big, pae, false});
           for (const bool per_entry : {false, true}) all.push_back({7, machine, elf32, big, pae, per_entry});
         }

@@ -184,8 +184,7 @@ void follow(const Job& job, const reader::Cpu& cpu, const reader::AddressSpace& 
 void print_cpu(const Job& job, const reader::Cpu& cpu) {
   std::string heading = fmt::format("vCPU {}: {}", cpu.index, state_name(job.dump, cpu));
   if (!cpu.process_name.empty()) heading += fmt::format("; process {}", printable(cpu.process_name));
-  if (cpu.index == job.dump.faulting_cpu() && job.dump.signal() != 0)
-    heading += fmt::format("; at fault (signal {})", job.dump.signal());
+  if (at_fault(job.dump, cpu)) heading += fmt::format("; at fault (signal {})", job.dump.signal());
   std::puts(bold(job, heading).c_str());
   const Backtrace trace = backtrace(job, cpu);
   size_t number = 0;

@@ -116,6 +116,10 @@ std::vector<Gap> gaps(const reader::Dump& dump) {
   return found;
 }
 
+bool at_fault(const reader::Dump& dump, const reader::Cpu& cpu) {
+  return cpu.index == dump.faulting_cpu() && dump.signal() != 0;
+}
+
 std::string order_remark(const reader::Dump& dump) {
   const auto segments = dump.segments();
   size_t count = 0;

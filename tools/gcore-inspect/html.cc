@@ -63,14 +63,14 @@ void add_glance(HtmlPage& page, const Job& job) {
   page.body += fmt::format("{}<th>{}</th></tr></thead><tbody>\n", process ? "<th>process</th>" : "",
                            job.symbols != nullptr ? "at" : "address space");
   for (const reader::Cpu* cpu : chosen(dump, kMaxGlance)) {
-    const bool at_fault = cpu->index == dump.faulting_cpu() && dump.signal() != 0;
+    const bool faulted = at_fault(dump, *cpu);
     const auto space = quick_space(dump, cpu->index);
     const std::string where = job.symbols != nullptr ? symbol_name(job, program_counter(*cpu))
                               : space                ? space->describe()
                                                      : "unknown";
-    page.body += fmt::format("<tr{}><td>{}{}</td><td>{}</td><td>{}</td>", at_fault ? " class=\"fault\"" : "",
-                             cpu->index, at_fault ? ", at fault" : "", escape(state_name(dump, *cpu)),
-                             hex_or_unknown(program_counter(*cpu)));
+    page.body +=
+        fmt::format("<tr{}><td>{}{}</td><td>{}</td><td>{}</td>", faulted ? " class=\"fault\"" : "", cpu->index,
+                    faulted ? ", at fault" : "", escape(state_name(dump, *cpu)), hex_or_unknown(program_counter(*cpu)));
     if (process) page.body += "<td>" + escape(cpu->process_name) + "</td>";
     page.body += "<td>" + escape(where) + "</td></tr>\n";
   }
@@ -152,9 +152,9 @@ void add_cpus(HtmlPage& page, const Job& job) {
     page.body += "<span class=\"dim\">\u25C6 the vCPUs differ; <b style=\"color:var(--accent)\">unlike most</b></span>";
   page.body += "</div>\n<div class=\"scroll\"><table class=\"regs\"><thead><tr><th></th>";
   for (const reader::Cpu* cpu : cpus) {
-    const bool at_fault = cpu->index == dump.faulting_cpu() && dump.signal() != 0;
-    page.body += fmt::format("<th{}>vCPU {}{}<br>{}", at_fault ? " class=\"fault\"" : "", cpu->index,
-                             at_fault ? ", at fault" : "", escape(state_name(dump, *cpu)));
+    const bool faulted = at_fault(dump, *cpu);
+    page.body += fmt::format("<th{}>vCPU {}{}<br>{}", faulted ? " class=\"fault\"" : "", cpu->index,
+                             faulted ? ", at fault" : "", escape(state_name(dump, *cpu)));
     if (!cpu->process_name.empty()) page.body += "<br>" + escape(cpu->process_name);
     if (const std::string at = symbol_name(job, program_counter(*cpu)); !at.empty()) page.body += "<br>" + escape(at);
     page.body += "</th>";

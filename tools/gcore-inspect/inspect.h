@@ -65,6 +65,9 @@ std::optional<uint64_t> stack_pointer(const reader::Cpu& cpu);
 /// "kernel, CPL 0", "user, CPL 3", "kernel, EL1"; or "unknown".
 std::string mode_name(const reader::Cpu& cpu);
 
+/// The vCPU is the one that the dump's signal is about.
+bool at_fault(const reader::Dump& dump, const reader::Cpu& cpu);
+
 /// A register's flag bits that are set, as the manuals name them ("PG WP PE"); "" where no such bits are known.
 std::string flag_names(format::Machine machine, std::string_view name, uint64_t value);
 

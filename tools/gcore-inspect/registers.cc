@@ -133,8 +133,7 @@ void print_cpu(const Job& job, const reader::Cpu& cpu, bool all) {
   const auto space = reader::AddressSpace::of_cpu(job.dump, cpu.index);
   std::string heading =
       fmt::format("vCPU {}: {}; {}", cpu.index, mode_name(cpu), space ? space->describe() : "address space unknown");
-  if (cpu.index == job.dump.faulting_cpu() && job.dump.signal() != 0)
-    heading += fmt::format("; at fault (signal {})", job.dump.signal());
+  if (at_fault(job.dump, cpu)) heading += fmt::format("; at fault (signal {})", job.dump.signal());
   std::puts(bold(job, heading).c_str());
   if (!cpu.process_name.empty()) std::puts(fmt::format("  process {}", printable(cpu.process_name)).c_str());
   if (const std::string at = symbol_name(job, program_counter(cpu)); !at.empty())

@@ -54,9 +54,8 @@ void print_cpus(const Job& job) {
   for (const reader::Cpu& cpu : cpus) {
     if (!is_shown(job, cpu)) continue;
     const auto space = quick_space(job.dump, cpu.index);
-    const bool at_fault = cpu.index == job.dump.faulting_cpu() && job.dump.signal() != 0;
-    std::string line = fmt::format("{} {:>4}  {}  {}  {:<{}}{}{:<{}}  {}", at_fault ? ">" : " ", cpu.index,
-                                   hex_or_unknown(program_counter(cpu)), hex_or_unknown(stack_pointer(cpu)),
+    std::string line = fmt::format("{} {:>4}  {}  {}  {:<{}}{}{:<{}}  {}", at_fault(job.dump, cpu) ? ">" : " ",
+                                   cpu.index, hex_or_unknown(program_counter(cpu)), hex_or_unknown(stack_pointer(cpu)),
                                    modes[cpu.index], mode_width, gap, printable(cpu.process_name), process_width,
                                    job.symbols != nullptr ? symbol_name(job, program_counter(cpu))
                                    : !shared.empty()      ? ""

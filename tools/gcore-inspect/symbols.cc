@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <llvm/BinaryFormat/Magic.h>
 #include <llvm/DebugInfo/DWARF/DWARFContext.h>
 #include <llvm/DebugInfo/DWARF/DWARFDebugFrame.h>
 #include <llvm/Demangle/Demangle.h>
@@ -67,17 +68,24 @@ std::string unusable(const std::string& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return std::strerror(errno);
   struct stat status{};
-  unsigned char begin[18] = {};
+  char begin[64] = {};
   const bool regular = fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
   const ssize_t got = regular ? read(fd, begin, sizeof begin) : 0;
   close(fd);
   if (S_ISDIR(status.st_mode)) return "it is a folder";
   if (!regular) return "it is not a regular file";
   if (got == 0) return "it is empty";
-  if (got != sizeof begin || std::memcmp(begin, "\177ELF", 4) != 0) return "it is not an ELF file";
-  constexpr unsigned kCore = 4, kBigEndian = 2;
-  const unsigned type = begin[5] == kBigEndian ? begin[16] << 8 | begin[17] : begin[17] << 8 | begin[16];
-  return type == kCore ? "it is a memory dump (a core file), not a program or kernel" : "";
+  switch (llvm::identify_magic({begin, static_cast<size_t>(std::max<ssize_t>(got, 0))})) {
+    case llvm::file_magic::elf:
+    case llvm::file_magic::elf_relocatable:
+    case llvm::file_magic::elf_executable:
+    case llvm::file_magic::elf_shared_object:
+      return "";
+    case llvm::file_magic::elf_core:
+      return "it is a memory dump (a core file), not a program or kernel";
+    default:
+      return "it is not an ELF file";
+  }
 }
 
 UnwindRule rule_of(const dwarf::UnwindLocation& location) {
