@@ -173,6 +173,12 @@ std::optional<uint64_t> parse_hex(std::string_view hex) {
   return value;
 }
 
+bool PacketReader::is_repeated(std::string_view payload) const {
+  const std::string_view rest = std::string_view(input_).substr(position_);
+  return state_ == State::outside && rest.starts_with('$') && rest.substr(1).starts_with(payload) &&
+         rest.substr(1 + payload.size()).starts_with('#');
+}
+
 void PacketReader::feed(std::string_view bytes) {
   input_.erase(0, position_);
   position_ = 0;

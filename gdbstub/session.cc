@@ -32,6 +32,12 @@ Handler find_handler(std::string_view name) {
   return nullptr;
 }
 
+Reply answer(Client& client, std::string_view payload) {
+  const std::string_view name = packet_name(payload);
+  const Handler handler = find_handler(name);
+  return handler != nullptr ? handler(client, payload.substr(name.size())) : Reply{};
+}
+
 /// The request that goes on where this one, for a piece of memory, ends. Empty for any other.
 std::string following_read(std::string_view request) {
   if (!request.starts_with('m') && !request.starts_with('x')) return {};
@@ -120,17 +126,14 @@ void Session::handle(std::string_view payload) {
   state.next_read = following_read(payload);
   state.reads_on = expected && !state.next_read.empty();
   if (expected && !ahead.empty()) return send_framed(std::move(ahead));
-  const std::string_view name = packet_name(payload);
-  const Handler handler = find_handler(name);
-  deliver(handler != nullptr ? handler(state.client, payload.substr(name.size())) : Reply{});
+  deliver(answer(state.client, payload));
 }
 
 void Session::work_ahead() {
   State& state = *state_;
   // The log is of packets in the order in which they are sent.
   if (!state.reads_on || !state.ahead.empty() || state.closed || state.options.log) return;
-  const std::string_view name = packet_name(state.next_read);
-  state.ahead = framed(find_handler(name)(state.client, std::string_view(state.next_read).substr(name.size())));
+  state.ahead = framed(answer(state.client, state.next_read));
 }
 
 bool Session::step() {
@@ -155,6 +158,9 @@ bool Session::step() {
       }
       [[fallthrough]];  // nobody would send it again: a client that turned acknowledgements off trusts its line
     case PacketReader::Kind::packet:
+      // GDB sends its first packet again every 2 seconds while the server starts. It wants one answer, and would take
+      // a second one for that to its next packet.
+      if (acknowledge && state.last_packet.empty() && state.reader.is_repeated(event->payload)) break;
       if (acknowledge) output_ += '+';
       handle(event->payload);
       break;

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include <csignal>
 #include <filesystem>
@@ -343,6 +344,34 @@ TEST_F(GdbTest, TheLogHasEveryPacket) {
   EXPECT_THAT(text, HasSubstr("> qSupported"));
   EXPECT_THAT(text, HasSubstr("\n< PacketSize=20020"));
   EXPECT_THAT(text, HasSubstr("\n> D;1\n< OK\n"));
+}
+
+TEST_F(GdbTest, AServerThatStartsLateIsNoTrouble) {
+  // GDB sends its first packet again every 2 seconds.
+  const auto gdb = run_gdb({"target remote | sleep 3; exec " + program("gcore-serve") + " --stdio " + dump,
+                            "info threads", "x/s 0xffffffff80009000"});
+  ASSERT_FALSE(gdb.timed_out) << gdb.output;
+  EXPECT_THAT(gdb.output, HasSubstr("\"vCPU 1 [kernel, CPL 0]\""));
+  EXPECT_THAT(gdb.output, HasSubstr("needle in RAM"));
+}
+
+TEST_F(GdbTest, AClientIsKeptWaitingWhileADumpIsLongInOpening) {
+  const std::string fifo = folder.path("fifo");
+  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+  for (const std::vector<std::string>& command :
+       {std::vector{program("gcore-serve"), std::string("--stdio"), fifo}, {program("kdserver"), fifo}}) {
+    Process::Options options;
+    options.pipe_stdin = true;
+    Process serving(command, options);
+    std::ofstream into(fifo, std::ios::binary);
+    ASSERT_TRUE(serving.write_stdin("+$qAttached#8f"));
+    EXPECT_TRUE(serving.wait_for_line(Process::Stream::out, "^[+][+]$")) << serving.out();
+    into << std::ifstream(dump, std::ios::binary).rdbuf() << std::flush;
+    into.close();
+    EXPECT_TRUE(serving.wait_for_line(Process::Stream::out, "^[+]+[$]1#31$")) << serving.out();
+    serving.close_stdin();
+    EXPECT_EQ(serving.wait(), (ExitStatus{.code = 0}));
+  }
 }
 
 TEST_F(GdbTest, StdioEndsWithItsInput) {

@@ -338,6 +338,11 @@ TEST_F(SessionTest, DamagedPacketsAreAskedForAgain) {
   EXPECT_EQ(gdb.raw("--"), "$QC3#c7$QC3#c7");
 }
 
+TEST_F(SessionTest, AFirstRequestThatWaitedAndWasSentAgainIsAnsweredOnce) {
+  EXPECT_EQ(gdb.raw("+" + packet("qC") + packet("qC") + packet("qC") + "+"), "+$QC3#c7");
+  EXPECT_EQ(gdb.raw(packet("qC") + packet("qC")), "+$QC3#c7+$QC3#c7") << "later these are two requests";
+}
+
 TEST_F(SessionTest, ANakBeforeAnyReplyIsNothing) { EXPECT_EQ(gdb.raw("-"), ""); }
 
 TEST_F(SessionTest, InterruptsAndNoiseWhileIdleAreNothing) {
@@ -359,6 +364,7 @@ TEST_F(SessionTest, ATooLongPacketIsAnError) {
 
 TEST_F(SessionTest, OutputIsBoundedHoweverMuchIsAsked) {
   target.cpus = 1;
+  gdb.ask("qC");
   std::string flood;
   for (int i = 0; i < 3000; ++i) flood += packet("m400000,2000");
   gdb.session.receive(flood);

@@ -9,7 +9,6 @@
 #include "gdbstub/dump_target.h"
 #include "gdbstub/server.h"
 #include "tools/common/built_with.h"
-#include "tools/common/open_dump.h"
 #include "tools/gcore-serve/serving.h"
 
 namespace gcore::tools {
@@ -50,7 +49,7 @@ int serve(Program& program) {
     return program.usage_error("-P " + printable(*number) + ": " + parse_number(*number).error());
   const std::string path = program.operands().empty() ? kDefaultDump : program.operands()[0];
   if (path == "-") return program.usage_error("standard input cannot be the dump and the client");
-  const auto dump = open_dump(program, path);
+  const auto dump = open_for_client(program, path);
   if (!dump) return program.fail(dump.error().text);
   const int stop = stop_signals();
   if (stop < 0) return program.fail("cannot wait for signals", std::strerror(errno));

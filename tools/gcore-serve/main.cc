@@ -101,7 +101,7 @@ int serve(Program& program) {
   const std::string listen = program.value("listen").value_or(kDefaultAddress);
   const auto tcp = gdbstub::TcpAddress::parse(listen);
   if (!tcp) return program.usage_error("--listen " + listen + ": " + tcp.error());
-  const auto dump = open_dump(program, path);
+  const auto dump = program.has("stdio") ? open_for_client(program, path) : open_dump(program, path);
   if (!dump) return program.fail(dump.error().text);
   std::optional<gdbstub::ExecFile> symbols;
   if (const auto file = program.value("symbols")) {

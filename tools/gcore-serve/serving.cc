@@ -2,18 +2,49 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "tools/common/open_dump.h"
 
 namespace gcore::tools {
 namespace {
 
 constexpr size_t kMaxWarnings = 5;
 
+/// Says `+` while it lives, once a second, to a client that has sent something. Debuggers skip that before a reply.
+class KeepAlive {
+ public:
+  KeepAlive() : thread_([this](const std::stop_token& stop) { run(stop); }) {}
+
+ private:
+  void run(const std::stop_token& stop) {
+    std::unique_lock lock(mutex_);
+    while (!wake_.wait_for(lock, stop, std::chrono::seconds(1), [&] { return stop.stop_requested(); })) {
+      pollfd client = {STDIN_FILENO, POLLIN, 0};
+      if (poll(&client, 1, 0) == 1 && (client.revents & POLLIN) != 0 && write(STDOUT_FILENO, "+", 1) != 1) return;
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable_any wake_;
+  std::jthread thread_;
+};
+
 }  // namespace
+
+reader::Expected<std::unique_ptr<reader::Dump>> open_for_client(const Program& program, const std::string& path) {
+  const KeepAlive keep_alive;
+  return open_dump(program, path);
+}
 
 int stop_signals() {
   signal(SIGPIPE, SIG_IGN);
