@@ -57,9 +57,7 @@ uint64_t register_of(const StoppedGuest& guest, size_t cpu, const char* name) {
 
 /// An aarch64 control register of the level that the guest's kernel runs at: EL2 where it is a host with VHE.
 uint64_t control_of(const StoppedGuest& guest, size_t cpu, const std::string& name) {
-  constexpr uint64_t kE2h = uint64_t{1} << 34;
-  const bool host = (guest.qnx().cpus()[cpu].registers.get("hcr_el2").value_or(0) & kE2h) != 0;
-  return register_of(guest, cpu, (name + (host ? "_el2" : "_el1")).c_str());
+  return register_of(guest, cpu, (name + (guest.is_vhe_host() ? "_el2" : "_el1")).c_str());
 }
 
 /// The tables that an address goes through, by the architecture manuals: the root and the form of its half.
