@@ -55,7 +55,7 @@ Arguments words(const std::string& text) {
   return {std::istream_iterator<std::string>(stream), {}};
 }
 
-Arguments pkg_config(const std::string& prefix, const Arguments& arguments) {
+Arguments pkg_config(const std::string& prefix, const Arguments& arguments, const std::string& package) {
   std::string folder;
   for (const auto& entry : fs::recursive_directory_iterator(prefix)) {
     if (entry.path().filename() == "gcore-writer.pc") folder = entry.path().parent_path();
@@ -63,7 +63,7 @@ Arguments pkg_config(const std::string& prefix, const Arguments& arguments) {
   EXPECT_NE(folder, "") << "no gcore-writer.pc under " << prefix;
   Arguments argv{"pkg-config"};
   argv.insert(argv.end(), arguments.begin(), arguments.end());
-  argv.push_back("gcore-writer");
+  argv.push_back(package);
   Process::Options options;
   options.environment = {"PKG_CONFIG_PATH=" + folder};
   return words(run_well(argv, options));

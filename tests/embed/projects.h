@@ -19,8 +19,9 @@ void build_project(const std::string& source, const std::string& build, const Ar
 /// Installs one component of this build, or with "" all of it, and returns the folder.
 std::string install(const std::string& prefix, const std::string& component);
 
-/// What pkg-config says of gcore-writer as installed under PREFIX, as arguments.
-Arguments pkg_config(const std::string& prefix, const Arguments& arguments);
+/// What pkg-config says of a package as installed under PREFIX, as arguments.
+Arguments pkg_config(const std::string& prefix, const Arguments& arguments,
+                     const std::string& package = "gcore-writer");
 
 /// Has a built VMM dump its guest into a new folder under SCRATCH and lets gcore-inspect judge the dump. Returns its
 /// path.

@@ -151,6 +151,10 @@ TEST_F(CompletionOfArguments, InBash) {
   EXPECT_THAT(bash({"gcore-vmm", "--dump-directory", ""}), ElementsAre("dumps"));
   EXPECT_THAT(bash({"gcore-serve", "--symbols", "tw"}), ElementsAre("two.gcore"));
   EXPECT_THAT(bash({"gcore-serve", "--listen", ""}), testing::IsEmpty());
+  EXPECT_THAT(bash({"gcore-inspect", "two.gcore", "--diff", ""}), Contains("one dump.gcore"));
+  EXPECT_THAT(bash({"kdserver", "-"}), UnorderedElementsAre("-v", "-P", "--help", "--version"));
+  EXPECT_THAT(bash({"kdserver", "-P", ""}), testing::IsEmpty());
+  EXPECT_THAT(bash({"kdserver", "-v", "tw"}), ElementsAre("two.gcore"));
   // An argument that may be left out: what it can be, and what can follow without it.
   EXPECT_THAT(bash({"gcore-inspect", "--registers", ""}), testing::IsSupersetOf({"all", "two.gcore"}));
 }
@@ -158,6 +162,8 @@ TEST_F(CompletionOfArguments, InBash) {
 TEST_F(CompletionOfArguments, InZsh) {
   EXPECT_THAT(zsh({"gcore-convert", "--compress", ""}), IsSupersetOf({"none", "gzip", "zstd"}));
   EXPECT_THAT(zsh({"gcore-serve", "--symbols", "tw"}), Contains("two.gcore"));
+  EXPECT_THAT(zsh({"gcore-inspect", "two.gcore", "--diff", "tw"}), Contains("two.gcore"));
+  EXPECT_THAT(zsh({"kdserver", "-"}), IsSupersetOf({"-v", "-P"}));
 }
 
 }  // namespace

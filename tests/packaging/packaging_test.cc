@@ -170,6 +170,18 @@ class Packages : public testing::Test {
     const std::string dump = expect_good_dump(shared, scratch_.path());
     EXPECT_EQ(run_well({build + "/serve-shared", dump}, with_libraries()), "embedded, 1 vCPU\nlistening\n");
 
+    // Without what the static reader is made of: the shared one has it inside.
+    const std::string apart = scratch_.path("apart");
+    build_project(source_dir() + "/tests/packaging/shared-only", apart,
+                  {"-DCMAKE_PREFIX_PATH=" + usr_, "-DCMAKE_DISABLE_FIND_PACKAGE_LLVM=ON"});
+    EXPECT_EQ(run_well({apart + "/serve", dump}, with_libraries()), "embedded, 1 vCPU\nlistening\n");
+    const std::string by_pkg_config = scratch_.path("serve-by-pkg-config");
+    run_well(Arguments{GCORE_CXX_COMPILER} + words(GCORE_CXX_FLAGS) +
+             Arguments{"-std=c++23", source_dir() + "/tests/embed/serve.cc", "-o", by_pkg_config,
+                       "-Wl,-rpath," + library_folder()} +
+             pkg_config(usr_, {"--cflags", "--libs"}, "gcore-gdbstub"));
+    EXPECT_EQ(run_well({by_pkg_config, dump}, with_libraries()), "embedded, 1 vCPU\nlistening\n");
+
     const std::string c_vmm = scratch_.path("c-vmm");
     run_well(Arguments{GCORE_C_COMPILER} + words(GCORE_C_FLAGS) +
              Arguments{"-std=c11", source_dir() + "/tests/embed/vmm.c", "-o", c_vmm, "-Wl,-rpath," + library_folder()} +

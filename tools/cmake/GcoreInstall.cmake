@@ -1,5 +1,5 @@
 # What `cmake --install` gives of the libraries: for CMake the package gcore (gcore-config.cmake.in says what is in it),
-# for others gcore-writer.pc.
+# for others gcore-writer.pc, and gcore-reader.pc and gcore-gdbstub.pc for the shared libraries of these.
 #
 #   gcore_install_library(TARGET COMPONENT HEADERS FILE...)
 #   gcore_install_package()
@@ -18,6 +18,23 @@ set(GCORE_INSTALL_TEMPLATES "${CMAKE_CURRENT_LIST_DIR}")
 
 # Before 1.0 each minor version is an interface of its own.
 set(GCORE_SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
+
+set_property(GLOBAL PROPERTY GCORE_PC_DESCRIPTION_reader "Reads memory dumps of virtual machines: memory, vCPUs, facts")
+set_property(GLOBAL PROPERTY GCORE_PC_DESCRIPTION_gdbstub "Serves memory dumps of virtual machines to debuggers")
+
+# Relative to the .pc file, so that an installation may be moved, and `cmake --install --prefix` may choose its place.
+function(gcore_pc_folders)
+  foreach(folder IN ITEMS LIBDIR INCLUDEDIR)
+    if(IS_ABSOLUTE "${CMAKE_INSTALL_${folder}}")
+      set(GCORE_PC_${folder} "${CMAKE_INSTALL_${folder}}" PARENT_SCOPE)
+    else()
+      file(RELATIVE_PATH up "/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/${CMAKE_INSTALL_${folder}}")
+      cmake_path(SET up NORMALIZE "${up}/.")
+      string(REGEX REPLACE "/$" "" up "${up}")
+      set(GCORE_PC_${folder} "\${pcfiledir}/${up}" PARENT_SCOPE)
+    endif()
+  endforeach()
+endfunction()
 
 function(gcore_shared_twin target component)
   set(twin ${target}_shared)
@@ -46,6 +63,20 @@ function(gcore_shared_twin target component)
     LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT shared NAMELINK_COMPONENT shared-dev)
   install(EXPORT gcore-${component}-shared-targets NAMESPACE gcore:: DESTINATION "${GCORE_INSTALL_CMAKEDIR}"
     COMPONENT shared-dev)
+  # The writer has a .pc file in any case; what the static ones of the others need, pkg-config cannot say.
+  if(NOT component STREQUAL "writer")
+    set(file gcore-${component}.pc)
+    gcore_pc_folders()
+    set(GCORE_PC_NAME ${component})
+    get_property(GCORE_PC_DESCRIPTION GLOBAL PROPERTY GCORE_PC_DESCRIPTION_${component})
+    set(GCORE_PC_REQUIRES "gcore-writer")
+    if(component STREQUAL "gdbstub")
+      set(GCORE_PC_REQUIRES "gcore-reader")
+    endif()
+    configure_file("${GCORE_INSTALL_TEMPLATES}/gcore-library.pc.in" "${PROJECT_BINARY_DIR}/${file}" @ONLY)
+    install(FILES "${PROJECT_BINARY_DIR}/${file}" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig"
+      COMPONENT shared-dev)
+  endif()
 endfunction()
 
 function(gcore_install_library target component)
@@ -77,17 +108,7 @@ function(gcore_install_package)
   install(FILES "${PROJECT_BINARY_DIR}/gcore-config.cmake" "${PROJECT_BINARY_DIR}/gcore-config-version.cmake"
     DESTINATION "${GCORE_INSTALL_CMAKEDIR}" COMPONENT writer)
 
-  # Relative to the .pc file, so that an installation may be moved, and `cmake --install --prefix` may choose its place.
-  foreach(folder IN ITEMS LIBDIR INCLUDEDIR)
-    if(IS_ABSOLUTE "${CMAKE_INSTALL_${folder}}")
-      set(GCORE_PC_${folder} "${CMAKE_INSTALL_${folder}}")
-    else()
-      file(RELATIVE_PATH up "/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/${CMAKE_INSTALL_${folder}}")
-      cmake_path(SET up NORMALIZE "${up}/.")
-      string(REGEX REPLACE "/$" "" up "${up}")
-      set(GCORE_PC_${folder} "\${pcfiledir}/${up}")
-    endif()
-  endforeach()
+  gcore_pc_folders()
   # What a static library needs of others: the names that the writer's CMakeLists.txt gives for an installation.
   set(GCORE_PC_PRIVATE "")
   get_target_property(type gcore_writer TYPE)
