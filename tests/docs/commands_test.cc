@@ -31,10 +31,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// README.md, CONTRIBUTING.md, docs/*.md and the manuals, by their paths from the root of the tree.
+/// README.md, CONTRIBUTING.md, docs/*.md, those beside the sources, and the manuals, by their paths from the root of the tree.
 std::vector<std::string> documents() {
   std::vector<std::string> names{"README.md", "CONTRIBUTING.md"};
-  for (const char* top : {"docs", "tools"})
+  for (const char* top : {"docs", "tools", "writer"})
     for (const auto& entry : fs::recursive_directory_iterator(source_dir() + "/" + top))
       if (const auto extension = entry.path().extension(); extension == ".md" || extension == ".1" || extension == ".5")
         names.push_back(fs::relative(entry.path(), source_dir()));
@@ -125,6 +125,7 @@ TEST_P(Commands, Work) {
 INSTANTIATE_TEST_SUITE_P(Of, Commands, testing::ValuesIn(documents()), [](const auto& test) {
   std::string name = test.param.ends_with(".md") ? fs::path(test.param).stem().string()
                                                  : "manual_" + fs::path(test.param).stem().string();
+  if (test.param.starts_with("writer/")) name = "writer_" + name;
   std::erase_if(name, [](char c) { return !std::isalnum(static_cast<unsigned char>(c)) && c != '_'; });
   return name;
 });

@@ -84,7 +84,18 @@ TEST(Manuals, FormatWithoutWarnings) {
   }
 }
 
-// The headers as they are installed: nothing else is public.
+// As README.md says it, over the tree; and over the headers as they are installed, since nothing else is public.
+TEST(Doxygen, FindsNothingWrongInTheTree) {
+  TempDir scratch;
+  const std::string doxyfile = read_file(source_dir() + "/docs/Doxyfile") +
+                               "\nOUTPUT_DIRECTORY = " + scratch.path("out") + "\nWARN_AS_ERROR = FAIL_ON_WARNINGS\n";
+  Process::Options options;
+  options.directory = source_dir();
+  const Completed done = run({"doxygen", scratch.write("Doxyfile", doxyfile)}, 200s, {}, options);
+  EXPECT_EQ(done.status, (ExitStatus{0, 0})) << done.err;
+  EXPECT_EQ(done.err, "");
+}
+
 TEST(Doxygen, FindsNothingWrongWithPublicHeaders) {
   TempDir scratch;
   const std::string prefix = scratch.path("prefix");

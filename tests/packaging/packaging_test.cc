@@ -8,6 +8,7 @@
 #include <map>
 #include <sstream>
 
+#include "tests/docs/markdown.h"
 #include "tests/embed/projects.h"
 #include "tests/support/paths.h"
 #include "tests/support/temp_dir.h"
@@ -120,6 +121,21 @@ class Packages : public testing::Test {
                 HasSubstr("libgcore_writer " GCORE_SOVERSION " libgcore" GCORE_SOVERSION " (>= "));
   }
 
+  /// The pages as a user of the package reads them.
+  void expect_links_lead_somewhere() {
+    size_t pages = 0;
+    for (const auto& entry : fs::recursive_directory_iterator(usr_ + "/share/doc/gcore-tools")) {
+      if (entry.path().extension() != ".md") continue;
+      pages++;
+      for (const std::string& link : links_of(read_file(entry.path()))) {
+        if (link.starts_with("http") || link.starts_with("#")) continue;
+        EXPECT_TRUE(fs::exists(entry.path().parent_path() / link.substr(0, link.find('#'))))
+            << entry.path() << " links to " << link;
+      }
+    }
+    EXPECT_GE(pages, 10U);
+  }
+
   void expect_only_our_names() {
     for (const char* name : {"writer", "reader", "gdbstub"}) {
       const std::string library = library_folder() + "/libgcore_" + name + ".so." GCORE_SOVERSION;
@@ -198,6 +214,7 @@ TEST_F(Packages, ThreeThatWork) {
   ASSERT_TRUE(packages_.contains(kLibraryPackage));
   expect_fields();
   expect_contents();
+  expect_links_lead_somewhere();
   expect_only_our_names();
   expect_programs_work();
   expect_development_works();

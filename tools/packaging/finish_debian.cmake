@@ -42,6 +42,9 @@ file(RENAME "${usr_of_tools}/share/doc/gcore" "${usr_of_tools}/share/doc/gcore-t
 file(REMOVE "${usr_of_tools}/share/doc/gcore-tools/LICENSE")
 file(RENAME "${usr_of_tools}/share/doc/gcore-tools/CHANGELOG.md" "${usr_of_tools}/share/doc/gcore-tools/changelog")
 run(gzip -9n "${usr_of_tools}/share/doc/gcore-tools/changelog")
+file(READ "${usr_of_tools}/share/doc/gcore-tools/README.md" readme)
+string(REPLACE "(CHANGELOG.md)" "(changelog.gz)" readme "${readme}")
+file(WRITE "${usr_of_tools}/share/doc/gcore-tools/README.md" "${readme}")
 
 file(READ "${CPACK_RESOURCE_FILE_LICENSE}" LICENSE)
 string(REGEX REPLACE "^MIT License\n\n[^\n]*\n\n" "" LICENSE "${LICENSE}")
