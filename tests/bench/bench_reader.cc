@@ -6,6 +6,7 @@
 //   bench_reader addrxlat[-warm] DUMP FILE   the same with libkdumpfile's addrxlat_fulladdr_conv
 //   bench_reader addrxlat-walk[-warm] DUMP FILE   the same with its addrxlat_launch and addrxlat_walk alone
 //   bench_reader addresses DUMP FILE N    writes N addresses into FILE: of mapped kernel pages, at random
+//   bench_reader read-addresses DUMP FILE     ns a read of the 4 KiB page of an address (the first 20,000)
 //   bench_reader read-virtual DUMP START SIZE   seconds to read guest-virtual memory from a mapped file, by 1 MiB
 //   bench_reader memcpy FILE OFFSET SIZE  seconds to copy from the mapped file, by 1 MiB
 //   bench_reader memcpy-pages DUMP START SIZE   the same, page by page: those that read-virtual reads, in its order
@@ -234,6 +235,16 @@ int main(int argc, char** argv) {
 #endif
   } else if (work == "addresses" && words.size() == 4) {
     write_addresses(argv[3], *open_dump(argv[2]), number(3));
+  } else if (work == "read-addresses") {
+    const auto dump = open_dump(argv[2]);
+    const AddressSpace space = space_of(*dump);
+    auto addresses = read_addresses(argv[3]);
+    addresses.resize(std::min<size_t>(addresses.size(), 20000));
+    std::vector<std::byte> page(4096);
+    const auto read = [&](uint64_t address) {
+      return space.read(VirtAddr(address & ~uint64_t{4095}), page).bytes != 0;
+    };
+    std::printf("%.1f\n", nanoseconds(addresses, false, read));
   } else if (work == "read-virtual" && words.size() == 4) {
     std::printf("%.4f\n", read_virtual(*open_dump(argv[2], true), number(2), number(3)));
   } else if (work == "memcpy" && words.size() == 4) {

@@ -33,13 +33,16 @@ class Timed:
 class Table:
     """Rows in Markdown, written as they come to standard error, and at the end as a table to standard output."""
 
-    def __init__(self, rounds):
-        self.rounds = rounds
-        self.rows = []
+    def __init__(self, rounds, ours="gcore"):
+        self.rounds, self.ours = rounds, ours
+        self.rows, self.loads = [], [os.getloadavg()[0]]
 
-    def row(self, work, ours, theirs, ratio, target, met):
-        self.rows.append((work, ours, theirs, ratio, target, "yes" if met else "**no**"))
-        print(f"{work}: {ours}; {theirs}; {ratio}; {'met' if met else 'MISSED'}", file=sys.stderr, flush=True)
+    def row(self, work, ours, theirs, ratio, target, met=None):
+        """`met` None: a figure without a target."""
+        self.loads.append(os.getloadavg()[0])
+        word, said = {None: ("-", ""), True: ("yes", "; met"), False: ("**no**", "; MISSED")}[met]
+        self.rows.append((work, ours, theirs, ratio, target, word))
+        print(f"{work}: {ours}; {theirs}; {ratio}{said}", file=sys.stderr, flush=True)
 
     def turns(self, *works):
         """Runs each work once a round, in turns, so that all meet the same noise. Lists of their results."""
@@ -49,12 +52,12 @@ class Table:
                 result.append(work())
         return results
 
-    def compare(self, work, peer, ours, theirs, least, unit="s", note=""):
+    def compare(self, work, peer, ours, theirs, least=None, unit="s", note=""):
         """Medians of two functions that return seconds (or ms, or ns): ours is at least `least` times as fast."""
         own, other = (statistics.median(r) for r in self.turns(ours, theirs))
         digits = 3 if unit == "s" else 2
         self.row(work, f"{own:.{digits}f} {unit}{note}", f"{peer}: {other:.{digits}f} {unit}", f"{other / own:.2f} x as fast",
-                 f">= {least} x", other / own >= least)
+                 f">= {least} x" if least else "-", other / own >= least if least else None)
         return own, other
 
     def limit(self, work, value, unit, most, peer="-"):
@@ -63,9 +66,10 @@ class Table:
 
     def print(self):
         model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
-        print(f"{os.cpu_count()} cores, {model}, Linux {os.uname().release}, {time.strftime('%Y-%m-%d')}, "
-              f"load {os.getloadavg()[0]:.1f}, medians of {self.rounds}\n")
-        print("| work | gcore | peer | ratio | target | met |\n|---|---|---|---|---|---|")
+        kernel = ".".join(os.uname().release.split(".")[:2])
+        print(f"{os.cpu_count()} cores, {model}, Linux {kernel}, {time.strftime('%Y-%m-%d')}, "
+              f"load {min(self.loads):.1f} to {max(self.loads):.1f}, medians of {self.rounds}\n")
+        print(f"| work | {self.ours} | peer | ratio | target | met |\n|---|---|---|---|---|---|")
         for row in self.rows:
             print("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
 
