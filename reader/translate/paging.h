@@ -75,6 +75,9 @@ struct Aarch64Registers {
 /// impossible size or without a root is not usable, and says why. Error not_present when neither half has a root.
 reader::Expected<Paging> aarch64_paging(const Aarch64Registers& registers);
 
+/// Where a TTBR's table is: below the ASID (bits 63:48). With 52-bit addresses, bits 5:2 are the address's bits 51:48.
+PhysAddr table_of_ttbr(const Half& half, uint64_t ttbr);
+
 /// Replaces the root of a half (lower or upper of `paging`) by a physical address: of a table, not a register's value.
 /// Sizes and levels stay. Bits that cannot be part of a table's address are dropped. No effect when paging is off.
 void set_root(const Paging& paging, Half& half, PhysAddr root);
