@@ -380,9 +380,8 @@ TEST_F(GdbTest, TheLogTellsClientsApart) {
 }
 
 TEST_F(GdbTest, ALogThatCannotBeWrittenIsAFailure) {
-  serve({"--listen", "127.0.0.1:0", "--log", "/dev/full"});
-  const auto line = server->wait_for_line(Process::Stream::err, "listening on ");
-  auto client = RspClient::tcp("127.0.0.1", static_cast<uint16_t>(std::stoi(line->substr(line->rfind(':') + 1))));
+  serve({"--unix", folder.path("socket"), "--log", "/dev/full"});
+  auto client = RspClient::unix_socket(folder.path("socket"));
   EXPECT_EQ(client.request("qAttached"), "1");
   ASSERT_TRUE(server->signal(SIGTERM));
   EXPECT_EQ(server->wait(), (ExitStatus{.code = 1}));
