@@ -4,6 +4,7 @@
 
 #include <stdexcept>
 
+#include "gdbstub/packet.h"
 #include "reader/dump.h"
 #include "tests/gdbstub/conversation.h"
 #include "tests/gdbstub/small_dump.h"
@@ -133,6 +134,35 @@ TEST_F(DumpTargetTest, AuthenticationMasksAreWhatTcrLeaves) {
   EXPECT_EQ(target->register_value(0, "pauth_mask_high"), 0xfff0000000000000);
   open(write_arm_dump(folder.path("bare"), {{"elr", 0x1000}}));
   EXPECT_EQ(target->register_value(0, "pauth_mask"), std::nullopt);
+}
+
+TEST_F(DumpTargetTest, A32BitMachineHasTablesAndSegments) {
+  DumpBuilder builder;
+  builder.machine = kEmX86;
+  builder.elf32 = true;
+  builder.note(elf_note("CORE", 1, prstatus(kEmX86, 1, {{"eip", 0x1000}, {"cs", 8}})) +
+               elf_note("QEMU", 0,
+                        qemu_note({{"gdt_base", 0xc0001000},
+                                   {"gdt_limit", 0x7f},
+                                   {"tr", 0x28},
+                                   {"fs_limit", 0xfffff},
+                                   {"cs_limit", 0xffffffff},
+                                   {"cr0", 1}})));
+  builder.memory(0, std::string(4096, 'm')).write(folder.path("x86"));
+  open(folder.path("x86"));
+  Conversation gdb(*target);
+  const std::string xml = gdb.ask("qXfer:features:read:target.xml:0,10000");
+  for (const auto& [name, value] : {std::pair{"gdt_base", "001000c0"},
+                                    {"gdt_limit", "7f000000"},
+                                    {"tr", "28000000"},
+                                    {"cs_limit", "ffffffff"},
+                                    {"fs_limit", "ffff0f00"},
+                                    {"dr7", "xxxxxxxx"}}) {
+    const size_t at = xml.find(std::string("<reg name=\"") + name + "\"");
+    ASSERT_NE(at, std::string::npos) << name;
+    const auto number = static_cast<uint64_t>(std::stoi(xml.substr(xml.find("regnum=\"", at) + 8)));
+    EXPECT_EQ(gdb.ask("p" + gdbstub::hex_number(number)), value) << name;
+  }
 }
 
 TEST_F(DumpTargetTest, AVcpusNameSaysItsMode) {
