@@ -21,7 +21,8 @@ struct Client {
   const Target& target;
   const SessionOptions& options;
 
-  size_t cpu;  // what Hg selected
+  size_t cpu;                                           // what Hg selected
+  std::optional<size_t> monitor_choice = std::nullopt;  // what `monitor cpu` selected
   bool physical = false;
   std::optional<Root> root = std::nullopt;
 
@@ -45,10 +46,16 @@ struct Client {
   };
   std::optional<Process> process = std::nullopt;
 
-  Space space() const {
-    if (!root && process && process->cpu == cpu) return {cpu, physical, process->root};
-    return {cpu, physical, root};
+  Space space_of(size_t which) const {
+    if (!root && process && process->cpu == which) return {which, physical, process->root};
+    return {which, physical, root};
   }
+  Space space() const { return space_of(cpu); }
+
+  /// What monitor commands are about. A choice of its own, since GDB takes for granted that Hg stays as it was.
+  size_t monitor_cpu() const { return monitor_choice.value_or(cpu); }
+  Space monitor_space() const { return space_of(monitor_cpu()); }
+
   std::optional<uint64_t> register_value(size_t which, std::string_view name) const {
     if (!process || process->cpu != which) return target.register_value(which, name);
     const auto found = process->registers.find(name);

@@ -38,7 +38,11 @@ Reply resume_threads(Client& client, std::string_view actions) {
 Reply resume_actions(Client&, std::string_view) { return {"vCont;c;C;s;S"}; }
 
 Reply detach(Client&, std::string_view) { return {.packet = "OK", .close = true}; }
-Reply kill(Client&, std::string_view) { return {.packet = "", .silent = true, .close = true}; }
+/// The protocol has no reply to this. LLDB waits for the end of the process, as for that of one that it continued.
+Reply kill(Client& client, std::string_view) {
+  if (client.lldb) return {.packet = "X09", .close = true};
+  return {.packet = "", .silent = true, .close = true};
+}
 
 Reply no_ack_mode(Client& client, std::string_view) {
   client.no_ack = true;

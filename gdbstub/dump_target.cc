@@ -46,6 +46,23 @@ class DumpSearch : public Search {
   uint64_t tag_;
 };
 
+/// aarch64: the bits of an address that may hold a signature or a tag. Those that TCR_EL1 says are not translated.
+std::optional<uint64_t> authentication_mask(const reader::Cpu& cpu, bool high) {
+  constexpr uint64_t kSize = 0x3f, kE2h = uint64_t{1} << 34;
+  const bool is_host = (cpu.registers.get("hcr_el2").value_or(0) & kE2h) != 0;
+  const auto tcr = cpu.registers.get(is_host ? "tcr_el2" : "tcr_el1");
+  if (!tcr) return std::nullopt;
+  const uint64_t untranslated = (high ? *tcr >> 16 : *tcr) & kSize;
+  return untranslated == 0 ? 0 : UINT64_MAX << (64 - untranslated);
+}
+
+/// How much of a segment's bytes is behind the end of the file.
+uint64_t cut_off(const reader::Dump& dump, const reader::Segment& segment) {
+  if (!dump.truncated()) return 0;
+  const uint64_t left = dump.file_size() - std::min(dump.file_size(), segment.offset.value);
+  return segment.file_size - std::min(segment.file_size, left);
+}
+
 Mapping to_mapping(const reader::Mapping& from) {
   return {.start = from.start.value,
           .size = from.size,
@@ -101,7 +118,10 @@ class DumpTarget : public Target {
  public:
   explicit DumpTarget(const reader::Dump& dump) : dump_(dump) {
     for (const auto& segment : dump.segments())
-      segments_.push_back({segment.address.value, segment.memory_size, segment.file_size});
+      segments_.push_back({.address = segment.address.value,
+                           .size = segment.memory_size,
+                           .file_size = segment.file_size,
+                           .cut_off = cut_off(dump, segment)});
     for (size_t cpu = 0; cpu < dump.cpus().size(); ++cpu) {
       const auto space = AddressSpace::of_cpu(dump, cpu);
       unpaged_ = unpaged_ && space && !space->paging();
@@ -137,6 +157,7 @@ class DumpTarget : public Target {
     if (cpu >= dump_.cpus().size()) return std::nullopt;
     const reader::Cpu& from = dump_.cpus()[cpu];
     if (const auto value = from.registers.get(name)) return value;
+    if (name.starts_with("pauth_mask")) return authentication_mask(from, name.ends_with("_high"));
     for (const auto& [other, value] : from.other_registers)  // such as the upper halves of AVX
       if (other == name) return value;
     return std::nullopt;
@@ -148,9 +169,11 @@ class DumpTarget : public Target {
   std::string why_unreadable(const Space& space, uint64_t address) const override;
   std::string why_zero(const Space& space, uint64_t address) const override;
   Walk walk(const Space& space, uint64_t address) const override;
+  uint64_t without_tag(const Space& space, uint64_t address) const override;
+  AddressBits address_bits(const Space& space) const override;
   std::string mappings(const Space& space, const std::function<bool(const Mapping&)>& each) const override;
   std::string describe(const Space& space) const override;
-  std::expected<void, std::string> check(const Root& root) const override;
+  std::expected<uint64_t, std::string> table_of(size_t cpu, const Root& root) const override;
 
   std::expected<std::unique_ptr<Search>, std::string> search(const Space& space, uint64_t first, uint64_t last,
                                                              std::string_view pattern) const override;
@@ -172,6 +195,8 @@ class DumpTarget : public Target {
     const auto& found = address_space(space);
     return found && !found->paging();
   }
+  std::string aarch64_mode(size_t cpu) const;
+  std::string x86_mode(size_t cpu) const;
   std::string segment_mappings(const std::function<bool(const Mapping&)>& each) const;
 
   const reader::Dump& dump_;
@@ -189,7 +214,7 @@ const reader::Expected<AddressSpace>& DumpTarget::address_space(const Space& spa
   const auto make = [&] {
     if (!space.root) return AddressSpace::of_cpu(dump_, space.cpu);
     const auto which = space.root->name == "ttbr1" ? AddressSpace::Root::upper : AddressSpace::Root::lower;
-    return AddressSpace::with_root(dump_, space.cpu, PhysAddr(space.root->value), which);
+    return AddressSpace::with_root(dump_, space.cpu, space.root->value, which);
   };
   return spaces_.emplace(key, make()).first->second;
 }
@@ -209,17 +234,30 @@ std::string DumpTarget::summary() const {
 }
 
 std::string DumpTarget::cpu_name(size_t cpu) const {
-  if (arch() == Arch::aarch64) {
-    constexpr uint64_t kModeIs32Bit = 1 << 4;
-    const auto pstate = register_value(cpu, "pstate");
-    if (!pstate) return fmt::format("vCPU {}", cpu);
-    const uint64_t level = (*pstate & kModeIs32Bit) != 0 ? ((*pstate & 15) == 0 ? 0 : 1) : *pstate >> 2 & 3;
-    constexpr const char* kLevels[] = {"user", "kernel", "hypervisor", "firmware"};
-    return fmt::format("vCPU {} [{}, EL{}]", cpu, kLevels[level], level);
-  }
-  const auto cs = register_value(cpu, "cs");
-  if (!cs) return fmt::format("vCPU {}", cpu);
-  return fmt::format("vCPU {} [{}, CPL {}]", cpu, (*cs & 3) == 3 ? "user" : "kernel", *cs & 3);
+  const std::string mode = arch() == Arch::aarch64 ? aarch64_mode(cpu) : x86_mode(cpu);
+  return fmt::format("vCPU {}", cpu) + (mode.empty() ? "" : " [" + mode + "]");
+}
+
+std::string DumpTarget::aarch64_mode(size_t cpu) const {
+  constexpr uint64_t kModeIs32Bit = 1 << 4, kHostExtensions = uint64_t{1} << 34;  // PSTATE, HCR_EL2.E2H
+  const auto pstate = register_value(cpu, "pstate");
+  if (!pstate) return "";
+  const uint64_t level = (*pstate & kModeIs32Bit) != 0 ? ((*pstate & 15) == 0 ? 0 : 1) : *pstate >> 2 & 3;
+  if (level == 2 && (register_value(cpu, "hcr_el2").value_or(0) & kHostExtensions) != 0) return "kernel, EL2 (VHE)";
+  constexpr const char* kLevels[] = {"user", "kernel", "hypervisor", "firmware"};
+  return fmt::format("{}, EL{}", kLevels[level], level);
+}
+
+/// What CS says is a privilege level only in protected mode.
+std::string DumpTarget::x86_mode(size_t cpu) const {
+  constexpr uint64_t kProtected = 1, kVirtual8086 = 1 << 17, kLongActive = 1 << 10;  // CR0, EFLAGS, EFER
+  const auto cs = register_value(cpu, "cs"), cr0 = register_value(cpu, "cr0");
+  const auto flags = register_value(cpu, arch() == Arch::i386 ? "efl" : "rflags");
+  if (cr0 && (*cr0 & kProtected) == 0) return "real mode";
+  if ((flags.value_or(0) & kVirtual8086) != 0 && (register_value(cpu, "efer").value_or(0) & kLongActive) == 0)
+    return "virtual-8086 mode";
+  if (!cs) return "";
+  return fmt::format("{}, CPL {}", (*cs & 3) == 3 ? "user" : "kernel", *cs & 3);
 }
 
 std::string DumpTarget::cpu_details(size_t cpu) const {
@@ -275,7 +313,10 @@ Walk DumpTarget::walk(const Space& space, uint64_t address) const {
     return walk;
   }
   const auto walked = found->walk(found->without_tag(VirtAddr(address)));
-  for (const auto& step : walked.steps) walk.steps.push_back({step.level, step.entry_address.value, step.entry});
+  for (const auto& step : walked.steps) {
+    const bool read = step.meaning != reader::Step::Meaning::unreadable;
+    walk.steps.push_back({step.level, step.entry_address.value, read ? std::optional(step.entry) : std::nullopt});
+  }
   walk.note = walked.note;
   if (!walked.result) {
     walk.fault = walked.result.error().text;
@@ -286,6 +327,22 @@ Walk DumpTarget::walk(const Space& space, uint64_t address) const {
   walk.mapping = to_mapping({VirtAddr(address), std::max<uint64_t>(result.contiguous, 1), result.address,
                              result.page_size, result.permissions});
   return walk;
+}
+
+uint64_t DumpTarget::without_tag(const Space& space, uint64_t address) const {
+  if (space.physical) return address;
+  const auto& found = address_space(space);
+  return found ? found->without_tag(VirtAddr(address)).value : address;
+}
+
+AddressBits DumpTarget::address_bits(const Space& space) const {
+  const auto& found = address_space(space);
+  if (arch() != Arch::aarch64 || !found || !found->paging()) return {};
+  const auto bits = [](const auto& half) {
+    return half.address_bits == 0 ? std::nullopt : std::optional<unsigned>(half.address_bits);
+  };
+  const auto& paging = found->translator().paging();
+  return {.lower = bits(paging.lower), .upper = bits(paging.upper)};
 }
 
 std::string DumpTarget::segment_mappings(const std::function<bool(const Mapping&)>& each) const {
@@ -323,7 +380,9 @@ std::string DumpTarget::mappings(const Space& space, const std::function<bool(co
     stopped = !each(to_mapping(mapping));
     return !stopped;
   });
-  return stopped ? "" : listing.note;
+  if (!stopped) return listing.note;
+  if (listing.missing_tables == 0) return {};
+  return fmt::format("{} tables on the way there, or parts of them, are not in the dump", listing.missing_tables);
 }
 
 std::expected<std::unique_ptr<Search>, std::string> DumpTarget::search(const Space& space, uint64_t first,
@@ -346,21 +405,19 @@ std::string DumpTarget::describe(const Space& space) const {
   return found ? found->describe() : found.error().text;
 }
 
-std::expected<void, std::string> DumpTarget::check(const Root& root) const {
+std::expected<uint64_t, std::string> DumpTarget::table_of(size_t cpu, const Root& root) const {
   const bool arm = arch() == Arch::aarch64;
   if (arm ? root.name != "ttbr0" && root.name != "ttbr1" : root.name != "cr3")
     return std::unexpected(
         fmt::format("this machine has no \"{}\": say {}", root.name, arm ? "ttbr0 or ttbr1" : "cr3"));
-  const auto space =
-      AddressSpace::with_root(dump_, faulting_cpu(), PhysAddr(root.value),
-                              root.name == "ttbr1" ? AddressSpace::Root::upper : AddressSpace::Root::lower);
+  const auto& space = address_space({.cpu = cpu, .root = root});
   if (!space) return std::unexpected(space.error().text);
-  constexpr uint64_t kTableAddress = 0x000ffffffffff000;  // without ASID, PCID and flags
+  const auto& paging = space->translator().paging();
+  const PhysAddr table = root.name == "ttbr1" ? paging.upper.root : paging.lower.root;
   std::byte byte{};
-  const uint64_t table = root.value & kTableAddress;
-  const auto result = dump_.read(PhysAddr(table), std::span(&byte, 1));
-  if (result.bytes == 1) return {};
-  return std::unexpected("no table is there: " + missing_text(table, result.missing));
+  const auto result = dump_.read(table, std::span(&byte, 1));
+  if (result.bytes == 1) return table.value;
+  return std::unexpected("no table is there: " + missing_text(table.value, result.missing));
 }
 
 /// The structure is the one in FORMAT's "kernel-message ring": sizes first, then the buffer. Segment number 0 also says

@@ -1,6 +1,7 @@
 #include "gdbstub/exec_file.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,6 +12,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <utility>
+
+#include "gdbstub/target.h"
 
 namespace gcore::gdbstub {
 namespace {
@@ -88,6 +91,27 @@ std::optional<uint64_t> ExecFile::first_segment() const {
     if (field(entry, 0, 4, big) == kLoad) return wide ? field(entry, 16, 8, big) : field(entry, 8, 4, big);
   }
   return std::nullopt;
+}
+
+std::optional<uint64_t> linked_address(const Target& target, const ExecFile* file) {
+  constexpr uint64_t kLinuxTextX86_64 = 0xffffffff81000000;
+  constexpr uint64_t kKernelHalf = uint64_t{1} << 63;  // of every 64-bit machine that is served
+  std::optional<uint64_t> linked;
+  if (file != nullptr)
+    linked = file->first_segment();
+  else if (target.arch() == Arch::x86_64)
+    linked = kLinuxTextX86_64;
+  return linked && *linked >= kKernelHalf ? linked : std::nullopt;
+}
+
+std::string missing_file_hint(const Target& target, const ExecFile* file) {
+  if (file != nullptr || linked_address(target, file)) return "";
+  const auto displacement = target.kernel_displacement();
+  if (!displacement || *displacement == 0) return "";
+  return fmt::format(
+      "the kernel was moved by {:#x} at boot: name its ELF file with --symbols, else gdb has symbols where they were "
+      "linked",
+      *displacement);
 }
 
 }  // namespace gcore::gdbstub

@@ -10,6 +10,8 @@
 
 namespace gcore::gdbstub {
 
+class Target;
+
 class ExecFile {
  public:
   /// Opens an ELF file that is no core file; the error is the reason only.
@@ -37,5 +39,11 @@ class ExecFile {
   std::string path_;
   uint64_t size_;
 };
+
+/// Where the kernel's first segment was linked, by its ELF file (null: there is none), else by what Linux always uses
+/// on that machine. Nothing when that is not known, or the file is no kernel.
+std::optional<uint64_t> linked_address(const Target& target, const ExecFile* file);
+/// A sentence for whoever will see wrong symbols: the kernel was moved, and where it was linked is not known; else "".
+std::string missing_file_hint(const Target& target, const ExecFile* file);
 
 }  // namespace gcore::gdbstub

@@ -30,6 +30,7 @@ Reply unreadable(const Client& client, uint64_t address) {
 Reply read_hex(Client& client, std::string_view arguments) {
   const auto wanted = parse_address_length(arguments);
   if (!wanted) return error(client, "m needs an address and a length");
+  if (wanted->length == 0) return error(client, "the length is 0");  // an empty reply would mean something else
   Reply reply{.packet = "", .memory = read_leading(client, wanted->address, wanted->length)};
   if (reply.memory.empty()) return unreadable(client, wanted->address);
   return reply;

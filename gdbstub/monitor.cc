@@ -37,11 +37,10 @@ std::vector<std::string> split_words(std::string_view text) {
   return words;
 }
 
-std::string space_text(const Client& client) { return client.target.describe(client.space()) + "\n"; }
-
 MonitorResult change_root(Client& client, std::span<const std::string> words) {
   if (words.empty()) return space_text(client);
   std::optional<Root> root;
+  std::string note;
   if (words[0] != "off") {
     const size_t equals = words[0].find('=');
     if (words.size() != 1 || equals == std::string::npos)
@@ -49,11 +48,14 @@ MonitorResult change_root(Client& client, std::span<const std::string> words) {
     const auto value = monitor_number(client, std::string_view(words[0]).substr(equals + 1));
     if (!value) return std::unexpected(value.error());
     root = Root{words[0].substr(0, equals), *value};
-    if (const auto fine = client.target.check(*root); !fine) return std::unexpected(fine.error());
+    const auto table = client.target.table_of(client.monitor_cpu(), *root);
+    if (!table) return std::unexpected(table.error());
+    if (*table != *value)
+      note = fmt::format("{:#x} names the table at {:#x}: its other bits are no part of the address\n", *value, *table);
   }
   client.root = root;
   client.physical = false;
-  return space_text(client) + kCached;
+  return space_text(client) + note + kCached;
 }
 
 MonitorResult change_physical(Client& client, std::span<const std::string> words) {
@@ -63,6 +65,25 @@ MonitorResult change_physical(Client& client, std::span<const std::string> words
   return space_text(client) + kCached;
 }
 
+/// QEMU's: the vCPU that monitor commands are about.
+MonitorResult choose_cpu(Client& client, std::span<const std::string> words) {
+  if (words.size() > 1) return std::unexpected("say cpu N, cpu off, or cpu");
+  if (!words.empty() && words[0] == "off") {
+    client.monitor_choice.reset();
+  } else if (!words.empty()) {
+    const auto number = monitor_number(client, words[0]);
+    if (!number) return std::unexpected(number.error());
+    if (*number >= client.target.cpu_count())
+      return std::unexpected(fmt::format("there is no vCPU {}: the last one is {}; info cpus lists them", *number,
+                                         client.target.cpu_count() - 1));
+    client.monitor_choice = *number;
+  }
+  const std::string name = client.target.cpu_name(client.monitor_cpu());
+  return client.monitor_choice
+             ? fmt::format("monitor commands are about {}, until cpu off\n", name)
+             : fmt::format("monitor commands are about {}, which the debugger asked about last\n", name);
+}
+
 MonitorResult kernel_messages(Client& client, std::span<const std::string>) { return client.target.kernel_messages(); }
 
 constexpr char kFlush[] =
@@ -70,7 +91,7 @@ constexpr char kFlush[] =
 
 /// Each process on a line.
 MonitorResult list_processes(const Client& client) {
-  const auto all = qnx_processes(client.target, client.cpu);
+  const auto all = qnx_processes(client.target, client.monitor_cpu());
   if (!all) return std::unexpected(all.error());
   std::string text;
   for (const QnxProcess& process : *all) text += fmt::format("{:>10} {}\n", process.pid, process.name);
@@ -89,15 +110,15 @@ MonitorResult change_process(Client& client, std::span<const std::string> words)
     client.process.reset();
     return fmt::format("the vCPUs' own registers and address spaces are shown\n{}", kFlush);
   }
-  const auto found = qnx_thread(client.target, client.cpu, *pid, *tid);
+  const auto found = qnx_thread(client.target, client.monitor_cpu(), *pid, *tid);
   if (!found) return std::unexpected(found.error());
   const char* root = client.target.arch() == Arch::aarch64 ? "ttbr0" : "cr3";
-  client.process = {.cpu = client.cpu,
+  client.process = {.cpu = client.monitor_cpu(),
                     .root = {root, found->root},
                     .registers = client.target.decode_registers(found->register_set),
                     .name = found->process.name};
   return fmt::format("thread {} of process {} ({}), root table {:#x}, stands for vCPU {}\n{}", *tid, *pid,
-                     found->process.name, found->root, client.cpu, kFlush);
+                     found->process.name, found->root, client.monitor_cpu(), kFlush);
 }
 
 MonitorResult help(Client& client, std::span<const std::string> words);
@@ -107,6 +128,7 @@ constexpr MonitorCommand kCommands[] = {
     {"help", "[COMMAND]", "this list", help},
     {"as", "[cr3=ADDR|ttbr0=ADDR|ttbr1=ADDR|off]", "read memory through another root page table", change_root},
     {"phys", "[on|off]", "read guest-physical memory", change_physical},
+    {"cpu", "[N|off]", "the vCPU that monitor commands are about; off: the debugger's", choose_cpu},
     {"info", "[registers [-a]|mem|tlb|mtree -f|version|cpus|status]",
      "what the dump says about itself and its guest; with a word, as QEMU", monitor_info},
     {"kprintf", "", "the kernel's message ring", kernel_messages},
@@ -166,7 +188,10 @@ MonitorResult help(Client&, std::span<const std::string> words) {
   for (const auto list : {std::span<const MonitorCommand>(kCommands), monitor_memory_commands()})
     for (const MonitorCommand& command : list) text += help_line(command);
   text += help_line(kFind);
-  return text + "Numbers are decimal or 0x, also with K, M, G or T behind them, or $REGISTER of the selected vCPU.\n";
+  return text +
+         "Numbers are decimal or 0x, also with K, M, G or T behind them, or $REGISTER of the vCPU.\n"
+         "The vCPU is the one that the debugger asked about last, which after `info threads` need not be that of the\n"
+         "selected thread: answers begin with its number, and `monitor cpu N` chooses one.\n";
 }
 
 class FindTask : public Task {
@@ -183,13 +208,10 @@ class FindTask : public Task {
   Reply finish(std::string_view problem) const {
     std::string text;
     for (const uint64_t hit : hits_) text += fmt::format("{:#x}\n", hit);
-    if (!problem.empty()) {
-      text += fmt::format("find: {}\n", problem);
-    } else if (hits_.size() == kMaxHits) {
+    if (!problem.empty()) text += fmt::format("find: {}\n", problem);
+    if (hits_.size() == kMaxHits)
       text += fmt::format("these are the first {}; go on with a START behind the last\n", kMaxHits);
-    } else if (hits_.empty()) {
-      text += "not found\n";
-    }
+    if (hits_.empty() && problem.empty()) text += "not found\n";
     return {.packet = "OK", .console = text};
   }
 
@@ -214,7 +236,7 @@ std::expected<Reply, std::string> start_find(const Client& client, std::span<con
   }
   if (bounds[1] == 0) return std::unexpected("the length is 0: leave it out to search up to the end");
   const uint64_t last = bounds[0] + std::min(bounds[1] - 1, UINT64_MAX - bounds[0]);
-  auto search = client.target.search(client.space(), bounds[0], last, pattern);
+  auto search = client.target.search(client.monitor_space(), bounds[0], last, pattern);
   if (!search) return std::unexpected(search.error());
   Reply reply;
   reply.task = std::make_unique<FindTask>(std::move(*search));
@@ -222,6 +244,16 @@ std::expected<Reply, std::string> start_find(const Client& client, std::span<con
 }
 
 }  // namespace
+
+std::string space_owner(const Client& client) {
+  return client.physical ? "" : fmt::format("vCPU {}: ", client.monitor_cpu());
+}
+
+std::string space_text(const Client& client) {
+  return space_owner(client) + client.target.describe(client.monitor_space()) + "\n";
+}
+
+std::string note_line(std::string_view note) { return note.empty() ? "" : fmt::format("note: {}\n", note); }
 
 std::expected<uint64_t, std::string> monitor_number(const Client& client, std::string_view word) {
   const auto bad = [word = word.substr(0, kMaxEchoed)] {
@@ -232,7 +264,7 @@ std::expected<uint64_t, std::string> monitor_number(const Client& client, std::s
     const Register* reg = word == "$pc"   ? &set.all[set.program_counter]
                           : word == "$sp" ? &set.all[set.stack_pointer]
                                           : find_register(client.target.arch(), word.substr(1));
-    const auto value = reg == nullptr ? std::nullopt : client.register_value(client.cpu, reg->low);
+    const auto value = reg == nullptr ? std::nullopt : client.register_value(client.monitor_cpu(), reg->low);
     if (!value) return std::unexpected(fmt::format("the dump has no register {} for this vCPU", word));
     return *value;
   }

@@ -1,53 +1,21 @@
 // `monitor info ...`: the forms that QEMU's monitor has, in its layout, because scripts read them.
+// Registers are in monitor_registers.cc.
 #include <fmt/format.h>
 
-#include <cctype>
-
 #include "gdbstub/monitor.h"
-#include "gdbstub/registers.h"
 
 namespace gcore::gdbstub {
 namespace {
 
-std::string upper(std::string_view text) {
-  std::string out;
-  for (const unsigned char c : text) out += static_cast<char>(std::toupper(c));
-  return out;
-}
-
-/// NAME=VALUE, several a line; a register that the dump does not have is all question marks.
-std::string registers_text(const Client& client, size_t cpu) {
-  std::string text;
-  size_t column = 0;
-  const char* group = "";
-  for (const Register& reg : register_set(client.target.arch()).all) {
-    const auto low = client.register_value(cpu, reg.low);
-    const auto high = reg.high[0] == 0 ? std::nullopt : client.register_value(cpu, reg.high);
-    if (column > 0 && (std::string_view(group) != reg.group || column + 2 * reg.bytes > 90)) {
-      text += '\n';
-      column = 0;
-    }
-    group = reg.group;
-    const size_t digits = 2 * size_t{reg.bytes};
-    const uint64_t mask = reg.bytes >= 8 ? UINT64_MAX : (uint64_t{1} << (8 * reg.bytes)) - 1;
-    std::string value(digits, '?');
-    if (low && reg.high[0] == 0) value = fmt::format("{:0{}x}", *low >> reg.shift & mask, digits);
-    if (low && high) value = fmt::format("{:0{}x}{:016x}", *high, digits - 16, *low);
-    const std::string item = fmt::format("{}{}={}", column == 0 ? "" : " ", upper(reg.name), value);
-    text += item;
-    column += item.size();
-  }
-  return text + "\n";
-}
-
 /// -a, as in QEMU, is all vCPUs.
 MonitorResult registers_info(Client& client, std::span<const std::string> words) {
-  if (words.empty())
-    return fmt::format("{}\n{}", client.target.cpu_name(client.cpu), registers_text(client, client.cpu));
+  if (words.empty()) return registers_text(client, client.monitor_cpu());
   if (words.size() > 1 || words[0] != "-a") return std::unexpected("say info registers, or with -a for every vCPU");
   std::string text;
-  for (size_t cpu = 0; cpu < client.target.cpu_count() && text.size() < kMaxMonitorText; ++cpu)
-    text += fmt::format("\nCPU#{}\n{}", cpu, registers_text(client, cpu));
+  for (size_t cpu = 0; cpu < client.target.cpu_count(); ++cpu) {
+    if (text.size() > kMaxMonitorText) return text + fmt::format("the list goes on; see monitor cpu {}\n", cpu);
+    text += registers_text(client, cpu);
+  }
   return text;
 }
 
@@ -60,6 +28,11 @@ std::string access(const Mapping& mapping) {
   return fmt::format("{}{}{}", mapping.user ? 'u' : '-', mapping.read ? 'r' : '-', mapping.write ? 'w' : '-');
 }
 
+/// A list is empty because nothing is mapped, or because of what the note says.
+std::string list_text(const std::string& list, std::string_view note) {
+  return (list.empty() && note.empty() ? "nothing is mapped\n" : list) + note_line(note);
+}
+
 /// Runs with the same rights are one line.
 MonitorResult mem_info(Client& client, std::span<const std::string>) {
   std::string text;
@@ -69,7 +42,7 @@ MonitorResult mem_info(Client& client, std::span<const std::string>) {
       text += fmt::format("{:016x}-{:016x} {:016x} {}\n", run->start, run->start + run->size, run->size, access(*run));
     run.reset();
   };
-  client.target.mappings(client.space(), [&](const Mapping& mapping) {
+  const std::string note = client.target.mappings(client.monitor_space(), [&](const Mapping& mapping) {
     if (run && run->start + run->size == mapping.start && access(*run) == access(mapping)) {
       run->size += mapping.size;
       return true;
@@ -82,26 +55,42 @@ MonitorResult mem_info(Client& client, std::span<const std::string>) {
     return false;
   });
   flush();
-  return text.empty() ? "nothing is mapped\n" : text;
+  return list_text(text, note);
 }
 
-MonitorResult tlb_info(Client& client, std::span<const std::string>) {
+/// A page's attributes as its table entry has them: no-execute, global, large, dirty, accessed, cache disabled,
+/// write-through, user, writable. QEMU's P is bit 7, also of a last-level entry, where it is a part of the memory type.
+std::string page_attributes(const Client& client, uint64_t address) {
+  constexpr std::pair<char, unsigned> kBits[] = {{'X', 63}, {'G', 8}, {'P', 7}, {'D', 6}, {'A', 5},
+                                                 {'C', 4},  {'T', 3}, {'U', 2}, {'W', 1}};
+  const Walk walk = client.target.walk(client.monitor_space(), address);
+  const auto entry = walk.steps.empty() ? std::nullopt : walk.steps.back().entry;
   std::string text;
-  client.target.mappings(client.space(), [&](const Mapping& mapping) {
+  for (const auto& [letter, bit] : kBits) {
+    text += !entry ? '?' : (*entry >> bit & 1) != 0 ? letter : '-';
+  }
+  return text;
+}
+
+/// QEMU has this for x86 alone; other machines' pages are shown with what may be done with them.
+MonitorResult tlb_info(Client& client, std::span<const std::string>) {
+  const bool x86 = client.target.arch() != Arch::aarch64;
+  std::string text;
+  const std::string note = client.target.mappings(client.monitor_space(), [&](const Mapping& mapping) {
     const uint64_t page = mapping.page_size == 0 ? mapping.size : mapping.page_size;
     for (uint64_t at = 0; at < mapping.size; at += page) {
       if (text.size() > kMaxMonitorText) {
         text += "the list goes on; see monitor map START\n";
         return false;
       }
-      text += fmt::format("{:016x}: {:016x} {}{}{}{}\n", mapping.start + at, mapping.physical + at,
-                          mapping.execute ? '-' : 'X', page > 4096 ? 'P' : '-', mapping.user ? 'U' : '-',
-                          mapping.write ? 'W' : '-');
+      text += fmt::format("{:016x}: {:016x} {}\n", mapping.start + at, mapping.physical + at,
+                          x86 && mapping.page_size != 0 ? page_attributes(client, mapping.start + at)
+                                                        : access(mapping) + (mapping.execute ? 'x' : '-'));
       if (mapping.size - at <= page) break;
     }
     return true;
   });
-  return text.empty() ? "nothing is mapped\n" : text;
+  return list_text(text, note);
 }
 
 MonitorResult mtree_info(Client& client, std::span<const std::string>) {
@@ -119,8 +108,8 @@ MonitorResult cpus_info(Client& client, std::span<const std::string>) {
   std::string text;
   for (size_t cpu = 0; cpu < client.target.cpu_count(); ++cpu) {
     const std::string details = client.target.cpu_details(cpu);
-    text += fmt::format("{} thread {}: {}{}{}\n", cpu == client.cpu ? '*' : ' ', cpu + 1, client.target.cpu_name(cpu),
-                        details.empty() ? "" : ", ", details);
+    text += fmt::format("{} thread {}: {}{}{}\n", cpu == client.monitor_cpu() ? '*' : ' ', cpu + 1,
+                        client.target.cpu_name(cpu), details.empty() ? "" : ", ", details);
   }
   return text;
 }
@@ -131,10 +120,15 @@ constexpr MonitorCommand kTopics[] = {
     {"status", "", "", status_info},
 };
 
+std::string hint_text(const Client& client) {
+  const std::string hint = missing_file_hint(client.target, client.options.exec_file);
+  return hint.empty() ? "" : hint + "\n";
+}
+
 }  // namespace
 
 MonitorResult monitor_info(Client& client, std::span<const std::string> words) {
-  if (words.empty()) return client.target.summary() + client.target.describe(client.space()) + "\n";
+  if (words.empty()) return client.target.summary() + hint_text(client) + space_text(client);
   for (const MonitorCommand& topic : kTopics)
     if (topic.name == words[0]) return topic.run(client, words.subspan(1));
   return std::unexpected(fmt::format(

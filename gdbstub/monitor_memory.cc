@@ -108,11 +108,11 @@ MonitorResult examine(const Client& client, std::string_view command, const Spac
 }
 
 MonitorResult examine_physical(Client& client, std::span<const std::string> words) {
-  return examine(client, "xp", {.cpu = client.cpu, .physical = true, .root = {}}, words);
+  return examine(client, "xp", {.cpu = client.monitor_cpu(), .physical = true, .root = {}}, words);
 }
 
 MonitorResult examine_virtual(Client& client, std::span<const std::string> words) {
-  return examine(client, "x", client.space(), words);
+  return examine(client, "x", client.monitor_space(), words);
 }
 
 std::expected<uint64_t, std::string> only_address(Client& client, std::span<const std::string> words) {
@@ -123,7 +123,7 @@ std::expected<uint64_t, std::string> only_address(Client& client, std::span<cons
 MonitorResult physical_of(Client& client, std::span<const std::string> words) {
   const auto address = only_address(client, words);
   if (!address) return std::unexpected(address.error());
-  const Walk walk = client.target.walk(client.space(), *address);
+  const Walk walk = client.target.walk(client.monitor_space(), *address);
   return walk.fault.empty() ? fmt::format("gpa: {:#x}\n", walk.physical) : "Unmapped\n";
 }
 
@@ -147,25 +147,26 @@ std::string pages_text(const Mapping& mapping) {
 MonitorResult walk_text(Client& client, std::span<const std::string> words) {
   const auto address = only_address(client, words);
   if (!address) return std::unexpected(address.error());
-  const Walk walk = client.target.walk(client.space(), *address);
-  std::string text = client.target.describe(client.space()) + "\n";
+  const Walk walk = client.target.walk(client.monitor_space(), *address);
+  std::string text = space_text(client);
   for (const WalkStep& step : walk.steps)
-    text += fmt::format("  {:<6} at {:#018x}: {:#018x}\n", step.level, step.entry_address, step.entry);
+    text += fmt::format("  {:<6} at {:#018x}: {}\n", step.level, step.entry_address,
+                        step.entry ? fmt::format("{:#018x}", *step.entry) : "cannot be read");
   if (!walk.note.empty()) text += "  " + walk.note + "\n";
   if (!walk.fault.empty()) return text + fmt::format("{:#x}: {}\n", *address, walk.fault);
   text += fmt::format("{:#x} is guest-physical {:#x} ({}, {})\n", *address, walk.physical, pages_text(walk.mapping),
                       permissions(walk.mapping));
-  const std::string why = client.target.why_unreadable(client.space(), *address);
+  const std::string why = client.target.why_unreadable(client.monitor_space(), *address);
   return why.empty() ? text : text + why + "\n";
 }
 
 MonitorResult why(Client& client, std::span<const std::string> words) {
   const auto address = only_address(client, words);
   if (!address) return std::unexpected(address.error());
-  const std::string reason = client.target.why_unreadable(client.space(), *address);
-  if (!reason.empty()) return fmt::format("{:#x}: {}\n", *address, reason);
-  const std::string zero = client.target.why_zero(client.space(), *address);
-  return fmt::format("{:#x} can be read{}{}\n", *address, zero.empty() ? "" : "; ", zero);
+  const std::string reason = client.target.why_unreadable(client.monitor_space(), *address);
+  if (!reason.empty()) return fmt::format("{}{:#x}: {}\n", space_owner(client), *address, reason);
+  const std::string zero = client.target.why_zero(client.monitor_space(), *address);
+  return fmt::format("{}{:#x} can be read{}{}\n", space_owner(client), *address, zero.empty() ? "" : "; ", zero);
 }
 
 MonitorResult map(Client& client, std::span<const std::string> words) {
@@ -178,9 +179,9 @@ MonitorResult map(Client& client, std::span<const std::string> words) {
   }
   if (bounds[1] == 0) return std::unexpected("the length is 0: leave it out to list up to the end");
   const uint64_t last = bounds[0] + std::min(bounds[1] - 1, UINT64_MAX - bounds[0]);
-  std::string text = client.target.describe(client.space()) + "\n";
+  std::string text = space_text(client);
   const size_t header = text.size();
-  const std::string note = client.target.mappings(client.space(), [&](const Mapping& mapping) {
+  const std::string note = client.target.mappings(client.monitor_space(), [&](const Mapping& mapping) {
     const uint64_t mapping_last = mapping.start + (mapping.size - 1);
     if (mapping.start > last) return false;
     if (mapping_last < bounds[0]) return true;
@@ -192,18 +193,22 @@ MonitorResult map(Client& client, std::span<const std::string> words) {
                         pages_text(mapping), mapping.physical);
     return true;
   });
-  if (text.size() == header) text += "nothing is mapped there\n";
-  return note.empty() ? text : text + "note: " + note + "\n";
+  if (text.size() == header && note.empty()) text += "nothing is mapped there\n";
+  return text + note_line(note);
 }
 
 MonitorResult segments(Client& client, std::span<const std::string>) {
   std::string text;
   for (const Segment& segment : client.target.segments()) {
-    text += fmt::format(
-        "{:016x}-{:016x} {} bytes{}\n", segment.address, segment.address + (segment.size - 1), segment.size,
-        segment.file_size == 0             ? ", left out by the dump's writer"
-        : segment.file_size < segment.size ? fmt::format(", zeros from {:#x}", segment.address + segment.file_size)
-                                           : "");
+    text +=
+        fmt::format("{:016x}-{:016x} {} bytes", segment.address, segment.address + (segment.size - 1), segment.size);
+    if (segment.file_size == 0)
+      text += ", left out by the dump's writer";
+    else if (segment.file_size < segment.size)
+      text += fmt::format(", zeros from {:#x}", segment.address + segment.file_size);
+    if (segment.cut_off != 0)
+      text += fmt::format(", the dump file ends before {:#x}", segment.address + segment.file_size - segment.cut_off);
+    text += '\n';
     if (text.size() > kMaxMonitorText) return text + "the list goes on\n";
   }
   return text.empty() ? "the dump has no memory\n" : text;

@@ -10,11 +10,6 @@
 namespace gcore::gdbstub {
 namespace {
 
-/// Where Linux links its x86_64 kernels. The relocated address of the first segment is what qOffsets wants.
-constexpr uint64_t kLinuxTextX86_64 = 0xffffffff81000000;
-/// Addresses from here on are the kernel's, on every 64-bit machine that is served.
-constexpr uint64_t kKernelHalf = uint64_t{1} << 63;
-
 Reply supported(Client& client, std::string_view arguments) {
   const auto offers = [arguments](std::string_view feature) {
     for (size_t at = 0; at < arguments.size();) {
@@ -97,16 +92,13 @@ Reply transfer(Client& client, std::string_view arguments) {
 Reply attached(Client&, std::string_view) { return {"1"}; }
 Reply symbols_wanted(Client&, std::string_view) { return ok(); }
 
+/// Where the kernel is. GDB wants the place of its first segment. LLDB takes any such number for the distance that all
+/// sections were moved by, so that it gets that.
 Reply offsets(Client& client, std::string_view) {
   const auto displacement = client.target.kernel_displacement();
-  if (!displacement) return {};
-  std::optional<uint64_t> linked;
-  if (client.options.exec_file != nullptr) {
-    linked = client.options.exec_file->first_segment();
-  } else if (client.target.arch() == Arch::x86_64) {
-    linked = kLinuxTextX86_64;
-  }
-  if (!linked || *linked < kKernelHalf) return {};
+  const auto linked = linked_address(client.target, client.options.exec_file);
+  if (!displacement || !linked) return {};
+  if (client.lldb) return {fmt::format("Text={0:x};Data={0:x};Bss={0:x}", *displacement)};
   return {"TextSeg=" + hex_number(*linked + *displacement)};
 }
 
@@ -136,7 +128,9 @@ Reply one_register(Client& client, std::string_view arguments) {
   const RegisterSet& set = register_set(client.target.arch());
   if (!number || *number >= set.all.size()) return error(client, "there is no such register");
   if (!client.described && *number >= set.undescribed_count) return {};  // means another register to it
-  return {register_hex(client, set.all[*number])};
+  const Register& reg = set.all[*number];
+  if (client.lldb && !has_register(client, reg)) return {"E01"};  // it would take x for digits, and show a value
+  return {register_hex(client, reg)};
 }
 
 constexpr NamedHandler kHandlers[] = {

@@ -28,6 +28,8 @@ std::optional<std::array<std::byte, kWidest>> register_bytes(const Client& clien
 
 }  // namespace
 
+bool has_register(const Client& client, const Register& reg) { return register_bytes(client, reg).has_value(); }
+
 std::string register_hex(const Client& client, const Register& reg) {
   const auto bytes = register_bytes(client, reg);
   if (!bytes) return std::string(2 * size_t{reg.bytes}, 'x');

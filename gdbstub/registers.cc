@@ -1,12 +1,13 @@
 #include "gdbstub/registers.h"
 
-#include <iterator>
+#include <algorithm>
+#include <array>
 
 namespace gcore::gdbstub {
 namespace {
 
 constexpr char kCore86[] = "org.gnu.gdb.i386.core", kSegments86[] = "org.gnu.gdb.i386.segments",
-               kSse86[] = "org.gnu.gdb.i386.sse", kAvx86[] = "org.gnu.gdb.i386.avx", kSystem86[] = "org.gcore.i386.system",
+               kSse86[] = "org.gnu.gdb.i386.sse", kSystem86[] = "org.gcore.i386.system",
                kCoreArm[] = "org.gnu.gdb.aarch64.core", kFpuArm[] = "org.gnu.gdb.aarch64.fpu",
                kSystemArm[] = "org.gcore.aarch64.system";
 
@@ -85,22 +86,22 @@ constexpr Register kX86_64[] = {
     {"dr1", 87, 8, "int64", "system", kSystem86, "dr1", ""}, {"dr2", 88, 8, "int64", "system", kSystem86, "dr2", ""},
     {"dr3", 89, 8, "int64", "system", kSystem86, "dr3", ""}, {"dr6", 90, 8, "int64", "system", kSystem86, "dr6", ""},
     {"dr7", 91, 8, "int64", "system", kSystem86, "dr7", ""},
-    {"ymm0h", 92, 16, "uint128", "vector", kAvx86, "ymm0h.lo", "ymm0h.hi"},
-    {"ymm1h", 93, 16, "uint128", "vector", kAvx86, "ymm1h.lo", "ymm1h.hi"},
-    {"ymm2h", 94, 16, "uint128", "vector", kAvx86, "ymm2h.lo", "ymm2h.hi"},
-    {"ymm3h", 95, 16, "uint128", "vector", kAvx86, "ymm3h.lo", "ymm3h.hi"},
-    {"ymm4h", 96, 16, "uint128", "vector", kAvx86, "ymm4h.lo", "ymm4h.hi"},
-    {"ymm5h", 97, 16, "uint128", "vector", kAvx86, "ymm5h.lo", "ymm5h.hi"},
-    {"ymm6h", 98, 16, "uint128", "vector", kAvx86, "ymm6h.lo", "ymm6h.hi"},
-    {"ymm7h", 99, 16, "uint128", "vector", kAvx86, "ymm7h.lo", "ymm7h.hi"},
-    {"ymm8h", 100, 16, "uint128", "vector", kAvx86, "ymm8h.lo", "ymm8h.hi"},
-    {"ymm9h", 101, 16, "uint128", "vector", kAvx86, "ymm9h.lo", "ymm9h.hi"},
-    {"ymm10h", 102, 16, "uint128", "vector", kAvx86, "ymm10h.lo", "ymm10h.hi"},
-    {"ymm11h", 103, 16, "uint128", "vector", kAvx86, "ymm11h.lo", "ymm11h.hi"},
-    {"ymm12h", 104, 16, "uint128", "vector", kAvx86, "ymm12h.lo", "ymm12h.hi"},
-    {"ymm13h", 105, 16, "uint128", "vector", kAvx86, "ymm13h.lo", "ymm13h.hi"},
-    {"ymm14h", 106, 16, "uint128", "vector", kAvx86, "ymm14h.lo", "ymm14h.hi"},
-    {"ymm15h", 107, 16, "uint128", "vector", kAvx86, "ymm15h.lo", "ymm15h.hi"},
+    {"ymm0h", 92, 16, "uint128", "vector", kAvxFeature, "ymm0h.lo", "ymm0h.hi"},
+    {"ymm1h", 93, 16, "uint128", "vector", kAvxFeature, "ymm1h.lo", "ymm1h.hi"},
+    {"ymm2h", 94, 16, "uint128", "vector", kAvxFeature, "ymm2h.lo", "ymm2h.hi"},
+    {"ymm3h", 95, 16, "uint128", "vector", kAvxFeature, "ymm3h.lo", "ymm3h.hi"},
+    {"ymm4h", 96, 16, "uint128", "vector", kAvxFeature, "ymm4h.lo", "ymm4h.hi"},
+    {"ymm5h", 97, 16, "uint128", "vector", kAvxFeature, "ymm5h.lo", "ymm5h.hi"},
+    {"ymm6h", 98, 16, "uint128", "vector", kAvxFeature, "ymm6h.lo", "ymm6h.hi"},
+    {"ymm7h", 99, 16, "uint128", "vector", kAvxFeature, "ymm7h.lo", "ymm7h.hi"},
+    {"ymm8h", 100, 16, "uint128", "vector", kAvxFeature, "ymm8h.lo", "ymm8h.hi"},
+    {"ymm9h", 101, 16, "uint128", "vector", kAvxFeature, "ymm9h.lo", "ymm9h.hi"},
+    {"ymm10h", 102, 16, "uint128", "vector", kAvxFeature, "ymm10h.lo", "ymm10h.hi"},
+    {"ymm11h", 103, 16, "uint128", "vector", kAvxFeature, "ymm11h.lo", "ymm11h.hi"},
+    {"ymm12h", 104, 16, "uint128", "vector", kAvxFeature, "ymm12h.lo", "ymm12h.hi"},
+    {"ymm13h", 105, 16, "uint128", "vector", kAvxFeature, "ymm13h.lo", "ymm13h.hi"},
+    {"ymm14h", 106, 16, "uint128", "vector", kAvxFeature, "ymm14h.lo", "ymm14h.hi"},
+    {"ymm15h", 107, 16, "uint128", "vector", kAvxFeature, "ymm15h.lo", "ymm15h.hi"},
     {"cs_base", 108, 8, "int64", "system", kSystem86, "cs_base", ""},
     {"cs_limit", 109, 4, "int32", "system", kSystem86, "cs_limit", ""},
     {"ds_base", 110, 8, "int64", "system", kSystem86, "ds_base", ""},
@@ -152,6 +153,29 @@ constexpr Register kI386[] = {
     {"xmm6", 47, 16, "vec128", "vector", kSse86, "xmm6.lo", "xmm6.hi"},
     {"xmm7", 48, 16, "vec128", "vector", kSse86, "xmm7.lo", "xmm7.hi"},
     {"mxcsr", 49, 4, "i386_mxcsr", "vector", kSse86, "mxcsr", ""},
+    {"gdt_base", 50, 4, "int32", "system", kSystem86, "gdt_base", ""},
+    {"gdt_limit", 51, 4, "int32", "system", kSystem86, "gdt_limit", ""},
+    {"idt_base", 52, 4, "int32", "system", kSystem86, "idt_base", ""},
+    {"idt_limit", 53, 4, "int32", "system", kSystem86, "idt_limit", ""},
+    {"tr", 54, 4, "int32", "system", kSystem86, "tr", ""},
+    {"tr_base", 55, 4, "int32", "system", kSystem86, "tr_base", ""},
+    {"tr_limit", 56, 4, "int32", "system", kSystem86, "tr_limit", ""},
+    {"ldtr", 57, 4, "int32", "system", kSystem86, "ldtr", ""},
+    {"ldt_base", 58, 4, "int32", "system", kSystem86, "ldt_base", ""},
+    {"ldt_limit", 59, 4, "int32", "system", kSystem86, "ldt_limit", ""},
+    {"dr0", 60, 4, "int32", "system", kSystem86, "dr0", ""}, {"dr1", 61, 4, "int32", "system", kSystem86, "dr1", ""},
+    {"dr2", 62, 4, "int32", "system", kSystem86, "dr2", ""}, {"dr3", 63, 4, "int32", "system", kSystem86, "dr3", ""},
+    {"dr6", 64, 4, "int32", "system", kSystem86, "dr6", ""}, {"dr7", 65, 4, "int32", "system", kSystem86, "dr7", ""},
+    {"cs_base", 66, 4, "int32", "system", kSystem86, "cs_base", ""},
+    {"cs_limit", 67, 4, "int32", "system", kSystem86, "cs_limit", ""},
+    {"ds_base", 68, 4, "int32", "system", kSystem86, "ds_base", ""},
+    {"ds_limit", 69, 4, "int32", "system", kSystem86, "ds_limit", ""},
+    {"es_base", 70, 4, "int32", "system", kSystem86, "es_base", ""},
+    {"es_limit", 71, 4, "int32", "system", kSystem86, "es_limit", ""},
+    {"ss_base", 72, 4, "int32", "system", kSystem86, "ss_base", ""},
+    {"ss_limit", 73, 4, "int32", "system", kSystem86, "ss_limit", ""},
+    {"fs_limit", 74, 4, "int32", "system", kSystem86, "fs_limit", ""},
+    {"gs_limit", 75, 4, "int32", "system", kSystem86, "gs_limit", ""},
 };
 
 constexpr Register kAarch64[] = {
@@ -246,7 +270,28 @@ constexpr Register kAarch64[] = {
     {"CONTEXTIDR_EL2", 105, 8, "int", "system", kSystemArm, "contextidr_el2", ""},
 };
 
+/// What GDB (14 or later) takes from return addresses that are signed; Target makes them up.
+constexpr Register kPauthArm[] = {
+    {"pauth_dmask", 0, 8, "int", "system", kPauthFeature, "pauth_mask", ""},
+    {"pauth_cmask", 1, 8, "int", "system", kPauthFeature, "pauth_mask", ""},
+    {"pauth_dmask_high", 2, 8, "int", "system", kPauthFeature, "pauth_mask_high", ""},
+    {"pauth_cmask_high", 3, 8, "int", "system", kPauthFeature, "pauth_mask_high", ""},
+};
+
 // clang-format on
+
+/// One list behind the other, numbered on.
+template <size_t N, size_t M>
+constexpr std::array<Register, N + M> joined(const Register (&first)[N], const Register (&second)[M]) {
+  std::array<Register, N + M> all{};
+  std::copy_n(first, N, all.begin());
+  for (size_t i = 0; i < M; ++i) {
+    all[N + i] = second[i];
+    all[N + i].number = static_cast<uint16_t>(N + i);
+  }
+  return all;
+}
+constexpr auto kAllAarch64 = joined(kAarch64, kPauthArm);
 
 /// A register's number is its place in the list, so that looking one up by number needs no search.
 template <size_t N>
@@ -261,7 +306,7 @@ static_assert(numbered_in_order(kX86_64) && numbered_in_order(kI386) && numbered
 // registers behind them are read one by one too. aarch64: the core and the floating-point registers.
 constexpr RegisterSet kX86_64Set{kX86_64, 26, 24, 16, 7};
 constexpr RegisterSet kI386Set{kI386, 16, 16, 8, 4};
-constexpr RegisterSet kAarch64Set{kAarch64, 68, 68, 32, 31};
+constexpr RegisterSet kAarch64Set{kAllAarch64, 68, 68, 32, 31};
 
 }  // namespace
 

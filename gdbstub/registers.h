@@ -29,6 +29,9 @@ struct Register {
   uint8_t shift = 0;    // bits of the source below the value
 };
 
+/// Of the registers in the description, those that it has only where the dump has values for them.
+inline constexpr char kAvxFeature[] = "org.gnu.gdb.i386.avx", kPauthFeature[] = "org.gnu.gdb.aarch64.pauth_v2";
+
 struct RegisterSet {
   std::span<const Register> all;  // ascending by number, without gaps
   size_t g_count;
@@ -38,6 +41,8 @@ struct RegisterSet {
 
 const RegisterSet& register_set(Arch arch);
 
+/// Whether the dump has the register of the client's thread, all of it.
+bool has_register(const Client& client, const Register& reg);
 /// The register of the client's thread in the target's byte order and in hex; `x` for each digit of one that the dump
 /// does not have.
 std::string register_hex(const Client& client, const Register& reg);
@@ -47,7 +52,7 @@ std::string general_registers_hex(const Client& client);
 /// Looks a register up by name, regardless of case.
 const Register* find_register(Arch arch, std::string_view name);
 
-/// The document that qXfer:features:read:target.xml serves. AVX is in it where a vCPU has it.
+/// The document that qXfer:features:read:target.xml serves.
 std::string target_xml(const Target& target);
 
 }  // namespace gcore::gdbstub

@@ -25,8 +25,11 @@ constexpr int kStepsPerTurn = 16;
 constexpr int kBacklog = 16;
 /// More often than any debugger's patience (GDB: 2 s).
 constexpr std::chrono::milliseconds kKeepAlive{1000};
-/// More clients than that wait in the queue: each may take up to about 2 MiB.
-constexpr size_t kMaxConnections = 256;
+/// So many clients are served at once: each may take up to about 2 MiB. One more is told so, and has to leave; of those
+/// that have been told and still stay, so many are kept.
+constexpr size_t kMaxConnections = 256, kMaxRefused = 16;
+constexpr char kRefusal[] = "this server has 256 clients, and takes no more: one of them must leave first";
+static_assert(kMaxConnections == 256, "see kRefusal");
 /// With all file descriptors taken, how long to leave new clients waiting before trying again.
 constexpr int kAcceptRetryMs = 500;
 /// The work that one client gets before the others' turn.
@@ -53,7 +56,7 @@ std::string local_address(int fd) {
 
 struct Server::Connection {
   Connection(int in_fd, int out_fd, bool owned, const Target& target, const SessionOptions& options)
-      : in(in_fd), out(out_fd), owns(owned), session(target, options) {}
+      : in(in_fd), out(out_fd), owns(owned), refused(!options.refusal.empty()), session(target, options) {}
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
   ~Connection() {
@@ -69,6 +72,7 @@ struct Server::Connection {
 
   int in, out;
   bool owns;
+  bool refused;  // there were too many others
   Session session;
   size_t sent = 0;        // bytes at the front of the output that are out already
   bool ended = false;     // the client sends nothing more
@@ -204,8 +208,24 @@ void Server::serve_descriptors(int in, int out) {
     saved_flags_.insert(saved_flags_.begin(), {fd, flags});  // the last one saved is the first one restored
     fcntl(fd, F_SETFL, flags | O_NONBLOCK);
   }
-  connections_.push_back(std::make_unique<Connection>(in, out, false, target_, options_.session));
+  add_client(in, out, false);
   options_.once = true;
+}
+
+void Server::add_client(int in, int out, bool owned) {
+  SessionOptions options = options_.session;
+  ++clients_;
+  if (options_.log)
+    options.log = [this, client = clients_](char direction, std::string_view payload) {
+      options_.log(client, direction, payload);
+    };
+  const auto is_refused = [](const auto& connection) { return connection->refused; };
+  const auto refused = static_cast<size_t>(std::ranges::count_if(connections_, is_refused));
+  if (connections_.size() - refused >= kMaxConnections) {
+    options.refusal = kRefusal;
+    if (refused >= kMaxRefused) connections_.erase(std::ranges::find_if(connections_, is_refused));
+  }
+  connections_.push_back(std::make_unique<Connection>(in, out, owned, target_, options));
 }
 
 void Server::accept_client(int listener) {
@@ -218,15 +238,16 @@ void Server::accept_client(int listener) {
   const int on = 1;
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // fails on UNIX sockets, which do not need it
   setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-  connections_.push_back(std::make_unique<Connection>(fd, fd, true, target_, options_.session));
+  add_client(fd, fd, true);
 }
 
 void Server::drop_finished() {
-  const size_t before = connections_.size();
-  std::erase_if(connections_, [](auto& connection) { return connection->finished(); });
-  if (connections_.size() == before) return;
-  accepting_ = true;
-  finished_ = finished_ || options_.once;
+  const size_t dropped = std::erase_if(connections_, [this](auto& connection) {
+    if (!connection->finished()) return false;
+    finished_ = finished_ || (options_.once && !connection->refused);
+    return true;
+  });
+  if (dropped != 0) accepting_ = true;
 }
 
 void Server::serve(Connection& connection, short in_events, bool& more) {
@@ -242,8 +263,7 @@ std::expected<void, std::string> Server::run(int stop_fd) {
   bool more = false;
   while (!finished_) {
     fds.assign(1, {stop_fd, POLLIN, 0});
-    const bool room = accepting_ && connections_.size() < kMaxConnections;
-    for (const int listener : listeners_) fds.push_back({room ? listener : -1, POLLIN, 0});
+    for (const int listener : listeners_) fds.push_back({accepting_ ? listener : -1, POLLIN, 0});
     const size_t first = fds.size();
     for (const auto& connection : connections_) {
       const bool reads = connection->session.wants_input() && !connection->ended;

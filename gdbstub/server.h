@@ -18,7 +18,9 @@
 namespace gcore::gdbstub {
 
 struct ServerOptions {
-  SessionOptions session = {};
+  SessionOptions session = {};  // of each client; its `log` is set by the server
+  /// Called for each packet of each client, which are numbered from 1 as they come. May be empty.
+  std::function<void(size_t client, char direction, std::string_view payload)> log = {};
   /// End when the first client leaves.
   bool once = false;
 };
@@ -55,6 +57,7 @@ class Server {
   struct Connection;
 
   void accept_client(int listener);
+  void add_client(int in, int out, bool owned);
   void serve(Connection& connection, short events, bool& more);
   void drop_finished();
 
@@ -64,6 +67,7 @@ class Server {
   std::vector<std::pair<int, int>> saved_flags_;  // of the caller's descriptors
   std::string unix_path_;
   std::vector<std::unique_ptr<Connection>> connections_;
+  size_t clients_ = 0;  // so far
   bool accepting_ = true;
   bool finished_ = false;
 };

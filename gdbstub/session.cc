@@ -120,6 +120,7 @@ void Session::deliver(Reply reply) {
 void Session::handle(std::string_view payload) {
   State& state = *state_;
   if (state.options.log) state.options.log('>', payload);
+  if (!state.options.refusal.empty()) return deliver({.packet = "E." + state.options.refusal, .close = true});
   // Whatever else comes in between may change what the client looks at, and ends the run.
   std::string ahead = std::exchange(state.ahead, {});
   const bool expected = !payload.empty() && payload == state.next_read;

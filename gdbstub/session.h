@@ -25,6 +25,8 @@ struct SessionOptions {
   const ExecFile* exec_file = nullptr;
   /// Name and version for `monitor info version`.
   std::string program = "gcore";
+  /// When not empty: why the client is not served. Its first packet is answered by that, and the conversation ends.
+  std::string refusal = {};
   /// Called for each packet: '>' from the client, '<' to it. May be empty.
   std::function<void(char direction, std::string_view payload)> log = {};
 };

@@ -34,11 +34,13 @@ struct Space {
   std::optional<Root> root;
 };
 
-/// A piece of the dump's memory by guest-physical address. Bytes from `file_size` on are not in the file and read as 0.
+/// A piece of the dump's memory by guest-physical address. Bytes from `file_size` on are not in the file and read as 0;
+/// of those in front of it the last `cut_off` are lost, since the file ends before them.
 struct Segment {
   uint64_t address = 0;
   uint64_t size = 0;
   uint64_t file_size = 0;
+  uint64_t cut_off = 0;
 };
 
 /// A run of an address space. `size` is never 0, and start + size - 1 does not wrap.
@@ -53,8 +55,13 @@ struct Mapping {
 /// One table entry that a page walk looked at.
 struct WalkStep {
   std::string level;
-  uint64_t entry_address = 0;  // guest-physical
-  uint64_t entry = 0;
+  uint64_t entry_address = 0;          // guest-physical
+  std::optional<uint64_t> entry = {};  // nothing when the dump lacks that memory
+};
+
+/// Significant bits of the addresses in each half of an address space.
+struct AddressBits {
+  std::optional<unsigned> lower = {}, upper = {};
 };
 
 /// A page walk: its steps, and either the mapping that holds the address or, in `fault`, why there is none.
@@ -98,7 +105,8 @@ class Target {
   virtual std::string cpu_name(size_t cpu) const = 0;
   /// More about it, such as the process it ran; may be empty.
   virtual std::string cpu_details(size_t cpu) const = 0;
-  /// A register by the name it has in writer/format/registers.h; nothing when the dump does not have it.
+  /// A register by the name it has in writer/format/registers.h; nothing when the dump does not have it. Of aarch64
+  /// also pauth_mask and pauth_mask_high: the bits of a lower and of an upper address that page tables do not look at.
   virtual std::optional<uint64_t> register_value(size_t cpu, std::string_view name) const = 0;
 
   /// The dump's memory, ascending.
@@ -112,8 +120,12 @@ class Target {
   /// How a byte that can be read is told from one that the file has: "it is zero: ..."; empty when the file has it.
   virtual std::string why_zero(const Space&, uint64_t) const { return ""; }
   virtual Walk walk(const Space& space, uint64_t address) const = 0;
+  /// The address as page tables see it: without aarch64's tag and authentication bits.
+  virtual uint64_t without_tag(const Space&, uint64_t address) const { return address; }
+  /// aarch64: how many bits of an address page tables look at. Nothing where that is not known, and elsewhere.
+  virtual AddressBits address_bits(const Space&) const { return {}; }
   /// Calls `each` for the address space's runs, ascending, until it returns false. Physical spaces: the segments. The
-  /// result is one sentence when the list is not the whole truth, else empty.
+  /// result is one sentence when the list, as far as it went, is not the whole truth, else empty.
   virtual std::string mappings(const Space& space, const std::function<bool(const Mapping&)>& each) const = 0;
   /// Looks for `pattern` (not empty) in [first, last], in which hits lie as a whole, over the memory that there is. The
   /// error is one sentence. The target outlives the search.
@@ -121,8 +133,8 @@ class Target {
                                                                      std::string_view pattern) const = 0;
   /// Such as "x86_64, 4-level, root 0x1000 from cr3"; or why there is no such address space.
   virtual std::string describe(const Space& space) const = 0;
-  /// Whether a client may look through this root; the error is one sentence.
-  virtual std::expected<void, std::string> check(const Root& root) const = 0;
+  /// Whether a client may look through this root as `cpu` would: where its table is. The error is one sentence.
+  virtual std::expected<uint64_t, std::string> table_of(size_t cpu, const Root& root) const = 0;
 
   /// By how much the kernel was moved from where it was linked (KASLR), when that is known.
   virtual std::optional<uint64_t> kernel_displacement() const = 0;

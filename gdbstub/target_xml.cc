@@ -97,12 +97,14 @@ const char* architecture(Arch arch) {
 }  // namespace
 
 std::string target_xml(const Target& target) {
-  constexpr std::string_view kAvx = "org.gnu.gdb.i386.avx";
   const Arch arch = target.arch();
   const auto all = register_set(arch).all;
-  bool avx = false;
-  for (size_t cpu = 0; cpu < target.cpu_count() && !avx; ++cpu)
-    avx = target.register_value(cpu, "ymm0h.lo").has_value();
+  const auto has = [&target](std::string_view name) {
+    for (size_t cpu = 0; cpu < target.cpu_count(); ++cpu)
+      if (target.register_value(cpu, name)) return true;
+    return false;
+  };
+  const bool avx = has("ymm0h.lo"), pauth = has("pauth_mask");
   std::string xml = fmt::format(
       "<?xml version=\"1.0\"?>\n<!DOCTYPE target SYSTEM \"gdb-target.dtd\">\n"
       "<target version=\"1.0\">\n<architecture>{}</architecture>\n",
@@ -111,7 +113,8 @@ std::string target_xml(const Target& target) {
   for (const Register& reg : all) {
     bool known = false;
     for (const auto& feature : features) known = known || feature == reg.feature;
-    if (reg.feature == kAvx && !avx) continue;
+    if (std::string_view(reg.feature) == kAvxFeature && !avx) continue;
+    if (std::string_view(reg.feature) == kPauthFeature && !pauth) continue;
     if (!known) features.emplace_back(reg.feature);
   }
   for (const auto& feature : features) {

@@ -86,24 +86,10 @@ Expected<AddressSpace> AddressSpace::of_cpu(const Dump& dump, size_t cpu, const 
   auto plan = plan_of(dump, **found, options.kernel_search);
   if (!plan) return std::unexpected(about(dump, cpu, plan.error()));
 
-  std::string description = in_words(dump, *plan), second_root;
-  Paging& paging = plan->paging;
-  const auto kernel = options.kpti_fallback ? kernel_root_beside(dump, paging) : std::nullopt;
-  if (kernel) {
-    const bool arm = paging.mode == Mode::aarch64;
-    second_root =
-        arm ? format("through root 0x%" PRIx64 ": that of ttbr1_el%d (0x%" PRIx64
-                     ") is the trampoline of page-table isolation",
-                     kernel->value, paging.level, paging.upper.root.value)
-            : format("through root 0x%" PRIx64 ": that of cr3 (0x%" PRIx64 ") is the user half of page-table isolation",
-                     kernel->value, paging.lower.root.value);
-    set_root(paging, paging.upper, *kernel);
-    description += format("; kernel addresses through root 0x%" PRIx64 " (page-table isolation)", kernel->value);
-  }
-  return AddressSpace(translator_of(dump, std::move(paging)), std::move(description), std::move(second_root));
+  return make(dump, *std::move(plan), options.kpti_fallback);
 }
 
-Expected<AddressSpace> AddressSpace::with_root(const Dump& dump, size_t cpu, PhysAddr root, Root which) {
+Expected<AddressSpace> AddressSpace::with_root(const Dump& dump, size_t cpu, uint64_t root, Root which) {
   const auto found = cpu_of(dump, cpu);
   if (!found) return std::unexpected(found.error());
   std::optional<Paging> base;  // x86 says all that matters in its registers and in VMCOREINFO
@@ -111,8 +97,21 @@ Expected<AddressSpace> AddressSpace::with_root(const Dump& dump, size_t cpu, Phy
     if (auto plan = plan_of(dump, **found, GuestSearch::thorough)) base = std::move(plan->paging);
   auto plan = paging_with_root(dump, **found, base, dump.vmcoreinfo(), root, which == Root::upper);
   if (!plan) return std::unexpected(about(dump, cpu, plan.error()));
-  std::string description = in_words(dump, *plan);
-  return AddressSpace(translator_of(dump, std::move(plan->paging)), std::move(description), "");
+  return make(dump, *std::move(plan), true);
+}
+
+AddressSpace AddressSpace::make(const Dump& dump, CpuPaging plan, bool kpti_fallback) {
+  std::string description = in_words(dump, plan), second_root;
+  Paging& paging = plan.paging;
+  if (const auto kernel = kpti_fallback ? kernel_root_beside(dump, paging) : std::nullopt) {
+    const bool arm = paging.mode == Mode::aarch64;
+    second_root = format("through root 0x%" PRIx64 ": that of %s (0x%" PRIx64 ") is the %s of page-table isolation",
+                         kernel->value, arm ? format("ttbr1_el%d", paging.level).c_str() : plan.source.c_str(),
+                         arm ? paging.upper.root.value : paging.lower.root.value, arm ? "trampoline" : "user half");
+    set_root(paging, paging.upper, *kernel);
+    description += format("; kernel addresses through root 0x%" PRIx64 " (page-table isolation)", kernel->value);
+  }
+  return AddressSpace(translator_of(dump, std::move(paging)), std::move(description), std::move(second_root));
 }
 
 Walk AddressSpace::walk(VirtAddr address) const {

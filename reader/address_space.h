@@ -20,6 +20,8 @@
 
 namespace gcore::reader {
 
+struct CpuPaging;
+
 using translate::Fault;
 using translate::Limits;
 using translate::Listing;
@@ -55,9 +57,10 @@ class AddressSpace {
   static Expected<AddressSpace> of_cpu(const Dump& dump, size_t cpu, const Options& options);
   static Expected<AddressSpace> of_cpu(const Dump& dump, size_t cpu) { return of_cpu(dump, cpu, Options{}); }
 
-  /// The same with another root table, by its physical address (flag bits of a register's value are stripped). Uses the
-  /// vCPU's mode; where that had paging off or has no root, the mode that its machine most likely has.
-  static Expected<AddressSpace> with_root(const Dump& dump, size_t cpu, PhysAddr root, Root which = Root::lower);
+  /// The same with another root table, by what CR3, TTBR0 or TTBR1 would hold: its physical address, to which PCID,
+  /// ASID and flags add nothing. Uses the vCPU's mode; where that had paging off or has no root, the mode that its
+  /// machine most likely has. translator().paging() says where the table is.
+  static Expected<AddressSpace> with_root(const Dump& dump, size_t cpu, uint64_t root, Root which = Root::lower);
 
   /// See translate::Translator::translate.
   std::expected<Translation, Fault> translate(VirtAddr address, uint64_t wanted = 1) const {
@@ -87,6 +90,7 @@ class AddressSpace {
   const std::string& describe() const { return description_; }
 
  private:
+  static AddressSpace make(const Dump& dump, CpuPaging plan, bool kpti_fallback);
   AddressSpace(translate::Translator translator, std::string description, std::string second_root)
       : translator_(std::move(translator)),
         description_(std::move(description)),

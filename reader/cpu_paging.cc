@@ -50,13 +50,13 @@ translate::X86Registers x86_registers(const Dump& dump, const Cpu& cpu, const Vm
   return registers;
 }
 
-Expected<CpuPaging> x86_paging_with_root(const Dump& dump, const Cpu& cpu, const Vmcoreinfo& info, PhysAddr root) {
+Expected<CpuPaging> x86_paging_with_root(const Dump& dump, const Cpu& cpu, const Vmcoreinfo& info, uint64_t root) {
   auto registers = x86_registers(dump, cpu, info);
   constexpr uint64_t kPaging = uint64_t{1} << 31;
   if (registers.cr0 && (*registers.cr0 & kPaging) == 0) {  // cr4 and efer say nothing of what will be chosen
     registers.cr0 = registers.cr4 = registers.efer = std::nullopt;
   }
-  registers.cr3 = root.value;
+  registers.cr3 = root;
   auto paging = translate::x86_paging(registers);
   if (!paging) return std::unexpected(paging.error());
   return CpuPaging{*std::move(paging), "the request"};
@@ -136,7 +136,7 @@ Expected<CpuPaging> aarch64_paging_of(const Dump& dump, const Cpu& cpu, const Vm
 }
 
 Expected<CpuPaging> aarch64_paging_with_root(const Dump& dump, const std::optional<Paging>& base,
-                                             const Vmcoreinfo& info, PhysAddr root, bool upper) {
+                                             const Vmcoreinfo& info, uint64_t root, bool upper) {
   CpuPaging result{base.value_or(Paging{}), upper ? "the request (TTBR1)" : "the request (TTBR0)"};
   if (result.paging.mode == Mode::identity) {
     auto registers = aarch64_facts(dump, info);
@@ -148,7 +148,7 @@ Expected<CpuPaging> aarch64_paging_with_root(const Dump& dump, const std::option
   Half& half = upper ? result.paging.upper : result.paging.lower;
   if (half.levels == 0)
     return std::unexpected(Error{Error::Kind::unsupported, "no table can be used there: " + half.why_unusable});
-  set_root(result.paging, half, root);
+  set_root(result.paging, half, table_of_ttbr(half, root));
   return result;
 }
 
@@ -190,7 +190,7 @@ std::optional<Paging> paging_from_vmcoreinfo(const Dump& dump, std::string_view 
 }
 
 Expected<CpuPaging> paging_with_root(const Dump& dump, const Cpu& cpu, const std::optional<Paging>& base,
-                                     std::string_view vmcoreinfo, PhysAddr root, bool upper) {
+                                     std::string_view vmcoreinfo, uint64_t root, bool upper) {
   const Vmcoreinfo info(vmcoreinfo);
   if (dump.machine() == format::Machine::aarch64) return aarch64_paging_with_root(dump, base, info, root, upper);
   return x86_paging_with_root(dump, cpu, info, root);

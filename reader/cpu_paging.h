@@ -28,9 +28,9 @@ Expected<CpuPaging> paging_of_cpu(const Dump& dump, const Cpu& cpu, std::string_
 /// The kernel's own tables, by what VMCOREINFO says of them alone; nothing when it does not say enough.
 std::optional<translate::Paging> paging_from_vmcoreinfo(const Dump& dump, std::string_view vmcoreinfo);
 
-/// `base` (the vCPU's paging, or nothing where that is unknown) with another root. Where paging was off or is unknown,
-/// the mode that the machine most likely has.
+/// `base` (the vCPU's paging, or nothing where that is unknown) with another root, as its register holds it. Where
+/// paging was off or is unknown, the mode that the machine most likely has.
 Expected<CpuPaging> paging_with_root(const Dump& dump, const Cpu& cpu, const std::optional<translate::Paging>& base,
-                                     std::string_view vmcoreinfo, PhysAddr root, bool upper);
+                                     std::string_view vmcoreinfo, uint64_t root, bool upper);
 
 }  // namespace gcore::reader

@@ -122,9 +122,7 @@ Half half_of(const Paging& paging, const Regime& regime, uint64_t tcr, const Tcr
   else if (!ttbr)
     half.why_unusable = format("the dump has no ttbr%c_el%d", fields.digit, regime.level);
   if (!half.why_unusable.empty()) return half;
-  uint64_t root = *ttbr & below(48);
-  if (half.wide_64k || half.wide_ds) root = (root & ~below(6)) | field(*ttbr, 5, 2) << 48;
-  set_root(paging, half, PhysAddr(root));
+  set_root(paging, half, table_of_ttbr(half, *ttbr));
   return half;
 }
 
@@ -139,6 +137,11 @@ std::unexpected<reader::Error> not_present(std::string text) {
 }
 
 }  // namespace
+
+PhysAddr table_of_ttbr(const Half& half, uint64_t ttbr) {
+  const uint64_t address = ttbr & below(48);
+  return PhysAddr(half.wide_64k || half.wide_ds ? (address & ~below(6)) | field(ttbr, 5, 2) << 48 : address);
+}
 
 Decoded decode_aarch64(const Paging& paging, const Half& half, unsigned height, uint64_t entry, Rights rights) {
   if (!bit(entry, 0)) return {Meaning::not_present, rights, 0, "not valid"};

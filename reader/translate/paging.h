@@ -89,6 +89,9 @@ reader::Expected<Aarch64Regime> aarch64_regime(const Aarch64Registers& registers
 /// and those of aarch64_regime().
 reader::Expected<Paging> aarch64_paging(const Aarch64Registers& registers);
 
+/// Where a TTBR's table is: below the ASID (bits 63:48). With 52-bit addresses, bits 5:2 are the address's bits 51:48.
+PhysAddr table_of_ttbr(const Half& half, uint64_t ttbr);
+
 /// Replaces the root of a half (lower or upper of `paging`) by a physical address: of a table, not a register's value.
 /// Sizes and levels stay. Bits that cannot be part of a table's address are dropped. No effect when paging is off.
 void set_root(const Paging& paging, Half& half, PhysAddr root);

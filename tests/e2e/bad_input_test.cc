@@ -76,6 +76,8 @@ class BadInput : public testing::TestWithParam<Case> {
     folder_.write("file-as-folder.conf", "cpu\nram 32M\ndump " + folder_.path("text") + "\n");
     folder_.write("open-quote.conf", "cpu\nram 32M\ndump \"|cat\n");
     std::filesystem::copy_file(program("gcore-inspect"), folder_.path("program"));
+    std::filesystem::create_symlink("good", folder_.path("link-to-good"));
+    std::filesystem::create_hard_link(folder_.path("good"), folder_.path("also-good"));
     std::filesystem::create_directory(folder_.path("folder"));
     std::filesystem::create_directory(folder_.path("locked"));
     std::filesystem::permissions(folder_.path("locked"), std::filesystem::perms(0555));
@@ -322,6 +324,18 @@ std::vector<Case> serve_cases() {
        {"listen_misspelt", p, {"@good", "--listn", "127.0.0.1:0"}, kUsage, "did you mean --listen?"},
        {"two_dumps", p, {"@good", "@good"}, kUsage, "one argument too many"},
        {"port_by_name", p, {"@good", "--listen", "127.0.0.1:gdb"}, kUsage, "gdb"},
+       {"log_is_the_dump", p, {"@good", "--stdio", "--log", "@good"}, kFailed, "good: that is the dump itself"},
+       {"log_leads_to_the_dump", p, {"@good", "--stdio", "--log", "@link-to-good"}, kFailed, "that is the dump itself"},
+       {"log_is_the_dump_by_another_name",
+        p,
+        {"@link-to-good", "--stdio", "--log", "@also-good"},
+        kFailed,
+        "that is the dump itself"},
+       {"log_is_the_symbols",
+        p,
+        {"@good", "--stdio", "--symbols", "@program", "--log", "@program"},
+        kFailed,
+        "that is the file of symbols itself"},
        {"log_is_a_folder", p, {"@good", "--listen", "127.0.0.1:0", "--log", "@folder"}, kFailed, "folder"}});
   append(cases, option_cases(p, {"@good"}, {"listen", "unix", "log", "symbols"}, {"stdio", "once"}));
   return cases;

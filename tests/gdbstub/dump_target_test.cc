@@ -4,6 +4,7 @@
 
 #include <stdexcept>
 
+#include "gdbstub/packet.h"
 #include "reader/dump.h"
 #include "tests/gdbstub/conversation.h"
 #include "tests/gdbstub/small_dump.h"
@@ -92,9 +93,135 @@ TEST_F(DumpTargetTest, WalksAndMappings) {
 
 TEST_F(DumpTargetTest, RootsAreChecked) {
   open(write_small_dump(folder.path()));
-  EXPECT_TRUE(target->check({"cr3", 0x1000}).has_value());
-  EXPECT_FALSE(target->check({"cr3", 0x40000000}).has_value());
-  EXPECT_FALSE(target->check({"ttbr0", 0x1000}).has_value());
+  EXPECT_EQ(target->table_of(0, {"cr3", 0x1000}), 0x1000u);
+  EXPECT_EQ(target->table_of(0, {"cr3", 0x8000000000001fff}), 0x1000u) << "a PCID, and no flush";
+  EXPECT_FALSE(target->table_of(0, {"cr3", 0x40000000}).has_value());
+  EXPECT_FALSE(target->table_of(0, {"ttbr0", 0x1000}).has_value());
+}
+
+/// One aarch64 vCPU with its registers, and 64 KiB of memory whose tables at 0x1000 and 0x2000 map nothing.
+std::string write_arm_dump(const std::string& path, std::map<std::string, uint64_t> registers) {
+  QnxNote note;
+  note.machine = kEmAarch64;
+  for (const auto& [name, value] : registers)
+    if (name.find("_el") != std::string::npos) note.extra_names.push_back(name);
+  note.cpus.push_back({.pgtbl = 0, .number = 0, .process = "", .registers = std::move(registers)});
+  DumpBuilder builder;
+  builder.machine = kEmAarch64;
+  builder.note(note.build()).memory(0, std::string(0x10000, '\0')).write(path);
+  return path;
+}
+
+constexpr uint64_t kTcr48Bits = 16 | 16 << 16 | uint64_t{2} << 30;
+
+TEST_F(DumpTargetTest, AnAsidIsNoPartOfARoot) {
+  open(write_arm_dump(folder.path("arm"), {{"elr", 0x1000},
+                                           {"pstate", 5},
+                                           {"sctlr_el1", 1},
+                                           {"tcr_el1", kTcr48Bits},
+                                           {"ttbr0_el1", 0x5a1b000000001001},
+                                           {"ttbr1_el1", 0x5a1b000000002001}}));
+  EXPECT_EQ(target->table_of(0, {"ttbr1", 0x5a1b000000002001}), 0x2000u);
+  EXPECT_EQ(target->table_of(0, {"ttbr0", 0x000b000000001000}), 0x1000u) << "an address has 48 bits with this TCR";
+  EXPECT_FALSE(target->table_of(0, {"ttbr0", 0x5a1b000000010000}).has_value()) << "there is no memory";
+  Conversation gdb(*target);
+  EXPECT_NE(gdb.monitor("as ttbr1=$TTBR1_EL1").find("TTBR1 0x2000 "), std::string::npos) << gdb.console;
+}
+
+TEST_F(DumpTargetTest, AuthenticationMasksAreWhatTcrLeaves) {
+  open(write_arm_dump(folder.path("arm"), {{"elr", 0x1000}, {"tcr_el1", 25 | 12 << 16}}));
+  EXPECT_EQ(target->register_value(0, "pauth_mask"), 0xffffff8000000000);
+  EXPECT_EQ(target->register_value(0, "pauth_mask_high"), 0xfff0000000000000);
+  open(write_arm_dump(folder.path("bare"), {{"elr", 0x1000}}));
+  EXPECT_EQ(target->register_value(0, "pauth_mask"), std::nullopt);
+}
+
+TEST_F(DumpTargetTest, A32BitMachineHasTablesAndSegments) {
+  DumpBuilder builder;
+  builder.machine = kEmX86;
+  builder.elf32 = true;
+  builder.note(elf_note("CORE", 1, prstatus(kEmX86, 1, {{"eip", 0x1000}, {"cs", 8}})) +
+               elf_note("QEMU", 0,
+                        qemu_note({{"gdt_base", 0xc0001000},
+                                   {"gdt_limit", 0x7f},
+                                   {"tr", 0x28},
+                                   {"fs_limit", 0xfffff},
+                                   {"cs_limit", 0xffffffff},
+                                   {"cr0", 1}})));
+  builder.memory(0, std::string(4096, 'm')).write(folder.path("x86"));
+  open(folder.path("x86"));
+  Conversation gdb(*target);
+  const std::string xml = gdb.ask("qXfer:features:read:target.xml:0,10000");
+  for (const auto& [name, value] : {std::pair{"gdt_base", "001000c0"},
+                                    {"gdt_limit", "7f000000"},
+                                    {"tr", "28000000"},
+                                    {"cs_limit", "ffffffff"},
+                                    {"fs_limit", "ffff0f00"},
+                                    {"dr7", "xxxxxxxx"}}) {
+    const size_t at = xml.find(std::string("<reg name=\"") + name + "\"");
+    ASSERT_NE(at, std::string::npos) << name;
+    const auto number = static_cast<uint64_t>(std::stoi(xml.substr(xml.find("regnum=\"", at) + 8)));
+    EXPECT_EQ(gdb.ask("p" + gdbstub::hex_number(number)), value) << name;
+  }
+}
+
+TEST_F(DumpTargetTest, AVcpusNameSaysItsMode) {
+  const auto name_of = [&](uint16_t machine, std::map<std::string, uint64_t> registers) {
+    QnxNote note;
+    note.machine = machine;
+    note.extra_names = {"cr0", "efer"};
+    note.cpus.push_back({.pgtbl = 0, .number = 0, .process = "", .registers = std::move(registers)});
+    DumpBuilder builder;
+    builder.machine = machine;
+    builder.note(note.build()).memory(0, "m").write(folder.path("mode"));
+    open(folder.path("mode"));
+    return target->cpu_name(0);
+  };
+  EXPECT_EQ(name_of(kEmX86_64, {{"cr0", 0x80000011}, {"cs", 0x33}, {"efer", 0x500}}), "vCPU 0 [user, CPL 3]");
+  EXPECT_EQ(name_of(kEmX86_64, {{"cr0", 0x60000010}, {"cs", 0xf000}}), "vCPU 0 [real mode]");
+  EXPECT_EQ(name_of(kEmX86_64, {{"cr0", 0x60000010}, {"cs", 0xf003}}), "vCPU 0 [real mode]");
+  EXPECT_EQ(name_of(kEmX86_64, {{"cr0", 0x11}, {"cs", 0x10}}), "vCPU 0 [kernel, CPL 0]") << "protected mode";
+  EXPECT_EQ(name_of(kEmX86_64, {{"cr0", 0x11}, {"cs", 0x10}, {"rflags", 0x20002}}), "vCPU 0 [virtual-8086 mode]");
+  EXPECT_EQ(name_of(kEmX86_64, {{"cr0", 0x80000011}, {"cs", 0x10}, {"rflags", 0x20002}, {"efer", 0x500}}),
+            "vCPU 0 [kernel, CPL 0]")
+      << "long mode has no such thing";
+
+  const auto arm_name = [&](std::map<std::string, uint64_t> registers) {
+    open(write_arm_dump(folder.path("arm"), std::move(registers)));
+    return target->cpu_name(0);
+  };
+  constexpr uint64_t kE2h = uint64_t{1} << 34;
+  EXPECT_EQ(arm_name({{"pstate", 5}, {"hcr_el2", kE2h}}), "vCPU 0 [kernel, EL1]");
+  EXPECT_EQ(arm_name({{"pstate", 9}, {"hcr_el2", kE2h}}), "vCPU 0 [kernel, EL2 (VHE)]");
+  EXPECT_EQ(arm_name({{"pstate", 9}, {"hcr_el2", 0}}), "vCPU 0 [hypervisor, EL2]");
+  EXPECT_EQ(arm_name({{"pstate", 9}}), "vCPU 0 [hypervisor, EL2]");
+}
+
+TEST_F(DumpTargetTest, WhatACutOffFileLacksIsSaid) {
+  DumpBuilder builder;
+  builder.note(small_note().build()).memory(0, small_memory());
+  const size_t memory_at = builder.build().find("needle in RAM") - 0x9000;
+  DumpBuilder cut = builder;
+  cut.cut(memory_at + 0x5000).write(folder.path("cut.gcore"));  // the user half's last tables are lost
+  open(folder.path("cut.gcore"));
+  Conversation gdb(*target, {.program = "test"});
+  const auto says = [&gdb](const char* command, const char* what) {
+    EXPECT_NE(gdb.monitor(command).find(what), std::string::npos) << command << ": " << gdb.console;
+  };
+  says("segments", "0000000000000000-00000000001fffff 2097152 bytes, the dump file ends before 0x5000\n");
+  says("vtop 0x400000", "  PDE    at 0x0000000000005010: cannot be read\n");
+  says("info mem", "ffffffff80000000-ffffffff80200000 0000000000200000 -rw\nnote: ");
+  says("info tlb", "ffffffff80000000: 0000000000000000 --P-----W\nnote: ");
+  EXPECT_NE(gdb.ask("qMemoryRegionInfo:400000").find("start:400000;size:1;error:"), std::string::npos);
+  EXPECT_EQ(gdb.ask("qMemoryRegionInfo:8000000123"), "start:8000000000;size:1000;") << "of that page it is known";
+
+  builder.cut(memory_at + 0x1000).write(folder.path("rootless.gcore"));
+  open(folder.path("rootless.gcore"));
+  Conversation rootless(*target, {.program = "test"});
+  for (const char* command : {"info mem", "info tlb", "map"}) {
+    EXPECT_NE(rootless.monitor(command).find("note: "), std::string::npos) << rootless.console;
+    EXPECT_EQ(rootless.console.find("nothing is mapped"), std::string::npos) << rootless.console;
+  }
 }
 
 TEST_F(DumpTargetTest, ADumpWithoutCpusStillHasAThread) {

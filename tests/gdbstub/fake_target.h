@@ -55,8 +55,12 @@ class FakeTarget : public gdbstub::Target {
     if (!physical) return "nothing is mapped there";
     return *physical < memory_.size() ? "" : "the dump's writer left it out";
   }
+  uint64_t without_tag(const gdbstub::Space&, uint64_t address) const override {
+    return machine == gdbstub::Arch::aarch64 ? address & ~(uint64_t{0xff} << 56) : address;
+  }
+  gdbstub::AddressBits address_bits(const gdbstub::Space&) const override { return bits; }
   gdbstub::Walk walk(const gdbstub::Space& space, uint64_t address) const override {
-    gdbstub::Walk walk{.steps = {{"PML4E", 0x8000, 0x9003}, {"PTE", 0x9000, 0x1003}}};
+    gdbstub::Walk walk{.steps = {{"PML4E", 0x8000, 0x9003}, {"PTE", 0x9000, entry}}};
     if (const auto physical = translate(space, address)) {
       walk.physical = *physical;
       walk.mapping = {address, 1, *physical, 4096, true, true, false, false};
@@ -69,17 +73,18 @@ class FakeTarget : public gdbstub::Target {
                        const std::function<bool(const gdbstub::Mapping&)>& each) const override {
     if (space.physical || flat) {
       each({0, 0x4000, 0, 0, true, true, true, true});
-      return "";
+      return note;
     }
     each({0x400000, 0x3000, 0x1000, 4096, true, true, false, true}) &&
         each({0xffffffff80000000, 0x3000, 0x1000, 4096, true, false, true, false}) &&
         each({0xfffffffffffff000, 0x1000, 0x1000, 4096, true, true, false, false});
-    return "";
+    return note;
   }
   std::expected<std::unique_ptr<gdbstub::Search>, std::string> search(const gdbstub::Space& space, uint64_t first,
                                                                       uint64_t last,
                                                                       std::string_view pattern) const override {
     auto search = std::make_unique<FakeSearch>();
+    search->trouble = note;
     mappings(space, [&](const gdbstub::Mapping& mapping) {
       std::string bytes(mapping.size, '\0');
       bytes.resize(read(space, mapping.start, std::as_writable_bytes(std::span(bytes))));
@@ -95,9 +100,9 @@ class FakeTarget : public gdbstub::Target {
     return space.root ? "root " + std::to_string(space.root->value) + " from " + space.root->name
                       : "root 0x8000 from cr3";
   }
-  std::expected<void, std::string> check(const gdbstub::Root& root) const override {
+  std::expected<uint64_t, std::string> table_of(size_t, const gdbstub::Root& root) const override {
     if (root.name != "cr3") return std::unexpected("this machine has no \"" + root.name + "\"");
-    return {};
+    return root.value & ~uint64_t{0xfff};
   }
   std::optional<uint64_t> kernel_displacement() const override { return displacement; }
   std::expected<std::string, std::string> kernel_messages() const override { return std::unexpected("no ring"); }
@@ -108,6 +113,9 @@ class FakeTarget : public gdbstub::Target {
   mutable size_t reads = 0;  // calls of read()
   uint8_t fault_signal = 0;
   std::optional<uint64_t> displacement;
+  std::optional<uint64_t> entry = 0x1003;  // of the last table; nothing: it cannot be read
+  gdbstub::AddressBits bits;
+  std::string note;  // what lists of mappings and searches leave out
   /// The value on vCPU 0; each next vCPU has one more.
   std::map<std::string, uint64_t> registers = {{"rax", 0x1122334455667788},
                                                {"rip", 0xffffffff80000010},
@@ -128,6 +136,8 @@ class FakeTarget : public gdbstub::Target {
       started = true;
       return more;
     }
+    std::string problem() const override { return trouble; }
+    std::string trouble;
     std::vector<uint64_t> found;
     size_t next = 0;
     bool started = false;

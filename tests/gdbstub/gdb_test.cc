@@ -213,8 +213,8 @@ TEST_F(GdbTest, SearchAndMonitor) {
 
 TEST_F(GdbTest, KdserverIsADropIn) {
   std::filesystem::copy_file(dump, folder.path("kdump.elf"));
-  for (const std::string& call :
-       {" " + dump, std::string(), std::string(" -v"), " -v -v -P 32 " + dump, " -P4 " + dump}) {
+  for (const std::string& call : {" " + dump, std::string(), std::string(" -v"), " -v -v -P 32 " + dump, " -P4 " + dump,
+                                  " -vP4 " + dump, " -vvP 4 " + dump}) {
     const auto gdb = run_gdb({"cd " + folder.path(), "target remote | " + program("kdserver") + call, "info threads",
                               "x/s 0xffffffff80009000", "monitor info version", "detach"});
     ASSERT_FALSE(gdb.timed_out) << gdb.output;
@@ -229,7 +229,8 @@ TEST_F(GdbTest, KdserverIsADropIn) {
 
 TEST_F(GdbTest, KdserversFailuresAreOneLine) {
   const std::pair<std::vector<std::string>, int> cases[] = {
-      {{"/no/such/kdump.elf"}, 1}, {{"-P"}, 2}, {{"-P", "many", dump}, 2}, {{"-x", dump}, 2}, {{dump, dump}, 2}};
+      {{"/no/such/kdump.elf"}, 1}, {{"-P"}, 2},        {{"-P", "many", dump}, 2}, {{"-x", dump}, 2},
+      {{"-vx", dump}, 2},          {{"-vP", dump}, 2}, {{dump, dump}, 2}};
   for (const auto& [arguments, status] : cases) {
     std::vector<std::string> argv = {program("kdserver")};
     argv.insert(argv.end(), arguments.begin(), arguments.end());
@@ -258,6 +259,24 @@ TEST_F(GdbTest, AMovedKernelsSymbolsMoveToo) {
   const auto gdb = run_gdb({pipe_command("--symbols " + symbols), "info symbol $pc"}, {symbols});
   ASSERT_FALSE(gdb.timed_out) << gdb.output;
   EXPECT_THAT(gdb.output, HasSubstr("guest_loop + 4 in section .text"));
+}
+
+/// After `info threads` the server has been asked about each of them.
+TEST_F(GdbTest, TheVcpuThatTheMonitorIsAboutIsNamedAndChosen) {
+  const auto gdb =
+      run_gdb({pipe_command(), "info threads", "monitor vtop $pc", "monitor cpu 1", "monitor vtop $pc", "thread 2",
+               "monitor vtop $pc", "monitor cpu off", "maint flush register-cache", "print $pc", "monitor vtop $pc",
+               "thread 1", "maint flush register-cache", "print $pc", "monitor vtop $pc"});
+  ASSERT_EQ(gdb.of.size(), 15u) << gdb.output;
+  for (const size_t at : {2, 4, 6, 10, 14}) {
+    const bool kernel = gdb.of[at].starts_with("vCPU 1: ");
+    EXPECT_THAT(gdb.of[at], testing::StartsWith(kernel ? "vCPU 1: x86_64" : "vCPU 0: x86_64"));
+    EXPECT_THAT(gdb.of[at], HasSubstr(kernel ? "0xffffffff80008000 is guest-physical 0x8000"
+                                             : "0x400010 is guest-physical 0x8010"));
+    if (at != 2) {
+      EXPECT_EQ(kernel, at != 10) << at;
+    }
+  }
 }
 
 TEST_F(GdbTest, Aarch64) {
@@ -323,6 +342,7 @@ TEST_F(GdbTest, FailuresAreOneLine) {
       {{dump, "--stdio", "--unix", "x"}, 2, "exclude each other"},
       {{}, 2, "which dump?"},
       {{dump, "--nonsense"}, 2, "nonsense"},
+      {{dump, "--log", dump}, 1, "cannot write the log " + dump + ": that is the dump itself"},
   };
   for (const auto& each : cases) {
     std::vector<std::string> argv = {program("gcore-serve")};
@@ -341,9 +361,32 @@ TEST_F(GdbTest, TheLogHasEveryPacket) {
   run_gdb({pipe_command("--log " + log), "detach"});
   std::ifstream in(log);
   const std::string text(std::istreambuf_iterator<char>(in), {});
-  EXPECT_THAT(text, HasSubstr("> qSupported"));
-  EXPECT_THAT(text, HasSubstr("\n< PacketSize=20020"));
-  EXPECT_THAT(text, HasSubstr("\n> D;1\n< OK\n"));
+  EXPECT_THAT(text, HasSubstr("1 > qSupported"));
+  EXPECT_THAT(text, HasSubstr("\n1 < PacketSize=20020"));
+  EXPECT_THAT(text, HasSubstr("\n1 > D;1\n1 < OK\n"));
+}
+
+TEST_F(GdbTest, TheLogTellsClientsApart) {
+  const std::string log = folder.write("log", std::string(100000, 'x'));
+  serve({"--unix", folder.path("socket"), "--log", log});
+  EXPECT_EQ(read_file(log), "") << "it begins anew";
+  auto one = RspClient::unix_socket(folder.path("socket")), two = RspClient::unix_socket(folder.path("socket"));
+  EXPECT_EQ(one.request("qAttached"), "1");
+  EXPECT_EQ(two.request("qC"), "QC2");
+  EXPECT_EQ(one.request("mffffffff80000000,1000").size(), 0x2000u);
+  const std::string text = read_file(log);
+  EXPECT_THAT(text, testing::StartsWith("1 > qAttached\n1 < 1\n2 > qC\n2 < QC2\n"));
+  EXPECT_THAT(text, testing::EndsWith("0 ... (8192 bytes)\n"));
+}
+
+TEST_F(GdbTest, ALogThatCannotBeWrittenIsAFailure) {
+  serve({"--unix", folder.path("socket"), "--log", "/dev/full"});
+  auto client = RspClient::unix_socket(folder.path("socket"));
+  EXPECT_EQ(client.request("qAttached"), "1");
+  ASSERT_TRUE(server->signal(SIGTERM));
+  EXPECT_EQ(server->wait(), (ExitStatus{.code = 1}));
+  EXPECT_THAT(server->err(),
+              HasSubstr("gcore-serve: cannot write all of the log /dev/full: No space left on device\n"));
 }
 
 TEST_F(GdbTest, AServerThatStartsLateIsNoTrouble) {

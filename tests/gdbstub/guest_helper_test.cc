@@ -9,6 +9,7 @@
 #include "tests/support/dump_builder.h"
 #include "tests/support/gdb_session.h"
 #include "tests/support/paths.h"
+#include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
 
 namespace gcore::tests {
@@ -74,6 +75,7 @@ TEST_F(GuestHelper, TheSelectedThreadIsMeant) {
                            "guest vtop $sp", "guest vcpus", "thread"});
   EXPECT_NE(gdb.of[2], gdb.of[4]);
   EXPECT_EQ(gdb.of[2], gdb.of[6]);
+  EXPECT_THAT(gdb.of[2], testing::StartsWith("vCPU "));
   EXPECT_THAT(gdb.of[7], HasSubstr("* 1 "));
   EXPECT_THAT(gdb.of[8], HasSubstr("[Current thread is 1 "));
 }
@@ -111,12 +113,26 @@ TEST_F(GuestHelper, AnErrorIsALineThatSaysWhatToDo) {
   const std::string no_server = folder.path("share/gcore/gdb");
   std::filesystem::create_directories(no_server);
   std::filesystem::copy_file(script, no_server + "/guest.py");
-  const auto gdb =
-      helped({"guest vcpus", "guest vtop 1", "guest open", "guest open a b", "guest open " + folder.path("nowhere"),
-              "guest open " + folder.path(), "guest open " + text, "guest open " + dump, "guest vtop",
-              "guest vtop no_such_symbol", "guest vtop 1x", "set guest-server /nowhere", "guest open " + dump,
-              "set guest-server /bin/false", "guest open " + dump, "set guest-server",
-              "source " + no_server + "/guest.py", "python os.environ['PATH'] = '/nowhere'", "guest open " + dump});
+  const auto gdb = helped({"guest vcpus",
+                           "guest vtop 1",
+                           "guest open",
+                           "guest open a b",
+                           "guest open " + folder.path("nowhere"),
+                           "guest open " + folder.path(),
+                           "guest open " + text,
+                           "guest open " + dump,
+                           "guest vtop",
+                           "guest vtop no_such_symbol",
+                           "guest vtop 1x",
+                           "set guest-server /nowhere",
+                           "guest open " + dump,
+                           "set guest-server /bin/false",
+                           "guest open " + dump,
+                           "set guest-server",
+                           "source " + no_server + "/guest.py",
+                           "python os.environ['PATH'] = '/nowhere'",
+                           "guest open " + dump,
+                           "guest nonsense"});
   const std::pair<size_t, const char*> expected[] = {{0, "no dump is open: guest open FILE"},
                                                      {1, "no dump is open"},
                                                      {2, "say guest open"},
@@ -129,7 +145,8 @@ TEST_F(GuestHelper, AnErrorIsALineThatSaysWhatToDo) {
                                                      {10, "Invalid number \"1x\""},
                                                      {12, "/nowhere, which guest-server names, is no program"},
                                                      {14, "guest open: "},
-                                                     {18, "nor in PATH; `set guest-server PATH` names it"}};
+                                                     {18, "nor in PATH; `set guest-server PATH` names it"},
+                                                     {19, "there is no command \"guest nonsense\": help guest"}};
   for (const auto& [at, why] : expected) {
     EXPECT_THAT(gdb.of[at], HasSubstr(why));
     EXPECT_EQ(std::ranges::count(gdb.of[at], '\n'), 1) << gdb.of[at];
@@ -162,6 +179,42 @@ TEST_F(GuestHelper, AarchSixtyFour) {
   EXPECT_THAT(gdb.of[3], HasSubstr("aarch64"));
 }
 
+/// A kernel whose functions sign their return addresses: outer called middle, and that called inner.
+TEST_F(GuestHelper, SignedReturnAddressesAreFollowed) {
+  constexpr uint64_t kBase = 0xffff000000000000, kText = kBase + 0x8000, kStack = kBase + 0x4000, kFunction = 32;
+  constexpr uint32_t kCode[] = {0xd503233f, 0xa9bf7bfd, 0x910003fd, 0x94000005,   // paciasp; stp x29, x30, ...; mov; bl
+                                0xa8c17bfd, 0xd50323bf, 0xd65f03c0, 0xd503201f};  // ldp; autiasp; ret; nop
+  Bytes code, memory;
+  for (int i = 0; i < 3; ++i)
+    for (const uint32_t instruction : kCode) code.u32(instruction);
+  const auto signed_return = [](uint64_t function) { return (kText + function * kFunction + 16) ^ 0xa570000000000000; };
+  memory.put(0x1000, 0x2003, 8).put(0x2000, 0x401, 8);  // TTBR1: a block of 1 GiB
+  memory.put(0x4000, kStack + 16, 8).put(0x4008, signed_return(1), 8);
+  memory.put(0x4010, kStack + 32, 8).put(0x4018, signed_return(0), 8).put(0x4020, 0, 8);
+  memory.pad_to(0x8000).text(code.str()).pad_to(0x10000);
+  QnxNote note;
+  note.machine = kEmAarch64;
+  note.extra_names = {"sctlr_el1", "tcr_el1", "ttbr1_el1"};
+  note.cpus.push_back({.registers = {{"elr", kText + 2 * kFunction + 12},
+                                     {"sp", kStack},
+                                     {"x29", kStack},
+                                     {"pstate", 0x3c5},
+                                     {"sctlr_el1", 1},
+                                     {"tcr_el1", 16 | 16 << 16 | uint64_t{2} << 30},
+                                     {"ttbr1_el1", 0x1000}}});
+  DumpBuilder builder;
+  builder.machine = kEmAarch64;
+  builder.note(note.build()).memory(0, memory.str()).write(folder.path("signed.gcore"));
+  const std::string symbols = folder.path("signed.elf");
+  write_symbols(symbols, kEmAarch64, kText, code.str(), {{"outer", 0, 32}, {"middle", 32, 32}, {"inner", 64, 32}});
+  const auto gdb = helped({"guest open --symbols " + symbols + " " + folder.path("signed.gcore"), "backtrace",
+                           "frame 2", "print $x29", "guest vcpus"},
+                          {symbols}, "gdb-multiarch");
+  EXPECT_THAT(gdb.of[1],
+              testing::MatchesRegex("#0  0x[0-9a-f]+ in inner \\(\\)\n#[0-9]+  0x[0-9a-f]+ in middle \\(\\)\n"
+                                    "#[0-9]+  0x[0-9a-f]+ in outer \\(\\)\n(Backtrace stopped.*\n)?"));
+}
+
 TEST_F(GuestHelper, ADumpWithoutRegisters) {
   DumpBuilder().note(elf_note("VMCOREINFO", 0, "OSRELEASE=6.1\n")).memory(0, "memory").write(folder.path("none.gcore"));
   const auto gdb = helped({"guest open " + folder.path("none.gcore"), "guest vcpus", "guest phys on", "x/s 0"});
@@ -174,6 +227,10 @@ TEST_F(GuestHelper, AMachineThatGdbDoesNotKnow) {
   const auto gdb = helped({"guest open " + arm});
   EXPECT_EQ(gdb.of[0], "guest open: " + arm +
                            " is a dump of an aarch64 machine, which this gdb does not know: use gdb-multiarch\n");
+  ASSERT_EQ(run({"zstd", "-q", arm}).status, (ExitStatus{.code = 0}));
+  const auto packed = helped({"guest open " + arm + ".zst"});
+  EXPECT_EQ(packed.of[0],
+            "guest open: " + arm + ".zst is a dump of a machine that this gdb does not know: use gdb-multiarch\n");
   const auto other = helped({"guest open " + arm}, {write_small_symbols(folder.path())}, "gdb-multiarch");
   EXPECT_THAT(other.of[0],
               HasSubstr("is a dump of an aarch64 machine, " + folder.path() + "/guest.elf is for i386:x86-64"));

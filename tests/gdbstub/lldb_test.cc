@@ -16,11 +16,12 @@ using testing::Not;
 
 class LldbTest : public testing::Test {
  protected:
-  LldbTest()
-      : server_({program("gcore-serve"), write_small_dump(folder_.path()), "--listen", "127.0.0.1:0"}),
-        symbols_(write_small_symbols(folder_.path())) {
-    const auto line = server_.wait_for_line(Process::Stream::err, "gcore-serve: listening on ");
-    EXPECT_TRUE(line.has_value()) << server_.err();
+  LldbTest() { serve(write_small_dump(folder_.path())); }
+
+  void serve(const std::string& dump) {
+    server_.emplace(std::vector<std::string>{program("gcore-serve"), dump, "--listen", "127.0.0.1:0"});
+    const auto line = server_->wait_for_line(Process::Stream::err, "gcore-serve: listening on ");
+    EXPECT_TRUE(line.has_value()) << server_->err();
     address_ = line ? line->substr(line->rfind(' ') + 1) : "";
   }
 
@@ -45,15 +46,15 @@ class LldbTest : public testing::Test {
   }
 
   TempDir folder_;
-  Process server_;
-  std::string symbols_, address_;
+  std::optional<Process> server_;
+  std::string symbols_ = write_small_symbols(folder_.path()), address_;
 };
 
 TEST_F(LldbTest, ThreadsRegistersMemoryAndBacktrace) {
   const std::string said =
       lldb({"thread list", "register read rip cr3 eflags", "bt", "memory read --count 6 0xffffffff80009000",
             "memory region 0x400000", "memory region 0x500000",
-            "memory find -s needle 0xffffffff80000000 0xffffffff80100000", "thread select 2", "register read rip cr8",
+            "memory find -s needle 0xffffffff80000000 0xffffffff80100000", "thread select 2", "register read rip",
             "detach"});
   EXPECT_THAT(said,
               ContainsRegex("\\* thread #1: tid = 0x0002, 0xffffffff80008000 .*name = 'vCPU 1 \\[kernel, CPL 0\\]'"));
@@ -70,6 +71,31 @@ TEST_F(LldbTest, ThreadsRegistersMemoryAndBacktrace) {
   EXPECT_THAT(said, HasSubstr("detached"));
   // A batch of LLDB ends at the first error.
   EXPECT_THAT(lldb({"memory read 0xdead0000"}), ContainsRegex("error: memory read failed for 0xdead0000"));
+}
+
+TEST_F(LldbTest, ARegisterThatTheDumpLacksHasNoValue) {
+  const std::string said = lldb({"register read --all", "detach"});
+  EXPECT_THAT(said, HasSubstr("rip = 0xffffffff80008000"));
+  EXPECT_THAT(said, ContainsRegex("[1-9][0-9]* registers were unavailable"));
+  for (const char* absent : {"cr8 =", "xmm0 =", "mxcsr ="}) EXPECT_THAT(said, Not(HasSubstr(absent)));
+  EXPECT_THAT(said, HasSubstr("detached"));
+}
+
+TEST_F(LldbTest, AMovedKernelsSymbolsMoveToo) {
+  DumpBuilder builder;
+  builder.note(elf_note("CORE", 1, prstatus(kEmX86_64, 1, {{"rip", 0xffffffff81008004}})) +
+               elf_note("VMCOREINFO", 0, "OSRELEASE=6.1\nKERNELOFFSET=1000000\n"));
+  builder.memory(0, std::string(4096, 'a')).memory(0x10000, std::string(4096, 'b')).write(folder_.path("moved.core"));
+  serve(folder_.path("moved.core"));
+  EXPECT_THAT(lldb({"image lookup --address 0xffffffff81008004", "thread list"}),
+              testing::AllOf(HasSubstr("Summary: guest.elf`guest_loop + 4"),
+                             ContainsRegex("thread #1: .*0xffffffff81008004 guest.elf`guest_loop")));
+}
+
+TEST_F(LldbTest, KillIsAnswered) {
+  const std::string said = lldb({"process kill"});
+  EXPECT_THAT(said, Not(HasSubstr("error")));
+  EXPECT_THAT(said, HasSubstr("exited"));
 }
 
 TEST_F(LldbTest, NothingHangsThatWouldRun) {

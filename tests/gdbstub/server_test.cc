@@ -107,6 +107,28 @@ TEST_F(ServerTest, ManyClientsComeAndGo) {
   }
 }
 
+TEST_F(ServerTest, OneClientTooManyIsToldSo) {
+  constexpr size_t kServed = 256, kToldAndStaying = 20;
+  const uint16_t port = listen();
+  std::vector<RspClient> clients;
+  for (size_t i = 0; i < kServed; ++i) {
+    clients.push_back(RspClient::tcp("127.0.0.1", port));
+    ASSERT_EQ(clients.back().request("qC"), "QC3");
+  }
+  auto surplus = RspClient::tcp("127.0.0.1", port);
+  EXPECT_EQ(surplus.request("qSupported"),
+            "E.this server has 256 clients, and takes no more: one of them must leave first");
+  EXPECT_EQ(surplus.receive_until_closed(), "");
+  std::vector<RspClient> silent;
+  for (size_t i = 0; i < kToldAndStaying; ++i) silent.push_back(RspClient::tcp("127.0.0.1", port));
+  EXPECT_EQ(silent.front().receive_until_closed(), "") << "only so many may stay without a word";
+  EXPECT_EQ(silent.back().request("qSupported").substr(0, 2), "E.");
+  EXPECT_EQ(clients.front().request("D"), "OK");
+  EXPECT_EQ(clients.front().receive_until_closed(), "");
+  auto next = RspClient::tcp("127.0.0.1", port);
+  EXPECT_EQ(next.request("qC"), "QC3");
+}
+
 TEST_F(ServerTest, DetachAndKillCloseTheConnectionAndNothingElse) {
   const uint16_t port = listen();
   auto detaching = RspClient::tcp("127.0.0.1", port);

@@ -242,6 +242,7 @@ TEST_F(SessionTest, ErrorsAreTextForClientsThatTakeIt) {
   gdb.ask("qSupported:error-message+");
   EXPECT_EQ(gdb.ask("m402000,8"), "E.the dump's writer left it out");
   EXPECT_EQ(gdb.ask("m0,8"), "E.nothing is mapped there");
+  EXPECT_EQ(gdb.ask("m400000,0"), "E.the length is 0");
 }
 
 TEST_F(SessionTest, BinaryReads) {
@@ -319,6 +320,10 @@ TEST_F(SessionTest, Leaving) {
   Conversation silent(target);
   EXPECT_EQ(silent.raw(packet("k")), "+");
   EXPECT_TRUE(silent.session.closed());
+  Conversation lldb(target);
+  lldb.ask("qHostInfo");
+  EXPECT_EQ(lldb.ask("k"), "X09") << "LLDB waits for that";
+  EXPECT_TRUE(lldb.session.closed());
 }
 
 TEST_F(SessionTest, NoAcknowledgements) {
@@ -416,6 +421,23 @@ TEST_F(SessionTest, OffsetsOnlyWhenKnown) {
   EXPECT_EQ(gdb.ask("qOffsets"), "TextSeg=ffffffff86400000");
   target.machine = gdbstub::Arch::aarch64;
   EXPECT_EQ(gdb.ask("qOffsets"), "") << "where it was linked is not known";
+  EXPECT_NE(gdb.monitor("info").find("the kernel was moved by 0x5400000 at boot: name its ELF file with --symbols"),
+            std::string::npos);
+}
+
+TEST_F(SessionTest, LldbGetsTheDistanceThatAllSectionsWereMovedBy) {
+  target.displacement = 0x5400000;
+  gdb.ask("qHostInfo");
+  EXPECT_EQ(gdb.ask("qOffsets"), "Text=5400000;Data=5400000;Bss=5400000");
+}
+
+TEST_F(SessionTest, LldbGetsAnErrorForARegisterThatTheDumpLacks) {
+  gdb.ask("qHostInfo");
+  gdb.ask("qXfer:features:read:target.xml:0,10");
+  gdb.ask("Hg1");
+  EXPECT_EQ(gdb.ask("p0"), "8877665544332211");
+  EXPECT_EQ(gdb.ask("p1"), "E01");
+  EXPECT_EQ(gdb.ask("p31"), "E01") << "half of xmm0 is not there";
 }
 
 TEST_F(SessionTest, SmallAnswers) {
@@ -438,10 +460,49 @@ TEST_F(SessionTest, Lldb) {
   EXPECT_EQ(gdb.ask("qMemoryRegionInfo:ffffffffffffffff"), "start:fffffffffffff000;size:1000;permissions:rw;");
   EXPECT_EQ(gdb.ask("qMemoryRegionInfo:zz"), "E01");
   EXPECT_EQ(gdb.ask("qMemoryRegionInfo"), "E01");
+  target.entry.reset();
+  EXPECT_EQ(gdb.ask("qMemoryRegionInfo:500000"),
+            "start:500000;size:1;error:" + hex("PTE at 0x9000 is 0x0: not present") + ";")
+      << "nobody knows whether that is a gap";
+  EXPECT_EQ(gdb.ask("qMemoryRegionInfo:401234"), "start:400000;size:3000;permissions:rw;");
   target.fault_signal = 11;
   EXPECT_EQ(gdb.ask("jThreadsInfo"), R"([{"tid":3,"name":"vCPU 2 [kernel, CPL 0]","reason":"signal","signal":11},)"
                                      R"({"tid":1,"name":"vCPU 0 [kernel, CPL 0]","reason":"none"},)"
                                      R"({"tid":2,"name":"vCPU 1 [kernel, CPL 0]","reason":"none"}])");
+}
+
+TEST_F(SessionTest, LldbIsToldWhichBitsOfAnAddressCount) {
+  target.machine = gdbstub::Arch::aarch64;
+  target.bits = {.lower = 39, .upper = 52};
+  const std::string facts = gdb.ask("qHostInfo");
+  EXPECT_NE(facts.find(";low_mem_addressing_bits:39;high_mem_addressing_bits:52;"), std::string::npos) << facts;
+  EXPECT_EQ(gdb.ask("qMemoryRegionInfo:5a00000000401234"), "start:5a00000000400000;size:3000;permissions:rw;");
+}
+
+TEST_F(SessionTest, AuthenticationMasksAreDescribedWhereTheyAreKnown) {
+  target.machine = gdbstub::Arch::aarch64;
+  target.registers = {{"elr", 0x1000}};
+  EXPECT_EQ(gdb.ask("qXfer:features:read:target.xml:0,10000").find("pauth"), std::string::npos);
+  target.registers["pauth_mask"] = 0xffff000000000000;
+  target.registers["pauth_mask_high"] = 0xfff0000000000000;
+  const std::string xml = gdb.ask("qXfer:features:read:target.xml:0,10000");
+  EXPECT_NE(xml.find("<feature name=\"org.gnu.gdb.aarch64.pauth_v2\">"), std::string::npos);
+  gdb.ask("Hg1");
+  for (const auto& [name, value] : {std::pair{"pauth_dmask", "000000000000ffff"},
+                                    {"pauth_cmask", "000000000000ffff"},
+                                    {"pauth_dmask_high", "000000000000f0ff"},
+                                    {"pauth_cmask_high", "000000000000f0ff"}}) {
+    const size_t at = xml.find(std::string("name=\"") + name + "\" bitsize=\"64\" type=\"int\" regnum=\"");
+    ASSERT_NE(at, std::string::npos) << name;
+    const auto number = static_cast<uint64_t>(std::stoi(xml.substr(xml.find("regnum=\"", at) + 8)));
+    EXPECT_EQ(gdb.ask("p" + gdbstub::hex_number(number)), value) << name;
+  }
+}
+
+TEST_F(SessionTest, SomeoneWhoIsNotServedIsToldWhy) {
+  Conversation refused(target, {.refusal = "too many"});
+  EXPECT_EQ(refused.ask("qSupported"), "E.too many");
+  EXPECT_TRUE(refused.session.closed());
 }
 
 TEST_F(SessionTest, EachPacketIsLogged) {

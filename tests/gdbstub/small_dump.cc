@@ -47,11 +47,23 @@ std::string write_small_dump(const std::string& folder) {
 }
 
 std::string write_small_symbols(const std::string& folder) {
-  constexpr uint64_t kText = 0xffffffff80008000;
-  Bytes strings, names, file;
-  strings.zeros(1).text("guest_loop").zeros(1);
+  const std::string path = folder + "/guest.elf";
+  write_symbols(path, kEmX86_64, 0xffffffff80008000, std::string(32, '\x90') + std::string(32, '\xf4'),
+                {{"guest_loop", 0, 64}});
+  return path;
+}
+
+void write_symbols(const std::string& path, uint16_t machine, uint64_t address, const std::string& code,
+                   const std::vector<Function>& functions) {
+  Bytes strings, symbols, names, file;
+  strings.zeros(1);
+  symbols.zeros(24);
+  for (const Function& each : functions) {
+    symbols.u32(strings.size()).u8(0x12).u8(0).u16(1).u64(address + each.offset).u64(each.size);
+    strings.text(each.name).zeros(1);
+  }
   names.zeros(1).text(".text").zeros(1).text(".symtab").zeros(1).text(".strtab").zeros(1).text(".shstrtab").zeros(1);
-  const size_t text_at = 0x1000, symbols_at = 0x1040, strings_at = symbols_at + 48,
+  const size_t text_at = 0x1000, symbols_at = text_at + code.size(), strings_at = symbols_at + symbols.size(),
                names_at = strings_at + strings.size(), sections_at = (names_at + names.size() + 7) / 8 * 8;
   file.text(
           "\x7f"
@@ -60,23 +72,20 @@ std::string write_small_symbols(const std::string& folder) {
       .u8(1)
       .u8(1)
       .zeros(9);
-  file.u16(2).u16(62).u32(1).u64(kText).u64(64).u64(sections_at).u32(0).u16(64).u16(56).u16(1).u16(64).u16(5).u16(4);
-  file.u32(1).u32(5).u64(text_at).u64(kText).u64(kText).u64(64).u64(64).u64(0x1000);
-  file.pad_to(text_at).text(std::string(32, '\x90')).text(std::string(32, '\xf4'));
-  file.zeros(24).u32(1).u8(0x12).u8(0).u16(1).u64(kText).u64(64);
-  file.text(strings.str()).text(names.str()).align(8);
-  const auto section = [&file](uint32_t name, uint32_t type, uint64_t flags, uint64_t address, uint64_t offset,
+  file.u16(2).u16(machine).u32(1).u64(address).u64(64).u64(sections_at).u32(0);
+  file.u16(64).u16(56).u16(1).u16(64).u16(5).u16(4);
+  file.u32(1).u32(5).u64(text_at).u64(address).u64(address).u64(code.size()).u64(code.size()).u64(0x1000);
+  file.pad_to(text_at).text(code).text(symbols.str()).text(strings.str()).text(names.str()).align(8);
+  const auto section = [&file](uint32_t name, uint32_t type, uint64_t flags, uint64_t at, uint64_t offset,
                                uint64_t size, uint32_t link, uint32_t info, uint64_t entry) {
-    file.u32(name).u32(type).u64(flags).u64(address).u64(offset).u64(size).u32(link).u32(info).u64(8).u64(entry);
+    file.u32(name).u32(type).u64(flags).u64(at).u64(offset).u64(size).u32(link).u32(info).u64(8).u64(entry);
   };
   section(0, 0, 0, 0, 0, 0, 0, 0, 0);
-  section(1, 1, 6, kText, text_at, 64, 0, 0, 0);
-  section(7, 2, 0, 0, symbols_at, 48, 3, 1, 24);
+  section(1, 1, 6, address, text_at, code.size(), 0, 0, 0);
+  section(7, 2, 0, 0, symbols_at, symbols.size(), 3, 1, 24);
   section(15, 3, 0, 0, strings_at, strings.size(), 0, 0, 0);
   section(23, 3, 0, 0, names_at, names.size(), 0, 0, 0);
-  const std::string path = folder + "/guest.elf";
   std::ofstream(path, std::ios::binary) << file.str();
-  return path;
 }
 
 }  // namespace gcore::tests

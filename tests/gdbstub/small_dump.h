@@ -1,7 +1,9 @@
 // A dump of two x86_64 vCPUs, small enough to be written in a moment.
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "tests/support/dump_builder.h"
 
@@ -17,5 +19,13 @@ std::string write_small_dump(const std::string& folder);
 
 /// An ELF executable of the guest with one symbol, `guest_loop` at 0xffffffff80008000.
 std::string write_small_symbols(const std::string& folder);
+
+/// An ELF executable of CODE at ADDRESS, which must be a multiple of 8 bytes, with a symbol for each function.
+struct Function {
+  std::string name;
+  uint64_t offset, size;
+};
+void write_symbols(const std::string& path, uint16_t machine, uint64_t address, const std::string& code,
+                   const std::vector<Function>& functions);
 
 }  // namespace gcore::tests

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <sstream>
 
 #include "tests/e2e/serve_process.h"
 #include "tests/oracle/addresses.h"
@@ -85,6 +86,53 @@ void check_memory(StoppedGuest& guest, RspClient& gcore, size_t count) {
   }
 }
 
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);) lines.push_back(line);
+  return lines;
+}
+
+/// A question mark in our line stands for what the dump lacks.
+bool is_same_line(std::string ours, const std::string& theirs) {
+  for (size_t i = 0; i < ours.size() && i < theirs.size(); ++i)
+    if (ours[i] == '?') ours[i] = theirs[i];
+  return ours == theirs;
+}
+
+bool is_vector_line(const std::string& line) {
+  return line.starts_with("XMM") || line.starts_with("YMM") || line.starts_with("ZMM") || line.starts_with("Opmask");
+}
+
+/// What scripts read of QEMU's monitor, line by line. QEMU shows vectors as wide as the processor has them.
+void check_monitor(StoppedGuest& guest, RspClient& gcore) {
+  const auto ask = [&gcore](const std::string& command) {
+    gcore.console.clear();
+    EXPECT_EQ(gcore.request("qRcmd," + to_hex(command)), "OK");
+    return lines_of(gcore.console);
+  };
+  for (size_t cpu = 0; cpu < guest.cpus(); ++cpu) {
+    ask("cpu " + std::to_string(cpu));
+    auto theirs = lines_of(guest.guest().qmp().human("info registers", static_cast<int>(cpu)));
+    auto ours = ask("info registers");
+    for (auto* lines : {&theirs, &ours}) std::erase_if(*lines, is_vector_line);
+    ASSERT_EQ(ours.size(), theirs.size());
+    for (size_t i = 0; i < ours.size(); ++i)
+      EXPECT_TRUE(is_same_line(ours[i], theirs[i])) << "vCPU " << cpu << "\n" << ours[i] << "\n" << theirs[i];
+    if (guest.isolates_page_tables()) continue;  // we also show what the kernel's half maps
+    for (const char* command : {"info mem", "info tlb"}) {
+      const auto expected = lines_of(guest.guest().qmp().human(command, static_cast<int>(cpu)));
+      auto got = ask(command);
+      // Ours ends where a terminal would be flooded; and where one table stands at very many places, as at the end.
+      std::erase_if(got, [](const std::string& line) { return line[0] == 'n' || line[0] == 't' || line >= "ffffff"; });
+      ASSERT_LE(got.size(), expected.size()) << command;
+      EXPECT_GT(got.size(), 100U) << command;
+      for (size_t i = 0; i < got.size(); ++i) ASSERT_EQ(got[i], expected[i]) << command << " of vCPU " << cpu;
+    }
+  }
+  ask("cpu off");
+}
+
 }  // namespace
 
 void check_serve_against_stub(StoppedGuest& guest, size_t addresses) {
@@ -92,6 +140,7 @@ void check_serve_against_stub(StoppedGuest& guest, size_t addresses) {
   auto gcore = RspClient::tcp("127.0.0.1", serve.port());
   gcore.handshake();
   check_registers(guest, gcore);
+  if (guest.is_x86()) check_monitor(guest, gcore);
   check_memory(guest, gcore, addresses);
 }
 

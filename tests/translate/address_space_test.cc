@@ -109,7 +109,7 @@ TEST(AddressSpace, PagingOff) {
   EXPECT_EQ(got.why, "physical 0x10000 cannot be read: it is in no segment of the dump");
 
   // Another root is looked at in the mode that the machine most likely has.
-  const auto other = AddressSpace::with_root(*dump, 0, PhysAddr(0x1000));
+  const auto other = AddressSpace::with_root(*dump, 0, 0x1000);
   ASSERT_TRUE(other) << other.error().text;
   EXPECT_EQ(physical(*other, kMapped), 0x9000u);
   EXPECT_EQ(other->describe(),
@@ -120,7 +120,7 @@ TEST(AddressSpace, AnotherRoot) {
   const auto dump = qnx(kEmX86_64, x86_image(), 0x7000,
                         {{"cr0", 0x80000001}, {"cr3", 0x7000}, {"cr4", 0x20}, {"efer", 0xd00}}, kControl);
   EXPECT_FALSE(AddressSpace::of_cpu(*dump, 0)->translate(VirtAddr(kMapped)));
-  const auto space = AddressSpace::with_root(*dump, 0, PhysAddr(0x6000000000001abc));
+  const auto space = AddressSpace::with_root(*dump, 0, 0x6000000000001abc);
   ASSERT_TRUE(space) << space.error().text;
   EXPECT_EQ(physical(*space, kMapped), 0x9000u);
   EXPECT_EQ(space->describe(), "x86_64, 4-level, root 0x1000 from the request");
@@ -132,7 +132,7 @@ TEST(AddressSpace, NoSuchCpu) {
   ASSERT_FALSE(space);
   EXPECT_EQ(space.error().kind, reader::Error::Kind::usage);
   EXPECT_EQ(space.error().text, "cannot use the address space of vCPU 1 of test.gcore: the dump has 1 vCPU");
-  EXPECT_EQ(AddressSpace::with_root(*dump, 7, PhysAddr(0)).error().kind, reader::Error::Kind::usage);
+  EXPECT_EQ(AddressSpace::with_root(*dump, 7, 0).error().kind, reader::Error::Kind::usage);
 }
 
 /// Kernel half of the root at 0x2000, user half at 0x3000. The same user mapping in both (the kernel's copy with
@@ -255,11 +255,11 @@ TEST(AddressSpace, Aarch64FromRegisters) {
   EXPECT_EQ(physical(*space, 0x8080000123), 0x80000123u);
   EXPECT_EQ(physical(*space, 0xffff000000000123), 0x40000123u);
 
-  const auto other = AddressSpace::with_root(*dump, 0, PhysAddr(0x2000));
+  const auto other = AddressSpace::with_root(*dump, 0, 0x2000);
   ASSERT_TRUE(other) << other.error().text;
   EXPECT_EQ(physical(*other, 0x123), 0x40000123u);
   EXPECT_EQ(physical(*other, 0xffff000000000123), 0x40000123u);
-  const auto upper = AddressSpace::with_root(*dump, 0, PhysAddr(0x1000), AddressSpace::Root::upper);
+  const auto upper = AddressSpace::with_root(*dump, 0, 0x1000, AddressSpace::Root::upper);
   ASSERT_TRUE(upper) << upper.error().text;
   EXPECT_EQ(physical(*upper, 0xffff008080000123), 0x80000123u);
 }

@@ -2,9 +2,14 @@
 // that `target remote | kdserver dump.gcore` works unchanged.
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <span>
 #include <sstream>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "gdbstub/dump_target.h"
 #include "gdbstub/server.h"
@@ -70,9 +75,35 @@ int serve(Program& program) {
   return result ? kExitDone : program.fail("cannot go on serving " + path, result.error());
 }
 
+/// The words, with letters that stand together as getopt takes them ("-vP4") apart: "-v", "-P4".
+std::vector<std::string> one_option_each(std::span<char*> words) {
+  std::vector<std::string> apart;
+  for (size_t i = 0; i < words.size(); ++i) {
+    const std::string_view word = words[i];
+    if (word == "--") {
+      apart.insert(apart.end(), words.begin() + static_cast<ptrdiff_t>(i), words.end());
+      break;
+    }
+    const size_t letters = word.starts_with("-v") ? std::min(word.find_first_not_of('v', 1), word.size()) - 1 : 0;
+    const std::string_view rest = word.substr(letters == 0 ? 0 : letters + 1);
+    if (letters == 0 || (!rest.empty() && rest[0] != 'P')) {
+      apart.emplace_back(word);
+      continue;
+    }
+    apart.insert(apart.end(), letters, "-v");
+    if (!rest.empty()) apart.push_back("-" + std::string(rest));
+  }
+  return apart;
+}
+
 }  // namespace
 }  // namespace gcore::tools
 
 int main(int argc, char** argv) {
-  return gcore::tools::run_program(gcore::tools::program_info(), argc, argv, gcore::tools::serve);
+  auto words = gcore::tools::one_option_each(std::span(argv, static_cast<size_t>(argc)));
+  std::vector<char*> pointers;
+  for (std::string& word : words) pointers.push_back(word.data());
+  pointers.push_back(nullptr);
+  return gcore::tools::run_program(gcore::tools::program_info(), static_cast<int>(words.size()), pointers.data(),
+                                   gcore::tools::serve);
 }

@@ -3,10 +3,9 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
-#include <memory>
 #include <optional>
+#include <vector>
 
 #include "gdbstub/dump_target.h"
 #include "gdbstub/exec_file.h"
@@ -14,13 +13,13 @@
 #include "tools/common/built_with.h"
 #include "tools/common/open_dump.h"
 #include "tools/common/program.h"
+#include "tools/gcore-serve/packet_log.h"
 #include "tools/gcore-serve/serving.h"
 
 namespace gcore::tools {
 namespace {
 
 constexpr char kDefaultAddress[] = "127.0.0.1:1234";
-constexpr size_t kMaxLogged = 2048;
 
 ProgramInfo program_info() {
   return {
@@ -36,7 +35,7 @@ ProgramInfo program_info() {
               {"stdio", "", "serve standard input and output, for\n`target remote | gcore-serve --stdio DUMP`"},
               {"once", "", "end when the first client leaves"},
               {"symbols", "ELF", "offer the guest's ELF file to the debugger"},
-              {"log", "FILE", "write every packet to FILE"},
+              {"log", "FILE", "write every packet to FILE, the client's number before it"},
           },
       .min_operands = 1,
       .max_operands = 1,
@@ -50,18 +49,6 @@ ProgramInfo program_info() {
   };
 }
 
-struct CloseFile {
-  void operator()(std::FILE* file) const { std::fclose(file); }
-};
-using File = std::unique_ptr<std::FILE, CloseFile>;
-
-void log_packet(std::FILE* log, char direction, std::string_view payload) {
-  const std::string text = printable(payload.substr(0, kMaxLogged));
-  const std::string more = payload.size() > kMaxLogged ? fmt::format(" ... ({} bytes)", payload.size()) : "";
-  std::fprintf(log, "%c %s%s\n", direction, text.c_str(), more.c_str());
-  std::fflush(log);
-}
-
 /// The line that a user can paste: the debugger that knows the machine, the symbols, the address.
 std::string gdb_line(const gdbstub::Target& target, const gdbstub::ExecFile* symbols, const std::string& address) {
   const bool native = target.arch() != gdbstub::Arch::aarch64;
@@ -71,8 +58,13 @@ std::string gdb_line(const gdbstub::Target& target, const gdbstub::ExecFile* sym
 
 int start(Program& program, gdbstub::Server& server, const gdbstub::TcpAddress& tcp, const reader::Dump& dump,
           const gdbstub::Target& target, const gdbstub::ExecFile* symbols) {
-  if (program.has("stdio")) {
+  const std::string hint = gdbstub::missing_file_hint(target, symbols);
+  const auto say_what_is_odd = [&] {
     say_warnings(program, dump);
+    if (!hint.empty()) program.note(hint);
+  };
+  if (program.has("stdio")) {
+    say_what_is_odd();
     leave_standard_error();
     server.serve_descriptors(STDIN_FILENO, STDOUT_FILENO);
     return kExitDone;
@@ -82,7 +74,7 @@ int start(Program& program, gdbstub::Server& server, const gdbstub::TcpAddress& 
   if (!address) return program.fail("cannot listen on " + (path ? *path : tcp.host + ":" + tcp.port), address.error());
   program.note("listening on " + *address);
   program.note("connect with: " + gdb_line(target, symbols, *address));
-  say_warnings(program, dump);
+  say_what_is_odd();
   return kExitDone;
 }
 
@@ -114,12 +106,15 @@ int serve(Program& program) {
   gdbstub::ServerOptions options{.once = program.has("once")};
   options.session.exec_file = symbols ? &*symbols : nullptr;
   options.session.program = "gcore-serve " GCORE_VERSION;
-  File log;
+  std::optional<PacketLog> log;
   if (const auto file = program.value("log")) {
-    log.reset(std::fopen(file->c_str(), "we"));
-    if (!log) return program.fail("cannot write the log " + *file, std::strerror(errno));
-    options.session.log = [&log](char direction, std::string_view payload) {
-      log_packet(log.get(), direction, payload);
+    std::vector<PacketLog::ReadFile> read = {{"the dump", path}};
+    if (symbols) read.push_back({"the file of symbols", symbols->path()});
+    auto opened = PacketLog::open(*file, read);
+    if (!opened) return program.fail("cannot write the log " + *file, opened.error());
+    log.emplace(std::move(*opened));
+    options.log = [&log](size_t client, char direction, std::string_view payload) {
+      log->write(client, direction, payload);
     };
   }
   const int stop = stop_signals();
@@ -131,7 +126,10 @@ int serve(Program& program) {
     return status;
   const auto result = server.run(stop);
   close(stop);
-  return result ? kExitDone : program.fail("cannot go on serving " + path, result.error());
+  if (!result) return program.fail("cannot go on serving " + path, result.error());
+  if (log && !log->failure().empty())
+    return program.fail("cannot write all of the log " + *program.value("log"), log->failure());
+  return kExitDone;
 }
 
 }  // namespace

@@ -15,6 +15,8 @@ import struct
 import tempfile
 
 import gdb
+import gdb.unwinder
+from gdb.FrameDecorator import FrameDecorator
 
 # e_machine of a dump, and what gdb calls that machine.
 MACHINES = {3: "i386", 6: "i386", 62: "i386:x86-64", 183: "aarch64"}
@@ -97,12 +99,13 @@ def monitor(command):
     """The server's answer, about the selected thread's vCPU."""
     connection()
     # gdb tells the server which thread is selected only when it reads something of it that it has not cached.
-    gdb.execute("maintenance flush register-cache", to_string=True)
+    thread = gdb.selected_thread()
+    if thread is not None:
+        gdb.execute("monitor cpu %d" % (thread.ptid[1] - 1), to_string=True)
     try:
-        gdb.parse_and_eval("(long) $pc")
-    except gdb.error:
-        pass  # the dump does not have it, but it was asked for
-    return gdb.execute("monitor " + command, to_string=True)
+        return gdb.execute("monitor " + command, to_string=True)
+    finally:
+        gdb.execute("monitor cpu off", to_string=True)
 
 
 def address(text, command):
@@ -132,6 +135,8 @@ class Guest(gdb.Command):
         super().__init__("guest", gdb.COMMAND_FILES, prefix=True)
 
     def invoke(self, argument, from_tty):
+        if argument.strip():
+            raise gdb.GdbError("there is no command \"guest %s\": help guest lists what there is" % argument.strip())
         gdb.execute("help guest")
 
 
@@ -191,12 +196,17 @@ that memory never changes (`mem 0 0 ro cache`), so that it reads each byte once.
         with tempfile.NamedTemporaryFile("r", prefix="guest-open-", errors="replace") as said:
             line = " ".join(shlex.quote(word) for word in command + ["--", os.path.abspath(path)])
             try:
-                gdb.execute("target remote | exec %s 2>%s" % (line, shlex.quote(said.name)))
+                # As text, since of a machine that it does not know gdb says more than what to do.
+                gdb.write(gdb.execute("target remote | exec %s 2>%s" % (line, shlex.quote(said.name)), to_string=True))
             except gdb.error as error:
+                if "reply is too long" in str(error):  # of a machine that machine_of() could not tell
+                    raise gdb.GdbError("guest open: %s is a dump of a machine that this gdb does not know: use gdb-multiarch"
+                                       % path)
                 why = said.read().strip() or "%s (%s)" % (error, SERVER)
                 raise gdb.GdbError("guest open: " + why.replace("\n", "; "))
             notes = said.read()
         Open.made = gdb.selected_inferior().connection
+        gdb.invalidate_cached_frames()  # some were made without the unwinder below
         gdb.execute("mem auto", to_string=True)
         gdb.execute("mem 0 0 ro cache", to_string=True)
         gdb.write(notes)
@@ -302,6 +312,93 @@ class As(Choice):
     def complete(self, text, word):
         return [each for each in ("cr3=", "ttbr0=", "ttbr1=", "off") if each.startswith(text)]
 
+
+# ---- signed return addresses (pointer authentication of aarch64), which gdb 13 and older take for the addresses themselves
+
+
+def authentication_masks(frame):
+    """The bits that are no part of a lower and of an upper address, as the server knows them; None where it does not."""
+    if Open.made is None or frame.architecture().name() != "aarch64":
+        return None
+    try:
+        return [int(frame.read_register(name)) & (1 << 64) - 1 for name in ("pauth_cmask", "pauth_cmask_high")]
+    except (ValueError, gdb.error):
+        return None
+
+
+def without_signature(address, masks):
+    """Bit 55 says which half of the address space an address is in."""
+    return address | masks[1] if address >> 55 & 1 else address & ~masks[0]
+
+
+class FrameId:
+    def __init__(self, sp, pc):
+        self.sp, self.pc = sp, pc
+
+
+class SignedReturn(gdb.unwinder.Unwinder):
+    """Of a signed return address gdb makes a frame of which it knows nothing. Its caller, says this unwinder, is the frame that
+    is meant: the same registers, but for the signature. So gdb's own unwinder does all the rest, and knows variables."""
+
+    def __init__(self):
+        super().__init__("guest-signed-return")
+
+    def __call__(self, frame):
+        masks = authentication_masks(frame)
+        if masks is None:
+            return None
+        pc = frame.read_register("pc")
+        signed = int(pc) & (1 << 64) - 1
+        address = without_signature(signed, masks)
+        if address == signed:
+            return None
+        try:
+            gdb.selected_inferior().read_memory(address - 4, 4)
+        except gdb.MemoryError:
+            return None  # no code that could have called
+        info = frame.create_unwind_info(FrameId(frame.read_register("sp"), pc))
+        for name in ["x%d" % number for number in range(31)] + ["sp", "cpsr", "pauth_cmask", "pauth_cmask_high"]:
+            try:
+                value = frame.read_register(name)
+                value.fetch_lazy()  # of one that the dump lacks, gdb would drop all of this without a word
+                info.add_saved_register(name, value)
+            except (ValueError, gdb.error):
+                pass
+        info.add_saved_register("pc", gdb.Value(address).cast(pc.type))
+        return info
+
+
+class Unnamed(FrameDecorator):
+    """What gdb itself prints of a function without a name, which it leaves out behind a filter."""
+
+    def function(self):
+        return "??"
+
+
+class WithoutSigned:
+    """Keeps the frames of signed return addresses out of backtraces."""
+
+    name, priority = "guest-signed-return", 100
+
+    def __init__(self):
+        gdb.frame_filters[self.name] = self
+
+    @property
+    def enabled(self):
+        return authentication_masks(gdb.newest_frame()) is not None
+
+    def filter(self, frames):
+        for each in frames:
+            frame = each.inferior_frame()
+            masks = authentication_masks(frame)
+            if masks is not None and without_signature(frame.pc(), masks) != frame.pc():
+                continue
+            yield each if frame.name() else Unnamed(each)
+
+
+if int(gdb.VERSION.split(".")[0]) < 14:
+    gdb.unwinder.register_unwinder(None, SignedReturn(), replace=True)
+    WithoutSigned()
 
 for command in (Guest, Open, Vcpus, Vtop, Map, Info, Phys, As):
     command()
