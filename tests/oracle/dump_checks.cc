@@ -153,9 +153,10 @@ void check_vcpu_states(StoppedGuest& guest) {
     paging = (std::stoul(cr4[1], nullptr, 16) & 1 << 12) != 0 ? "x86_64, 5-level" : "x86_64, 4-level";
   for (const std::string& path : {guest.qnx_path(), guest.vmcore_path()}) {
     InspectedVcpus inspected = vcpu_states_by_inspect(path);
-    if (!guest.is_x86())  // QEMU does not say which of those is halted
+    if (!guest.is_x86())  // QEMU does not say which of those is halted or waits for an event
       for (std::string& state : inspected.states)
-        if (const size_t at = state.find(", halted"); at != std::string::npos) state.resize(at);
+        for (const char* waits : {", halted", ", waiting for an event"})
+          if (const size_t at = state.find(waits); at != std::string::npos) state.resize(at);
     EXPECT_EQ(inspected.states, expected) << path;
     EXPECT_THAT(inspected.paging, testing::Each(HasSubstr(paging))) << path;
     // A vCPU in a process whose page tables lack the kernel: where that is found is said. (One in the kernel may have
