@@ -227,6 +227,23 @@ constexpr Register kAarch64[] = {
     {"CPACR_EL1", 86, 8, "int", "system", kSystemArm, "cpacr_el1", ""},
     {"PAR_EL1", 87, 8, "int", "system", kSystemArm, "par_el1", ""},
     {"ID_AA64MMFR0_EL1", 88, 8, "int", "system", kSystemArm, "id_aa64mmfr0_el1", ""},
+    {"HCR_EL2", 89, 8, "int", "system", kSystemArm, "hcr_el2", ""},
+    {"SCTLR_EL2", 90, 8, "int", "system", kSystemArm, "sctlr_el2", ""},
+    {"TCR_EL2", 91, 8, "int", "system", kSystemArm, "tcr_el2", ""},
+    {"TTBR0_EL2", 92, 8, "int", "system", kSystemArm, "ttbr0_el2", ""},
+    {"TTBR1_EL2", 93, 8, "int", "system", kSystemArm, "ttbr1_el2", ""},
+    {"VTTBR_EL2", 94, 8, "int", "system", kSystemArm, "vttbr_el2", ""},
+    {"VTCR_EL2", 95, 8, "int", "system", kSystemArm, "vtcr_el2", ""},
+    {"MAIR_EL2", 96, 8, "int", "system", kSystemArm, "mair_el2", ""},
+    {"VBAR_EL2", 97, 8, "int", "system", kSystemArm, "vbar_el2", ""},
+    {"ESR_EL2", 98, 8, "int", "system", kSystemArm, "esr_el2", ""},
+    {"FAR_EL2", 99, 8, "int", "system", kSystemArm, "far_el2", ""},
+    {"HPFAR_EL2", 100, 8, "int", "system", kSystemArm, "hpfar_el2", ""},
+    {"ELR_EL2", 101, 8, "int", "system", kSystemArm, "elr_el2", ""},
+    {"SPSR_EL2", 102, 8, "int", "system", kSystemArm, "spsr_el2", ""},
+    {"SP_EL2", 103, 8, "int", "system", kSystemArm, "sp_el2", ""},
+    {"TPIDR_EL2", 104, 8, "int", "system", kSystemArm, "tpidr_el2", ""},
+    {"CONTEXTIDR_EL2", 105, 8, "int", "system", kSystemArm, "contextidr_el2", ""},
 };
 
 // clang-format on

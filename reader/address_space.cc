@@ -54,7 +54,8 @@ std::string in_words(const Dump& dump, const CpuPaging& plan) {
       text = format("x86_64, %u-level", paging.lower.levels);
       break;
     case Mode::aarch64:
-      text = "aarch64, " + half_in_words(paging.lower, "TTBR0") + ", " + half_in_words(paging.upper, "TTBR1");
+      text = "aarch64, " + half_in_words(paging.lower, "TTBR0");
+      if (!paging.one_privilege) text += ", " + half_in_words(paging.upper, "TTBR1");
       if (paging.big_endian) text += ", big-endian tables";
       break;
   }
@@ -91,9 +92,9 @@ Expected<AddressSpace> AddressSpace::of_cpu(const Dump& dump, size_t cpu, const 
   if (kernel) {
     const bool arm = paging.mode == Mode::aarch64;
     second_root =
-        arm ? format("through root 0x%" PRIx64 ": that of ttbr1_el1 (0x%" PRIx64
+        arm ? format("through root 0x%" PRIx64 ": that of ttbr1_el%d (0x%" PRIx64
                      ") is the trampoline of page-table isolation",
-                     kernel->value, paging.upper.root.value)
+                     kernel->value, paging.level, paging.upper.root.value)
             : format("through root 0x%" PRIx64 ": that of cr3 (0x%" PRIx64 ") is the user half of page-table isolation",
                      kernel->value, paging.lower.root.value);
     set_root(paging, paging.upper, *kernel);

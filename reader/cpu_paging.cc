@@ -91,23 +91,42 @@ translate::Aarch64Registers aarch64_facts(const Dump& dump, const Vmcoreinfo& in
   return registers;
 }
 
-Expected<CpuPaging> aarch64_paging_of(const Dump& dump, const Cpu& cpu, const Vmcoreinfo& info) {
+translate::Aarch64Registers aarch64_registers(const Dump& dump, const Cpu& cpu, const Vmcoreinfo& info) {
   auto registers = aarch64_facts(dump, info);
-  std::string source = "ttbr0_el1 and ttbr1_el1";
-  if (const auto tcr = register_of(cpu, "tcr_el1")) {
-    registers.tcr = tcr;
-  } else if (dump.kdump_facts() && dump.kdump_facts()->cpu_info != 0) {
-    registers.tcr = dump.kdump_facts()->cpu_info;
-    source += ", tcr_el1 from the note's cpu_info";
-  }
+  if (const auto tcr = register_of(cpu, "tcr_el1")) registers.tcr = tcr;
   registers.sctlr = register_of(cpu, "sctlr_el1");
   registers.ttbr0 = register_of(cpu, "ttbr0_el1");
   registers.ttbr1 = register_of(cpu, "ttbr1_el1");
   registers.id_aa64mmfr0 = register_of(cpu, "id_aa64mmfr0_el1");
-  const bool by_record = !registers.ttbr0 && !registers.ttbr1 && cpu.page_table;
-  const bool upper = (register_of(cpu, "pstate").value_or(4) >> 2 & 3) != 0;
+  registers.pstate = register_of(cpu, "pstate");
+  registers.hcr_el2 = register_of(cpu, "hcr_el2");
+  registers.sctlr_el2 = register_of(cpu, "sctlr_el2");
+  registers.tcr_el2 = register_of(cpu, "tcr_el2");
+  registers.ttbr0_el2 = register_of(cpu, "ttbr0_el2");
+  registers.ttbr1_el2 = register_of(cpu, "ttbr1_el2");
+  return registers;
+}
+
+Expected<CpuPaging> aarch64_paging_of(const Dump& dump, const Cpu& cpu, const Vmcoreinfo& info) {
+  using translate::Aarch64Regime;
+  auto registers = aarch64_registers(dump, cpu, info);
+  const auto regime = translate::aarch64_regime(registers);
+  if (!regime) return std::unexpected(regime.error());
+  std::string source = *regime == Aarch64Regime::el1   ? "ttbr0_el1 and ttbr1_el1"
+                       : *regime == Aarch64Regime::el2 ? "ttbr0_el2"
+                                                       : "ttbr0_el2 and ttbr1_el2";
+  if (*regime == Aarch64Regime::el1 && !register_of(cpu, "tcr_el1") && dump.kdump_facts() &&
+      dump.kdump_facts()->cpu_info != 0) {
+    registers.tcr = dump.kdump_facts()->cpu_info;
+    source += ", tcr_el1 from the note's cpu_info";
+  }
+  const bool is_el1 = *regime == Aarch64Regime::el1;
+  auto &ttbr0 = is_el1 ? registers.ttbr0 : registers.ttbr0_el2, &ttbr1 = is_el1 ? registers.ttbr1 : registers.ttbr1_el2;
+  const bool by_record = !ttbr0 && !ttbr1 && cpu.page_table;
+  constexpr uint64_t kEl1 = 1 << 2;
+  const bool upper = *regime != Aarch64Regime::el2 && (registers.pstate.value_or(kEl1) >> 2 & 3) != 0;
   if (by_record) {
-    (upper ? registers.ttbr1 : registers.ttbr0) = 0;
+    (upper ? ttbr1 : ttbr0) = 0;
     source = "the vCPU's record in the dump";
   }
   auto paging = translate::aarch64_paging(registers);

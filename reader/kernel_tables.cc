@@ -24,16 +24,27 @@ constexpr size_t kMaxImages = 16;
 constexpr uint64_t kMaxTables = 1 << 22;
 using Table = std::array<uint64_t, kEntries>;
 
+// What a quick search reads of memory: so much of each stretch of it, and so much in all.
+constexpr uint64_t kQuickPart = 64 << 20, kQuickAll = 128 << 20;
+
 /// Calls on_page(address, entries) for every page of data, until that says true.
 template <class OnPage>
-void for_each_page(const Dump& dump, const OnPage& on_page) {
+void for_each_page(const Dump& dump, GuestSearch search, const OnPage& on_page) {
   constexpr size_t kChunk = 256 * kPage;
   std::vector<std::byte> chunk(kChunk);
   Table entries;
+  const bool all = search == GuestSearch::thorough;
+  uint64_t budget = all ? UINT64_MAX : kQuickAll;
+  PhysAddr begin(0), end(0);  // of the stretch of memory
   for (auto extent = dump.next_extent(PhysAddr(0)); extent; extent = dump.next_extent(extent->address)) {
+    if (extent->address != end) begin = extent->address;
+    end = extent->address + extent->size;
     const bool data = extent->kind == Dump::Extent::Kind::data;
     for (uint64_t done = (0 - extent->address.value) % kPage; data && done < extent->size; done += kChunk) {
+      const uint64_t from_begin = extent->address.value - begin.value + done;
+      if (budget == 0 || (!all && from_begin >= kQuickPart)) break;
       const auto wanted = static_cast<size_t>(std::min<uint64_t>(kChunk, extent->size - done));
+      budget -= std::min<uint64_t>(budget, wanted);
       const size_t got = dump.read(extent->address + done, std::span(chunk).first(wanted)).bytes;
       for (size_t at = 0; at + kPage <= got; at += kPage) {
         for (size_t i = 0; i < kEntries; ++i)
@@ -41,8 +52,8 @@ void for_each_page(const Dump& dump, const OnPage& on_page) {
         if (on_page(extent->address + done + at, entries)) return;
       }
     }
-    extent->address = extent->address + extent->size;
-    if (extent->address == PhysAddr(0)) return;
+    extent->address = end;
+    if (end == PhysAddr(0) || budget == 0) return;
   }
 }
 
@@ -70,14 +81,14 @@ Paging x86_tables(PhysAddr root, bool five_level) {
   return *translate::x86_paging(registers);
 }
 
-std::optional<FoundTables> find_x86_tables(const Dump& dump) {
+std::optional<FoundTables> find_x86_tables(const Dump& dump, GuestSearch search) {
   struct Candidate {
     PhysAddr page;
     uint64_t last;  // the table that its last entry leads to
     long score;     // entries of the kernel's half that are used; among equals, those of the other half that are not
   };
   std::vector<Candidate> candidates;
-  for_each_page(dump, [&](PhysAddr page, const Table& entries) {
+  for_each_page(dump, search, [&](PhysAddr page, const Table& entries) {
     const uint64_t last = table_of(dump, entries[kEntries - 1]);
     if (last == 0 || last == page.value) return false;
     const auto middle = entries.begin() + kEntries / 2;
@@ -188,9 +199,9 @@ std::optional<FoundTables> try_aarch64_tables(const Dump& dump, PhysAddr root, S
   return found.banner.empty() ? std::nullopt : std::optional(std::move(found));
 }
 
-std::optional<FoundTables> find_aarch64_tables(const Dump& dump) {
+std::optional<FoundTables> find_aarch64_tables(const Dump& dump, GuestSearch search) {
   std::vector<PhysAddr> candidates;
-  for_each_page(dump, [&](PhysAddr page, const Table& entries) {
+  for_each_page(dump, search, [&](PhysAddr page, const Table& entries) {
     if (may_be_root(dump, entries)) candidates.push_back(page);
     return candidates.size() == kMaxCandidates;
   });
@@ -204,12 +215,12 @@ std::optional<FoundTables> find_aarch64_tables(const Dump& dump) {
 
 }  // namespace
 
-std::optional<FoundTables> find_kernel_tables(const Dump& dump) {
+std::optional<FoundTables> find_kernel_tables(const Dump& dump, GuestSearch search) {
   switch (dump.machine()) {
     case format::Machine::x86_64:
-      return find_x86_tables(dump);
+      return search == GuestSearch::thorough ? find_x86_tables(dump, search) : std::nullopt;
     case format::Machine::aarch64:
-      return find_aarch64_tables(dump);
+      return find_aarch64_tables(dump, search);
     case format::Machine::x86:
       break;
   }

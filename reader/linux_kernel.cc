@@ -36,9 +36,12 @@ class Finder {
       take({std::string(dump_.vmcoreinfo()), PhysAddr(0)}, GuestSystem::Source::note);
     }
     look_through_cpus();
+    if (guest_.kind == GuestSystem::Kind::unknown) look_for_tables(GuestSearch::quick);
     if (guest_.kind == GuestSystem::Kind::unknown) scan_pages();
     if (image_.empty()) look_through_kernel_tables();
-    if (guest_.kind == GuestSystem::Kind::unknown && search_ == GuestSearch::thorough) look_for_tables();
+    if (guest_.kind == GuestSystem::Kind::unknown && search_ == GuestSearch::thorough)
+      look_for_tables(GuestSearch::thorough);
+    if (guest_.kind == GuestSystem::Kind::unknown && unconfirmed_) take_unconfirmed();
     describe_image();
     describe_memory();
   }
@@ -84,19 +87,46 @@ class Finder {
     return Claim{*start, std::nullopt};
   }
 
-  /// Whether these tables map the kernel where the note says that it is.
-  bool agrees(const Translator& translator, const FoundNote& note) const {
-    const auto claim = claim_of(note.text);
-    if (!claim) return false;
+  /// Whether these tables map the kernel where a note says that it is; unknown where they are not in the dump, or the
+  /// note does not say.
+  enum class Verdict : uint8_t { no, unknown, yes };
+  Verdict judge(const Translator& translator, std::string_view text) const {
+    const auto claim = claim_of(text);
+    if (!claim) return Verdict::unknown;
     const auto there = translator.translate(VirtAddr(claim->address));
-    return there && (!claim->physical || there->address.value == *claim->physical);
+    if (!there) return there.error().kind == translate::Fault::Kind::table_missing ? Verdict::unknown : Verdict::no;
+    return !claim->physical || there->address.value == *claim->physical ? Verdict::yes : Verdict::no;
+  }
+  bool agrees(const Translator& translator, const FoundNote& note) const {
+    return judge(translator, note.text) == Verdict::yes;
   }
 
   /// A note speaks of the running kernel if the tables that it names agree with it: other copies (a crash kernel's, one
-  /// of a kernel that was running before, a guest's of the guest) do not.
-  bool is_consistent(const FoundNote& note) const {
+  /// of a kernel that was running before, a guest's of the guest) do not. The first one whose tables are not in the
+  /// dump is kept for when there is no better.
+  bool is_consistent(const FoundNote& note) {
     const auto paging = paging_from_vmcoreinfo(dump_, note.text);
-    return paging && agrees(translator_of(dump_, *paging), note);
+    const Verdict verdict = paging ? judge(translator_of(dump_, *paging), note.text) : Verdict::no;
+    if (verdict == Verdict::unknown && !unconfirmed_) unconfirmed_ = note;
+    return verdict == Verdict::yes;
+  }
+
+  void take_unconfirmed() {
+    take(*std::move(unconfirmed_), GuestSystem::Source::memory);
+    guest_.notes.push_back(
+        "the kernel is the one that VMCOREINFO in guest memory speaks of; its page tables, which would "
+        "confirm that, are not in the dump");
+  }
+
+  /// A note of the dump that the tables of a vCPU contradict is of another kernel (one that was loaded for a crash, or
+  /// ran before).
+  void drop_note_against(const Translator& translator) {
+    if (guest_.vmcoreinfo_source != GuestSystem::Source::note || judge(translator, guest_.vmcoreinfo) != Verdict::no)
+      return;
+    const std::string release = guest_.release;
+    guest_ = GuestSystem{};
+    guest_.notes.push_back("the VMCOREINFO in the dump's notes (of " + release +
+                           ") is of another kernel than the vCPUs run, and was not used");
   }
 
   void look_through_cpus() {
@@ -117,6 +147,7 @@ class Finder {
   void look_through(const Translator& translator, const Cpu& cpu) {
     KernelImage image = image_at(translator, cpu);
     if (image.empty()) return;
+    drop_note_against(translator);
     const auto accept = [&](const FoundNote& note) { return agrees(translator, note); };
     if (guest_.vmcoreinfo_source == GuestSystem::Source::none)
       if (auto note = find_note_by_image(dump_, translator, image, accept))
@@ -131,9 +162,10 @@ class Finder {
 
   KernelImage image_at(const Translator& translator, const Cpu& cpu) const {
     if (is_x86_64()) return x86_kernel_image(translator);
-    if (const auto claim = claim_of(guest_.vmcoreinfo)) return image_around(translator, VirtAddr(claim->address));
+    if (const auto claim = claim_of(guest_.vmcoreinfo))
+      if (KernelImage image = image_around(translator, VirtAddr(claim->address)); !image.empty()) return image;
     if (dump_.machine() != format::Machine::aarch64) return {};
-    for (const char* name : {"vbar_el1", "elr", "elr_el1", "x30"}) {
+    for (const char* name : {"vbar_el1", "vbar_el2", "elr", "elr_el1", "x30"}) {
       const auto address = register_of(cpu, name);
       if (!address || *address >> 55 != 0x1ff) continue;
       if (KernelImage image = image_around(translator, VirtAddr(*address)); !image.empty()) return image;
@@ -206,16 +238,22 @@ class Finder {
     if (!image_.empty()) image_paging_ = translator.paging();
   }
 
-  /// The last resort, when there is no root and no note.
-  void look_for_tables() {
-    auto found = find_kernel_tables(dump_);
+  /// When there is no root and no note.
+  void look_for_tables(GuestSearch search) {
+    auto found = find_kernel_tables(dump_, search);
     if (!found) return;
+    const Translator translator = translator_of(dump_, found->paging);
+    const auto accept = [&](const FoundNote& note) { return agrees(translator, note); };
+    if (auto note = find_note_by_image(dump_, translator, found->image, accept))
+      take(*std::move(note), GuestSystem::Source::memory);
     guest_.kind = GuestSystem::Kind::linux_kernel;
-    guest_.kernel_paging_source = "guest memory, where these tables map a Linux kernel";
-    guest_.kernel_paging = std::move(found->paging);
+    if (!guest_.kernel_paging) {
+      guest_.kernel_paging_source = "guest memory, where these tables map a Linux kernel";
+      guest_.kernel_paging = std::move(found->paging);
+    }
     guest_.banner = std::move(found->banner);
     image_ = std::move(found->image);
-    image_paging_ = guest_.kernel_paging;
+    image_paging_ = translator.paging();
   }
 
   void describe_image() {
@@ -249,7 +287,8 @@ class Finder {
   GuestSearch search_;
   GuestSystem& guest_;
   KernelImage image_;
-  std::optional<Paging> image_paging_;  // what the image was seen through
+  std::optional<Paging> image_paging_;    // what the image was seen through
+  std::optional<FoundNote> unconfirmed_;  // see is_consistent()
 };
 
 }  // namespace

@@ -54,6 +54,16 @@ uint64_t cpu_info(const GuestState& state, size_t cpu) {
   return (registers.get("cr4").value_or(0) & kPae) != 0 ? 1 : 0;
 }
 
+/// Of the half of the address space that the vCPU executes in. HCR_EL2: E2H gives EL2 two halves, TGE its user mode.
+const char* aarch64_root_register(const RegisterFile& registers) {
+  constexpr uint64_t kLevel = 0xc, kEl1 = 0x4, kEl2 = 0x8, kE2h = uint64_t{1} << 34, kTge = 1 << 27;
+  const uint64_t level = registers.get("pstate").value_or(kEl1) & kLevel, hcr = registers.get("hcr_el2").value_or(0);
+  const bool two_halves = (hcr & kE2h) != 0;
+  if (level == kEl2) return two_halves ? "ttbr1_el2" : "ttbr0_el2";
+  if (level != 0) return "ttbr1_el1";
+  return two_halves && (hcr & kTge) != 0 ? "ttbr0_el2" : "ttbr0_el1";
+}
+
 std::vector<std::byte> register_set(const RegisterFile& registers) {
   std::vector<std::byte> set(format::cpu_register_set_size(registers.machine()));
   const auto all = format::registers(registers.machine());
@@ -88,10 +98,8 @@ RegisterSet qnx_registers(const GuestState& state) {
 
 std::optional<uint64_t> page_table_root(const RegisterFile& registers) {
   if (registers.machine() == Machine::aarch64) {
-    constexpr uint64_t kLevel = 0xc;            // PSTATE.EL; EL0 uses the lower half's tables
     constexpr uint64_t kBase = 0xfffffffffffe;  // without ASID and CnP
-    const uint64_t level = registers.get("pstate").value_or(kLevel) & kLevel;
-    const auto table = registers.get(level == 0 ? "ttbr0_el1" : "ttbr1_el1");
+    const auto table = registers.get(aarch64_root_register(registers));
     return table ? std::optional(*table & kBase) : std::nullopt;
   }
   const auto cr3 = registers.get("cr3");

@@ -1,18 +1,23 @@
-// aarch64 stage 1 of EL1&0, from the Arm ARM (DDI 0487) chapter D8.
+// aarch64 stage 1, from the Arm ARM (DDI 0487) chapter D8.
 //
-//   granule   bits a level   levels    blocks (beside pages)                   52-bit output addresses
-//   4K        9              up to 4   2M at L2, 1G at L1; 512G at L0 with DS  TCR.DS: 49:12 in place, 51:50 in bits
-//   9:8 16K       11             up to 4   32M at L2; 64G at L1 with DS            TCR.DS: 49:14 in place, 51:50 in
-//   bits 9:8 64K       13             up to 3   512M at L2; 4T at L1 with LPA           TCR.IPS = 6: 47:16 in place,
-//   51:48 in 15:12
+//   granule  a level   levels   blocks (beside pages)                 52-bit output addresses
+//   4K       9 bits    up to 4  2M at L2, 1G at L1; 512G at L0 (DS)   DS: 49:12 in place, 51:50 in bits 9:8
+//   16K      11 bits   up to 4  32M at L2; 64G at L1 (DS)             DS: 49:14 in place, 51:50 in bits 9:8
+//   64K      13 bits   up to 3  512M at L2; 4T at L1 (LPA)            IPS = 6: 47:16 in place, 51:48 in bits 15:12
 //
-// Address bit 55 selects TTBR0 or TTBR1, each with its own granule and size (64 - TxSZ bits); the walk starts at the
-// level that this size needs, which with DS may be L-1. A descriptor: bit 0 valid; bits 1:0 = 3 a table (at L3: a
-// page), 1 a block; bit 6 user, 7 read-only, 51 dirty-bit modifier, 53 PXN, 54 UXN; of a table 59 PXNTable, 60
-// UXNTable, 61 no user, 62 read-only. Bit 52 (contiguous) is a hint to the TLB, and the access flag (bit 10) does not
-// keep a debugger out: both are ignored. TTBR: 63:48 ASID, bit 0 CnP; with 52-bit addresses, bits 51:48 of the base
-// stand in 5:2.
+// Three regimes, each with its own registers. EL1&0 and EL2&0 (HCR_EL2.E2H = 1: a Linux host) have two halves: address
+// bit 55 selects TTBR0 or TTBR1, each with its own granule and size (64 - TxSZ bits). EL2 without E2H (a hypervisor of
+// its own) has TTBR0_EL2 alone, another layout of TCR_EL2, and entries without a user mode. A walk starts at the
+// level that the size needs, which with DS may be L-1.
+//
+// A descriptor: bit 0 valid; bits 1:0 = 3 a table (at L3: a page), 1 a block; bit 6 user, 7 read-only, 51 dirty-bit
+// modifier, 53 PXN, 54 UXN; of a table 59 PXNTable, 60 UXNTable, 61 no user, 62 read-only. EL2 without E2H: bit 6 is
+// always 1, and 54 (of a table 60) is XN. Bit 52 (contiguous) is a hint to the TLB, and the access flag (bit 10) does
+// not keep a debugger out: both are ignored. TTBR: 63:48 ASID, bit 0 CnP; with 52-bit addresses, bits 51:48 of the
+// base stand in 5:2.
 #include <cinttypes>
+#include <optional>
+#include <utility>
 
 #include "reader/translate/step.h"
 
@@ -39,30 +44,41 @@ bool block_is_legal(const Half& half, unsigned height) {
   return height == 3 && half.page_shift == 12 && half.wide_ds;
 }
 
+/// Where there is one privilege, it has the kernel's rights.
 Rights leaf_rights(const Paging& paging, uint64_t entry, Rights rights) {
   if (bit(entry, 7) && !(paging.hardware_dirty && bit(entry, 51))) rights &= ~kMayWrite;
+  if (paging.one_privilege) return bit(entry, 54) ? rights & kMayWrite : rights & (kMayWrite | kMayExecuteKernel);
   if (!bit(entry, 6)) rights &= ~kMayUser;
   if (bit(entry, 53)) rights &= ~kMayExecuteKernel;
   if (bit(entry, 54)) rights &= ~kMayExecuteUser;
   return rights;
 }
 
-Rights table_rights(const Half& half, uint64_t entry, Rights rights) {
+Rights table_rights(const Paging& paging, const Half& half, uint64_t entry, Rights rights) {
   if (half.flat_permissions) return rights;
   if (bit(entry, 62)) rights &= ~kMayWrite;
+  if (paging.one_privilege) return bit(entry, 60) ? rights & ~kMayExecuteKernel : rights;
   if (bit(entry, 61)) rights &= ~kMayUser;
   if (bit(entry, 60)) rights &= ~kMayExecuteUser;
   if (bit(entry, 59)) rights &= ~kMayExecuteKernel;
   return rights;
 }
 
-/// Where TCR_EL1 keeps what concerns one half.
+/// Where a TCR keeps what concerns one half: the lowest bit of each field.
 struct TcrFields {
-  const char* ttbr_name;
-  char digit;
-  unsigned size, disable, granule, ignore_tag, flat;  // lowest bit of each field
+  char digit;  // of TTBRn, TnSZ, TGn, EPDn
+  unsigned size, granule, ignore_tag, flat, physical_size, wide;
+  std::optional<unsigned> disable;
 };
-constexpr TcrFields kTcrLower{"ttbr0_el1", '0', 0, 7, 14, 37, 41}, kTcrUpper{"ttbr1_el1", '1', 16, 23, 30, 38, 42};
+constexpr TcrFields kTcrLower{'0', 0, 14, 37, 41, 32, 59, 7}, kTcrUpper{'1', 16, 30, 38, 42, 32, 59, 23},
+    kTcrOnly{'0', 0, 14, 20, 24, 16, 32, std::nullopt};
+
+/// The registers of the regime that counts.
+struct Regime {
+  uint8_t level;
+  bool two_halves;
+  std::optional<uint64_t> sctlr, tcr, ttbr0, ttbr1, id_aa64mmfr0;
+};
 
 /// 12, 14 or 16; 0 for the reserved value. TG0 and TG1 do not encode alike.
 uint8_t page_shift(const TcrFields& fields, uint64_t tcr) {
@@ -76,39 +92,50 @@ Half unusable(std::string why) {
   return half;
 }
 
-Half half_of(const Paging& paging, const Aarch64Registers& registers, uint64_t tcr, const TcrFields& fields) {
-  const auto ttbr = fields.digit == '0' ? registers.ttbr0 : registers.ttbr1;
+Half half_of(const Paging& paging, const Regime& regime, uint64_t tcr, const TcrFields& fields) {
+  const auto ttbr = fields.digit == '0' ? regime.ttbr0 : regime.ttbr1;
   Half half;
   half.page_shift = page_shift(fields, tcr);
-  if (half.page_shift == 0) return unusable(format("TCR_EL1.TG%c has the reserved value", fields.digit));
+  if (half.page_shift == 0) return unusable(format("TCR_EL%d.TG%c has the reserved value", regime.level, fields.digit));
   half.level_bits = half.page_shift - 3;
   half.ignore_tag = bit(tcr, fields.ignore_tag);
   half.flat_permissions = bit(tcr, fields.flat);
   // Whether addresses have 52 bits is said by TCR (as far as the CPU has the feature), never by the size of the half.
-  const bool has_52_bits = !registers.id_aa64mmfr0 || (*registers.id_aa64mmfr0 & 0xf) >= 6;
-  half.wide_ds = half.page_shift != 16 && bit(tcr, 59);
-  half.wide_64k = half.page_shift == 16 && field(tcr, 34, 32) == 6 && has_52_bits;
+  const bool has_52_bits = !regime.id_aa64mmfr0 || (*regime.id_aa64mmfr0 & 0xf) >= 6;
+  half.wide_ds = half.page_shift != 16 && bit(tcr, fields.wide);
+  half.wide_64k =
+      half.page_shift == 16 && field(tcr, fields.physical_size + 2, fields.physical_size) == 6 && has_52_bits;
 
   const unsigned size = tcr >> fields.size & 0x3f;
   const unsigned address_bits = 64 - size;
   const unsigned most = half.page_shift == 16 || half.wide_ds ? 52 : 48;
   const unsigned least = half.page_shift == 16 ? 17 : 16;
   if (address_bits > most || address_bits < least)
-    return unusable(format("TCR_EL1.T%cSZ is %u, which means %u-bit addresses; this granule has %u to %u", fields.digit,
-                           size, address_bits, least, most));
+    return unusable(format("TCR_EL%d.T%cSZ is %u, which means %u-bit addresses; this granule has %u to %u",
+                           regime.level, fields.digit, size, address_bits, least, most));
   half.address_bits = static_cast<uint8_t>(address_bits);
   half.levels = static_cast<uint8_t>((address_bits - half.page_shift + half.level_bits - 1u) / half.level_bits);
   half.root_bits = static_cast<uint8_t>(address_bits - half.page_shift - (half.levels - 1u) * half.level_bits);
 
-  if (bit(tcr, fields.disable))
-    half.why_unusable = format("TCR_EL1.EPD%c disables it", fields.digit);
+  if (fields.disable && bit(tcr, *fields.disable))
+    half.why_unusable = format("TCR_EL%d.EPD%c disables it", regime.level, fields.digit);
   else if (!ttbr)
-    half.why_unusable = format("the dump has no %s", fields.ttbr_name);
+    half.why_unusable = format("the dump has no ttbr%c_el%d", fields.digit, regime.level);
   if (!half.why_unusable.empty()) return half;
   uint64_t root = *ttbr & below(48);
   if (half.wide_64k || half.wide_ds) root = (root & ~below(6)) | field(*ttbr, 5, 2) << 48;
   set_root(paging, half, PhysAddr(root));
   return half;
+}
+
+// Of HCR_EL2.
+constexpr unsigned kSecondStage = 0, kDefaultCacheable = 12, kTge = 27, kE2h = 34;
+
+/// TCR_EL2 as it is without E2H has two bits that are always 1; with E2H they are EPD1 and the upper one of TG1.
+bool has_e2h_form(uint64_t tcr_el2) { return !bit(tcr_el2, 23) || !bit(tcr_el2, 31); }
+
+std::unexpected<reader::Error> not_present(std::string text) {
+  return std::unexpected(reader::Error{reader::Error::Kind::not_present, std::move(text)});
 }
 
 }  // namespace
@@ -117,29 +144,74 @@ Decoded decode_aarch64(const Paging& paging, const Half& half, unsigned height, 
   if (!bit(entry, 0)) return {Meaning::not_present, rights, 0, "not valid"};
   const bool table_or_page = bit(entry, 1);
   if (height != 0 && table_or_page)
-    return {Meaning::table, table_rights(half, entry, rights), output_address(half, entry, half.page_shift), ""};
+    return {Meaning::table, table_rights(paging, half, entry, rights), output_address(half, entry, half.page_shift),
+            ""};
   if (height == 0 && !table_or_page) return {Meaning::malformed, 0, 0, "type 1 is reserved at the last level"};
   if (height != 0 && !block_is_legal(half, height))
     return {Meaning::malformed, 0, 0, "no block is legal at this level"};
   return {Meaning::page, leaf_rights(paging, entry, rights), output_address(half, entry, shift_of(half, height)), ""};
 }
 
+reader::Expected<Aarch64Regime> aarch64_regime(const Aarch64Registers& registers) {
+  constexpr uint64_t kEl1 = 1 << 2, kAarch32 = 1 << 4, kUser32 = 0x10, kHypervisor32 = 0x1a;
+  const uint64_t pstate = registers.pstate.value_or(kEl1);
+  unsigned level = pstate >> 2 & 3;
+  if ((pstate & kAarch32) != 0) {  // modes in place of levels
+    level = (pstate & 0x1f) == kUser32 ? 0 : 1;
+    if ((pstate & 0x1f) == kHypervisor32)
+      return not_present("the vCPU is in the AArch32 Hyp mode, whose tables are not walked");
+  }
+  if (level == 3) return not_present("the vCPU is in EL3, whose tables (TTBR0_EL3) no dump has");
+  const uint64_t hcr = registers.hcr_el2.value_or(0);
+  if (level == 2) {
+    const bool e2h = registers.hcr_el2 ? bit(hcr, kE2h) : registers.tcr_el2 && has_e2h_form(*registers.tcr_el2);
+    return e2h ? Aarch64Regime::el2_and_0 : Aarch64Regime::el2;
+  }
+  if (level == 0 && bit(hcr, kE2h) && bit(hcr, kTge)) return Aarch64Regime::el2_and_0;
+  if (bit(hcr, kSecondStage))
+    return not_present(
+        "the vCPU runs a guest of this guest (HCR_EL2.VM is 1): behind its own tables are those of "
+        "VTTBR_EL2, which are not walked");
+  return Aarch64Regime::el1;
+}
+
 reader::Expected<Paging> aarch64_paging(const Aarch64Registers& registers) {
   constexpr unsigned kMmu = 0, kBigEndian = 25;
+  const auto which = aarch64_regime(registers);
+  if (!which) return std::unexpected(which.error());
+  Regime regime{1, true, registers.sctlr, registers.tcr, registers.ttbr0, registers.ttbr1, registers.id_aa64mmfr0};
+  if (*which != Aarch64Regime::el1)
+    regime = {2,
+              *which == Aarch64Regime::el2_and_0,
+              registers.sctlr_el2,
+              registers.tcr_el2,
+              registers.ttbr0_el2,
+              registers.ttbr1_el2,
+              registers.id_aa64mmfr0};
   Paging paging;
-  if (registers.sctlr && !bit(*registers.sctlr, kMmu)) return paging;
-  if (!registers.ttbr0 && !registers.ttbr1)
-    return std::unexpected(reader::Error{reader::Error::Kind::not_present,
-                                         "the dump has neither ttbr0_el1 nor ttbr1_el1, nor a root table"});
+  if (regime.sctlr && !bit(*regime.sctlr, kMmu)) return paging;
+  const uint64_t hcr = registers.hcr_el2.value_or(0);
+  if (regime.level == 1 && (bit(hcr, kTge) || bit(hcr, kDefaultCacheable))) return paging;  // as if SCTLR_EL1.M were 0
+  if (!regime.ttbr0 && (!regime.ttbr1 || !regime.two_halves))
+    return not_present(
+        regime.two_halves
+            ? format("the dump has neither ttbr0_el%d nor ttbr1_el%d, nor a root table", regime.level, regime.level)
+            : std::string("the vCPU is in EL2, and the dump has no ttbr0_el2, nor a root table"));
 
-  constexpr uint64_t kTcr48Bits4K = uint64_t{16} | uint64_t{16} << 16 | uint64_t{2} << 30;
-  const uint64_t tcr = registers.tcr.value_or(kTcr48Bits4K);
-  if (!registers.tcr) paging.assumed = "4K granule and 48-bit addresses (the dump has no tcr_el1)";
+  constexpr uint64_t kTcr48Bits4K = uint64_t{16} | uint64_t{16} << 16 | uint64_t{2} << 30, kTcrOnly48Bits4K = 16;
+  const uint64_t tcr = regime.tcr.value_or(regime.two_halves ? kTcr48Bits4K : kTcrOnly48Bits4K);
+  if (!regime.tcr)
+    paging.assumed = format("4K granule and 48-bit addresses (the dump has no tcr_el%d)", regime.level);
+  else if (regime.level == 2 && !registers.hcr_el2)
+    paging.assumed = format("HCR_EL2.E2H = %d, by the form of tcr_el2 (the dump has no hcr_el2)", regime.two_halves);
   paging.mode = Mode::aarch64;
-  paging.big_endian = registers.sctlr ? bit(*registers.sctlr, kBigEndian) : registers.big_endian;
-  paging.hardware_dirty = bit(tcr, 40);
-  paging.lower = half_of(paging, registers, tcr, kTcrLower);
-  paging.upper = half_of(paging, registers, tcr, kTcrUpper);
+  paging.level = regime.level;
+  paging.one_privilege = !regime.two_halves;
+  paging.big_endian = regime.sctlr ? bit(*regime.sctlr, kBigEndian) : registers.big_endian;
+  paging.hardware_dirty = bit(tcr, regime.two_halves ? 40 : 22);
+  paging.lower = half_of(paging, regime, tcr, regime.two_halves ? kTcrLower : kTcrOnly);
+  paging.upper =
+      regime.two_halves ? half_of(paging, regime, tcr, kTcrUpper) : unusable("EL2 has one half (HCR_EL2.E2H is 0)");
   return paging;
 }
 

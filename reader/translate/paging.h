@@ -39,6 +39,8 @@ struct Paging {
   bool large_pages = true;       // x86_32: CR4.PSE
   uint64_t encryption_mask = 0;  // x86: address bits that mean "encrypted" (SME) and are no address
   bool hardware_dirty = false;   // aarch64 TCR.HD: a read-only entry with DBM set is writable
+  bool one_privilege = false;    // aarch64, EL2 without E2H: no user mode, and entries have one no-execute bit (XN, 54)
+  uint8_t level = 1;             // aarch64: the exception level (1 or 2) whose TTBRs these are
 
   std::string assumed;  // what the registers did not say, as part of a sentence; empty when nothing was assumed
 };
@@ -65,14 +67,26 @@ struct X86Registers {
 /// and no-execute is taken to be on. Error not_present when there is no root.
 reader::Expected<Paging> x86_paging(const X86Registers& registers);
 
-/// What is known of an aarch64 vCPU (EL1).
+/// What is known of an aarch64 vCPU: EL1's registers where no level is named.
 struct Aarch64Registers {
   std::optional<uint64_t> sctlr, tcr, ttbr0, ttbr1, id_aa64mmfr0;
+  std::optional<uint64_t> pstate{};  // absent: EL1
+  std::optional<uint64_t> hcr_el2{}, sctlr_el2{}, tcr_el2{}, ttbr0_el2{}, ttbr1_el2{};
   bool big_endian = false;  // byte order of the tables where there is no SCTLR
 };
 
-/// Paging off when SCTLR.M is known to be 0. Without TCR: 4K granule, 48 bits. A half that is disabled, of an
-/// impossible size or without a root is not usable, and says why. Error not_present when neither half has a root.
+/// Whose tables translate what a vCPU executes (Arm ARM D8.1.2, "translation regimes"): those of EL1&0, of EL2, or of
+/// EL2&0, where HCR_EL2.E2H gives EL2 two halves and user mode (a Linux host with VHE).
+enum class Aarch64Regime : uint8_t { el1, el2, el2_and_0 };
+
+/// By PSTATE.EL and by E2H and TGE of HCR_EL2; where the dump has none, E2H by the form of TCR_EL2. Error not_present
+/// for EL3, whose tables no dump has, and for EL1&0 where HCR_EL2.VM puts a second stage behind it, which is not
+/// walked.
+reader::Expected<Aarch64Regime> aarch64_regime(const Aarch64Registers& registers);
+
+/// Paging off when the regime's SCTLR.M is known to be 0. Without TCR: 4K granule, 48 bits. A half that is disabled, of
+/// an impossible size or without a root is not usable, and says why. Error not_present when neither half has a root,
+/// and those of aarch64_regime().
 reader::Expected<Paging> aarch64_paging(const Aarch64Registers& registers);
 
 /// Replaces the root of a half (lower or upper of `paging`) by a physical address: of a table, not a register's value.

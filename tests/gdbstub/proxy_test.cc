@@ -44,7 +44,7 @@ TEST_F(ProxyTest, GdbWorksWithoutEachFeature) {
   for (const std::string options : cases) {
     SCOPED_TRACE("proxy " + options);
     const auto gdb =
-        run_gdb({"set architecture i386:x86-64",
+        run_gdb({"set architecture i386:x86-64", "set remotetimeout 20",  // the proxy may be long in starting
                  "target remote | exec " + proxy_ + " " + options + " -- " + program("gcore-serve") + " --stdio " +
                      "--symbols " + symbols + " " + dump_,
                  "info threads", "info registers rip eflags gs", "x/s 0xffffffff80009000", "x/2xb 0x402000",
@@ -52,17 +52,17 @@ TEST_F(ProxyTest, GdbWorksWithoutEachFeature) {
                  "info registers st0", "continue", "detach"},
                 {symbols}, 30s);
     ASSERT_FALSE(gdb.timed_out) << gdb.output;
-    ASSERT_EQ(gdb.of.size(), 11u) << gdb.output;
-    EXPECT_THAT(gdb.of[2], HasSubstr("guest_loop"));
-    EXPECT_THAT(gdb.of[3], testing::ContainsRegex("rip +0xffffffff80008000"));
-    EXPECT_THAT(gdb.of[3], testing::ContainsRegex("eflags +0x246"));
-    EXPECT_THAT(gdb.of[3], testing::ContainsRegex("gs +<unavailable>"));
-    EXPECT_THAT(gdb.of[4], HasSubstr("needle in RAM"));
-    EXPECT_THAT(gdb.of[5], HasSubstr("Cannot access memory at address 0x402000"));
-    EXPECT_THAT(gdb.of[6], HasSubstr("gcore-serve "));
-    EXPECT_THAT(gdb.of[7], HasSubstr("1 pattern found"));
-    EXPECT_THAT(gdb.of[8], HasSubstr("<unavailable>"));
-    EXPECT_THAT(gdb.of[9], HasSubstr("cannot run or step"));
+    ASSERT_EQ(gdb.of.size(), 12u) << gdb.output;
+    EXPECT_THAT(gdb.of[3], HasSubstr("guest_loop"));
+    EXPECT_THAT(gdb.of[4], testing::ContainsRegex("rip +0xffffffff80008000"));
+    EXPECT_THAT(gdb.of[4], testing::ContainsRegex("eflags +0x246"));
+    EXPECT_THAT(gdb.of[4], testing::ContainsRegex("gs +<unavailable>"));
+    EXPECT_THAT(gdb.of[5], HasSubstr("needle in RAM"));
+    EXPECT_THAT(gdb.of[6], HasSubstr("Cannot access memory at address 0x402000"));
+    EXPECT_THAT(gdb.of[7], HasSubstr("gcore-serve "));
+    EXPECT_THAT(gdb.of[8], HasSubstr("1 pattern found"));
+    EXPECT_THAT(gdb.of[9], HasSubstr("<unavailable>"));
+    EXPECT_THAT(gdb.of[10], HasSubstr("cannot run or step"));
     EXPECT_THAT(gdb.output, testing::Not(HasSubstr("packet is too long")));
   }
 }

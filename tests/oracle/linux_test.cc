@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 
 #include <ostream>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/oracle/dump_checks.h"
@@ -21,14 +23,21 @@ void PrintTo(const Machine& machine, std::ostream* out) { *out << machine.name; 
 
 std::vector<Machine> machines() {
   const auto machine = [](const char* name, const char* arch, const char* cpu, unsigned cpus, unsigned mib,
-                          const char* append) {
+                          const char* append, std::vector<std::string> arguments = {}) {
     return Machine{name,
-                   {.machine = arch, .cpu = cpu, .cpus = cpus, .memory_mib = mib, .append = append, .arguments = {}}};
+                   {.machine = arch,
+                    .cpu = cpu,
+                    .cpus = cpus,
+                    .memory_mib = mib,
+                    .append = append,
+                    .arguments = std::move(arguments)}};
   };
   return {machine("X86FiveLevels", "x86_64", "max", 4, 3072, "pti=on"),
           machine("X86FourLevels", "x86_64", "max,la57=off", 1, 512, ""),
           machine("Aarch64CortexA57", "aarch64", "cortex-a57", 1, 512, "kpti=on"),
-          machine("Aarch64Max", "aarch64", "max", 4, 4096, "")};
+          machine("Aarch64Max", "aarch64", "max", 4, 4096, ""),
+          // The kernel stays in EL2, as a host with VHE.
+          machine("Aarch64Hypervisor", "aarch64", "max", 2, 512, "", {"-machine", "virtualization=on"})};
 }
 
 class Oracles : public testing::TestWithParam<Machine> {};

@@ -38,7 +38,7 @@ void check_registers(StoppedGuest& guest, RspClient& gcore) {
     for (const auto& [name, value] : expected) {
       const auto found = got.find(name_in_gcore(name));
       if (found == got.end()) continue;
-      if (name == "ftag") continue;  // QEMU's stub always says 0: "XXX: ftag" in its source
+      if (name == "ftag") continue;                  // QEMU's stub always says 0: "XXX: ftag" in its source
       if (found->second.starts_with('x')) continue;  // QEMU's monitor and notes, from which the dump is, lack it
       const std::string wanted = found->first == name ? value : value.substr(0, kV);
       EXPECT_EQ(found->second, wanted) << "register " << name << " of vCPU " << cpu;
@@ -55,8 +55,8 @@ void check_memory(StoppedGuest& guest, RspClient& gcore, size_t count) {
   for (size_t cpu = 0; cpu < guest.cpus(); ++cpu) {
     const auto space = guest.space_of(cpu);
     auto addresses = draw_addresses(list_mappings(space), count, 5000 + cpu);
-    // A device's registers are no memory: a dump has none, and QEMU 7.2 ends with SIGSEGV when its stub reads those of an
-    // interrupt controller of several vCPUs.
+    // A device's registers are no memory: a dump has none, and QEMU 7.2 ends with SIGSEGV when its stub reads those of
+    // an interrupt controller of several vCPUs.
     std::erase_if(addresses, [&](uint64_t address) {
       const auto there = space.translate(reader::VirtAddr(address));
       const auto next = space.translate(reader::VirtAddr(address + kReadSize - 1));

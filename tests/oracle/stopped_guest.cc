@@ -86,13 +86,19 @@ reader::AddressSpace StoppedGuest::space_of(size_t cpu) const {
   return std::move(*space);
 }
 
+bool StoppedGuest::is_vhe_host() const {
+  constexpr uint64_t kE2h = uint64_t{1} << 34;
+  return (qnx_->cpus()[0].registers.get("hcr_el2").value_or(0) & kE2h) != 0;
+}
+
 void StoppedGuest::allow_everything() {
   if (is_x86_) return;
   stub_->target_xml();  // QEMU's stub takes no register of one that has not asked for them
   for (const std::string& thread : stub_->threads()) {
     stub_->select(thread);
-    // Register 33 is cpsr: EL1h with interrupts masked, PAN off.
-    if (stub_->request("P21=c5030000") != "OK") throw std::runtime_error("QEMU's stub does not set cpsr");
+    // Register 33 is cpsr: EL1h, or EL2h in a host with VHE, with interrupts masked, PAN off.
+    if (stub_->request(is_vhe_host() ? "P21=c9030000" : "P21=c5030000") != "OK")
+      throw std::runtime_error("QEMU's stub does not set cpsr");
   }
 }
 

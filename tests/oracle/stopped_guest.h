@@ -23,6 +23,8 @@ class StoppedGuest {
   bool is_x86() const { return is_x86_; }
   unsigned memory_mib() const { return memory_mib_; }
   /// Whether the kernel was told to keep itself out of processes' page tables.
+  /// Whether the guest's kernel is an aarch64 host with VHE, which runs in EL2.
+  bool is_vhe_host() const;
   bool isolates_page_tables() const { return isolates_page_tables_; }
   QemuGuest& guest() { return guest_; }
   const TempDir& folder() const { return guest_.folder(); }
@@ -36,8 +38,9 @@ class StoppedGuest {
   /// A vCPU's address space as its registers have it, without a kernel's half that they do not lead to.
   reader::AddressSpace space_of(size_t cpu) const;
 
-  /// Puts aarch64 vCPUs into EL1 without PAN: QEMU answers "Unmapped" where the vCPU may not load from in the mode that
-  /// it is in, which is another question than where the address leads. For after the dumps and the registers.
+  /// Puts aarch64 vCPUs into the kernel's mode without PAN: QEMU answers "Unmapped" where the vCPU may not load from in
+  /// the mode that it is in, which is another question than where the address leads. For after the dumps and the
+  /// registers.
   void allow_everything();
 
   /// QEMU's "gva2gpa" on a vCPU; nothing for "Unmapped". Asked through its gdb stub, many at a time: 100,000 answers

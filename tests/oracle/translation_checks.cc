@@ -55,6 +55,11 @@ uint64_t register_of(const StoppedGuest& guest, size_t cpu, const char* name) {
   return *value;
 }
 
+/// An aarch64 control register of the level that the guest's kernel runs at: EL2 where it is a host with VHE.
+uint64_t control_of(const StoppedGuest& guest, size_t cpu, const std::string& name) {
+  return register_of(guest, cpu, (name + (guest.is_vhe_host() ? "_el2" : "_el1")).c_str());
+}
+
 /// The tables that an address goes through, by the architecture manuals: the root and the form of its half.
 struct Tables {
   Kdumpfile::Form form;
@@ -69,11 +74,11 @@ Tables tables_of(const StoppedGuest& guest, size_t cpu, uint64_t address) {
     return tables;
   }
   const bool upper = address >> 55 & 1;
-  const uint64_t control = register_of(guest, cpu, "tcr_el1");
+  const uint64_t control = control_of(guest, cpu, "tcr");
   const uint64_t granule = upper ? control >> 30 & 3 : control >> 14 & 3;
   if (granule != (upper ? 2u : 0u)) throw std::runtime_error("the guest's kernel does not use pages of 4 KiB");
   auto bits = static_cast<unsigned short>(64 - (upper ? control >> 16 & 63 : control & 63));
-  Tables tables{{true, {12}}, register_of(guest, cpu, upper ? "ttbr1_el1" : "ttbr0_el1") & 0x0000fffffffffffe};
+  Tables tables{{true, {12}}, control_of(guest, cpu, upper ? "ttbr1" : "ttbr0") & 0x0000fffffffffffe};
   for (bits = static_cast<unsigned short>(bits - 12); bits > 0;) {
     const auto index = std::min<unsigned short>(bits, 9);
     tables.form.field_bits.push_back(index);
@@ -94,7 +99,7 @@ std::optional<uint64_t> physical_of(const Kdumpfile::Answer& answer) {
 /// them.
 bool is_an_address(const StoppedGuest& guest, size_t cpu, uint64_t address) {
   const bool upper = address >> 55 & 1;
-  const uint64_t control = register_of(guest, cpu, "tcr_el1");
+  const uint64_t control = control_of(guest, cpu, "tcr");
   const bool tagged = control >> (upper ? 38 : 37) & 1;
   if (tagged) address = static_cast<uint64_t>(static_cast<int64_t>(address << 8) >> 8);
   const uint64_t unused = ~uint64_t{0} << (64 - (upper ? control >> 16 & 63 : control & 63));

@@ -147,6 +147,30 @@ TEST(GuestSystem, ANoteThatTheTablesContradictIsOfAnotherKernel) {
   }
 }
 
+TEST(GuestSystem, ANoteOfTheDumpThatTheVcpusContradictIsOfAnotherKernel) {
+  X86Kernel kernel;
+  std::string stale = kernel.vmcoreinfo;
+  stale.replace(stale.find("8a000000"), 8, "8b000000").replace(stale.find("6.1.0-9"), 7, "5.9.9-1");
+  const auto dump = open(kernel.build().note(elf_note("VMCOREINFO", 0, stale)));
+  const GuestSystem& guest = guest_system(*dump);
+  EXPECT_EQ(guest.release, "6.1.0-9-amd64");
+  EXPECT_EQ(guest.vmcoreinfo_source, GuestSystem::Source::memory);
+  EXPECT_EQ(guest.kaslr_offset, X86Kernel::kDisplacement);
+  EXPECT_THAT(guest.notes, testing::Contains(HasSubstr("(of 5.9.9-1-amd64) is of another kernel than the vCPUs run")));
+}
+
+TEST(GuestSystem, ANoteWhoseTablesAreNotInTheDumpIsBetterThanNothing) {
+  X86Kernel kernel;
+  kernel.with_cr3 = kernel.with_banner = false;
+  kernel.vmcoreinfo.replace(kernel.vmcoreinfo.find("89e01000"), 8, "8f001000");  // init_top_pgt: beyond the memory
+  const auto dump = open(kernel.build());
+  const GuestSystem& guest = guest_system(*dump);
+  EXPECT_EQ(guest.kind, GuestSystem::Kind::linux_kernel);
+  EXPECT_EQ(guest.release, "6.1.0-9-amd64");
+  EXPECT_EQ(guest.vmcoreinfo_address, PhysAddr(X86Kernel::kNote));
+  EXPECT_THAT(guest.notes, testing::Contains(HasSubstr("its page tables, which would confirm that, are not")));
+}
+
 TEST(GuestSystem, RootlessLinuxByItsTablesAlone) {
   X86Kernel kernel;
   kernel.with_cr3 = kernel.with_note = false;
@@ -193,6 +217,7 @@ TEST(GuestSystem, RootlessAarch64ByItsTablesAlone) {
   builder.machine = kEmAarch64;
   const auto dump =
       open(builder.note(elf_note("CORE", 1, prstatus(kEmAarch64, 1, {{"pc", 0x400000}}))).memory(kRam, memory.str()));
+  EXPECT_EQ(guest_system(*dump).banner, kBanner) << "a quick search looks where memory begins";
   const auto space = AddressSpace::of_cpu(*dump, 0);
   ASSERT_TRUE(space) << space.error().text;
   EXPECT_EQ(space->describe(),

@@ -264,6 +264,35 @@ TEST(AddressSpace, Aarch64FromRegisters) {
   EXPECT_EQ(physical(*upper, 0xffff008080000123), 0x80000123u);
 }
 
+/// A Linux host with VHE: EL2's registers count, whatever EL1's are.
+TEST(AddressSpace, Aarch64Hypervisor) {
+  std::map<std::string, uint64_t> registers = {
+      {"sctlr_el1", 0}, {"ttbr1_el1", 0x9000}, {"pstate", 0x3c9},     {"hcr_el2", 0x488000000},
+      {"sctlr_el2", 1}, {"tcr_el2", kTcr},     {"ttbr0_el2", 0x1000}, {"ttbr1_el2", 0x0002000000002001}};
+  const std::vector<std::string> names = {"sctlr_el1", "ttbr1_el1", "hcr_el2",  "sctlr_el2",
+                                          "tcr_el2",   "ttbr0_el2", "ttbr1_el2"};
+  const auto host = qnx(kEmAarch64, aarch64_image(), 0, registers, names);
+  const auto space = AddressSpace::of_cpu(*host, 0);
+  ASSERT_TRUE(space) << space.error().text;
+  EXPECT_EQ(
+      space->describe(),
+      "aarch64, TTBR0 0x1000 (48-bit, 4K granule), TTBR1 0x2000 (48-bit, 4K granule) from ttbr0_el2 and ttbr1_el2");
+  EXPECT_EQ(physical(*space, 0xffff000000000123), 0x40000123u);
+
+  registers["hcr_el2"] = 0x80000000, registers["tcr_el2"] = 0x80840010;
+  const auto hypervisor = qnx(kEmAarch64, aarch64_image(), 0, registers, names);
+  const auto one_half = AddressSpace::of_cpu(*hypervisor, 0);
+  ASSERT_TRUE(one_half) << one_half.error().text;
+  EXPECT_EQ(one_half->describe(), "aarch64, TTBR0 0x1000 (48-bit, 4K granule) from ttbr0_el2");
+  EXPECT_EQ(physical(*one_half, 0x8080000123), 0x80000123u);
+  EXPECT_FALSE(one_half->translate(VirtAddr(0xffff000000000123)));
+
+  const auto lacking = qnx(kEmAarch64, aarch64_image(), 0, registers, {"sctlr_el1", "ttbr1_el1"});
+  const auto none = AddressSpace::of_cpu(*lacking, 0);
+  ASSERT_FALSE(none) << none->describe();
+  EXPECT_THAT(none.error().text, testing::HasSubstr("the vCPU is in EL2, and the dump has no ttbr0_el2"));
+}
+
 /// tramp_pg_dir at 0x2000 maps the last page alone, swapper_pg_dir at 0x4000 that and ten gigabytes apart from each
 /// other, as their common tables at 0x5000 to 0x7000 say.
 Image aarch64_isolated() {

@@ -41,9 +41,24 @@ CaseFile::Expectation expectation(int line, const std::vector<std::string>& word
   return result;
 }
 
-const std::set<std::string> kRegisters = {
-    "cr0", "cr3",   "cr4",   "efer", "code_segment_long", "page_table", "encryption_mask", "sctlr",
-    "tcr", "ttbr0", "ttbr1", "mmfr0"};
+const std::set<std::string> kRegisters = {"cr0",
+                                          "cr3",
+                                          "cr4",
+                                          "efer",
+                                          "code_segment_long",
+                                          "page_table",
+                                          "encryption_mask",
+                                          "sctlr",
+                                          "tcr",
+                                          "ttbr0",
+                                          "ttbr1",
+                                          "mmfr0",
+                                          "pstate",
+                                          "hcr_el2",
+                                          "sctlr_el2",
+                                          "tcr_el2",
+                                          "ttbr0_el2",
+                                          "ttbr1_el2"};
 
 /// What `entries` lines have set.
 struct EntryFormat {
@@ -105,7 +120,13 @@ reader::Expected<translate::Paging> CaseFile::paging() const {
                                       .tcr = get("tcr"),
                                       .ttbr0 = get("ttbr0"),
                                       .ttbr1 = get("ttbr1"),
-                                      .id_aa64mmfr0 = get("mmfr0")});
+                                      .id_aa64mmfr0 = get("mmfr0"),
+                                      .pstate = get("pstate"),
+                                      .hcr_el2 = get("hcr_el2"),
+                                      .sctlr_el2 = get("sctlr_el2"),
+                                      .tcr_el2 = get("tcr_el2"),
+                                      .ttbr0_el2 = get("ttbr0_el2"),
+                                      .ttbr1_el2 = get("ttbr1_el2")});
   translate::X86Registers x86{.machine_64bit = machine == "x86_64",
                               .cr0 = get("cr0"),
                               .cr3 = get("cr3"),

@@ -37,6 +37,17 @@ TEST_F(VmmProgram, DumpsOnSigusr2AndGoesOn) {
   EXPECT_THAT(dir_.entries(), testing::Not(testing::Contains("pid")));
 }
 
+TEST_F(VmmProgram, RunsItsGuestOnAsManyVcpusAsThereCanBe) {
+  for (const std::string arch : {"x86_64", "aarch64"}) {
+    SCOPED_TRACE(arch);
+    std::string config = "arch " + arch + "\nram 16M\n";
+    for (int cpu = 0; cpu < 64; ++cpu) config += "cpu\n";
+    auto vmm = start(config);
+    for (const unsigned cpu : {0u, 31u, 33u, 63u}) ASSERT_TRUE(heartbeat(vmm, cpu)) << cpu << ": " << vmm.err();
+    EXPECT_THAT(vmm.err(), testing::Not(HasSubstr("stopped"))) << vmm.err();
+  }
+}
+
 TEST_F(VmmProgram, NamesDumpsAfterTheSystem) {
   auto vmm = start("system qnx7\ncpu\nram 16M\ndump \"" + dir_.path() + "\"");
   ASSERT_TRUE(heartbeat(vmm, 0));

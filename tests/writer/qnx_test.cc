@@ -123,6 +123,33 @@ TEST_F(Qnx, Aarch64RecordsTheTableOfTheExceptionLevelAndTcr) {
   EXPECT_EQ(file.u64(record + 128 + 272 + 24), 0x40000000U) << "the second vCPU runs in EL0";
 }
 
+TEST_F(Qnx, Aarch64RecordsTheTableOfTheHypervisor) {
+  constexpr uint64_t kE2h = uint64_t{1} << 34, kTge = 1 << 27;
+  struct Case {
+    uint64_t pstate, hcr, table;
+  };
+  for (const Case& one : {Case{0x3c9, 0, 0x10000000},
+                          {0x3c9, kE2h, 0x20000000},
+                          {0, kE2h | kTge, 0x10000000},
+                          {0, kE2h, 0x30000000},
+                          {0x3c5, kE2h, 0x40000000}}) {
+    FakeGuest guest;
+    guest.machine_kind = format::Machine::aarch64;
+    guest.on_read_cpu = [&one](size_t, format::RegisterFile& registers) {
+      registers.set("pstate", one.pstate);
+      registers.set("hcr_el2", one.hcr);
+      registers.set("ttbr0_el2", 0x1000000010000001);
+      registers.set("ttbr1_el2", 0x1000000020000001);
+      registers.set("ttbr0_el1", 0x1000000030000001);
+      registers.set("ttbr1_el1", 0x1000000040000001);
+      return true;
+    };
+    const Bytes file = dump_bytes(guest, directory_);
+    const uint64_t note = file.p_offset(0);
+    EXPECT_EQ(file.u64(note + 40 + file.u32(note + 36)), one.table) << std::hex << one.pstate << " " << one.hcr;
+  }
+}
+
 TEST_F(Qnx, ReasonDecidesSignalAndFirstCpu) {
   FakeGuest guest;
   const auto note_of = [&](const Reason& reason) {

@@ -10,6 +10,8 @@
 #include <cstring>
 
 #include "tools/gcore-vmm/boot.h"
+#include "tools/gcore-vmm/config.h"
+#include "tools/gcore-vmm/guest/layout.h"
 
 extern "C" {
 extern const std::byte gcore_builtin_guest_x86_64[], gcore_builtin_guest_x86_64_end[];
@@ -20,6 +22,7 @@ namespace gcore::tools::vmm {
 namespace {
 
 constexpr uint16_t kElfTypeExecutable = 2;
+static_assert(GUEST_MAX_CPUS >= kMaxCpus);
 
 std::string hex(uint64_t value) {
   char text[32];

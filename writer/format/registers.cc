@@ -57,6 +57,10 @@ constexpr RegisterInfo kAarch64[] = {
     {"v24.hi", 8, -1}, {"v25.lo", 8, -1}, {"v25.hi", 8, -1}, {"v26.lo", 8, -1}, {"v26.hi", 8, -1}, {"v27.lo", 8, -1},
     {"v27.hi", 8, -1}, {"v28.lo", 8, -1}, {"v28.hi", 8, -1}, {"v29.lo", 8, -1}, {"v29.hi", 8, -1}, {"v30.lo", 8, -1},
     {"v30.hi", 8, -1}, {"v31.lo", 8, -1}, {"v31.hi", 8, -1}, {"fpsr", 4, -1}, {"fpcr", 4, -1},
+    {"hcr_el2", 8, -1}, {"sctlr_el2", 8, -1}, {"tcr_el2", 8, -1}, {"ttbr0_el2", 8, -1}, {"ttbr1_el2", 8, -1},
+    {"vttbr_el2", 8, -1}, {"vtcr_el2", 8, -1}, {"mair_el2", 8, -1}, {"vbar_el2", 8, -1}, {"esr_el2", 8, -1},
+    {"far_el2", 8, -1}, {"hpfar_el2", 8, -1}, {"elr_el2", 8, -1}, {"spsr_el2", 8, -1}, {"sp_el2", 8, -1},
+    {"tpidr_el2", 8, -1}, {"contextidr_el2", 8, -1},
 };
 
 // When cs & 3 is 0, esp and ss are not valid: the stack pointer is exx + 12, and ss is 0.

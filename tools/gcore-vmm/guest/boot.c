@@ -35,7 +35,7 @@ extern volatile uint64_t boot_root, boot_root_high;  // of the lower and the upp
 
 static uint64_t next_frame;
 
-// 197 is odd, so it visits each of the 512 frames once.
+// 197 is odd, so it visits each of the frames, a power of two, once.
 static uint64_t take_frame(void) {
   uint64_t index = (next_frame++ * 197 + 61) % GUEST_FRAME_COUNT;
   return GUEST_FRAMES + index * 4096;

@@ -5,16 +5,16 @@
 // program. Words of the command line: heartbeat=TICKS, hang-after=N and panic-after=N (heartbeats of vCPU 0; it then
 // stops kicking the watchdog, or touches an address that is not mapped), quiet, busy (never sleep: a tick is then a
 // step of work).
+#include "tools/gcore-vmm/guest/layout.h"
 #include "tools/gcore-vmm/guest/task.h"
 
-#define MAX_CPUS 16
 #define FRAME __attribute__((noinline))  // a frame of its own in every backtrace
 #define TASKS 6
 
 const char banner[] = "gcore built-in guest";
 
-static struct cpu cpus[MAX_CPUS];
-static struct log_ring logs[MAX_CPUS];
+static struct cpu cpus[GUEST_MAX_CPUS];
+static struct log_ring logs[GUEST_MAX_CPUS];
 static const char* const task_names[TASKS] = {"init", "net-rx", "disk-flush", "compress", "audit", "idle-scan"};
 
 static struct {
@@ -170,7 +170,7 @@ FRAME __attribute__((noreturn)) static void logger_run(struct cpu* cpu, struct l
 }
 
 void kernel_main(uint64_t number, uint64_t cpu_count, uint64_t cmdline) {
-  if (number >= MAX_CPUS)
+  if (number >= GUEST_MAX_CPUS)
     for (;;) machine_wait();
   const char* line = machine_text(cmdline);
   if (number == 0) {

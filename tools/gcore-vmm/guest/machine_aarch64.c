@@ -29,7 +29,7 @@ void machine_run_user(struct cpu* cpu) {
 }
 
 struct task* machine_task_memory(uint32_t cpu, uint32_t index) {
-  struct task* heap = (struct task*)(GUEST_HEAP + cpu * 0x10000ull);
+  struct task* heap = (struct task*)(GUEST_HEAP + cpu * (uint64_t)GUEST_HEAP_STRIDE);
   return index % 2 ? &image_tasks[cpu][index] : &heap[index * 3];
 }
 
