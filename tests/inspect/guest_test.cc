@@ -160,7 +160,9 @@ TEST(Guest, AtEl2IsAHypervisorOrAKernel) {
     dump.note(note.build()).memory(0, std::string(4096, 'm'));
     return inspect.with(dump, {"--registers"}).out;
   };
-  EXPECT_THAT(state(uint64_t{1} << 34 | uint64_t{1} << 27), HasSubstr("vCPU 0: kernel, EL2 (VHE)"));
+  EXPECT_THAT(
+      state(uint64_t{1} << 34 | uint64_t{1} << 27),
+      AllOf(HasSubstr("vCPU 0: kernel, EL2 (VHE)"), HasSubstr("\n  EL2\n    hcr_el2 0x0000000408000000  E2H TGE\n")));
   EXPECT_THAT(state(uint64_t{1} << 31), HasSubstr("vCPU 0: hypervisor, EL2"));
 }
 

@@ -184,7 +184,7 @@ TEST(Page, IsOneWithoutVcpusOrWithoutMemoryToo) {
 // A list of ranges is made when it is seen.
 TEST(Page, ListsRangesWhenAsked) {
   const Inspect inspect;
-  const std::string rows = "eval=document.querySelectorAll('#space-0 tbody tr').length";
+  const std::string rows = "eval=document.querySelectorAll('#space-0 .list tbody tr').length";
   const Visit visit(page_of(inspect, sample_dump()), {rows, "click=#space-0 summary", rows});
   EXPECT_EQ(visit.number(0), 0);
   EXPECT_EQ(visit.number(1), 5);
@@ -258,7 +258,7 @@ TEST(Page, FollowsAddressesBothWays) {
                      "key=/", "type=0x402010", results, "key=Enter",
                      "eval=(r => r.top >= 0 && r.bottom <= innerHeight)(document.querySelector('#space-0 "
                      "canvas').getBoundingClientRect())",
-                     "eval=document.querySelector('#space-0 tr.hit').textContent", "key=/", "type=0x430008", results,
+                     "eval=document.querySelector('#space-0 .list tr.hit').textContent", "key=/", "type=0x430008", results,
                      "key=ArrowDown", "key=ArrowDown", "key=Enter",
                      "eval=document.querySelector('#map-detail').textContent", "eval=spaces[0].find(0x431000n)"});
   EXPECT_THAT(visit.text(1), HasSubstr("mapped at 0x0000000000402000 (rw-u, address space 0)"));
@@ -323,7 +323,7 @@ TEST(Page, ShowsADiff) {
               testing::AllOf(HasSubstr("1 byte differs, the first at 0x0000000000008000"), HasSubstr("A  74 68 65 20"),
                              HasSubstr("B  54 68 65 20"),
                              HasSubstr("diff <(gcore-inspect 'sample.gcore' --read 0x0000000000008000:4K --phys) <(")));
-  EXPECT_THAT(visit.text(5), testing::EndsWith("what"));
+  EXPECT_THAT(visit.text(5), testing::EndsWith("what\n"));
 }
 
 }  // namespace

@@ -15,12 +15,15 @@
     if (/^(0x)?[0-9a-f]{1,16}$/i.test(query) && (/^0x/i.test(query) || query.length >= 6)) {
       const address = BigInt(/^0x/i.test(query) ? query : '0x' + query), kind = map && map.kindAt(address);
       if (kind) add(`guest-physical ${hex(address)}: ${kind}`, () => map.go(address));
+      const pages = [];
       spaces.forEach((space, n) => {
         const range = space.find(address);
         if (range < 0) return;
         add(`virtual, address space ${n}: ${space.rangeText(range)}`, () => space.go(range));
         const physical = space.physical(range, address), what = physical !== null && map && map.kindAt(physical);
-        if (what) add(`guest-physical ${hex(physical)}, where address space ${n} has ${hex(address)}: ${what}`, () => map.go(physical));
+        if (!what || pages.includes(physical)) return;
+        pages.push(physical);
+        add(`guest-physical ${hex(physical)}, where address space ${n} has ${hex(address)}: ${what}`, () => map.go(physical));
       });
     }
     const low = query.toLowerCase();

@@ -21,7 +21,7 @@ function physicalOf(range, address) {
   return null;
 }
 const spaces = (data.spaces || []).map((space, number) => {
-  const root = $('#space-' + number), canvas = $('canvas', root), body = $('tbody', root), kHeight = 90, kRows = 100;
+  const root = $('#space-' + number), canvas = $('canvas', root), body = $('.list tbody', root), kHeight = 90, kRows = 100;
   const kGap = 1.2;
   const boxes = [];
   let end = 0n, at = 0;
@@ -110,7 +110,7 @@ const spaces = (data.spaces || []).map((space, number) => {
     const list = $('.list', root), detail = $('.detail', root);
     list.scrollTop = line.offsetTop - list.clientHeight / 2;
     if (scroll) $('.map', root).scrollIntoView({block: 'start'});
-    detail.classList.add('chosen');
+    detail.classList.add('chosen', 'm');
     detail.textContent = describe(n).replaceAll('\n', '; ');
     redraw();
   }
@@ -148,6 +148,10 @@ const spaces = (data.spaces || []).map((space, number) => {
     find(address) { return boxes.findIndex(b => !b.gap && within(b.range, address) !== null); },
     physical: (n, address) => physicalOf(boxes[n].range, address),
     rangeText: n => describe(n).replaceAll('\n', '; '),
-    go(n) { show(boxes[n].from - state.span / 4, Math.min(state.span, 200)); select(n, true); },
+    go(n) {
+      const span = Math.min(state.span, 200);
+      show(boxes[n].from - span / 4, span);
+      select(n, true);
+    },
   };
 });
