@@ -24,7 +24,7 @@ Expected<CpuPaging> plan_of(const Dump& dump, const Cpu& cpu, GuestSearch search
   auto plan = paging_of_cpu(dump, cpu, dump.vmcoreinfo());
   if (plan || plan.error().kind != Error::Kind::not_present) return plan;
   const GuestSystem& guest = guest_system(dump, search);
-  if (guest.kernel_paging) return CpuPaging{*guest.kernel_paging, guest.kernel_paging_source};
+  if (guest.kernel_paging) return CpuPaging{*guest.kernel_paging, guest.kernel_paging_source, false};
   plan.error().text += ", and no Linux kernel with its tables was found in guest memory";
   return plan;
 }
@@ -97,6 +97,7 @@ Expected<AddressSpace> AddressSpace::with_root(const Dump& dump, size_t cpu, uin
     if (auto plan = plan_of(dump, **found, GuestSearch::thorough)) base = std::move(plan->paging);
   auto plan = paging_with_root(dump, **found, base, dump.vmcoreinfo(), root, which == Root::upper);
   if (!plan) return std::unexpected(about(dump, cpu, plan.error()));
+  plan->of_cpu = false;
   return make(dump, *std::move(plan), true);
 }
 
@@ -111,7 +112,8 @@ AddressSpace AddressSpace::make(const Dump& dump, CpuPaging plan, bool kpti_fall
     set_root(paging, paging.upper, *kernel);
     description += format("; kernel addresses through root 0x%" PRIx64 " (page-table isolation)", kernel->value);
   }
-  return AddressSpace(translator_of(dump, std::move(paging)), std::move(description), std::move(second_root));
+  return AddressSpace(translator_of(dump, std::move(paging)), std::move(description), std::move(second_root),
+                      plan.of_cpu);
 }
 
 Walk AddressSpace::walk(VirtAddr address) const {

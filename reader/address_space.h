@@ -86,19 +86,25 @@ class AddressSpace {
   bool paging() const { return translator_.paging().mode != translate::Mode::identity; }
   const translate::Translator& translator() const { return translator_; }
 
+  /// True when the root is what the dump says of the vCPU; false when it is another one: the kernel's, where the dump
+  /// does not say it, or that of with_root(). describe() then says which.
+  bool has_root_of_cpu() const { return root_of_cpu_; }
+
   /// One line without a stop, e.g. "x86_64, 4-level, root 0x1000 from cr3".
   const std::string& describe() const { return description_; }
 
  private:
   static AddressSpace make(const Dump& dump, CpuPaging plan, bool kpti_fallback);
-  AddressSpace(translate::Translator translator, std::string description, std::string second_root)
+  AddressSpace(translate::Translator translator, std::string description, std::string second_root, bool root_of_cpu)
       : translator_(std::move(translator)),
         description_(std::move(description)),
-        second_root_(std::move(second_root)) {}
+        second_root_(std::move(second_root)),
+        root_of_cpu_(root_of_cpu) {}
 
   translate::Translator translator_;
   std::string description_;
   std::string second_root_;  // why kernel addresses go through another root than the register's; else empty
+  bool root_of_cpu_;
 };
 
 }  // namespace gcore::reader

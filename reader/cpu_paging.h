@@ -16,6 +16,7 @@ namespace gcore::reader {
 struct CpuPaging {
   translate::Paging paging;
   std::string source;
+  bool of_cpu = true;  // the root is what the dump says of the vCPU, not the kernel's or another one
 };
 
 /// A register under either name that the dump may have for it.

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <limits>
@@ -42,6 +43,7 @@ struct Dump::State {
 
   struct LazyGuest {
     std::once_flag once;
+    std::atomic<bool> done = false;
     GuestSystem found;
   };
   LazyGuest guest, guest_of_thorough_search;
@@ -281,6 +283,7 @@ Dialect Dump::dialect() const { return state_->dialect; }
 const std::string& Dump::path() const { return state_->path; }
 uint64_t Dump::file_size() const { return state_->source->size(); }
 std::string_view Dump::compression() const { return state_->compression; }
+bool Dump::has_layout_of_qemu() const { return state_->elf.by_qemu; }
 bool Dump::truncated() const { return state_->truncated; }
 std::span<const Segment> Dump::segments() const { return state_->memory.segments(); }
 const Segment* Dump::segment_at(PhysAddr address) const { return state_->memory.segment_at(address); }
@@ -309,9 +312,13 @@ std::optional<Dump::Extent> Dump::next_extent(PhysAddr address) const {
 const GuestSystem& guest_system(const Dump& dump, GuestSearch search) {
   auto& quick = dump.state_->guest;
   std::call_once(quick.once, [&] { quick.found = find_guest(dump, GuestSearch::quick); });
-  if (search == GuestSearch::quick || !worth_more_search(quick.found)) return quick.found;
+  if (!worth_more_search(quick.found)) return quick.found;
   auto& thorough = dump.state_->guest_of_thorough_search;
-  std::call_once(thorough.once, [&] { thorough.found = find_guest(dump, GuestSearch::thorough); });
+  if (search == GuestSearch::quick) return thorough.done ? thorough.found : quick.found;
+  std::call_once(thorough.once, [&] {
+    thorough.found = find_guest(dump, GuestSearch::thorough);
+    thorough.done = true;
+  });
   return thorough.found;
 }
 

@@ -128,6 +128,9 @@ class Dump {
   uint64_t file_size() const;            // bytes (of a compressed dump: unpacked)
   std::string_view compression() const;  // "none", "gzip", "zstd", "flattened" or "kdump"
 
+  /// True when the file's headers stand as QEMU's dump-guest-memory writes them, which does not name itself.
+  bool has_layout_of_qemu() const;
+
   /// True when the file ends before the end of a segment: the memory concerned reads as Missing::file_truncated.
   bool truncated() const;
 

@@ -91,6 +91,7 @@ class Parser {
                     machine);
     }
     out_.is_64_bit = ELFT::Is64Bits;
+    out_.by_qemu = header_.e_ehsize == 8 && header_.e_shoff != 0 && header_.e_shoff < header_.e_phoff;
     out_.order = ELFT::Endianness == llvm::endianness::little ? format::ByteOrder::little : format::ByteOrder::big;
     return {};
   }

@@ -28,7 +28,9 @@ struct ElfFile {
   format::ByteOrder order = format::ByteOrder::little;
   bool is_64_bit = true;
   std::vector<ProgramHeader> headers;  // all of them, in order
-  std::string info_json;               // section .gcore.info without trailing white space and NULs
+  bool by_qemu = false;   // as its dump-guest-memory lays a file out: 8 in e_ehsize (a pointer's size), and
+                          // the section headers in front of the program headers
+  std::string info_json;  // section .gcore.info without trailing white space and NULs
 };
 
 /// Reads the ELF header, the program headers and the section .gcore.info. Tolerated and not: e_ehsize and EI_VERSION

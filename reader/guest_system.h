@@ -30,9 +30,9 @@ struct GuestSystem {
   std::optional<PhysAddr> image_physical{};
 
   /// By how much the running kernel is displaced from the addresses of its ELF file (KASLR), modulo 2^64; 0 when it was
-  /// not moved; nothing when that is not known. VMCOREINFO says it; without one it is known of x86_64, whose kernels are
-  /// all linked to one address. aarch64's depends on the version and on CONFIG_ARM64_VA_BITS: whoever has the ELF file
-  /// takes image_address less its _stext.
+  /// not moved; nothing when that is not known. VMCOREINFO says it; without one it is known of x86_64, whose kernels
+  /// are all linked to one address. aarch64's depends on the version and on CONFIG_ARM64_VA_BITS: whoever has the ELF
+  /// file takes image_address less its _stext.
   std::optional<uint64_t> kaslr_offset{};
 
   /// Linux, 64 bits: the kernel has guest-physical memory P at the virtual address P + page_offset, modulo 2^64 (its
@@ -67,7 +67,8 @@ const char* to_string(GuestSystem::Kind kind);
 enum class GuestSearch : uint8_t { quick, thorough };
 
 /// Looked for at the first call, then kept with the dump, whose lifetime it has. A kernel that is found is the same
-/// for both kinds of search. May be called from several threads.
+/// for both kinds of search; what a thorough one has found, a quick one after it gives too. May be called from several
+/// threads.
 const GuestSystem& guest_system(const Dump& dump, GuestSearch search = GuestSearch::quick);
 
 }  // namespace gcore::reader

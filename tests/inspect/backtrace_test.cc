@@ -76,6 +76,19 @@ TEST(Backtrace, SaysWhereTheWayIsLost) {
               HasSubstr("no further: the return address 0x401900 is not in executable memory"));
 }
 
+// What a kernel is built with today: the register holds anything.
+TEST(Backtrace, SaysThatThereAreNoFramePointers) {
+  const Inspect inspect;
+  for (const auto& [rbp, text] : {std::pair{uint64_t{0}, "0x0"}, {uint64_t{5}, "0x5"}, {kStack - 0x800, "0x400800"}}) {
+    const std::string why =
+        std::string("no unwind table covers this pc, and rbp (") + text + ") is no frame pointer: give --symbols";
+    EXPECT_THAT(inspect.with(dump_with_stack({0, 0}, rbp), {"--backtrace"}).out, HasSubstr("no further: " + why));
+    EXPECT_THAT(inspect.with(dump_with_stack({0, 0}, rbp), {"--json"}).out, HasSubstr("\"note\": \"" + why));
+  }
+  EXPECT_THAT(inspect.with(dump_with_stack({0}, 0, 0x400010), {"--backtrace", "--symbols", GCORE_INSPECT_GUEST}).out,
+              HasSubstr("no further: no unwind table of --symbols covers this pc"));
+}
+
 TEST(Backtrace, EndsOnChainsThatDoNot) {
   const Inspect inspect;
   // A frame that is its own caller, and two that call each other.
@@ -97,6 +110,24 @@ TEST(Symbols, NameAddressesInOtherModes) {
   EXPECT_THAT(with({}), ContainsRegex("middle\\+0x1 at .*guest.c:6"));
   EXPECT_THAT(with({"--registers"}), ContainsRegex("in middle\\+0x1 at .*guest.c:6"));
   EXPECT_THAT(with({"--translate", "0x400300"}), ContainsRegex("0x0000000000400300  outer at .*guest.c:7"));
+}
+
+TEST(Symbols, ThatNameNoProgramCounterAreDoubted) {
+  EXPECT_THAT(Inspect()({"sample.gcore", "--symbols", GCORE_INSPECT_GUEST}).err,
+              HasSubstr("no symbol is at the program counter of any vCPU"));
+  EXPECT_EQ(Inspect().with(dump_with_stack({}), {"--symbols", GCORE_INSPECT_GUEST}).err, "");
+}
+
+TEST(Symbols, AKernelForABootLoaderHasNone) {
+  const Inspect inspect;
+  inspect.folder().write("bzImage", Bytes().text("MZ").pad_to(0x202).text("HdrS").pad_to(4096).str());
+  inspect.folder().write("Image", Bytes().text("MZ").pad_to(0x38).text("ARM\x64").pad_to(4096).str());
+  inspect.folder().write("Image.gz", Bytes().text("\x1f\x8b\x08").pad_to(4096).str());
+  for (const char* file : {"bzImage", "Image", "Image.gz"}) {
+    const Completed done = inspect({"sample.gcore", "--symbols", file});
+    EXPECT_EQ(done.status, (ExitStatus{1, 0}));
+    EXPECT_THAT(done.err, testing::AllOf(HasSubstr(file), HasSubstr("vmlinux with debug information")));
+  }
 }
 
 TEST(Symbols, WrongFilesAreToldByName) {

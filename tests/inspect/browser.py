@@ -5,6 +5,7 @@
 
 Steps, in order:
     dark | light             the system's colour scheme
+    paper | screen           as if it were printed: style and script alike
     size=WIDTHxHEIGHT        of the window
     eval=EXPRESSION          its value, as JSON, is added to "values"
     click=SELECTOR[@X,Y]     the left button, in the middle of the element or at an offset from its corner
@@ -54,6 +55,7 @@ class Browser:
         self.buffer = b""
         self.number = 0
         self.session = None
+        self.scheme = []
         self.events = []
 
     def message(self):
@@ -141,7 +143,11 @@ class Browser:
     def do(self, step, values):
         name, _, argument = step.partition("=")
         if name in ("dark", "light"):
-            self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": name}])
+            self.scheme = [{"name": "prefers-color-scheme", "value": name}]
+            self.call("Emulation.setEmulatedMedia", features=self.scheme)
+        elif name in ("paper", "screen"):
+            self.call("Emulation.setEmulatedMedia", media="print" if name == "paper" else "", features=self.scheme)
+            self.evaluate(f"dispatchEvent(new Event('{'before' if name == 'paper' else 'after'}print'))")
         elif name == "size":
             width, height = argument.split("x")
             self.call("Emulation.setDeviceMetricsOverride", width=int(width), height=int(height), deviceScaleFactor=1, mobile=False)

@@ -125,6 +125,25 @@ TEST(Diff, ComparesPagesThatEndEarlyOrStartLate) {
   EXPECT_EQ(Diff(a, a).parsed().getBoolean("identical"), true);
 }
 
+// Of a page that is there in part, nothing can be said of the rest: that does not make it differ.
+TEST(Diff, ComparesWhatBothHaveOfAPage) {
+  DumpBuilder whole, cut;
+  whole.note(sample_note().build()).memory(0, std::string(2 * kPage, 'x'));
+  cut.note(sample_note().build()).memory(0, std::string(2 * kPage, 'x'));
+  cut.cut(cut.build().size() - kPage / 2);
+  EXPECT_EQ(ranges(Diff(whole, cut).parsed()), (std::vector<std::string>{"0x1000 1 missing_b"}));
+  EXPECT_EQ(ranges(Diff(cut, whole).parsed()), (std::vector<std::string>{"0x1000 1 missing_a"}));
+  EXPECT_EQ(ranges(Diff(cut, cut).parsed()), (std::vector<std::string>{"0x1000 1 missing_both"}));
+  const Diff other(with_memory(std::string(kPage, 'x') + "y" + std::string(kPage - 1, 'x')), cut);
+  EXPECT_EQ(ranges(other.parsed()), (std::vector<std::string>{"0x1000 1 differs"}));
+  EXPECT_EQ(other.parsed().getObject("memory")->getInteger("bytes_differ"), 1);
+}
+
+TEST(Diff, PrintsNoTrailingBlanks) {
+  const Diff diff(sample_dump(), with_memory(std::string(kPage, 'x')));
+  EXPECT_THAT(diff().out, testing::Not(HasSubstr(" \n")));
+}
+
 TEST(Diff, FindsRegistersByVcpu) {
   QnxNote note = sample_note();
   note.cpus[1].registers["rip"] = 0x400020;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <csignal>
+#include <filesystem>
 
 #include "tests/inspect/sample.h"
 #include "tests/support/paths.h"
@@ -50,6 +51,23 @@ TEST(Html, FailuresAreToldAndTheDumpIsSafe) {
   const Completed full = inspect({"sample.gcore", "--html", "/dev/full"});
   EXPECT_EQ(full.status, (ExitStatus{1, 0}));
   EXPECT_THAT(full.err, HasSubstr("write /dev/full: No space left on device"));
+}
+
+TEST(Html, IsTheOwnersAlone) {
+  const Inspect inspect;
+  ASSERT_EQ(inspect({"sample.gcore", "--html", "page.html"}).status, (ExitStatus{0, 0}));
+  using std::filesystem::perms;
+  EXPECT_EQ(std::filesystem::status(inspect.folder().path("page.html")).permissions(),
+            perms::owner_read | perms::owner_write);
+}
+
+TEST(Html, OfADashIsStandardOutput) {
+  const Inspect inspect;
+  ASSERT_EQ(inspect({"sample.gcore", "--html", "page.html"}).status, (ExitStatus{0, 0}));
+  EXPECT_EQ(inspect({"sample.gcore", "--html", "-"}).out, read_file(inspect.folder().path("page.html")));
+  EXPECT_THAT(inspect({"sample.gcore", "--diff", "sample.gcore", "--html", "-"}).out,
+              testing::StartsWith("<!DOCTYPE html>"));
+  EXPECT_THAT(inspect.folder().entries(), testing::UnorderedElementsAre("page.html", "sample.gcore"));
 }
 
 TEST(Html, ReplacesAPageAndNothingElse) {

@@ -9,6 +9,7 @@
 namespace gcore::tests {
 namespace {
 
+using testing::AllOf;
 using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::Not;
@@ -81,7 +82,9 @@ TEST(Read, RawIsTheBytes) {
   const Inspect inspect;
   EXPECT_EQ(inspect({"sample.gcore", "--read", "0:64K", "--phys", "--raw"}).out, sample_memory());
   EXPECT_EQ(inspect({"sample.gcore", "--read", "0x200000:4M", "--phys", "--raw"}).out, std::string(4 << 20, '\0'));
-  EXPECT_EQ(inspect({"sample.gcore", "--read", "0:0", "--phys", "--raw"}).out, "");
+  const Completed none = inspect({"sample.gcore", "--read", "0:0", "--phys"});
+  EXPECT_EQ(none.status, (ExitStatus{2, 0}));
+  EXPECT_THAT(none.err, HasSubstr("LEN has to be 1 or more"));
 }
 
 TEST(Read, RepeatedRowsAreAStar) {
@@ -137,6 +140,65 @@ TEST(Map, FindsUserPagesInTheKernelsHalf) {
               ContainsRegex("0xffff800000000000-.* rwxu .*writable and executable, user page in the kernel half\n"));
   EXPECT_THAT(out, HasSubstr("! user pages in the kernel half: 1 range, 1.0 GiB, the first at 0xffff800000000000\n"));
   EXPECT_THAT(Inspect().with(dump, {"--json"}).out, HasSubstr("\"kind\": \"user_in_kernel_half\""));
+}
+
+TEST(Map, ToldWhatTheDumpLacksFromWhatItHas) {
+  // The page at 0x8000 was left out, and the file ends in front of that at 0xa000.
+  DumpBuilder dump;
+  dump.note(sample_note().build()).memory(0, sample_memory().substr(0, 0x8000));
+  dump.header({.address = 0x8000, .memory_size = 0x1000});
+  dump.memory(0x200000, std::string(0x1000, 'x'), 0x200000).memory(0xa000, std::string(0x1000, '\xab'));
+  dump.cut(dump.build().size() - 0x1000);
+  const Inspect inspect;
+  EXPECT_THAT(inspect.with(dump, {"--map"}).out,
+              AllOf(ContainsRegex("0x0000000000400000-.*  not in the dump\n"),
+                    ContainsRegex("0x0000000000401000-.*  not in the dump\n"),
+                    ContainsRegex("0x0000000000600000-.* 0x0000000000200000\n"),  // zeros that the file need not store
+                    ContainsRegex("0xffff800000000000-.*  partly in the dump")));
+  const std::string json = inspect.with(dump, {"--json"}).out;
+  EXPECT_THAT(json.substr(json.find(R"("address": "0x400000")"), 100), HasSubstr(R"("in_dump": "none")"));
+}
+
+// As Linux does for the stacks of ESPFIX. One that is not at that distance is not of them.
+TEST(Map, FoldsMemoryThatIsMappedAgainAndAgain) {
+  Bytes memory;
+  memory.text(sample_memory());
+  for (const uint64_t page : {16, 24, 40, 56, 72}) memory.put(0x4000 + 8 * page, 0xd005, 8);
+  DumpBuilder dump;
+  dump.note(sample_note().build()).memory(0, memory.str());
+  const Inspect inspect;
+  const std::string map = inspect.with(dump, {"--map"}).out;
+  EXPECT_THAT(map, HasSubstr("0x0000000000410000-0x0000000000410fff     4.0 KiB  r-xu    4K  0x000000000000d000\n"
+                             "0x0000000000418000-0x0000000000448fff    16.0 KiB  r-xu    4K  0x000000000000d000  "
+                             "4 times 4.0 KiB, every 64.0 KiB\n"));
+  EXPECT_THAT(map, HasSubstr("\n10 ranges, "));
+  const std::string json = inspect.with(dump, {"--json"}).out;
+  EXPECT_THAT(json.substr(json.find(R"("address": "0x418000")"), 450),
+              ContainsRegex("\"count\": 4,.*\n.*\"in_dump\": \"all\"(.*\n)*.*\"size\": 4096,.*\n.*\"stride\": 65536"));
+  EXPECT_THAT(json.substr(json.find(R"("address": "0x410000")"), 400), HasSubstr(R"("stride": null)"));
+}
+
+/// The sample's root, named by hand.
+TEST(Root, IsTakenInPlaceOfTheVcpus) {
+  const Inspect inspect;
+  QnxNote note = sample_note();
+  for (auto& cpu : note.cpus) cpu.registers["cr3"] = 0x5000;  // a table of zeros
+  DumpBuilder dump;
+  dump.note(note.build()).memory(0, sample_memory());
+  EXPECT_EQ(inspect.with(dump, {"--read", "0x400000:4"}).status, (ExitStatus{1, 0}));
+  for (const char* root : {"0x1000", "cr3=4096"}) {
+    EXPECT_EQ(inspect.with(dump, {"--read", "0x400004:5", "--raw", "--root", root}).out, "quick");
+    EXPECT_THAT(inspect.with(dump, {"--translate", "0x400000", "--root", root}).out,
+                AllOf(HasSubstr("root 0x1000 from the request"), HasSubstr("physical  0x0000000000008000")));
+    EXPECT_THAT(inspect.with(dump, {"--map", "--root", root}).out, HasSubstr("0x0000000000400000-"));
+  }
+  const Completed wrong = inspect.with(dump, {"--map", "--root", "ttbr1=0x1000"});
+  EXPECT_EQ(wrong.status, (ExitStatus{2, 0}));
+  EXPECT_THAT(wrong.err, HasSubstr("'ttbr1' is no root table of this machine"));
+  EXPECT_THAT(inspect.with(dump, {"--json", "--root", "1"}).err,
+              HasSubstr("--root needs --translate, --read or --map"));
+  EXPECT_THAT(inspect.with(dump, {"--read", "0:1", "--phys", "--root", "1"}).err,
+              HasSubstr("--root and --phys cannot be given together"));
 }
 
 TEST(Stats, LooksAtPagesThatEndInAnotherExtent) {

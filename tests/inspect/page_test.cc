@@ -184,19 +184,120 @@ TEST(Page, IsOneWithoutVcpusOrWithoutMemoryToo) {
 // A list of ranges is made when it is seen.
 TEST(Page, ListsRangesWhenAsked) {
   const Inspect inspect;
-  const std::string rows = "eval=document.querySelectorAll('#space-0 tbody tr').length";
+  const std::string rows = "eval=document.querySelectorAll('#space-0 .list tbody tr').length";
   const Visit visit(page_of(inspect, sample_dump()), {rows, "click=#space-0 summary", rows});
   EXPECT_EQ(visit.number(0), 0);
   EXPECT_EQ(visit.number(1), 5);
 }
 
+/// The sample with this many vCPUs.
+DumpBuilder many_vcpus(uint32_t count) {
+  QnxNote note = sample_note();
+  for (uint32_t i = 2; i < count; ++i) {
+    note.cpus.push_back(note.cpus[0]);
+    note.cpus.back().number = i;
+  }
+  DumpBuilder dump;
+  dump.note(note.build()).memory(0, sample_memory());
+  return dump;
+}
+
 TEST(Page, PrintsAsADocument) {
   const Inspect inspect;
   const std::string pdf = inspect.folder().path("page.pdf");
-  const Visit visit(page_of(inspect, sample_dump()),
-                    {"dark", "print=" + pdf, "eval=document.querySelectorAll('#space-0 tbody tr').length"});
+  const auto shown = [](const char* what) {
+    return "eval=getComputedStyle(document.querySelector('" + std::string(what) + "')).display !== 'none'";
+  };
+  const Visit visit(
+      page_of(inspect, many_vcpus(20)),
+      {"size=1200x900", "dark", "print=" + pdf, "eval=isDark()", "paper",
+       // What is closed or is of use on a screen alone stays away; the notable ranges are there.
+       shown("#space-0 details"), shown("#space-0 .detail"), shown("nav"), shown(".notable"), "eval=isDark()",
+       // 20 columns in blocks of 6, in place of the wide table.
+       "eval=[...document.querySelectorAll('.blocks table')].map(t => t.rows[0].cells.length - 1).join()",
+       "eval=document.querySelector('table.regs[hidden]') !== null",
+       // A picture is drawn for the width of the paper.
+       "eval=document.querySelector('#map').width", "screen",
+       "eval=document.querySelector('.blocks') === null && paperWidth === 0"});
   EXPECT_THAT(read_file(pdf), StartsWith("%PDF"));
-  EXPECT_EQ(visit.number(0), 5);
+  EXPECT_TRUE(visit.truth(0));
+  for (const size_t hidden : {1, 2, 3}) EXPECT_FALSE(visit.truth(hidden)) << hidden;
+  EXPECT_TRUE(visit.truth(4));
+  EXPECT_FALSE(visit.truth(5));
+  EXPECT_EQ(visit.text(6), "6,6,6,2");
+  EXPECT_TRUE(visit.truth(7));
+  EXPECT_EQ(visit.number(8), 2100);
+  EXPECT_TRUE(visit.truth(9));
+}
+
+TEST(Page, FitsAPhoneAndSaysWhatItLeavesOut) {
+  const Inspect inspect;
+  const Visit visit(page_of(inspect, many_vcpus(20)),
+                    {"size=380x800", "eval=document.querySelector('nav').clientHeight < 40",
+                     "eval=document.documentElement.scrollWidth <= innerWidth",
+                     "eval=document.querySelector('.glance').closest('.scroll').nextElementSibling.textContent"});
+  EXPECT_TRUE(visit.truth(0));
+  EXPECT_TRUE(visit.truth(1));
+  EXPECT_EQ(visit.text(2), "4 more; --registers shows them all.");
+}
+
+// Memory in scattered pages, and the same page again and again.
+TEST(Page, FollowsAddressesBothWays) {
+  Bytes memory;
+  memory.text(sample_memory());
+  memory.put(0x4000 + 16, 0xc000 | 0x8000000000000007, 8);                    // 0x402000, behind 0x401000 -> 0xa000
+  for (uint64_t i = 1; i <= 5; ++i) memory.put(0x4000 + 128 * i, 0xd005, 8);  // 0x410000, 0x420000, ...
+  DumpBuilder dump;
+  dump.note(sample_note().build()).memory(0, memory.str());
+  const Inspect inspect;
+  const std::string results = "eval=document.querySelector('#results').textContent";
+  const Visit visit(page_of(inspect, dump),
+                    {"size=1200x900", "eval=map.go(0xc000n)", "eval=document.querySelector('#map-detail').textContent",
+                     "eval=map.go(0xd000n)", "eval=document.querySelector('#map-detail').textContent",
+                     // A kernel address: its range, whose strip stays in sight, and its page.
+                     "key=/", "type=0x402010", results, "key=Enter",
+                     "eval=(r => r.top >= 0 && r.bottom <= innerHeight)(document.querySelector('#space-0 "
+                     "canvas').getBoundingClientRect())",
+                     "eval=document.querySelector('#space-0 .list tr.hit').textContent", "key=/", "type=0x430008", results,
+                     "key=ArrowDown", "key=ArrowDown", "key=Enter",
+                     "eval=document.querySelector('#map-detail').textContent", "eval=spaces[0].find(0x431000n)"});
+  EXPECT_THAT(visit.text(1), HasSubstr("mapped at 0x0000000000402000 (rw-u, address space 0)"));
+  EXPECT_THAT(visit.text(3), HasSubstr("mapped at 0x0000000000410000 (r-xu, address space 0, 5 times)"));
+  EXPECT_THAT(visit.text(4), testing::AllOf(HasSubstr("virtual, address space 0: 0x0000000000401000"),
+                                            HasSubstr("guest-physical 0x000000000000c010, where address space 0 has")));
+  EXPECT_TRUE(visit.truth(5));
+  EXPECT_THAT(visit.text(6), HasSubstr("scattered"));
+  EXPECT_THAT(visit.text(7), HasSubstr("5 times 4.0 KiB, every 64 KiB"));
+  EXPECT_THAT(visit.text(8), HasSubstr("0x000000000000d000"));
+  EXPECT_EQ(visit.number(9), -1);
+}
+
+TEST(Page, SaysWhyThereIsNothingToShow) {
+  // The file ends in front of the page tables; the page before them is there in part.
+  DumpBuilder dump;
+  dump.note(sample_note().build()).memory(0x200000, std::string(0x2000, 'x')).memory(0, sample_memory());
+  dump.cut(dump.build().size() - 0x10000 - 0x800);
+  const Inspect inspect;
+  const Visit visit(
+      page_of(inspect, dump),
+      {"size=1200x900", "eval=document.querySelector('#space-0').textContent",
+       "eval=document.querySelector('#space-0 canvas').clientHeight", "eval=map.kindAt(0x201000n)",
+       "eval=document.querySelector('.legend').textContent",
+       // Pages that are not there can be told from pages of zeros.
+       "eval=document.querySelector('.legend [data-kind=\"0\"]') !== null",
+       "eval=Math.max(...colour('--k-absent').map((c, i) => Math.abs(c - colour('--k-zero')[i]))) > 40",
+       // A small picture for little memory; a tooltip does not outlive what it is about.
+       "eval=document.querySelector('#map').clientHeight < 200", "move=#map@140,4",
+       "eval=document.querySelector('#tip').hidden", "key=Escape", "eval=document.querySelector('#tip').hidden"});
+  EXPECT_THAT(visit.text(0), HasSubstr("No range of it can be shown: "));
+  EXPECT_EQ(visit.number(1), 0);
+  EXPECT_EQ(visit.text(2), "partial");
+  EXPECT_THAT(visit.text(3), HasSubstr("partial 1 page"));
+  EXPECT_TRUE(visit.truth(4));
+  EXPECT_TRUE(visit.truth(5));
+  EXPECT_TRUE(visit.truth(6));
+  EXPECT_FALSE(visit.truth(7));
+  EXPECT_TRUE(visit.truth(8));
 }
 
 TEST(Page, ShowsADiff) {
@@ -211,12 +312,18 @@ TEST(Page, ShowsADiff) {
   const Visit visit(inspect.folder().path("diff.html"),
                     {"eval=map.kindAt(0x8000n)", "eval=map.kindAt(0x9000n)", "eval=map.kindAt(0x200000n)",
                      "eval=document.querySelector('#ranges ~ .scroll tbody').textContent", "key=/", "type=0x8000",
-                     "key=Enter", "eval=document.querySelector('#map-detail').textContent"});
+                     "key=Enter", "eval=document.querySelector('#map-detail').textContent",
+                     "eval=document.querySelector('#ranges ~ .scroll thead').textContent"});
   EXPECT_EQ(visit.text(0), "differs");
   EXPECT_EQ(visit.text(1), "equal");
   EXPECT_EQ(visit.text(2), "only in A");
   EXPECT_THAT(visit.text(3), HasSubstr("0x0000000000008000"));
-  EXPECT_THAT(visit.text(4), HasSubstr("differs"));
+  // How much of it, the first of it, and the command that shows all of it.
+  EXPECT_THAT(visit.text(4),
+              testing::AllOf(HasSubstr("1 byte differs, the first at 0x0000000000008000"), HasSubstr("A  74 68 65 20"),
+                             HasSubstr("B  54 68 65 20"),
+                             HasSubstr("diff <(gcore-inspect 'sample.gcore' --read 0x0000000000008000:4K --phys) <(")));
+  EXPECT_THAT(visit.text(5), testing::EndsWith("what\n"));
 }
 
 }  // namespace

@@ -18,7 +18,8 @@ inline reader::Expected<std::unique_ptr<reader::Dump>> open_dump(const Program& 
   uint64_t last = 0;
   reader::OpenOptions options;
   options.progress = [&, wanted = progress_wanted(program)](uint64_t done, uint64_t total) {
-    if (!progress) progress.emplace(program, "opening " + printable(path), total, wanted);
+    if (!progress)
+      progress.emplace(program, "opening " + (path == "-" ? "standard input" : printable(path)), total, wanted);
     const uint64_t before = std::exchange(last, done);
     if (done > before) progress->add(done - before);  // it may begin anew, if it has to be unpacked after all
   };

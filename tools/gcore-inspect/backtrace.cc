@@ -55,13 +55,18 @@ class Unwinder {
   uint32_t pc_number() const { return convention_.pc; }
   uint32_t sp_number() const { return convention_.sp; }
 
+  /// How a frame was reached.
+  struct Way {
+    bool call = false;   // else its pc is where the CPU was, and not behind a call
+    bool chain = false;  // by a frame pointer, so that one of 0 is the chain's end
+  };
+
   /// The caller's registers. Nothing at the outermost frame, or where the way is lost: `why` is then not empty.
-  /// `call` is false when the pc is where the CPU was, and not behind a call.
-  std::optional<Registers> caller(const Registers& callee, bool& call, std::string& why) const {
-    const uint64_t pc = callee.at(convention_.pc) - (call ? 1 : 0);
+  std::optional<Registers> caller(const Registers& callee, Way& way, std::string& why) const {
+    const uint64_t pc = callee.at(convention_.pc) - (way.call ? 1 : 0);
     const auto row = job_.symbols != nullptr ? job_.symbols->unwind_row(pc) : std::nullopt;
-    std::optional<Registers> result = row ? by_table(*row, callee, why) : by_frame_pointer(callee, why);
-    call = !(row && row->signal_frame);
+    std::optional<Registers> result = row ? by_table(*row, callee, why) : by_frame_pointer(callee, way.chain, why);
+    way = {.call = !(row && row->signal_frame), .chain = !row};
     if (!result) return std::nullopt;
     auto& next = (*result)[convention_.pc];
     next = space_.without_tag(reader::VirtAddr(next)).value;  // on aarch64 a return address may be signed
@@ -81,9 +86,22 @@ class Unwinder {
                                  : format::load<uint32_t>(bytes.data(), job_.dump.byte_order());
   }
 
-  std::optional<Registers> by_frame_pointer(const Registers& callee, std::string& why) const {
-    const auto fp = callee.find(convention_.fp);
-    if (fp == callee.end() || fp->second == 0) return std::nullopt;
+  /// `chain`: the frame pointer is one that an earlier one led to.
+  std::optional<Registers> by_frame_pointer(const Registers& callee, bool chain, std::string& why) const {
+    const auto fp = callee.find(convention_.fp), sp = callee.find(convention_.sp);
+    const bool known = fp != callee.end();
+    if (chain && (!known || fp->second == 0)) return std::nullopt;
+    // Code that was built without frame pointers uses the register for anything.
+    const bool plausible = known && fp->second != 0 && fp->second % convention_.word == 0 &&
+                           (sp == callee.end() || fp->second >= sp->second);
+    if (!chain && !plausible) {
+      why = fmt::format(
+          "{} covers this pc, and {} ({}) is no frame pointer: give --symbols a file of the guest with "
+          ".debug_frame or .eh_frame (ORC tables are not read)",
+          job_.symbols != nullptr ? "no unwind table of --symbols" : "no unwind table",
+          convention_.names[convention_.fp], known ? fmt::format("{:#x}", fp->second) : "not in the dump");
+      return std::nullopt;
+    }
     const auto next_fp = load(fp->second, why);
     const auto pc = next_fp ? load(fp->second + convention_.word, why) : std::nullopt;
     if (!pc) return std::nullopt;
@@ -151,11 +169,11 @@ void follow(const Job& job, const reader::Cpu& cpu, const reader::AddressSpace& 
   };
   const Unwinder unwinder(job, space);
   Registers registers = unwinder.first(cpu);
-  bool call = false;
+  Unwinder::Way way;
   size_t unknown = 0;  // frames in a row that no symbol names: what a stack that was misread looks like
   while (true) {
     const uint64_t sp = registers[unwinder.sp_number()], callee_pc = registers.at(unwinder.pc_number());
-    auto caller = unwinder.caller(registers, call, trace.why);
+    auto caller = unwinder.caller(registers, way, trace.why);
     if (!caller) return;
     registers = std::move(*caller);
     const uint64_t caller_pc = registers.at(unwinder.pc_number()), caller_sp = registers[unwinder.sp_number()];
@@ -176,17 +194,17 @@ void follow(const Job& job, const reader::Cpu& cpu, const reader::AddressSpace& 
       trace.why = "there are more frames, which are not shown";
       return;
     }
-    trace.frames.push_back({caller_pc, functions_at(caller_pc - (call ? 1 : 0))});
+    trace.frames.push_back({caller_pc, functions_at(caller_pc - (way.call ? 1 : 0))});
     unknown = trace.frames.back().functions.empty() && job.symbols != nullptr ? unknown + 1 : 0;
   }
 }
 
 void print_cpu(const Job& job, const reader::Cpu& cpu) {
+  const Backtrace trace = backtrace(job, cpu);  // first: it may find the address space that the state is read through
   std::string heading = fmt::format("vCPU {}: {}", cpu.index, state_name(job.dump, cpu));
   if (!cpu.process_name.empty()) heading += fmt::format("; process {}", printable(cpu.process_name));
   if (at_fault(job.dump, cpu)) heading += fmt::format("; at fault (signal {})", job.dump.signal());
   std::puts(bold(job, heading).c_str());
-  const Backtrace trace = backtrace(job, cpu);
   size_t number = 0;
   for (const Frame& frame : trace.frames) {
     if (frame.functions.empty()) std::puts(fmt::format("  #{:<3} {:#018x}  ??", number++, frame.pc).c_str());

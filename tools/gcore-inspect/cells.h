@@ -2,6 +2,7 @@
 // far behind the rest does not stretch the line: a long gap is drawn short.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -32,6 +33,7 @@ class Cells {
 
   unsigned shift() const { return shift_; }
   size_t size() const { return values_.size(); }
+  size_t count(uint8_t value) const { return static_cast<size_t>(std::ranges::count(values_, value)); }
   const std::vector<Stretch>& stretches() const { return stretches_; }
 
  private:

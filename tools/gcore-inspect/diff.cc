@@ -75,19 +75,22 @@ uint64_t differing_bytes(const std::byte* a, const std::byte* b) {
   return count;
 }
 
-/// Of a page that at least one dump does not have as a whole.
+/// Of a page that at least one dump does not have as a whole: what both have is compared, and the rest decides where
+/// that is equal.
 PageDiff compare_parts(const reader::Dump& a, const reader::Dump& b, uint64_t page) {
   PageBytes of_a, of_b;
   read_page(a, page, of_a);
   read_page(b, page, of_b);
-  if (of_a.present == 0 || of_b.present == 0)
-    return {page, 1, of_a.present != 0 ? Kind::missing_b : of_b.present != 0 ? Kind::missing_a : Kind::missing_both};
-  const uint64_t bytes = differing_bytes(of_a.bytes, of_b.bytes);
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < kPageSize; ++i)
+    bytes += of_a.present[i] && of_b.present[i] && of_a.bytes[i] != of_b.bytes[i] ? 1 : 0;
   if (bytes != 0) return {page, 1, Kind::differs, bytes};
-  return {page, 1,
-          of_a.present == of_b.present  ? Kind::equal
-          : of_a.present < of_b.present ? Kind::missing_a
-                                        : Kind::missing_b};
+  const auto in_both = of_a.memory & of_b.memory;
+  const bool lacks_a = (in_both & ~of_a.present).any(), lacks_b = (in_both & ~of_b.present).any();
+  if (lacks_a || lacks_b)
+    return {page, 1, !lacks_b ? Kind::missing_a : !lacks_a ? Kind::missing_b : Kind::missing_both};
+  if ((of_a.memory & ~of_b.memory).any()) return {page, 1, Kind::only_a};
+  return {page, 1, (of_b.memory & ~of_a.memory).any() ? Kind::only_b : Kind::equal};
 }
 
 std::vector<PageDiff> compare(const reader::Dump& a, const reader::Dump& b, const Interval& interval) {

@@ -29,7 +29,7 @@ void print_cpus(const DiffReport& report) {
   std::puts(fmt::format("  registers: {}",
                         count == 0 ? "those of vCPUs that both have are equal" : counted(count, "differs", "differ"))
                 .c_str());
-  if (count != 0) std::puts(fmt::format("  {:>4}  {:<16} {:<20} {:<20}", "vCPU", "", "A", "B").c_str());
+  if (count != 0) std::puts(fmt::format("  {:>4}  {:<16} {:<20} B", "vCPU", "", "A").c_str());
   for (const CpuDiff& cpu : report.diff.cpus) {
     if (!cpu.a || !cpu.b) std::puts(fmt::format("  {:>4}  only in {}", cpu.number, cpu.a ? "A" : "B").c_str());
     if (cpu.a && cpu.b && cpu.process_a != cpu.process_b)
@@ -62,8 +62,7 @@ void print_memory(const DiffReport& report) {
     if (kind == Kind::differs) line += fmt::format("  in {}", counted(memory.differing_bytes, "byte", "bytes"));
     std::puts(line.c_str());
   }
-  std::puts(
-      fmt::format("\n  {:<18} {:<18}  {:>9}  {:>10}  {}", "first", "last", "4K pages", "bytes differ", "").c_str());
+  std::puts(fmt::format("\n  {:<18} {:<18}  {:>9}  {:>12}", "first", "last", "4K pages", "bytes differ").c_str());
   for (const PageDiff& run : memory.runs) {
     if (run.kind == Kind::equal) continue;
     const uint64_t first = run.first * kPageSize;

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <span>
 
 #include "tools/gcore-inspect/inspect.h"
@@ -32,10 +33,22 @@ constexpr Bit kPstate[] = {{"N", 31},  {"Z", 30}, {"C", 29}, {"V", 28}, {"PAN", 
 constexpr Bit kSctlr[] = {{"EE", 25}, {"E0E", 24}, {"WXN", 19}, {"I", 12}, {"SA0", 4},
                           {"SA", 3},  {"C", 2},    {"A", 1},    {"M", 0}};
 
+// Arm ARM D19.2.48.
+constexpr Bit kHcr[] = {{"FWB", 46},  {"NV2", 45},  {"AT", 44},   {"NV1", 43},  {"NV", 42},   {"API", 41},
+                        {"APK", 40},  {"TERR", 36}, {"TLOR", 35}, {"E2H", 34},  {"ID", 33},   {"CD", 32},
+                        {"RW", 31},   {"TRVM", 30}, {"HCD", 29},  {"TDZ", 28},  {"TGE", 27},  {"TVM", 26},
+                        {"TTLB", 25}, {"TPU", 24},  {"TPCP", 23}, {"TSW", 22},  {"TACR", 21}, {"TIDCP", 20},
+                        {"TSC", 19},  {"TID3", 18}, {"TID2", 17}, {"TID1", 16}, {"TID0", 15}, {"TWE", 14},
+                        {"TWI", 13},  {"DC", 12},   {"FB", 9},    {"VSE", 8},   {"VI", 7},    {"VF", 6},
+                        {"AMO", 5},   {"IMO", 4},   {"FMO", 3},   {"PTW", 2},   {"SWIO", 1},  {"VM", 0}};
+
+bool is_pstate(std::string_view name) { return name == "pstate" || name == "spsr_el1" || name == "spsr_el2"; }
+
 std::span<const Bit> bits_of(format::Machine machine, std::string_view name) {
   if (machine == format::Machine::aarch64) {
-    if (name == "pstate" || name == "spsr_el1") return kPstate;
-    if (name == "sctlr_el1") return kSctlr;
+    if (is_pstate(name)) return kPstate;
+    if (name == "sctlr_el1" || name == "sctlr_el2") return kSctlr;
+    if (name == "hcr_el2") return kHcr;
     return {};
   }
   if (name == "rflags" || name == "efl") return kRflags;
@@ -49,6 +62,14 @@ std::optional<uint64_t> first_of(const reader::Cpu& cpu, std::initializer_list<s
   for (const std::string_view name : names)
     if (const auto value = cpu.registers.get(name)) return value;
   return std::nullopt;
+}
+
+/// One that this program may not know by its name.
+std::optional<uint64_t> extra_register(const reader::Cpu& cpu, std::string_view name) {
+  if (const auto value = cpu.registers.get(name)) return value;
+  const auto other =
+      std::ranges::find(cpu.other_registers, name, [](const auto& one) { return std::string_view(one.first); });
+  return other != cpu.other_registers.end() ? std::optional(other->second) : std::nullopt;
 }
 
 }  // namespace
@@ -76,6 +97,8 @@ std::string mode_name(const reader::Cpu& cpu) {
     if (!pstate) return "unknown";
     if ((*pstate & 0x10) != 0) return (*pstate & 0xf) == 0 ? "user, AArch32" : "AArch32";
     const unsigned level = *pstate >> 2 & 3;
+    // With the virtualization host extensions (HCR_EL2.E2H) a whole kernel runs there, and not a hypervisor alone.
+    if (level == 2 && (extra_register(cpu, "hcr_el2").value_or(0) >> 34 & 1) != 0) return "kernel, EL2 (VHE)";
     constexpr const char* kWho[] = {"user", "kernel", "hypervisor", "secure monitor"};
     return fmt::format("{}, EL{}", kWho[level], level);
   }
@@ -93,7 +116,7 @@ std::string flag_names(format::Machine machine, std::string_view name, uint64_t 
   for (const Bit& bit : bits_of(machine, name))
     if ((value >> bit.bit & 1) != 0) add(bit.name);
   if ((name == "rflags" || name == "efl") && (value >> 12 & 3) != 0) add(fmt::format("IOPL={}", value >> 12 & 3));
-  if (machine == format::Machine::aarch64 && (name == "pstate" || name == "spsr_el1") && (value & 0x10) == 0)
+  if (machine == format::Machine::aarch64 && is_pstate(name) && (value & 0x10) == 0)
     add(fmt::format("EL{}{}", value >> 2 & 3, (value & 1) != 0 ? "h" : "t"));
   return names;
 }

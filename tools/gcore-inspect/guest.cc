@@ -8,7 +8,6 @@
 #include "reader/guest_system.h"
 #include "tools/common/program.h"
 #include "tools/gcore-inspect/inspect.h"
-#include "tools/gcore-inspect/symbols.h"
 
 namespace gcore::tools::inspect {
 namespace {
@@ -43,22 +42,23 @@ bool read_before(const reader::AddressSpace& space, uint64_t pc, std::span<std::
 
 /// HLT and MWAIT have no operands, but their bytes can be the tail of another instruction. So: HLT where an instruction
 /// that sets or clears the interrupt flag stands before it, or where it is alone in a loop; MWAIT is three bytes.
-std::optional<bool> x86_halted(const reader::AddressSpace& space, uint64_t pc) {
+std::optional<Waits> x86_waits(const reader::AddressSpace& space, uint64_t pc) {
   std::array<unsigned char, 5> code{};  // [pc - 3, pc + 2)
   if (!read_before(space, pc, std::as_writable_bytes(std::span(code).first(3)))) return std::nullopt;
   space.read(reader::VirtAddr(pc), std::as_writable_bytes(std::span(code).subspan(3)));
   const bool mwait = code[0] == 0x0f && code[1] == 0x01 && code[2] == 0xc9;
   const bool after_flag = code[1] == 0xfb || code[1] == 0xfa;                    // STI, CLI
   const bool in_loop = code[3] == 0xeb && (code[4] == 0xfd || code[4] == 0xfc);  // JMP back to it or to what precedes
-  return mwait || (code[2] == 0xf4 && (after_flag || in_loop));
+  const bool halted = code[2] == 0xf4 && (after_flag || in_loop);
+  return mwait || halted ? Waits::for_interrupt : Waits::no;
 }
 
-std::optional<bool> aarch64_halted(const reader::AddressSpace& space, uint64_t pc) {
+std::optional<Waits> aarch64_waits(const reader::AddressSpace& space, uint64_t pc) {
   constexpr uint32_t kWfi = 0xd503207f, kWfe = 0xd503205f;
   std::array<std::byte, 4> code;
   if (!read_before(space, pc, code)) return std::nullopt;
   const auto instruction = format::load<uint32_t>(code.data(), format::ByteOrder::little);  // in either byte order
-  return instruction == kWfi || instruction == kWfe;
+  return instruction == kWfi ? Waits::for_interrupt : instruction == kWfe ? Waits::for_event : Waits::no;
 }
 
 }  // namespace
@@ -91,6 +91,7 @@ std::string writer_fact(const reader::Dump& dump) {
   const bool has_system_registers =
       !dump.cpus().empty() && (dump.cpus()[0].registers.get("cr3") || dump.cpus()[0].registers.get("ttbr1_el1"));
   if (dump.dialect() == reader::Dialect::qnx) return "a writer that does not name itself, in the format of QNX' qvm";
+  if (dump.has_layout_of_qemu()) return "QEMU's dump-guest-memory, by the file's layout";
   return has_system_registers ? "a writer that does not name itself, with notes as QEMU has them"
                               : "a writer that does not name itself, without system registers";
 }
@@ -99,33 +100,26 @@ reader::Expected<reader::AddressSpace> quick_space(const reader::Dump& dump, siz
   return reader::AddressSpace::of_cpu(dump, cpu, {.kernel_search = reader::GuestSearch::quick});
 }
 
-std::optional<bool> is_halted(const reader::Dump& dump, const reader::Cpu& cpu) {
+std::optional<Waits> waits(const reader::Dump& dump, const reader::Cpu& cpu) {
   const std::string mode = mode_name(cpu);
-  if (mode.starts_with("user")) return false;
+  if (mode.starts_with("user")) return Waits::no;
   const auto pc = program_counter(cpu);
   if (!pc || mode == "unknown" || mode == "real mode") return std::nullopt;
   const auto space = quick_space(dump, cpu.index);
   if (!space) return std::nullopt;
-  return dump.machine() == format::Machine::aarch64 ? aarch64_halted(*space, *pc) : x86_halted(*space, *pc);
+  return dump.machine() == format::Machine::aarch64 ? aarch64_waits(*space, *pc) : x86_waits(*space, *pc);
 }
 
 std::string state_name(const reader::Dump& dump, const reader::Cpu& cpu) {
-  return mode_name(cpu) + (is_halted(dump, cpu).value_or(false) ? ", halted" : "");
-}
-
-std::optional<uint64_t> kernel_displacement(const reader::Dump& dump, const Symbols& symbols, std::string& why) {
-  // x86_64's image starts with _text, which older kernels have some bytes before _stext; aarch64's is mapped from
-  // _stext.
-  const auto linked = dump.machine() == format::Machine::aarch64 ? symbols.kernel_symbol({"_stext"})
-                                                                 : symbols.kernel_symbol({"_text", "_stext"});
-  if (!linked) return 0;  // nothing that could be displaced
-  const GuestSystem& guest = guest_system(dump);
-  if (guest.kaslr_offset && guest.vmcoreinfo_source != GuestSystem::Source::none) return guest.kaslr_offset;
-  if (guest.image_address) return guest.image_address->value - *linked;
-  if (guest.kaslr_offset) return guest.kaslr_offset;
-  why = guest.kind == GuestSystem::Kind::linux_kernel ? "the dump does not tell where the guest's kernel is"
-                                                      : "no Linux kernel was found in the guest";
-  return std::nullopt;
+  switch (waits(dump, cpu).value_or(Waits::no)) {
+    case Waits::for_interrupt:
+      return mode_name(cpu) + ", halted";
+    case Waits::for_event:
+      return mode_name(cpu) + ", waiting for an event (WFE)";
+    case Waits::no:
+      break;
+  }
+  return mode_name(cpu);
 }
 
 }  // namespace gcore::tools::inspect

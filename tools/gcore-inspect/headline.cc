@@ -35,7 +35,7 @@ std::string local_time(uint64_t seconds) {
 std::string reason(const reader::DumpInfo& info) {
   const std::string kind = printable(info.reason_kind), detail = printable(info.reason_detail);
   if (kind.empty()) return detail;
-  if (kind == "api") return detail.empty() ? "at the VMM's request" : detail;
+  if (kind == "api") return detail.empty() ? "at the VMM's request" : "on request (" + detail + ")";
   return detail.empty() ? kind : kind + " " + detail;
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 
+#include "reader/guest_system.h"
 #include "tools/gcore-inspect/backtrace.h"
 #include "tools/gcore-inspect/guest.h"
 #include "tools/gcore-inspect/html_memory.h"
@@ -19,8 +20,8 @@ namespace {
 namespace json = llvm::json;
 
 // A page is read by a person, and has to stay small: what is beyond is counted, and the text modes have it.
-constexpr size_t kMaxRanges = 20000, kMaxColumns = 32, kMaxTraces = 64, kMaxSegments = 1000, kMaxLines = 100,
-                 kMaxGlance = 16;
+constexpr size_t kMaxRanges = 20000, kMaxParts = 50000, kMaxNotable = 24, kMaxColumns = 32, kMaxTraces = 64,
+                 kMaxSegments = 1000, kMaxLines = 100, kMaxGlance = 16;
 
 std::string hex(uint64_t value) { return fmt::format("{:#018x}", value); }
 
@@ -62,7 +63,8 @@ void add_glance(HtmlPage& page, const Job& job) {
   page.body += "<div class=\"scroll\"><table class=\"glance\"><thead><tr><th>vCPU</th><th>mode</th><th>pc</th>";
   page.body += fmt::format("{}<th>{}</th></tr></thead><tbody>\n", process ? "<th>process</th>" : "",
                            job.symbols != nullptr ? "at" : "address space");
-  for (const reader::Cpu* cpu : chosen(dump, kMaxGlance)) {
+  const auto shown = chosen(dump, kMaxGlance);
+  for (const reader::Cpu* cpu : shown) {
     const bool faulted = at_fault(dump, *cpu);
     const auto space = quick_space(dump, cpu->index);
     const std::string where = job.symbols != nullptr ? symbol_name(job, program_counter(*cpu))
@@ -75,6 +77,9 @@ void add_glance(HtmlPage& page, const Job& job) {
     page.body += "<td>" + escape(where) + "</td></tr>\n";
   }
   page.body += "</tbody></table></div>\n";
+  if (shown.size() < dump.cpus().size())
+    page.body +=
+        fmt::format("<p class=\"dim\">{} more; --registers shows them all.</p>\n", dump.cpus().size() - shown.size());
 }
 
 /// Registers of all columns, in the order in which they are shown.
@@ -213,47 +218,157 @@ void add_segments(HtmlPage& page, const reader::Dump& dump, json::OStream& data)
   });
 }
 
-/// What an address space's listing gives besides the list itself.
-struct SpaceLook {
-  uint64_t ranges = 0;
-  std::map<uint64_t, uint64_t> bytes_by_page_size;
-  reader::Listing listing;
+/// Goes along ascending ranges and tells those of the kernel's image: from where it starts on, over gaps that boot-time
+/// code left when it was freed.
+class KernelImage {
+ public:
+  explicit KernelImage(const reader::Dump& dump) : start_(guest_system(dump).image_address) {}
+  bool holds(const Range& range) {
+    constexpr uint64_t kGap = 16 << 20, kMost = 512 << 20;
+    if (!start_ || range.last() < *start_ || range.last().value - start_->value > kMost) return false;
+    if (end_ ? range.start.value - *end_ > kGap : range.start > *start_) return false;
+    end_ = range.last().value;
+    return true;
+  }
+
+ private:
+  std::optional<reader::VirtAddr> start_;
+  std::optional<uint64_t> end_;
 };
 
-void add_space(HtmlPage& page, size_t number, const Spaces::Entry& entry, const SpaceLook& look,
-               const std::vector<Finding>& findings, size_t listed) {
-  std::string who;
-  for (const size_t cpu : entry.cpus) who += fmt::format("{}{}", who.empty() ? "" : ", ", cpu);
-  page.body += fmt::format("<div id=\"space-{}\"><h3>{} (vCPU {})</h3>\n", number, escape(entry.space.describe()), who);
-  if (!findings.empty()) page.body += "<ul class=\"warnings\">";
-  for (const Finding& finding : findings) page.body += "<li>" + escape(describe(finding)) + "</li>";
-  if (!findings.empty()) page.body += "</ul>\n";
-  page.body += fmt::format(
-      "<div class=\"map\"><canvas tabindex=\"0\" role=\"img\" aria-label=\"Address space {}: ranges from low to high "
-      "addresses\"></canvas></div>\n<div class=\"detail dim\" aria-live=\"polite\">Click a range.</div>\n",
-      number);
-  uint64_t total = 0, most = 1;
-  for (const auto& [size, bytes] : look.bytes_by_page_size) {
-    total += bytes;
-    most = std::max(most, bytes);
+/// What an address space's listing gives besides the list itself.
+struct SpaceLook {
+  uint64_t ranges = 0, listed = 0;
+  std::map<uint64_t, uint64_t> bytes_by_page_size;
+  std::vector<std::pair<Range, std::string>> notable;  // those with findings, and the kernel's image; not all of them
+  uint64_t more_notable = 0;
+  std::vector<Finding> findings;
+  reader::Listing listing;
+
+  void add_notable(const Range& range, const std::string& why) {
+    if (notable.size() < kMaxNotable)
+      notable.emplace_back(range, why);
+    else
+      ++more_notable;
   }
+};
+
+std::string page_text(const Range& range) { return range.page_size == 0 ? "-" : page_size_name(range.page_size); }
+
+void add_page_sizes(HtmlPage& page, const SpaceLook& look) {
+  uint64_t most = 1;
+  for (const auto& [size, bytes] : look.bytes_by_page_size) most = std::max(most, bytes);
   page.body += "<div class=\"bars\">";
   for (const auto& [size, bytes] : look.bytes_by_page_size)
     page.body += fmt::format("<span>{} pages</span><i style=\"width:{:.3f}%\"></i><span>{}</span>",
                              size == 0 ? "no" : page_size_name(size),
                              100.0 * static_cast<double>(bytes) / static_cast<double>(most), human_size(bytes));
-  page.body += fmt::format("</div>\n<details><summary>{}, {} mapped</summary><div class=\"scroll\"><table><thead>",
-                           counted(look.ranges, "range", "ranges"), human_size(total));
+  page.body += "</div>\n";
+}
+
+void add_notable(HtmlPage& page, const SpaceLook& look) {
+  if (look.notable.empty()) return;
+  page.body += "<div class=\"scroll\"><table class=\"notable\"><thead>";
+  page.row({"first", "last", "size", "permissions", "page", "guest-physical", "what"}, "th");
+  page.body += "</thead><tbody>\n";
+  for (const auto& [range, why] : look.notable)
+    page.row({hex(range.start.value), hex(range.last().value), size_text(range), to_string(range.permissions),
+              page_text(range), range.physical ? hex(range.physical->value) : "scattered", why});
+  page.body += "</tbody></table></div>\n";
+  if (look.more_notable != 0)
+    page.body += fmt::format("<p class=\"dim\">{} more such ranges; --map marks them.</p>\n", look.more_notable);
+}
+
+void add_space(HtmlPage& page, size_t number, const Spaces::Entry& entry, const SpaceLook& look) {
+  std::string who;
+  for (const size_t cpu : entry.cpus) who += fmt::format("{}{}", who.empty() ? "" : ", ", cpu);
+  page.body += fmt::format("<div id=\"space-{}\"><h3>{} (vCPU {})</h3>\n", number, escape(entry.space.describe()), who);
+  if (!look.findings.empty()) page.body += "<ul class=\"warnings\">";
+  for (const Finding& finding : look.findings) page.body += "<li>" + escape(describe(finding)) + "</li>";
+  if (!look.findings.empty()) page.body += "</ul>\n";
+  const char* hidden = look.ranges == 0 ? " hidden" : "";
+  if (look.ranges == 0)
+    page.body += fmt::format("<p class=\"warn\">No range of it can be shown{}.</p>\n",
+                             look.listing.note.empty() ? ": its tables map nothing" : ": " + escape(look.listing.note));
+  else if (!look.listing.note.empty())
+    page.body += "<p class=\"dim\">" + escape(look.listing.note) + "</p>\n";
+  page.body += fmt::format(
+      "<div{0}><div class=\"map\"><canvas tabindex=\"0\" role=\"img\" aria-label=\"Address space {1}: ranges from low "
+      "to "
+      "high addresses\"></canvas></div>\n<div class=\"detail\" aria-live=\"polite\"><span class=\"dim\">Click a "
+      "range.</span></div></div>\n",
+      hidden, number);
+  add_page_sizes(page, look);
+  add_notable(page, look);
+  uint64_t total = 0;
+  for (const auto& [size, bytes] : look.bytes_by_page_size) total += bytes;
+  page.body += fmt::format("<details{}><summary>{}, {} mapped</summary><div class=\"scroll list\"><table><thead>",
+                           hidden, counted(look.ranges, "range", "ranges"), human_size(total));
   page.row({"first", "last", "size", "permissions", "page", "guest-physical", "in the dump"}, "th");
-  page.body += "</thead><tbody></tbody></table></div><button type=\"button\" class=\"more\" hidden></button>\n";
-  if (look.ranges > listed)
-    page.body += fmt::format("<p class=\"warn\">The first {} of them are in this page; --map lists all.</p>", listed);
-  if (!look.listing.note.empty()) page.body += "<p class=\"dim\">" + escape(look.listing.note) + "</p>";
+  page.body += "</thead><tbody></tbody></table></div><button type=\"button\" class=\"more noprint\" hidden></button>\n";
+  if (look.ranges > look.listed)
+    page.body +=
+        fmt::format("<p class=\"warn\">The first {} of them are in this page; --map lists all.</p>", look.listed);
   page.body += "</details></div>\n";
 }
 
-void add_spaces(HtmlPage& page, const reader::Dump& dump, Marks& marks, json::OStream& data) {
-  const Spaces spaces(dump);
+/// Where a range's memory is, for the page's script: an address; of a scattered range the pages of its parts, each with
+/// how many follow, while there is room for them; else null.
+json::Value place_value(const Range& range, size_t& room) {
+  if (range.physical) return fmt::format("{:#x}", range.physical->value);
+  if (range.parts.size() > room) return nullptr;
+  room -= range.parts.size();
+  json::Array parts;
+  for (const reader::Mapping& part : range.parts) {
+    parts.push_back(part.physical.value / kPageSize);
+    parts.push_back(part.size / kPageSize);
+  }
+  return parts;
+}
+
+json::Value range_value(const Range& range, size_t& room) {
+  json::Array value{fmt::format("{:#x}", range.start.value),
+                    fmt::format("{:#x}", range.size),
+                    to_string(range.permissions),
+                    range.page_size == 0 ? json::Value(nullptr) : json::Value(page_size_name(range.page_size)),
+                    place_value(range, room),
+                    presence_name(range.presence)};
+  if (range.count > 1) {
+    value.push_back(range.count);
+    value.push_back(fmt::format("{:#x}", range.stride));
+  }
+  return value;
+}
+
+/// Lists the ranges of one address space into the page's data, at most `most` of them.
+SpaceLook look_at_space(const reader::Dump& dump, const reader::AddressSpace& space, size_t most, size_t& room,
+                        Marks& marks, json::OStream& data) {
+  SpaceLook look;
+  Findings findings(dump.machine(), space.paging());
+  KernelImage image(dump);
+  const auto on_range = [&](const Range& range) {
+    std::string why = findings.add(range);
+    if (image.holds(range)) why = why.empty() ? "kernel image" : "kernel image, " + why;
+    if (!why.empty()) look.add_notable(range, why);
+    look.bytes_by_page_size[range.page_size] += range.bytes();
+    if (space.paging() && range.permissions.execute && !range.permissions.write)
+      for (const reader::Mapping& part : range.parts)
+        marks.code.push_back({part.physical.value / kPageSize, part.size / kPageSize});
+    look.ranges += range.count;
+    if (look.listed == most) return;
+    ++look.listed;
+    data.value(range_value(range, room));
+  };
+  data.attributeArray("ranges", [&] {
+    look.listing = list_ranges(dump, space, on_range, [&](reader::PhysAddr table, uint64_t size) {
+      marks.tables.push_back({table.value / kPageSize, (table.value % kPageSize + size - 1) / kPageSize + 1});
+    });
+  });
+  look.findings = findings.all();
+  return look;
+}
+
+void add_spaces(HtmlPage& page, const reader::Dump& dump, const Spaces& spaces, Marks& marks, json::OStream& data) {
   if (spaces.all.empty()) return;
   page.section("spaces", "Address spaces");
   page.body +=
@@ -264,38 +379,15 @@ void add_spaces(HtmlPage& page, const reader::Dump& dump, Marks& marks, json::OS
       "style=\"background:var(--p-rwx)\"></span> write and execute</span><span class=\"dim\">upper: user mode may use "
       "it; "
       "a range is as wide as its size has digits</span></div>\n";
-  size_t left = kMaxRanges;
+  size_t left = kMaxRanges, room = kMaxParts;
   data.attributeArray("spaces", [&] {
     for (size_t number = 0; number < spaces.all.size(); ++number) {
       const Spaces::Entry& entry = spaces.all[number];
-      Findings findings(dump.machine(), entry.space.paging());
       SpaceLook look;
-      const size_t share = left / (spaces.all.size() - number);
-      data.object([&] {
-        data.attributeArray("ranges", [&] {
-          const auto on_range = [&](const Range& range) {
-            findings.add(range);
-            look.bytes_by_page_size[range.page_size] += range.size;
-            if (++look.ranges > share) return;
-            data.value(json::Array{
-                fmt::format("{:#x}", range.start.value), fmt::format("{:#x}", range.size), to_string(range.permissions),
-                range.page_size == 0 ? json::Value(nullptr) : json::Value(page_size_name(range.page_size)),
-                range.physical ? json::Value(fmt::format("{:#x}", range.physical->value)) : nullptr,
-                presence_name(range.presence)});
-          };
-          const auto on_mapping = [&](const reader::Mapping& mapping) {
-            if (entry.space.paging() && mapping.permissions.execute && !mapping.permissions.write)
-              marks.code.push_back({mapping.physical.value / kPageSize, mapping.size / kPageSize});
-          };
-          look.listing =
-              list_ranges(dump, entry.space, on_range, on_mapping, [&](reader::PhysAddr table, uint64_t size) {
-                marks.tables.push_back({table.value / kPageSize, (table.value % kPageSize + size - 1) / kPageSize + 1});
-              });
-        });
-      });
-      const size_t listed = std::min<size_t>(look.ranges, share);
-      left -= listed;
-      add_space(page, number, entry, look, findings.all(), listed);
+      data.object(
+          [&] { look = look_at_space(dump, entry.space, left / (spaces.all.size() - number), room, marks, data); });
+      left -= look.listed;
+      add_space(page, number, entry, look);
     }
   });
   marks.complete();
@@ -312,6 +404,7 @@ std::string lead_of(const reader::Dump& dump) {
 
 int write_html(const Job& job, const std::string& path) {
   const reader::Dump& dump = job.dump;
+  const Spaces found(dump);  // first: what a search of all of memory finds for them is told of the guest as well
   HtmlPage page, spaces;
   page.title = dump.info().vm.empty() ? dump.path() : dump.info().vm;
   page.lead = lead_of(dump);
@@ -325,7 +418,7 @@ int write_html(const Job& job, const std::string& path) {
       add_glance(page, job);
       add_warnings(page, dump);
       // The page tables say what is code, so they are read first; on the page memory comes first.
-      add_spaces(spaces, dump, marks, data);
+      add_spaces(spaces, dump, found, marks, data);
       add_memory_look(page, job, marks, data);
       page.body += spaces.body;
       page.navigation += spaces.navigation;

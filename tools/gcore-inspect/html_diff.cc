@@ -14,7 +14,7 @@
 namespace gcore::tools::inspect {
 namespace {
 
-constexpr size_t kMaxRows = 5000;
+constexpr size_t kMaxRows = 5000, kMaxSamples = 10000, kSampleBytes = 16;
 
 enum Kind : uint8_t { kAbsent, kEqual, kMissing, kOnlyA, kOnlyB, kDiffers, kKinds };
 
@@ -64,7 +64,7 @@ void add_registers(HtmlPage& page, const DumpDiff& diff) {
 void add_ranges(HtmlPage& page, const MemoryDiff& memory) {
   page.section("ranges", "Ranges that differ");
   page.body += "<div class=\"scroll\"><table><thead>";
-  page.row({"first", "last", "pages", "bytes that differ", ""}, "th");
+  page.row({"first", "last", "pages", "bytes that differ", "what"}, "th");
   page.body += "</thead><tbody>\n";
   size_t rows = 0;
   for (const PageDiff& run : memory.runs) {
@@ -80,6 +80,31 @@ void add_ranges(HtmlPage& page, const MemoryDiff& memory) {
     page.body += fmt::format("<p class=\"warn\">{} in all; the text and --json list them.</p>\n", rows);
 }
 
+std::string hex_bytes(const PageBytes& page, size_t from) {
+  std::string text;
+  for (size_t i = from; i < std::min<size_t>(from + kSampleBytes, kPageSize); ++i)
+    text += fmt::format("{}{}", i == from ? "" : " ", page.present[i] ? fmt::format("{:02x}", page.bytes[i]) : "??");
+  return text;
+}
+
+/// Of pages that differ: [page, bytes that do, the first one's offset, A's and B's bytes from there on].
+void write_samples(llvm::json::OStream& data, const DiffReport& report) {
+  size_t left = kMaxSamples;
+  PageBytes a, b;
+  data.attributeArray("differing", [&] {
+    for (const PageDiff& run : report.diff.memory.runs) {
+      for (uint64_t n = 0; run.kind == PageDiff::Kind::differs && n < run.count && left > 0; ++n, --left) {
+        read_page(report.a, run.first + n, a);
+        read_page(report.b, run.first + n, b);
+        size_t count = 0, first = 0;
+        for (size_t i = 0; i < kPageSize; ++i)
+          if (a.present[i] && b.present[i] && a.bytes[i] != b.bytes[i] && count++ == 0) first = i;
+        data.value(llvm::json::Array{run.first + n, count, first, hex_bytes(a, first), hex_bytes(b, first)});
+      }
+    }
+  });
+}
+
 }  // namespace
 
 int write_diff_html(const Job& job, const DiffReport& report, const std::string& path) {
@@ -92,6 +117,8 @@ int write_diff_html(const Job& job, const DiffReport& report, const std::string&
                                 counted(diff.differing_registers(), "register differs", "registers differ"),
                                 counted(diff.memory.of(PageDiff::Kind::differs), "page", "pages"),
                                 diff.memory.of(PageDiff::Kind::differs) + diff.memory.of(PageDiff::Kind::equal));
+  page.path = report.a.path();
+  page.other = report.b.path();
   page.body += "<div class=\"cols\">\n";
   for (const auto& [name, dump] : {std::pair{"A", &report.a}, {"B", &report.b}}) {
     page.body += fmt::format("<div><h3>{}: {}</h3><dl class=\"facts\">\n", name, escape(dump->path()));
@@ -117,8 +144,10 @@ int write_diff_html(const Job& job, const DiffReport& report, const std::string&
     llvm::json::OStream data(text);
     data.object([&] {
       if (memory.empty()) return;
+      kinds[kAbsent].pages = cells.count(kAbsent);
       add_map(page, kinds);
       write_map(data, kinds, cells, false);
+      write_samples(data, report);
     });
   }
   add_registers(page, diff);

@@ -16,7 +16,19 @@ namespace {
 constexpr size_t kMapLimit = 2 << 20;
 
 /// Where pages share a cell, the kind that stands further down is shown.
-enum Kind : uint8_t { kAbsent, kZero, kDuplicate, kData, kText, kRandom, kCode, kPageTable, kMissing, kKinds };
+enum Kind : uint8_t {
+  kAbsent,
+  kZero,
+  kDuplicate,
+  kData,
+  kText,
+  kRandom,
+  kCode,
+  kPageTable,
+  kPartial,
+  kMissing,
+  kKinds
+};
 
 constexpr std::array<MapKind, kKinds> kDescribed = {{
     {"absent", "no memory", "the guest has no memory there"},
@@ -27,7 +39,8 @@ constexpr std::array<MapKind, kKinds> kDescribed = {{
     {"random", "high entropy", "at least 7.5 bits a byte: compressed, encrypted or random"},
     {"code", "code", "executable and not writable for a vCPU"},
     {"page-table", "page table", "a table that a vCPU's address translation uses"},
-    {"missing", "missing", "the guest has memory there, which the dump lacks in part or whole"},
+    {"partial", "partial", "only a part of the page is memory, or in the dump"},
+    {"missing", "missing", "the guest has memory there, which the dump lacks"},
 }};
 
 bool holds(const std::vector<Marks::Span>& spans, uint64_t page) {
@@ -36,7 +49,8 @@ bool holds(const std::vector<Marks::Span>& spans, uint64_t page) {
 }
 
 Kind kind_of(Content content, bool duplicate, const Marks& marks, uint64_t page) {
-  if (content == Content::missing || content == Content::partial) return kMissing;
+  if (content == Content::missing) return kMissing;
+  if (content == Content::partial) return kPartial;
   if (holds(marks.tables, page)) return kPageTable;
   if (content == Content::zero) return kZero;
   if (holds(marks.code, page)) return kCode;
@@ -60,7 +74,7 @@ void paint(const Scan& scan, const Marks& marks, Cells& cells, MemoryLook& look)
       const unsigned entropy = looks.entropies[n];
       cells.set(run.first + n, 1, static_cast<uint8_t>(kind | std::min(entropy / 8, 15U) << 4));
       ++look.kinds[kind].pages;
-      if (looks.contents[n] == Content::zero || kind == kMissing) continue;
+      if (looks.contents[n] == Content::zero || kind == kMissing || kind == kPartial) continue;
       ++look.entropies[std::min(entropy / 8, 15U)];
       ++look.looked_at;
     }
@@ -139,6 +153,7 @@ void add_memory_look(HtmlPage& page, const Job& job, const Marks& marks, llvm::j
   MemoryLook look{{kDescribed.begin(), kDescribed.end()}, std::vector<uint64_t>(16), 0};
   Cells cells(scan.runs);
   paint(scan, marks, cells, look);
+  look.kinds[kAbsent].pages = cells.count(kAbsent);
   add_map(page, look.kinds);
   add_entropy_chart(page, look);
   write_map(data, look.kinds, cells, true);

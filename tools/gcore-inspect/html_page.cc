@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 
 #include "tools/gcore-inspect/pages.h"
@@ -18,6 +19,7 @@ namespace gcore::tools::inspect {
 namespace {
 
 constexpr std::string_view kStart = "<!DOCTYPE html>";
+constexpr mode_t kMode = 0600;  // as of a dump: a page has the guest's secrets
 
 std::string_view style() { return {gcore_page_css, static_cast<size_t>(gcore_page_css_end - gcore_page_css)}; }
 std::string_view script() { return {gcore_page_js, static_cast<size_t>(gcore_page_js_end - gcore_page_js)}; }
@@ -71,7 +73,8 @@ std::string whole(const HtmlPage& page) {
       "<p class=\"dim\">Made by gcore-inspect {}. <span class=\"noprint\">Keys: press ?</span></p></main>\n",
       GCORE_VERSION);
   out += "<div id=\"tip\" role=\"tooltip\" hidden></div>\n";
-  out += fmt::format("<script type=\"application/json\" id=\"data\" data-path=\"{}\">", escape(page.path));
+  out += fmt::format("<script type=\"application/json\" id=\"data\" data-path=\"{}\" data-other=\"{}\">",
+                     escape(page.path), escape(page.other));
   out += in_script(page.data);
   out += fmt::format("</script>\n<script>{}</script>\n</body></html>\n", script());
   return out;
@@ -105,7 +108,7 @@ std::string write_all(int fd, std::string_view text) {
 
 /// Into something that is no ordinary file (a device, a pipe), or where a name cannot be given afterwards.
 std::string write_plainly(const std::string& path, std::string_view text) {
-  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, kMode);
   if (fd < 0) return std::strerror(errno);
   std::string why = write_all(fd, text);
   if (close(fd) != 0 && why.empty()) why = std::strerror(errno);
@@ -116,7 +119,7 @@ std::string write_plainly(const std::string& path, std::string_view text) {
 std::string write_file(const std::string& path, std::string_view text) {
   const size_t slash = path.rfind('/');
   const std::string folder = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
-  const int fd = open(folder.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666);
+  const int fd = open(folder.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, kMode);
   if (fd < 0) return errno == EOPNOTSUPP || errno == EISDIR ? write_plainly(path, text) : std::strerror(errno);
   std::string why = write_all(fd, text);
   const std::string self = fmt::format("/proc/self/fd/{}", fd), temporary = fmt::format("{}.{}.tmp", path, getpid());
@@ -177,6 +180,12 @@ void add_map(HtmlPage& page, std::span<const MapKind> kinds) {
   for (const MapKind& kind : kinds.subspan(1)) total += kind.pages;
   page.section("memory", "Guest-physical memory");
   std::string bar, legend;
+  const auto explain = [&](size_t i, const std::string& text) {
+    legend += fmt::format(
+        "<button type=\"button\" data-kind=\"{}\" aria-pressed=\"false\" title=\"{}\"><span class=\"swatch\" "
+        "style=\"background:var(--k-{})\"></span>{} <span class=\"dim\">{}</span></button>",
+        i, escape(kinds[i].about), kinds[i].id, kinds[i].name, text);
+  };
   for (size_t i = 1; i < kinds.size(); ++i) {
     const MapKind& kind = kinds[i];
     if (kind.pages == 0) continue;
@@ -186,11 +195,9 @@ void add_map(HtmlPage& page, std::span<const MapKind> kinds) {
                     share < 0.05 ? "under 0.1 %" : fmt::format("{:.1f} %", share));
     bar += fmt::format("<i style=\"width:{:.4f}%;background:var(--k-{})\" title=\"{}: {}\"></i>", share, kind.id,
                        kind.name, text);
-    legend += fmt::format(
-        "<button type=\"button\" data-kind=\"{}\" aria-pressed=\"false\" title=\"{}\"><span class=\"swatch\" "
-        "style=\"background:var(--k-{})\"></span>{} <span class=\"dim\">{}</span></button>",
-        i, escape(kind.about), kind.id, kind.name, text);
+    explain(i, text);
   }
+  if (kinds[0].pages != 0) explain(0, "");
   page.body += fmt::format("<div class=\"stack\">{}</div>\n<div class=\"legend\">{}</div>\n", bar, legend);
   page.body +=
       "<div class=\"tools\"><button id=\"map-in\" type=\"button\">zoom in</button><button id=\"map-out\" "
@@ -204,6 +211,11 @@ void add_map(HtmlPage& page, std::span<const MapKind> kinds) {
 
 int write_page(const Job& job, const HtmlPage& page, const std::string& path,
                std::initializer_list<std::string> dumps) {
+  if (path == "-") {
+    const std::string text = whole(page);
+    std::fwrite(text.data(), 1, text.size(), stdout);  // run_program looks for errors
+    return kExitDone;
+  }
   const std::string attempted = "write " + printable(path);
   struct stat there{};
   const bool exists = stat(path.c_str(), &there) == 0;

@@ -16,22 +16,23 @@ struct HtmlPage {
   std::string title, lead;       // text
   std::string navigation, body;  // HTML
   std::string data;              // JSON, for the script
-  std::string path;              // of the dump, for commands that the page offers
+  std::string path, other;       // of the dump, and of a diff's second one, for commands that the page offers
 
   void section(std::string_view id, std::string_view heading);
   /// A row of a table; each cell is text.
   void row(std::initializer_list<std::string> cells, std::string_view tag = "td");
 };
 
-/// The dump's guest-physical memory: a bar, a legend and the frame of the picture.
+/// The dump's guest-physical memory: a bar, a legend and the frame of the picture. The first kind is "no memory", which
+/// is in the legend alone.
 struct MapKind {
   const char *id, *name, *about;
   uint64_t pages = 0;
 };
 void add_map(HtmlPage& page, std::span<const MapKind> kinds);
 
-/// Writes the whole page to `path`, or nothing: what was there stays until the page is complete. Files other than pages
-/// are not replaced, `dumps` (paths) least of all.
+/// Writes the whole page to `path`, "-" being standard output, or nothing: what was there stays until the page is
+/// complete. Files other than pages are not replaced, `dumps` (paths) least of all.
 int write_page(const Job& job, const HtmlPage& page, const std::string& path, std::initializer_list<std::string> dumps);
 
 }  // namespace gcore::tools::inspect

@@ -19,17 +19,29 @@ namespace gcore::tools::inspect {
 class Symbols;
 struct PageCounts;
 
+/// --root: a root table in place of the vCPU's own.
+struct Root {
+  uint64_t value;  // as the register would hold it
+  reader::AddressSpace::Root which = reader::AddressSpace::Root::lower;
+};
+
 /// What every mode needs.
 struct Job {
   const Program& program;
   const reader::Dump& dump;
   bool colour;                // of standard output
   std::optional<size_t> cpu;  // --vcpu (or the N of --registers), which the dump has
+  std::optional<Root> root;   // --root
 
   const Symbols* symbols;  // --symbols, or nullptr
 
   /// The vCPU whose address space is meant: --vcpu, else the faulting one, which is 0 when there was no fault.
   size_t chosen_cpu() const { return cpu.value_or(dump.faulting_cpu()); }
+  /// That vCPU's address space, or what it is with --root.
+  reader::Expected<reader::AddressSpace> chosen_space() const {
+    return root ? reader::AddressSpace::with_root(dump, chosen_cpu(), root->value, root->which)
+                : reader::AddressSpace::of_cpu(dump, chosen_cpu());
+  }
 };
 
 int print_summary(const Job& job);

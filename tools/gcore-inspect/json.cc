@@ -74,14 +74,16 @@ json::Value cpu_value(const Job& job, const reader::Cpu& cpu, std::optional<size
   json::Object other;
   for (const auto& [name, value] : cpu.other_registers) other[utf8(name)] = hex_value(value);
   const std::string mode = mode_name(cpu);
-  const auto halted = is_halted(job.dump, cpu);
+  const auto waiting = waits(job.dump, cpu);
+  const auto waits_for = [&](Waits what) { return waiting ? json::Value(*waiting == what) : json::Value(nullptr); };
   return json::Object{
       {"index", cpu.index},
       {"number", cpu.number},
       {"process", text_or_null(cpu.process_name)},
       {"pc", hex_value(program_counter(cpu))},
       {"sp", hex_value(stack_pointer(cpu))},
-      {"halted", halted ? json::Value(*halted) : json::Value(nullptr)},
+      {"halted", waits_for(Waits::for_interrupt)},
+      {"waiting_for_event", waits_for(Waits::for_event)},
       {"mode", mode == "unknown" ? json::Value(nullptr) : json::Value(mode)},
       {"page_table", cpu.page_table ? hex_value(cpu.page_table->value) : json::Value(nullptr)},
       {"address_space", space ? json::Value(*space) : json::Value(nullptr)},
@@ -100,6 +102,8 @@ json::Value range_value(const Range& range) {
       {"page_size", range.page_size == 0 ? json::Value(nullptr) : json::Value(range.page_size)},
       {"physical", range.physical ? hex_value(range.physical->value) : json::Value(nullptr)},
       {"in_dump", presence_name(range.presence)},
+      {"count", range.count},
+      {"stride", range.count == 1 ? json::Value(nullptr) : json::Value(range.stride)},
   };
 }
 
@@ -167,6 +171,7 @@ json::Value pages_value(const Job& job) {
 
 void write_dump(json::OStream& out, const Job& job, json::Value pages) {
   const reader::Dump& dump = job.dump;
+  const Spaces spaces(dump);  // first: what a search of all of memory finds for them is told of the guest as well
   out.attribute("schema", 1);
   out.attribute("file", file_value(dump));
   out.attribute("machine", machine_name(dump.machine()));
@@ -177,7 +182,6 @@ void write_dump(json::OStream& out, const Job& job, json::Value pages) {
   out.attribute("kdump", kdump_value(dump));
   out.attribute("signal", dump.signal() == 0 ? json::Value(nullptr) : json::Value(dump.signal()));
   out.attribute("faulting_cpu", dump.cpus().empty() ? json::Value(nullptr) : json::Value(dump.faulting_cpu()));
-  const Spaces spaces(dump);
   out.attributeArray("cpus", [&] {
     for (const reader::Cpu& cpu : dump.cpus()) out.value(cpu_value(job, cpu, spaces.of_cpu[cpu.index]));
   });

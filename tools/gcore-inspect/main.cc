@@ -6,7 +6,7 @@
 
 #include "tools/common/built_with.h"
 #include "tools/common/open_dump.h"
-#include "tools/gcore-inspect/guest.h"
+#include "tools/gcore-inspect/guest_symbols.h"
 #include "tools/gcore-inspect/inspect.h"
 #include "tools/gcore-inspect/pages.h"
 #include "tools/gcore-inspect/symbols.h"
@@ -55,6 +55,9 @@ ProgramInfo program_info() {
               {"vcpu", "N",
                "with --translate, --read, --map: the vCPU whose\naddress space is meant (default: the "
                "faulting one)"},
+              {"root", "ADDR",
+               "with --translate, --read, --map: through the root\ntable at this guest-physical address; aarch64:\n"
+               "ttbr0=ADDR (a process) or ttbr1=ADDR (the kernel)"},
               {"phys", "", "with --read: ADDR is guest-physical"},
               {"raw", "", "with --read: the bytes themselves"},
               {"exit-code", "", "with --diff: exit status 1 when something differs"},
@@ -83,6 +86,7 @@ struct Request {
   std::string pattern;  // the bytes to find
   bool all_registers = false;
   std::optional<uint64_t> kaslr_offset;  // nothing: auto
+  std::optional<Root> root;
 };
 
 using Parsed = std::expected<void, std::string>;  // the error is wrong usage
@@ -106,8 +110,13 @@ Parsed choose_mode(const Program& program, Request& request) {
   if (program.has("vcpu") && mode != "translate" && mode != "read" && mode != "map" && mode != "registers" &&
       mode != "backtrace")
     return std::unexpected("--vcpu needs --translate, --read, --map, --registers or --backtrace");
-  if (program.has("vcpu") && program.has("phys"))
-    return std::unexpected("--vcpu and --phys cannot be given together: all vCPUs share guest-physical memory");
+  if (program.has("root") && mode != "translate" && mode != "read" && mode != "map")
+    return std::unexpected("--root needs --translate, --read or --map");
+  for (const std::string option : {"vcpu", "root"})
+    if (program.has(option) && program.has("phys"))
+      return std::unexpected("--" + option +
+                             " and --phys cannot be given together: guest-physical memory is the same " +
+                             "for all vCPUs and page tables");
   if (program.has("vcpu") && program.value("registers"))
     return std::unexpected("--vcpu and an argument of --registers cannot be given together");
   return {};
@@ -127,7 +136,8 @@ Parsed parse_read(const std::string& text, ReadRequest& read) {
   if (!address) return std::unexpected("--read: " + address.error());
   const auto size = parse_size(std::string_view(text).substr(colon + 1));
   if (!size) return std::unexpected("--read: " + size.error());
-  if (*size != 0 && *address + (*size - 1) < *address)
+  if (*size == 0) return std::unexpected("--read: '" + printable(text) + "' is no byte: LEN has to be 1 or more");
+  if (*address + (*size - 1) < *address)
     return std::unexpected("--read: '" + printable(text) + "' passes the end of the address space");
   read.address = *address;
   read.size = *size;
@@ -182,12 +192,23 @@ Parsed parse_kaslr_offset(const Program& program, Request& request) {
   return {};
 }
 
-/// Moves the kernel's symbols to where the guest has them.
-void move_kernel(const Program& program, const reader::Dump& dump, const Request& request, Symbols& symbols) {
-  std::string why;
-  const auto displacement = request.kaslr_offset ? request.kaslr_offset : kernel_displacement(dump, symbols, why);
-  if (displacement) return symbols.move_kernel(*displacement);
-  program.note("the kernel's symbols are taken where its file has them: " + why + "; --kaslr-offset says it");
+/// "0x1000", "cr3=0x1000", "ttbr1=0x1000": the words of gdb's `monitor as`.
+Parsed parse_root(const Program& program, format::Machine machine, Request& request) {
+  if (!program.has("root")) return {};
+  const std::string text = *program.value("root");
+  const size_t equals = text.find('=');
+  const std::string name = equals == std::string::npos ? "" : text.substr(0, equals);
+  const auto number = parse_number(std::string_view(text).substr(equals == std::string::npos ? 0 : equals + 1));
+  if (!number) return std::unexpected("--root: " + number.error());
+  const bool arm = machine == format::Machine::aarch64;
+  if (arm && name != "ttbr0" && name != "ttbr1")
+    return std::unexpected(
+        "--root: an aarch64 machine has two: say ttbr0=ADDR (a process) or ttbr1=ADDR "
+        "(the kernel)");
+  if (!arm && !name.empty() && name != "cr3")
+    return std::unexpected("--root: '" + printable(name) + "' is no root table of this machine; say cr3=ADDR or ADDR");
+  request.root = {*number, name == "ttbr1" ? reader::AddressSpace::Root::upper : reader::AddressSpace::Root::lower};
+  return {};
 }
 
 int run_mode(const Request& request, const Job& job) {
@@ -221,7 +242,8 @@ int run(Program& program) {
       std::printf("%s\n", printable(dump.error().text).c_str());
     return program.fail(printable(dump.error().text));
   }
-  Job job{program, **dump, colour_wanted(STDOUT_FILENO), std::nullopt, nullptr};
+  if (parsed = parse_root(program, (*dump)->machine(), request); !parsed) return program.usage_error(parsed.error());
+  Job job{program, **dump, colour_wanted(STDOUT_FILENO), std::nullopt, request.root, nullptr};
   if (request.cpu) {
     const size_t count = (*dump)->cpus().size();
     if (*request.cpu >= count)
@@ -235,9 +257,9 @@ int run(Program& program) {
     std::vector<std::string> remarks;
     auto loaded = Symbols::load(program.values("symbols"), (*dump)->machine(), remarks);
     if (!loaded) return program.fail("read symbols", printable(loaded.error()));
-    for (const std::string& remark : remarks) program.note(printable(remark));
     symbols = std::move(*loaded);
-    move_kernel(program, **dump, request, *symbols);
+    fit_symbols(**dump, request.kaslr_offset, *symbols, remarks);
+    for (const std::string& remark : remarks) program.note(printable(remark));
     job.symbols = &*symbols;
   }
   return run_mode(request, job);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
+#include <utility>
 
 #include "tools/gcore-inspect/inspect.h"
 #include "tools/gcore-inspect/spaces.h"
@@ -10,33 +11,97 @@
 namespace gcore::tools::inspect {
 namespace {
 
-Range::Presence presence(const reader::Dump& dump, reader::PhysAddr address, uint64_t size) {
-  const auto segments = dump.segments();
-  bool some = false, lacking = false;
-  while (size > 0 && !(some && lacking)) {
-    const reader::Segment* segment = dump.segment_at(address);
-    uint64_t rest = 0;
-    if (segment != nullptr) {
-      some = true;
-      rest = segment->memory_size - (address.value - segment->address.value);
-    } else {
-      lacking = true;
-      const auto next = std::ranges::upper_bound(segments, address, {}, &reader::Segment::address);
-      rest = next != segments.end() ? next->address.value - address.value : size;
+/// Where the dump has the guest's memory: in no segment, left out by the writer, behind the end of a cut file and not
+/// readable when the dump was taken are the same to whoever reads it.
+class Stored {
+ public:
+  explicit Stored(const reader::Dump& dump) {
+    for (auto extent = dump.next_extent(reader::PhysAddr(0)); extent; extent = dump.next_extent(extent->address)) {
+      const reader::PhysAddr next = extent->address + extent->size;
+      if (extent->kind != reader::Dump::Extent::Kind::missing) add(extent->address.value, next.value - 1);
+      if (next.value == 0) break;
+      extent->address = next;
     }
-    const uint64_t step = std::min(rest, size);
-    address = address + step;
-    size -= step;
   }
-  return !lacking ? Range::Presence::all : some ? Range::Presence::part : Range::Presence::none;
-}
+
+  Range::Presence of(reader::PhysAddr address, uint64_t size) const {
+    const uint64_t first = address.value, last = first + (size - 1);
+    const auto stretch = std::ranges::lower_bound(stretches_, first, {}, &Stretch::last);  // the first that ends there
+    if (stretch == stretches_.end() || stretch->first > last) return Range::Presence::none;
+    return stretch->first <= first && stretch->last >= last ? Range::Presence::all : Range::Presence::part;
+  }
+
+ private:
+  struct Stretch {
+    uint64_t first, last;
+  };
+  void add(uint64_t first, uint64_t last) {
+    if (!stretches_.empty() && stretches_.back().last + 1 == first)
+      stretches_.back().last = last;
+    else
+      stretches_.push_back({first, last});
+  }
+  std::vector<Stretch> stretches_;  // ascending, neither overlapping nor adjoining
+};
+
+/// Folds ranges that map the same memory at equal distances into one, if there are at least three of them.
+class Folded {
+ public:
+  explicit Folded(const std::function<void(const Range&)>& on_range) : on_range_(on_range) {}
+
+  void add(Range range) {
+    if (pending_ && !repeats(range)) {
+      // Of two the second may be the first of another series.
+      if (pending_->count == 2 && is_same(range)) {
+        emit_first();
+      } else {
+        finish();
+      }
+    }
+    if (!pending_) {
+      pending_ = std::move(range);
+      return;
+    }
+    if (pending_->count == 1) pending_->stride = range.start.value - pending_->start.value;
+    ++pending_->count;
+  }
+
+  void finish() {
+    if (!pending_) return;
+    if (pending_->count == 2) emit_first();
+    on_range_(*pending_);
+    pending_.reset();
+  }
+
+ private:
+  bool is_same(const Range& range) const {
+    return range.physical && range.physical == pending_->physical && range.size == pending_->size &&
+           range.page_size == pending_->page_size && range.permissions == pending_->permissions &&
+           range.presence == pending_->presence;
+  }
+  bool repeats(const Range& range) const {
+    return is_same(range) &&
+           (pending_->count == 1 || range.start == pending_->start + pending_->count * pending_->stride);
+  }
+  /// Of a pair: the second remains.
+  void emit_first() {
+    Range first = *pending_;
+    first.count = 1;
+    on_range_(first);
+    pending_->start = pending_->start + std::exchange(pending_->stride, 0);
+    pending_->count = 1;
+  }
+
+  const std::function<void(const Range&)>& on_range_;
+  std::optional<Range> pending_;
+};
 
 void print_range(const Range& range, const std::string& remark) {
-  std::string line =
-      fmt::format("{:#018x}-{:#018x}  {:>10}  {}  {:>4}  ", range.start.value, range.start.value + (range.size - 1),
-                  human_size(range.size), to_string(range.permissions),
-                  range.page_size == 0 ? "-" : page_size_name(range.page_size));
+  std::string line = fmt::format("{:#018x}-{:#018x}  {:>10}  {}  {:>4}  ", range.start.value, range.last().value,
+                                 human_size(range.bytes()), to_string(range.permissions),
+                                 range.page_size == 0 ? "-" : page_size_name(range.page_size));
   line += range.physical ? fmt::format("{:#018x}", range.physical->value) : "scattered";
+  if (range.count > 1) line += "  " + size_text(range);
   if (range.presence == Range::Presence::none) line += "  not in the dump";
   if (range.presence == Range::Presence::part) line += "  partly in the dump";
   if (!remark.empty()) line += "  " + remark;
@@ -59,31 +124,35 @@ const char* presence_name(Range::Presence presence) {
   return kNames[static_cast<size_t>(presence)];
 }
 
+std::string size_text(const Range& range) {
+  if (range.count == 1) return human_size(range.size);
+  return fmt::format("{} times {}, every {}", range.count, human_size(range.size), human_size(range.stride));
+}
+
 reader::Listing list_ranges(const reader::Dump& dump, const reader::AddressSpace& space,
-                            const std::function<void(const Range&)>& on_range,
-                            const std::function<void(const reader::Mapping&)>& on_mapping,
-                            const reader::OnTable& on_table) {
+                            const std::function<void(const Range&)>& on_range, const reader::OnTable& on_table) {
+  const Stored stored(dump);
+  Folded folded(on_range);
   Range range;
-  reader::PhysAddr next_physical{};
   const auto listing = space.enumerate(
       [&](const reader::Mapping& mapping) {
-        if (on_mapping) on_mapping(mapping);
-        const auto in_dump = presence(dump, mapping.physical, mapping.size);
+        const auto in_dump = stored.of(mapping.physical, mapping.size);
         const bool continues = range.size != 0 && mapping.start == range.start + range.size &&
                                mapping.permissions == range.permissions && mapping.page_size == range.page_size &&
                                in_dump == range.presence;
-        if (continues) {
-          if (mapping.physical != next_physical) range.physical.reset();
-          range.size += mapping.size;
-        } else {
-          if (range.size != 0) on_range(range);
-          range = {mapping.start, mapping.size, mapping.physical, mapping.page_size, mapping.permissions, in_dump};
+        if (!continues) {
+          if (range.size != 0) folded.add(std::move(range));
+          range = {mapping.start, 0, mapping.physical, mapping.page_size, mapping.permissions, in_dump};
+        } else if (mapping.physical != range.parts.back().physical + range.parts.back().size) {
+          range.physical.reset();
         }
-        next_physical = mapping.physical + mapping.size;
+        range.size += mapping.size;
+        range.parts.push_back(mapping);
         return true;
       },
       {}, on_table);
-  if (range.size != 0) on_range(range);
+  if (range.size != 0) folded.add(std::move(range));
+  folded.finish();
   return listing;
 }
 
@@ -118,8 +187,9 @@ std::string Findings::add(const Range& range) {
   std::string remark;
   const auto found = [&](Finding::Kind kind, const char* words) {
     Finding& finding = found_[static_cast<size_t>(kind)];
-    if (finding.ranges++ == 0 || range.start < finding.first) finding.first = range.start;
-    finding.bytes += range.size;
+    if (finding.ranges == 0 || range.start < finding.first) finding.first = range.start;
+    finding.ranges += range.count;
+    finding.bytes += range.bytes();
     finding.kind = kind;
     remark += (remark.empty() ? "" : ", ") + std::string(words);
   };
@@ -140,7 +210,7 @@ std::vector<Finding> Findings::all() const {
 }
 
 int print_map(const Job& job) {
-  const auto space = reader::AddressSpace::of_cpu(job.dump, job.chosen_cpu());
+  const auto space = job.chosen_space();
   if (!space)
     return job.program.fail(fmt::format("map the address space of vCPU {}", job.chosen_cpu()),
                             printable(space.error().text));
@@ -152,8 +222,8 @@ int print_map(const Job& job) {
   Findings findings(job.dump.machine(), space->paging());
   const auto listing = list_ranges(job.dump, *space, [&](const Range& range) {
     print_range(range, findings.add(range));
-    ++ranges;
-    bytes += range.size;
+    ranges += range.count;
+    bytes += range.bytes();
   });
   std::puts(fmt::format("\n{}, {} mapped", counted(ranges, "range", "ranges"), human_size(bytes)).c_str());
   for (const Finding& finding : findings.all())

@@ -122,8 +122,8 @@ LookedAt look_at_run(const reader::Dump& dump, const PageRun& run, bool content,
     if (page.empty()) {
       PageBytes part;
       read_page(dump, run.first + n, part);
-      partial += part.present;
-      found.contents[n] = part.present == 0 ? Content::missing : Content::partial;
+      partial += part.present.count();
+      found.contents[n] = part.present.none() ? Content::missing : Content::partial;
       return;
     }
     if (all_zero(page.data(), page.size())) return;
@@ -200,15 +200,21 @@ void read_pages(const reader::Dump& dump, const PageRun& run,
 
 void read_page(const reader::Dump& dump, uint64_t page, PageBytes& into) {
   std::memset(into.bytes, 0, kPageSize);
-  into.present = 0;
+  into.memory.reset();
+  into.present.reset();
   const uint64_t start = page * kPageSize;
   for (uint64_t at = 0; at < kPageSize;) {
     const auto extent = dump.next_extent(reader::PhysAddr(start + at));
     if (!extent || extent->address.value - start >= kPageSize) break;
     at = extent->address.value - start;
     const auto size = static_cast<size_t>(std::min(extent->size, kPageSize - at));
+    size_t got = 0;
     if (extent->kind != reader::Dump::Extent::Kind::missing)
-      into.present += dump.read(extent->address, std::span(into.bytes).subspan(at, size)).bytes;
+      got = dump.read(extent->address, std::span(into.bytes).subspan(at, size)).bytes;
+    for (size_t i = 0; i < size; ++i) {
+      into.memory.set(at + i);
+      into.present.set(at + i, i < got);
+    }
     at += size;
   }
 }

@@ -3,6 +3,7 @@
 // Pages are 4 KiB at multiples of 4 KiB of guest-physical memory, whatever the file's extents are. Holes cost nothing.
 #pragma once
 
+#include <bitset>
 #include <compare>
 #include <cstddef>
 #include <cstdint>
@@ -47,10 +48,10 @@ uint64_t data_bytes(std::span<const PageRun> runs);
 /// is thrown here, and what was not begun by then is left out.
 void parallel_for(size_t count, const std::function<void(size_t)>& work);
 
-/// The bytes of one page. Those that the dump does not have are 0, and `present` says how many it has.
+/// The bytes of one page. Those that the dump does not have are 0.
 struct PageBytes {
   alignas(64) std::byte bytes[kPageSize];
-  size_t present = 0;
+  std::bitset<kPageSize> memory, present;  // which of them the guest has, and which the dump
 };
 
 /// Calls `on_page(n, bytes)` for each page of a run of data, n counting from 0: a span of kPageSize bytes, or an empty

@@ -105,10 +105,14 @@ int copy(const Job& job, const ReadRequest& request, const Source& source) {
 
 int read_memory(const Job& job, const ReadRequest& request) {
   if (request.physical) return copy(job, request, {job.dump, nullptr});
-  const auto space = reader::AddressSpace::of_cpu(job.dump, job.chosen_cpu());
+  const auto space = job.chosen_space();
   if (!space)
     return job.program.fail(fmt::format("read virtual {:#x}", request.address),
                             space.error().text + "; --phys reads guest-physical memory");
+  // Through a guess the bytes can be those of another address space: who reads them has to know.
+  const bool guessed = !job.root && !space->has_root_of_cpu();
+  if (guessed || !space->translator().paging().assumed.empty())
+    job.program.note(fmt::format("vCPU {}: {}", job.chosen_cpu(), space->describe()));
   return copy(job, request, {job.dump, &*space});
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "tools/gcore-inspect/guest.h"
 #include "tools/gcore-inspect/inspect.h"
 
 namespace gcore::tools::inspect {
@@ -15,6 +16,7 @@ struct Group {
   const char* title;
   bool fpu;
   std::vector<std::string> names;
+  bool optional = false;  // a machine may have none of them
 };
 
 std::vector<std::string> numbered(const char* prefix, int count) {
@@ -26,6 +28,14 @@ std::vector<std::string> numbered(const char* prefix, int count) {
 std::vector<std::string> joined(std::vector<std::string> a, const std::vector<std::string>& b) {
   a.insert(a.end(), b.begin(), b.end());
   return a;
+}
+
+/// The registers that the machine has at EL2.
+std::vector<std::string> of_el2() {
+  std::vector<std::string> names;
+  for (const auto& one : format::registers(format::Machine::aarch64))
+    if (one.name.ends_with("_el2")) names.emplace_back(one.name);
+  return names;
 }
 
 /// Registers wider than 64 bits are named without their .lo and .hi here.
@@ -64,6 +74,7 @@ std::vector<Group> groups(format::Machine machine) {
            false,
            {"sp_el0", "sp_el1", "tpidr_el0", "tpidr_el1", "tpidrro_el0", "contextidr_el1", "mpidr_el1", "midr_el1",
             "cpacr_el1"}},
+          {"EL2", false, of_el2(), true},
           {"vector", true, joined({"fpsr", "fpcr"}, numbered("v", 32))},
       };
     case format::Machine::x86:
@@ -131,8 +142,8 @@ void print_list(const char* title, const std::vector<std::string>& words) {
 
 void print_cpu(const Job& job, const reader::Cpu& cpu, bool all) {
   const auto space = reader::AddressSpace::of_cpu(job.dump, cpu.index);
-  std::string heading =
-      fmt::format("vCPU {}: {}; {}", cpu.index, mode_name(cpu), space ? space->describe() : "address space unknown");
+  std::string heading = fmt::format("vCPU {}: {}; {}", cpu.index, state_name(job.dump, cpu),
+                                    space ? space->describe() : "address space unknown");
   if (at_fault(job.dump, cpu)) heading += fmt::format("; at fault (signal {})", job.dump.signal());
   std::puts(bold(job, heading).c_str());
   if (!cpu.process_name.empty()) std::puts(fmt::format("  process {}", printable(cpu.process_name)).c_str());
@@ -150,13 +161,15 @@ std::vector<RegisterGroup> register_groups(const reader::Cpu& cpu, bool all, std
   for (const Group& group : groups(cpu.registers.machine())) {
     if (group.fpu && !all) continue;
     RegisterGroup shown{group.title, group.fpu, {}};
+    std::vector<std::string> not_there;
     for (const std::string& name : group.names) {
       RegisterRow row = show(cpu.registers, name);
       if (row.value.empty())
-        absent.push_back(name);
+        not_there.push_back(name);
       else
         shown.rows.push_back(std::move(row));
     }
+    if (!shown.rows.empty() || !group.optional) absent.insert(absent.end(), not_there.begin(), not_there.end());
     if (!shown.rows.empty()) found.push_back(std::move(shown));
   }
   RegisterGroup other{"of names unknown to this program", false, {}};

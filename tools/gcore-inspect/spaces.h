@@ -10,22 +10,28 @@
 
 namespace gcore::tools::inspect {
 
-/// Adjacent mappings of equal permissions and page size, wherever their memory is.
+/// Adjacent mappings of equal permissions and page size, wherever their memory is. Where a kernel maps the same memory
+/// again and again at equal distances (Linux on x86: 256 times for its stacks of ESPFIX), that is one.
 struct Range {
   reader::VirtAddr start{};
   uint64_t size = 0;
   std::optional<reader::PhysAddr> physical;  // where it starts; nothing when the range is scattered
   uint64_t page_size = 0;                    // 0: paging is off
   reader::Permissions permissions;
-  enum class Presence : uint8_t { all, part, none } presence = Presence::all;  // how much of it is in a segment
+  enum class Presence : uint8_t { all, part, none } presence = Presence::all;  // how much of it the dump has
+  uint64_t count = 1, stride = 0;        // it is there so often, from start to start so far apart
+  std::vector<reader::Mapping> parts{};  // what it is made of, each contiguous; ascending
+
+  uint64_t bytes() const { return count * size; }
+  reader::VirtAddr last() const { return start + (stride * (count - 1) + (size - 1)); }
 };
 const char* presence_name(Range::Presence presence);
+/// "256 times 4.0 KiB, every 64.0 KiB"; its size alone when it is there once.
+std::string size_text(const Range& range);
 
-/// Calls `on_range` for each range, ascending, and says how the listing ended. `on_mapping` gets each contiguous part,
-/// `on_table` each page table.
+/// Calls `on_range` for each range, ascending, and says how the listing ended. `on_table` gets each page table.
 reader::Listing list_ranges(const reader::Dump& dump, const reader::AddressSpace& space,
                             const std::function<void(const Range&)>& on_range,
-                            const std::function<void(const reader::Mapping&)>& on_mapping = nullptr,
                             const reader::OnTable& on_table = nullptr);
 
 /// The address spaces of all vCPUs, each once: vCPUs of one kernel often share one.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "reader/guest_system.h"
 #include "tools/gcore-inspect/guest.h"
 #include "tools/gcore-inspect/inspect.h"
 
@@ -36,6 +37,19 @@ bool is_shown(const Job& job, const reader::Cpu& cpu) {
   return cpu.index < kMaxCpus || cpu.index == job.dump.faulting_cpu();
 }
 
+/// A summary does not take the time that a search for page tables can take.
+void print_unknown_spaces(const reader::Dump& dump) {
+  const auto unknown = std::ranges::count_if(
+      dump.cpus(), [&](const reader::Cpu& cpu) { return !quick_space(dump, cpu.index).has_value(); });
+  if (unknown == 0) return;
+  std::puts(fmt::format("        {} without a known root table{}",
+                        counted(static_cast<uint64_t>(unknown), "vCPU", "vCPUs"),
+                        guest_system(dump).kind == reader::GuestSystem::Kind::qnx
+                            ? ""
+                            : ": --map, --translate, --read and --json search all of memory for the kernel's")
+                .c_str());
+}
+
 void print_cpus(const Job& job) {
   const auto cpus = job.dump.cpus();
   if (cpus.empty()) return;
@@ -66,6 +80,7 @@ void print_cpus(const Job& job) {
     std::puts(line.c_str());
   }
   if (!shared.empty()) std::puts(fmt::format("        all: {}", shared).c_str());
+  print_unknown_spaces(job.dump);
   if (cpus.size() > kMaxCpus) std::puts(fmt::format("  ... {} in all; --registers shows them", cpus.size()).c_str());
 }
 

@@ -6,6 +6,7 @@
 #include <llvm/DebugInfo/DWARF/DWARFContext.h>
 #include <llvm/DebugInfo/DWARF/DWARFDebugFrame.h>
 #include <llvm/Demangle/Demangle.h>
+#include <llvm/Object/BuildID.h>
 #include <llvm/Object/ELFObjectFile.h>
 #include <llvm/Object/SymbolSize.h>
 #include <sys/stat.h>
@@ -63,19 +64,42 @@ bool is_for(const object::ObjectFile& file, format::Machine machine) {
   }
 }
 
+/// What a file that is no ELF file is, where people take it for one: a kernel as boot loaders take it (Linux'
+/// Documentation/arch/x86/boot.rst, arch/arm64/booting.rst; "zimg": drivers/firmware/efi/libstub), or one that is
+/// packed.
+std::string describe_foreign(std::string_view begin) {
+  const auto has = [&](size_t at, std::string_view magic) {
+    return begin.substr(std::min(at, begin.size())).starts_with(magic);
+  };
+  if (has(0x202, "HdrS") || has(0x38, "ARM\x64") || has(4, "zimg"))
+    return "it is a kernel image for a boot loader (vmlinuz, bzImage, Image), which has no symbols; take the ELF file "
+           "that "
+           "it was made from, the vmlinux with debug information";
+  if (has(0, "\x1f\x8b") ||
+      has(0,
+          "\xfd"
+          "7zXZ") ||
+      has(0, "\x28\xb5\x2f\xfd") || has(0, "BZh"))
+    return "it is compressed; unpack it first (a packed kernel image, vmlinuz, has no symbols: take the vmlinux with "
+           "debug "
+           "information)";
+  return "it is not an ELF file";
+}
+
 /// Why the file can have no symbols, or "". LLVM would read all of a dump, and wait for whoever writes into a FIFO.
 std::string unusable(const std::string& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return std::strerror(errno);
   struct stat status{};
-  char begin[64] = {};
+  char begin[0x210] = {};
   const bool regular = fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
   const ssize_t got = regular ? read(fd, begin, sizeof begin) : 0;
   close(fd);
   if (S_ISDIR(status.st_mode)) return "it is a folder";
   if (!regular) return "it is not a regular file";
   if (got == 0) return "it is empty";
-  switch (llvm::identify_magic({begin, static_cast<size_t>(std::max<ssize_t>(got, 0))})) {
+  const std::string_view start(begin, static_cast<size_t>(std::max<ssize_t>(got, 0)));
+  switch (llvm::identify_magic(start)) {
     case llvm::file_magic::elf:
     case llvm::file_magic::elf_relocatable:
     case llvm::file_magic::elf_executable:
@@ -84,8 +108,26 @@ std::string unusable(const std::string& path) {
     case llvm::file_magic::elf_core:
       return "it is a memory dump (a core file), not a program or kernel";
     default:
-      return "it is not an ELF file";
+      return describe_foreign(start);
   }
+}
+
+/// The build ID, and its address if it is part of what is loaded; empty when the file has none.
+std::pair<std::string, std::optional<uint64_t>> build_id_of(const object::ObjectFile& file) {
+  const auto id = object::getBuildID(&file);
+  for (const object::SectionRef& section : file.sections()) {
+    auto contents = section.getContents();
+    if (!contents) {
+      llvm::consumeError(contents.takeError());
+      continue;
+    }
+    const auto at = reinterpret_cast<uintptr_t>(id.data()), start = reinterpret_cast<uintptr_t>(contents->data());
+    if (at < start || at - start >= contents->size()) continue;
+    const bool loaded = (object::ELFSectionRef(section).getFlags() & llvm::ELF::SHF_ALLOC) != 0;
+    return {{reinterpret_cast<const char*>(id.data()), id.size()},
+            loaded ? std::optional(section.getAddress() + (at - start)) : std::nullopt};
+  }
+  return {};
 }
 
 UnwindRule rule_of(const dwarf::UnwindLocation& location) {
@@ -135,6 +177,7 @@ std::optional<UnwindRow> row_at(const dwarf::FDE& entry, uint64_t pc) {
 }  // namespace
 
 struct Symbols::Image {
+  std::string path;
   object::OwningBinary<object::ObjectFile> file;
   std::unique_ptr<llvm::DWARFContext> debug;
   std::vector<Function> functions;
@@ -182,6 +225,7 @@ std::expected<Symbols, std::string> Symbols::load(const std::vector<std::string>
     auto file = object::ObjectFile::createObjectFile(path);
     if (!file) return std::unexpected(path + ": " + llvm::toString(file.takeError()));
     image->file = std::move(*file);
+    image->path = path;
     const object::ObjectFile& object = *image->file.getBinary();
     if (!is_for(object, machine))
       return std::unexpected(fmt::format("{}: it is for another machine ({})", path, object.getFileFormatName().str()));
@@ -200,6 +244,17 @@ std::expected<Symbols, std::string> Symbols::load(const std::vector<std::string>
 void Symbols::move_kernel(uint64_t displacement) {
   for (const auto& image : images_)
     if (image->is_kernel()) image->displacement = displacement;
+}
+
+std::vector<Symbols::BuildId> Symbols::kernel_build_ids() const {
+  std::vector<BuildId> all;
+  for (const auto& image : images_) {
+    if (!image->is_kernel()) continue;
+    auto [bytes, address] = build_id_of(*image->file.getBinary());
+    if (address) *address += image->displacement;
+    if (!bytes.empty()) all.push_back({image->path, std::move(bytes), address});
+  }
+  return all;
 }
 
 std::optional<uint64_t> Symbols::kernel_symbol(std::initializer_list<std::string_view> names) const {

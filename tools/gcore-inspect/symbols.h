@@ -62,6 +62,14 @@ class Symbols {
   /// linked to the kernel's half of the address space (bit 63), and not to those of processes.
   void move_kernel(uint64_t displacement);
 
+  /// The build ID of each file of a kernel that has one: what tells it from other builds of the same sources.
+  struct BuildId {
+    std::string path, bytes;
+    std::optional<uint64_t> address;  // where the running kernel has these bytes, if it loads them and move_kernel() is
+                                      // right
+  };
+  std::vector<BuildId> kernel_build_ids() const;
+
   /// Where the kernel's file has one of these symbols, the first that it has; nothing when there is no kernel's file,
   /// or it has none of them.
   std::optional<uint64_t> kernel_symbol(std::initializer_list<std::string_view> names) const;

@@ -58,7 +58,7 @@ std::string place(const reader::Dump& dump, reader::PhysAddr address) {
 
 int print_translation(const Job& job, reader::VirtAddr address) {
   const std::string attempted = fmt::format("translate {:#x}", address.value);
-  const auto space = reader::AddressSpace::of_cpu(job.dump, job.chosen_cpu());
+  const auto space = job.chosen_space();
   if (!space) return job.program.fail(attempted, printable(space.error().text));
   const reader::Walk walk = space->walk(address);
 

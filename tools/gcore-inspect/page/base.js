@@ -45,6 +45,7 @@ let queued = false;
 function redraw() {
   if (queued) return;
   queued = true;
+  tip.hide();  // what is under the pointer is another thing then
   requestAnimationFrame(() => { queued = false; drawers.forEach(draw => draw()); });
 }
 function setTheme(theme) {
@@ -55,10 +56,14 @@ function setTheme(theme) {
 const isDark = () => (document.documentElement.dataset.theme ||
                       (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light')) === 'dark';
 
-/// A canvas as sharp as the screen; drawing is in CSS pixels.
+// On paper a picture is as wide as the page, whatever the window was: 0 on the screen, else CSS pixels.
+let paperWidth = 0;
+const roomOf = canvas => paperWidth || Math.floor(canvas.parentElement.clientWidth);
+
+/// A canvas as sharp as the screen or the paper; drawing is in CSS pixels.
 function prepare(canvas, height) {
-  const width = Math.max(200, Math.floor(canvas.parentElement.clientWidth)), scale = devicePixelRatio || 1;
-  canvas.style.height = height + 'px';
+  const width = Math.max(200, roomOf(canvas)), scale = paperWidth ? 3 : devicePixelRatio || 1;
+  canvas.style.height = paperWidth ? 'auto' : height + 'px';
   canvas.width = Math.round(width * scale);
   canvas.height = Math.round(height * scale);
   const context = canvas.getContext('2d');

@@ -2,7 +2,7 @@
 const map = (() => {
   const source = data.map;
   if (!source) return null;
-  const canvas = $('#map'), kHeight = 420, kAxis = 132;
+  const canvas = $('#map'), kMostHeight = 420, kAxis = 132;
   const cells = decode(source.runs, source.cells);
   const first = source.stretches.map(s => s.cell);
   const lit = source.kinds.map(() => true);
@@ -43,22 +43,25 @@ const map = (() => {
     return -1;
   }
 
-  // The largest square whose grid has room for all cells of the view; else several cells a square of two pixels.
-  function layOut(width) {
+  // The largest square whose grid has room for `span` cells; else several cells a square of two pixels.
+  function layOut(width, height, span) {
     const room = width - kAxis;
     for (const box of [32, 24, 20, 16, 12, 10, 8, 6, 5, 4, 3, 2]) {
-      const step = box >= 16 ? 4 : 8, rows = Math.floor(kHeight / box);
+      const step = box >= 16 ? 4 : 8, rows = Math.max(1, Math.floor(height / box));
       const columns = Math.max(step, Math.floor(room / box / step) * step);
-      if (columns * rows >= state.span || box === 2)
-        return {box, columns, rows, per: Math.max(1, Math.ceil(state.span / (columns * rows)))};
+      if (columns * rows >= span || box === 2)
+        return {box, columns, rows, per: Math.max(1, Math.ceil(span / (columns * rows)))};
     }
     return null;
   }
 
   function draw() {
-    if (!canvas.parentElement.clientWidth) return;
-    const {context, width, height} = prepare(canvas, kHeight);
-    grid = layOut(width);
+    if (!roomOf(canvas)) return;
+    // As high as all of memory needs, so that zooming does not move the page.
+    const all = layOut(roomOf(canvas), kMostHeight, cells.length);
+    const used = all.box * Math.min(all.rows, Math.ceil(cells.length / (all.columns * all.per)));
+    const {context, width, height} = prepare(canvas, Math.max(used, 48));
+    grid = layOut(width, height, state.span);
     const {box, columns, rows, per} = grid;
     state.start = clamp(Math.floor(state.start / per) * per, 0, Math.max(0, cells.length - 1));
     const palette = source.kinds.map(kind => colour('--k-' + kind.id)), ground = colour('--panel');
@@ -143,28 +146,55 @@ const map = (() => {
     return lines.join('\n');
   }
 
-  function mappedAt(address) {
-    const found = [];
-    (data.spaces || []).forEach((space, n) => {
-      for (const [start, bytes, permissions, , physical] of space.ranges) {
-        if (physical === null) continue;
-        const base = BigInt(physical);
-        if (address < base || address >= base + BigInt(bytes)) continue;
-        if (found.length < 4) found.push([`${permissions}, address space ${n}`, BigInt(start) + address - base]);
+  // Each contiguous part of each range: [page, pages, address space, range, bytes from the range's start]; made when first asked for.
+  let parts = null;
+  function collectParts() {
+    parts = [];
+    (data.spaces || []).forEach((space, n) => space.ranges.forEach(range => {
+      const place = range[4];
+      if (typeof place === 'string') parts.push([Number(BigInt(place) / kPage), Number((BigInt(range[1]) + kPage - 1n) / kPage), n, range, 0]);
+      for (let i = 0, at = 0; Array.isArray(place) && i < place.length; i += 2) {
+        parts.push([place[i], place[i + 1], n, range, at]);
+        at += place[i + 1];
       }
-    });
+    }));
+  }
+  function mappedAt(address) {
+    if (!parts) collectParts();
+    const page = Number(address / kPage), found = [];
+    for (const [first, pages, space, [start, , permissions, , , , count], before] of parts) {
+      if (page < first || page >= first + pages || found.length === 4) continue;
+      found.push([`${permissions}, address space ${space}${count ? `, ${count} times` : ''}`, BigInt(start) + BigInt(before + page - first) * kPage]);
+    }
     return found;
+  }
+
+  // In the comparison of two dumps: what differs in the first page that does, of those that the page has bytes of.
+  function difference(cell, per) {
+    const first = Number(addressOf(cell) / kPage), end = first + per * pagesPerCell;
+    const one = (data.differing || []).find(([page]) => page >= first && page < end);
+    if (!one) return '';
+    const [page, bytes, offset, a, b] = one, address = BigInt(page) * kPage;
+    return `\n${per * pagesPerCell === 1 ? '' : `in ${hex(address)}: `}${count(bytes)} byte${bytes === 1 ? '' : 's'} differ${bytes === 1 ? 's' : ''}, ` +
+      `the first at ${hex(address + BigInt(offset))}\nA  ${a}\nB  ${b}`;
+  }
+  const quoted = path => `'${path.replaceAll("'", "'\\''")}'`;
+  /// What shows the page in a terminal.
+  function command(address) {
+    const {path, other} = $('#data').dataset, read = file => `gcore-inspect ${quoted(file)} --read ${hex(address)}:4K --phys`;
+    return other ? `diff <(${read(path)}) <(${read(other)})` : path ? read(path) : '';
   }
 
   function select(cell) {
     if (cell < 0) return;
     state.cursor = cell;
-    const detail = $('#map-detail'), address = addressOf(cell), file = $('#data').dataset.path;
+    const detail = $('#map-detail'), address = addressOf(cell), per = grid ? grid.per : 1, shown = command(address);
     detail.textContent = '';
-    detail.append(el('div', {className: 'm', style: 'white-space:pre-line', textContent: describe(cell, grid ? grid.per : 1)}));
+    detail.classList.add('chosen');
+    detail.append(el('div', {className: 'm pre', textContent: describe(cell, per) + difference(cell, per)}));
     const segment = (data.segments || []).find(s => address >= BigInt(s[0]) && address < BigInt(s[0]) + BigInt(s[1]));
     if (segment) detail.append(el('div', {className: 'dim', textContent: `in the file at ${hex(BigInt(segment[2]) + address - BigInt(segment[0]))}`}));
-    if (file) detail.append(el('code', {className: 'dim', textContent: `gcore-inspect '${file.replaceAll("'", "'\\''")}' --read ${hex(address)}:4K --phys`}));
+    if (shown) detail.append(el('code', {className: 'dim', textContent: shown}));
     redraw();
   }
 

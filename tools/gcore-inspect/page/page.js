@@ -15,9 +15,15 @@
     if (/^(0x)?[0-9a-f]{1,16}$/i.test(query) && (/^0x/i.test(query) || query.length >= 6)) {
       const address = BigInt(/^0x/i.test(query) ? query : '0x' + query), kind = map && map.kindAt(address);
       if (kind) add(`guest-physical ${hex(address)}: ${kind}`, () => map.go(address));
+      const pages = [];
       spaces.forEach((space, n) => {
         const range = space.find(address);
-        if (range >= 0) add(`virtual, address space ${n}: ${space.rangeText(range)}`, () => space.go(range));
+        if (range < 0) return;
+        add(`virtual, address space ${n}: ${space.rangeText(range)}`, () => space.go(range));
+        const physical = space.physical(range, address), what = physical !== null && map && map.kindAt(physical);
+        if (!what || pages.includes(physical)) return;
+        pages.push(physical);
+        add(`guest-physical ${hex(physical)}, where address space ${n} has ${hex(address)}: ${what}`, () => map.go(physical));
       });
     }
     const low = query.toLowerCase();
@@ -60,7 +66,7 @@
 
   document.addEventListener('keydown', event => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key === 'Escape') { results.hidden = true; if (document.activeElement === box) box.blur(); }
+    if (event.key === 'Escape') { results.hidden = true; tip.hide(); if (document.activeElement === box) box.blur(); }
     if (event.target.matches('input, textarea')) return;
     if (event.key === '/') { box.focus(); box.select(); event.preventDefault(); }
     if (event.key === 't') $('#theme').click();
@@ -84,17 +90,39 @@
     };
   }
 
-  // Paper is white, and shows everything.
+  // Paper is white, and no wider than a few vCPUs: a wide table of registers is cut into blocks of columns.
+  const kPaperWidth = 700, kPaperColumns = 6;
+  function cutForPaper(table) {
+    const columns = table.rows[0].cells.length - 1, blocks = [];
+    for (let first = 1; first <= columns; first += kPaperColumns) {
+      const block = table.cloneNode(false);
+      for (const part of table.children) {
+        if (part.hidden) continue;
+        const copy = part.cloneNode(false);
+        for (const row of part.rows) {
+          const line = row.cloneNode(false);
+          [...row.cells].forEach((cell, n) => { if (!n || (n >= first && n < first + kPaperColumns)) line.append(cell.cloneNode(true)); });
+          copy.append(line);
+        }
+        block.append(copy);
+      }
+      blocks.push(block);
+    }
+    return el('div', {className: 'blocks'}, ...blocks);
+  }
   let before = null;
   addEventListener('beforeprint', () => {
-    before = {theme: document.documentElement.dataset.theme, closed: $$('details:not([open])')};
-    before.closed.forEach(details => { details.open = true; });
-    spaces.forEach(space => space.fill());
+    before = {theme: document.documentElement.dataset.theme, wide: $$('table.regs').filter(table => table.rows[0].cells.length > kPaperColumns + 1)};
+    before.blocks = before.wide.map(cutForPaper);
+    before.wide.forEach((table, n) => { table.hidden = true; table.after(before.blocks[n]); });
+    paperWidth = kPaperWidth;
     setTheme('light');
   });
   addEventListener('afterprint', () => {
     if (!before) return;
-    before.closed.forEach(details => { details.open = false; });
+    before.blocks.forEach(block => block.remove());
+    before.wide.forEach(table => { table.hidden = false; });
+    paperWidth = 0;
     setTheme(before.theme);
     before = null;
   });

@@ -1,7 +1,27 @@
 // Virtual address spaces: a strip each, in which a range is as wide as its size has digits and a gap is a notch; and a
 // table of the ranges.
+// A range is [address, size, permissions, page size, place, in the dump] and, of memory that is mapped again and again, how often and
+// how far from start to start. The place is the guest-physical address; of a scattered range pages, each with how many follow, or null.
+const lastOf = ([start, bytes, , , , , times, stride]) => BigInt(start) + BigInt(bytes) - 1n + (times ? BigInt(times - 1) * BigInt(stride) : 0n);
+/// How far a virtual address is from the start of the range, or of its repetition; null: it is not in it.
+function within([start, bytes, , , , , times, stride], address) {
+  let offset = address - BigInt(start);
+  if (offset < 0n || (times && offset / BigInt(stride) >= BigInt(times))) return null;
+  if (times) offset %= BigInt(stride);
+  return offset < BigInt(bytes) ? offset : null;
+}
+/// The guest-physical address of a virtual one in the range; null: this page does not know.
+function physicalOf(range, address) {
+  const offset = within(range, address), place = range[4];
+  if (offset === null || place === null) return null;
+  if (typeof place === 'string') return BigInt(place) + offset;
+  let page = Number(offset / kPage);
+  for (let i = 0; i < place.length; page -= place[i + 1], i += 2)
+    if (page < place[i + 1]) return BigInt(place[i] + page) * kPage + offset % kPage;
+  return null;
+}
 const spaces = (data.spaces || []).map((space, number) => {
-  const root = $('#space-' + number), canvas = $('canvas', root), body = $('tbody', root), kHeight = 90, kRows = 100;
+  const root = $('#space-' + number), canvas = $('canvas', root), body = $('.list tbody', root), kHeight = 90, kRows = 100;
   const kGap = 1.2;
   const boxes = [];
   let end = 0n, at = 0;
@@ -11,14 +31,14 @@ const spaces = (data.spaces || []).map((space, number) => {
     const weight = 1 + Math.log2(Math.max(1, Number(bytes) / 4096));
     boxes.push({from: at, to: at + weight, range, index});
     at += weight;
-    end = start + bytes;
+    end = lastOf(range) + 1n;
   });
   const state = {start: 0, span: at || 1, cursor: -1}, total = at || 1;
   let width = 1, shown = 0;
   const name = permissions => '--p-' + (permissions[0] + (permissions[1] === 'w' ? 'w' : '') + (permissions[2] === 'x' ? 'x' : ''));
 
   function draw() {
-    if (!canvas.parentElement.clientWidth) return;
+    if (!roomOf(canvas) || !boxes.length) return;
     const drawing = prepare(canvas, kHeight), context = drawing.context;
     width = drawing.width;
     const scale = width / state.span, cache = new Map();
@@ -50,19 +70,20 @@ const spaces = (data.spaces || []).map((space, number) => {
     while (low < high) { const middle = (low + high) >> 1; if (boxes[middle].to > place) high = middle; else low = middle + 1; }
     return boxes.length ? low : -1;
   };
+  const sizeText = ([, bytes, , , , , times, stride]) => times ? `${count(times)} times ${size(bytes)}, every ${size(stride)}` : size(bytes);
   const inDump = {all: '', part: ', partly in the dump', none: ', not in the dump'};
   function describe(n) {
     if (n < 0) return '';
     const box = boxes[n];
     if (box.gap) return `${size(box.gap[1] - box.gap[0])} not mapped`;
-    const [start, bytes, permissions, page, physical, presence] = box.range;
-    return `${hex(start)} \u2013 ${hex(BigInt(start) + BigInt(bytes) - 1n)}\n${size(bytes)}, ${permissions}, ${page ? page + ' pages' : 'paging is off'}${inDump[presence]}\n` +
-      (physical === null ? 'scattered in guest-physical memory' : `guest-physical ${hex(physical)}`);
+    const [start, , permissions, page, physical, presence] = box.range;
+    return `${hex(start)} \u2013 ${hex(lastOf(box.range))}\n${sizeText(box.range)}, ${permissions}, ${page ? page + ' pages' : 'paging is off'}${inDump[presence]}\n` +
+      (typeof physical === 'string' ? `guest-physical ${hex(physical)}` : 'scattered in guest-physical memory');
   }
   function row(range, index) {
-    const [start, bytes, permissions, page, physical, presence] = range;
-    const to = physical === null ? 'scattered' : hex(physical);
-    const line = el('tr', {}, ...[hex(start), hex(BigInt(start) + BigInt(bytes) - 1n), size(bytes), permissions, page || '-', to,
+    const [start, , permissions, page, physical, presence] = range;
+    const to = typeof physical === 'string' ? hex(physical) : 'scattered';
+    const line = el('tr', {}, ...[hex(start), hex(lastOf(range)), sizeText(range), permissions, page || '-', to,
                                   presence === 'all' ? '' : presence === 'part' ? 'partly' : 'not in the dump']
                         .map(text => el('td', {textContent: text})));
     line.dataset.range = index;
@@ -85,8 +106,12 @@ const spaces = (data.spaces || []).map((space, number) => {
     const line = $(`[data-range="${boxes[n].index}"]`, root);
     $('details', root).open = true;
     line.classList.add('hit');
-    if (scroll) line.scrollIntoView({block: 'center'});
-    $('.detail', root).textContent = describe(n).replaceAll('\n', '; ');
+    // The list scrolls by itself, so that the strip stays in sight.
+    const list = $('.list', root), detail = $('.detail', root);
+    list.scrollTop = line.offsetTop - list.clientHeight / 2;
+    if (scroll) $('.map', root).scrollIntoView({block: 'start'});
+    detail.classList.add('chosen', 'm');
+    detail.textContent = describe(n).replaceAll('\n', '; ');
     redraw();
   }
   function show(start, span) {
@@ -120,8 +145,13 @@ const spaces = (data.spaces || []).map((space, number) => {
   drawers.push(draw);
   return {
     state, space, fill,
-    find(address) { return boxes.findIndex(b => !b.gap && address >= BigInt(b.range[0]) && address < BigInt(b.range[0]) + BigInt(b.range[1])); },
+    find(address) { return boxes.findIndex(b => !b.gap && within(b.range, address) !== null); },
+    physical: (n, address) => physicalOf(boxes[n].range, address),
     rangeText: n => describe(n).replaceAll('\n', '; '),
-    go(n) { show(boxes[n].from - state.span / 4, Math.min(state.span, 200)); select(n, true); },
+    go(n) {
+      const span = Math.min(state.span, 200);
+      show(boxes[n].from - span / 4, span);
+      select(n, true);
+    },
   };
 });
