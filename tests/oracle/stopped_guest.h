@@ -22,9 +22,9 @@ class StoppedGuest {
   size_t cpus() const { return cpus_; }
   bool is_x86() const { return is_x86_; }
   unsigned memory_mib() const { return memory_mib_; }
-  /// Whether the kernel was told to keep itself out of processes' page tables.
   /// Whether the guest's kernel is an aarch64 host with VHE, which runs in EL2.
   bool is_vhe_host() const;
+  /// Whether the kernel was told to keep itself out of processes' page tables.
   bool isolates_page_tables() const { return isolates_page_tables_; }
   QemuGuest& guest() { return guest_; }
   const TempDir& folder() const { return guest_.folder(); }
