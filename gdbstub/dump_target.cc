@@ -25,8 +25,8 @@ constexpr uint8_t kLastCommonSignal = 15;
 constexpr uint64_t kMaxRing = 1 << 20;
 constexpr uint64_t kSearchSlice = 8 << 20;
 
-std::string missing_text(uint64_t physical, reader::Missing missing) {
-  return fmt::format("guest-physical {:#x} cannot be read: {}", physical, describe(missing));
+std::string missing_text(uint64_t physical, const reader::ReadResult& result) {
+  return fmt::format("guest-physical {:#x} cannot be read: {}", physical, describe(result));
 }
 
 class DumpSearch : public Search {
@@ -225,7 +225,9 @@ std::string DumpTarget::summary() const {
       fmt::format("{}: {} dump, {}, vCPUs: {}, memory: {} bytes in {} segment(s)\n", dump_.path(),
                   dump_.dialect() == reader::Dialect::qnx ? "qnx" : "vmcore", kMachines[static_cast<size_t>(arch())],
                   dump_.cpus().size(), dump_.memory_bytes(), dump_.segments().size());
-  if (dump_.compression() != "none")
+  if (dump_.compression() == "kdump" || dump_.compression() == "flattened")
+    text += fmt::format("{} format, {} bytes\n", dump_.compression(), dump_.file_size());
+  else if (dump_.compression() != "none")
     text += fmt::format("compressed with {}, unpacked: {} bytes\n", dump_.compression(), dump_.file_size());
   if (dump_.signal() != 0) text += fmt::format("signal {} on vCPU {}\n", dump_.signal(), dump_.faulting_cpu());
   text += origin_text(dump_.info()) + guest_text(reader::guest_system(dump_));
@@ -276,7 +278,7 @@ std::string DumpTarget::why_unreadable(const Space& space, uint64_t address) con
   std::byte byte{};
   if (space.physical) {
     const auto result = dump_.read(PhysAddr(address), std::span(&byte, 1));
-    return result.bytes == 1 ? "" : missing_text(address, result.missing);
+    return result.bytes == 1 ? "" : missing_text(address, result);
   }
   const auto& found = address_space(space);
   if (!found) return found.error().text;
@@ -417,7 +419,7 @@ std::expected<uint64_t, std::string> DumpTarget::table_of(size_t cpu, const Root
   std::byte byte{};
   const auto result = dump_.read(table, std::span(&byte, 1));
   if (result.bytes == 1) return table.value;
-  return std::unexpected("no table is there: " + missing_text(table.value, result.missing));
+  return std::unexpected("no table is there: " + missing_text(table.value, result));
 }
 
 /// The structure is the one in FORMAT's "kernel-message ring": sizes first, then the buffer. Segment number 0 also says

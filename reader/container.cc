@@ -85,11 +85,8 @@ Expected<Container> open_packed(std::unique_ptr<File> file, Packing packing, con
   const size_t before = warnings.size();
   auto source = open_indexed(file, packing, options, warnings);
   if (!source) return std::unexpected(source.error());
-  if (*source) return Container{std::move(*source), name_of(packing), {}};
+  if (*source) return Container{std::move(*source), name_of(packing), {}, {}};
   warnings.resize(before);  // unpacking finds the same
-  warnings.push_back(
-      fmt::format("the {} data has no place to start from in more than {} MiB; it was unpacked into a temporary file",
-                  name_of(packing), kMaxBlock >> 20));
   if (::lseek(file->descriptor(), 0, SEEK_SET) < 0) return unreadable(errno);
   Start start{};
   const auto got = read_start(file->descriptor(), start);
@@ -98,7 +95,12 @@ Expected<Container> open_packed(std::unique_ptr<File> file, Packing packing, con
       file->descriptor(), std::span(start).first(*got), packing, file->size(),
       [](std::span<const std::byte> bytes) { return check_start(bytes, true); }, options.progress, warnings);
   if (!unpacked) return std::unexpected(unpacked.error());
-  return Container{std::move(*unpacked), name_of(packing), {}};
+  return Container{
+      std::move(*unpacked),
+      name_of(packing),
+      {},
+      {fmt::format("the {} data has no place to start from in more than {} MiB; it was unpacked into a temporary file",
+                   name_of(packing), kMaxBlock >> 20)}};
 }
 
 Expected<Container> open_stream(int fd, std::span<const std::byte> start, Packing packing,
@@ -109,7 +111,7 @@ Expected<Container> open_stream(int fd, std::span<const std::byte> start, Packin
       [packing](std::span<const std::byte> bytes) { return check_start(bytes, packing != Packing::none); },
       options.progress, warnings);
   if (!file) return std::unexpected(file.error());
-  return Container{std::move(*file), name_of(packing), {}};
+  return Container{std::move(*file), name_of(packing), {}, {}};
 }
 
 /// By what the descriptor is, and by its first bytes.
@@ -129,26 +131,37 @@ Expected<Container> open_outer(int fd, const ContainerOptions& options, std::vec
   if (!seekable) return open_stream(fd, start, packing, options, warnings);
   auto file = File::adopt(input.release(), options.lasting ? File::Lasting::yes : File::Lasting::unknown);
   if (!file) return std::unexpected(file.error());
-  if (packing == Packing::none) return Container{std::move(*file), "none", {}};
+  if (packing == Packing::none) return Container{std::move(*file), name_of(packing), {}, {}};
   return open_packed(std::move(*file), packing, options, warnings);
 }
 
 /// libkdumpfile needs a file that it can read where it is.
-Expected<Container> open_inner_kdump(Container outer) {
-  std::unique_ptr<File> file;
-  if (auto* plain = dynamic_cast<File*>(outer.source.get())) {
-    outer.source.release();
-    file.reset(plain);
-  } else {
-    auto copied = copy_to_temporary(*outer.source);
-    if (!copied) return std::unexpected(copied.error());
-    file = std::move(*copied);
+Expected<Rearranged> as_file(std::unique_ptr<Source> source) {
+  Rearranged out{.file = {}, .flattened_size = 0, .truncated = false, .lost = {}};
+  if (auto* plain = dynamic_cast<File*>(source.get())) {
+    source.release();
+    out.file.reset(plain);
+    return out;
   }
-  auto kdump = open_kdump(std::move(file));
+  auto copied = copy_to_temporary(*source);
+  if (!copied) return std::unexpected(copied.error());
+  out.file = std::move(*copied);
+  return out;
+}
+
+Expected<Container> open_inner_kdump(Rearranged file, Container outer, std::vector<std::string>& warnings) {
+  auto kdump = open_kdump(std::move(file), warnings);
   if (!kdump) return std::unexpected(kdump.error());
-  Container inner{std::move(kdump->memory), "kdump", {}};
-  inner.kdump = std::move(*kdump);
-  return inner;
+  outer.source = std::move(kdump->memory);
+  outer.name = "kdump";
+  outer.kdump = std::move(*kdump);
+  return outer;
+}
+
+Expected<std::span<const std::byte>> read_start(const Source& source, Start& into) {
+  const Source::Result got = source.read(FileOffset(0), into);
+  if (got.error != 0) return unreadable(got.error);
+  return std::span<const std::byte>(into).first(got.bytes);
 }
 
 }  // namespace
@@ -156,18 +169,27 @@ Expected<Container> open_inner_kdump(Container outer) {
 Expected<Container> open_container(int fd, const ContainerOptions& options, std::vector<std::string>& warnings) {
   auto outer = open_outer(fd, options, warnings);
   if (!outer) return outer;
-  for (bool rearranged = false;; rearranged = true) {
-    Start bytes{};
-    const Source::Result got = outer->source->read(FileOffset(0), bytes);
-    if (got.error != 0) return unreadable(got.error);
-    const auto start = std::span(bytes).first(got.bytes);
-    if (is_kdump(start)) return open_inner_kdump(std::move(*outer));
-    if (rearranged || !is_flattened(start)) return outer;
-    auto file = rearrange(*outer->source, warnings);
+  Start bytes{};
+  auto start = read_start(*outer->source, bytes);
+  if (!start) return std::unexpected(start.error());
+  if (start->empty() && std::string_view(outer->name) != name_of(Packing::none))
+    return warnings.empty() ? fail(Error::Kind::not_elf, "unpacked, it is empty")
+                            : fail(Error::Kind::truncated, "nothing of it can be unpacked");
+  if (is_kdump(*start)) {
+    auto file = as_file(std::move(outer->source));
     if (!file) return std::unexpected(file.error());
-    outer->source = std::move(*file);
-    outer->name = "flattened";
+    return open_inner_kdump(std::move(*file), std::move(*outer), warnings);
   }
+  if (!is_flattened(*start)) return outer;
+
+  auto file = rearrange(*outer->source, warnings);
+  if (!file) return std::unexpected(file.error());
+  start = read_start(*file->file, bytes);
+  if (!start) return std::unexpected(start.error());
+  if (is_kdump(*start)) return open_inner_kdump(std::move(*file), std::move(*outer), warnings);
+  outer->source = source_of(std::move(*file));
+  outer->name = "flattened";
+  return outer;
 }
 
 }  // namespace gcore::reader

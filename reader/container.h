@@ -14,8 +14,9 @@ namespace gcore::reader {
 
 struct Container {
   std::unique_ptr<Source> source;
-  const char* name = "none";       // as Dump::compression()
-  std::optional<KdumpFile> kdump;  // without its `memory`, which is `source`
+  const char* name = "none";         // as Dump::compression()
+  std::optional<KdumpFile> kdump;    // without its `memory`, which is `source`
+  std::vector<std::string> notices;  // as Dump::notices()
 };
 
 struct ContainerOptions {
@@ -27,7 +28,7 @@ struct ContainerOptions {
 ///
 /// - a file without compression: nothing, it is read where it is;
 /// - gzip, zstd: read in place through an index (GzipSource, ZstdSource), or where that is not possible, which is a
-///   warning, unpacked into an unnamed temporary file;
+///   notice, unpacked into an unnamed temporary file;
 /// - a pipe: unpacked into such a file, whatever is in it;
 /// - makedumpfile's flattened format, in any of these: rearranged into such a file;
 /// - a kdump-compressed file, in any of these: read through libkdumpfile, from such a file where it is compressed

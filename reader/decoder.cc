@@ -1,5 +1,6 @@
 #include "reader/decoder.h"
 
+#include <fmt/format.h>
 #include <zlib.h>
 #ifdef GCORE_WITH_ZSTD
 #include <zstd.h>
@@ -102,6 +103,17 @@ Expected<std::unique_ptr<Decoder>> new_decoder(Packing packing) {
       break;
   }
   return std::make_unique<PlainDecoder>();
+}
+
+std::string ends_early(const char* packing, uint64_t bytes) {
+  return bytes == 0 ? fmt::format("the {} data ends early, before its first unpacked byte", packing)
+                    : fmt::format("the {} data ends early; the {} bytes that it has are used", packing, bytes);
+}
+
+std::string is_damaged(const char* packing, uint64_t bytes) {
+  return bytes == 0
+             ? fmt::format("the {} data is damaged from its first unpacked byte on", packing)
+             : fmt::format("the {} data is damaged; the {} bytes in front of the damage are used", packing, bytes);
 }
 
 }  // namespace gcore::reader

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 
 #include "reader/error.h"
 
@@ -29,5 +30,9 @@ class Decoder {
 
 /// Fails for zstd in a build without it.
 Expected<std::unique_ptr<Decoder>> new_decoder(Packing packing);
+
+/// The warnings for a stream of which only the first `bytes` unpacked bytes can be had.
+std::string ends_early(const char* packing, uint64_t bytes);
+std::string is_damaged(const char* packing, uint64_t bytes);
 
 }  // namespace gcore::reader

@@ -23,12 +23,18 @@ namespace gcore::reader {
 
 struct Dump::State {
   State(Container c, std::string p)
-      : source(std::move(c.source)), compression(c.name), kdump(std::move(c.kdump)), path(std::move(p)) {}
+      : source(std::move(c.source)),
+        compression(c.name),
+        kdump(std::move(c.kdump)),
+        path(std::move(p)),
+        file_size(kdump ? source->file_end() : source->size()),
+        notices(std::move(c.notices)) {}
 
   std::unique_ptr<Source> source;
   const char* compression;
   std::optional<KdumpFile> kdump;  // its `elf` and `notes` are moved away when they are read
   std::string path;
+  uint64_t file_size;
   ElfFile elf;
   DumpInfo info;
   Dialect dialect = Dialect::vmcore;
@@ -39,7 +45,7 @@ struct Dump::State {
   std::string vmcoreinfo;
   std::optional<KdumpFacts> facts;
   bool truncated = false;
-  std::vector<std::string> warnings;
+  std::vector<std::string> warnings, notices;
 
   struct LazyGuest {
     std::once_flag once;
@@ -48,13 +54,24 @@ struct Dump::State {
   };
   LazyGuest guest, guest_of_thorough_search;
 
-  Expected<void> load_memory();
+  /// What the file has of a PT_NOTE segment.
+  struct NoteSegment {
+    std::vector<std::byte> bytes;
+    uint64_t size = 0;  // of all of it
+
+    bool complete() const { return bytes.size() == size; }
+  };
+
+  void load_memory();
   Expected<void> load_headers();
   Expected<void> load_notes();
+  std::vector<NoteSegment> read_note_segments();
   Expected<void> load_kdump_notes();
-  Expected<void> load_vmcore(std::span<const std::vector<std::byte>> notes);
-  Expected<void> load_kdump(std::span<const std::byte> note);
+  Expected<void> load_vmcore(std::span<const NoteSegment> segments);
+  void load_qnx(const NoteSegment& note);
   void resolve_segments();
+  bool has_memory() const;
+  std::string lost_at_end() const { return reader::describe(Missing::file_truncated, source->file_end()); }
 };
 
 namespace {
@@ -69,7 +86,7 @@ class Oddity {
   void add(std::string example) {
     if (count_++ == 0) example_ = std::move(example);
   }
-  void report(std::vector<std::string>& warnings, const char* what) const {
+  void report(std::vector<std::string>& warnings, std::string_view what) const {
     if (count_ != 0)
       warnings.push_back(
           fmt::format("{} segment{} {} (the first one: {})", count_, count_ == 1 ? "" : "s", what, example_));
@@ -97,14 +114,9 @@ std::optional<Segment> as_segment(const ProgramHeader& header, uint32_t index) {
   return segment;
 }
 
-bool ends_in_file(const Segment& segment, uint64_t file_size) {
-  return segment.file_size == 0 ||
-         (segment.offset.value <= file_size && segment.file_size <= file_size - segment.offset.value);
-}
-
 }  // namespace
 
-Expected<void> Dump::State::load_memory() {
+void Dump::State::load_memory() {
   std::vector<Segment> segments;
   Oddity larger_in_file, wrapping, short_of;
   for (uint32_t i = 0; i < elf.headers.size(); ++i) {
@@ -115,19 +127,26 @@ Expected<void> Dump::State::load_memory() {
       larger_in_file.add(fmt::format("program header {}: {:#x} > {:#x}", i, header.file_size, header.memory_size));
     if (segment->memory_size < std::max(header.memory_size, header.file_size))
       wrapping.add(fmt::format("program header {}: {:#x} + {:#x}", i, header.address, header.memory_size));
-    if (!ends_in_file(*segment, source->size())) {
+    if (const uint64_t lost = source->lost_bytes(segment->offset, segment->file_size); lost != 0) {
       truncated = true;
-      short_of.add(fmt::format("program header {}: {} bytes at offset {}; the file has {}", i, header.file_size,
-                               header.offset, source->size()));
+      short_of.add(fmt::format("program header {}: {} of {} bytes at offset {}", i, segment->file_size - lost,
+                               segment->file_size, header.offset));
     }
     segments.push_back(*segment);
   }
   larger_in_file.report(warnings, "with p_filesz larger than p_memsz, which is then taken as p_filesz");
   wrapping.report(warnings, "past the end of the address space, where it is cut");
-  short_of.report(warnings, "past the end of the file, which is truncated");
+  if (!kdump)  // there they are counted in pages already
+    short_of.report(warnings, fmt::format("not all of which the file has: {}", lost_at_end()));
   if (segments.empty()) warnings.push_back("the dump has no memory: there is no PT_LOAD segment");
-  memory = MemoryMap(std::move(segments), info.missing, warnings);
-  return {};
+  memory = MemoryMap(*source, std::move(segments), info.missing, warnings);
+}
+
+/// Any byte of it.
+bool Dump::State::has_memory() const {
+  return std::ranges::any_of(memory.segments(), [this](const Segment& s) {
+    return s.file_size != 0 && (s.file_size < s.memory_size || source->lost_bytes(s.offset, s.file_size) < s.file_size);
+  });
 }
 
 Expected<void> Dump::State::load_headers() {
@@ -140,90 +159,104 @@ Expected<void> Dump::State::load_headers() {
 /// What a kdump-compressed file has beside its pages.
 Expected<void> Dump::State::load_kdump_notes() {
   if (kdump->notes.empty()) {
-    warnings.push_back("the dump has no vCPUs: its kdump header names no notes");
-  } else if (auto loaded = load_vmcore(std::span(&kdump->notes, 1)); !loaded) {
-    return loaded;
+    warnings.push_back(kdump->notes_size == 0 ? "the dump has no vCPUs: its kdump header names no notes"
+                                              : "the dump has no vCPUs: its notes are lost");
+  } else {
+    const NoteSegment notes{std::move(kdump->notes), kdump->notes_size};
+    if (auto loaded = load_vmcore(std::span(&notes, 1)); !loaded) return loaded;
   }
   if (vmcoreinfo.empty()) vmcoreinfo = kdump->vmcoreinfo.substr(0, kdump->vmcoreinfo.find('\0'));
   return {};
 }
 
-Expected<void> Dump::State::load_notes() {
-  if (kdump) return load_kdump_notes();
-  std::vector<std::vector<std::byte>> notes;
-  bool standard = false;
-  uint64_t total = 0;
+std::vector<Dump::State::NoteSegment> Dump::State::read_note_segments() {
+  std::vector<NoteSegment> notes;
+  uint64_t left = kMaxNoteBytes;
   for (uint32_t i = 0; i < elf.headers.size(); ++i) {
     const ProgramHeader& header = elf.headers[i];
     if (header.type != format::kSegmentNote || header.file_size == 0) continue;
-    const uint64_t there =
-        header.offset < source->size() ? std::min(header.file_size, source->size() - header.offset) : 0;
-    total += there;
-    if (there > kMaxNoteBytes || total > kMaxNoteBytes)
-      return fail(Error::Kind::unsupported,
-                  fmt::format("its note segment (program header {}) has {} bytes; this reader "
-                              "handles up to {}",
-                              i, there, kMaxNoteBytes));
-    std::vector<std::byte> bytes(there);
-    if (auto read = source->read_exactly(FileOffset(header.offset), bytes, "the note segment"); !read) return read;
-    if (there < header.file_size)
+    NoteSegment note{std::vector<std::byte>(static_cast<size_t>(
+                         std::min({header.file_size, source->size() - std::min(header.offset, source->size()), left}))),
+                     header.file_size};
+    const Source::Result got = source->read(FileOffset(header.offset), note.bytes);
+    note.bytes.resize(got.bytes);
+    left -= got.bytes;
+    if (!note.complete())
       warnings.push_back(
-          fmt::format("the note segment (program header {}) has {} bytes at offset {}, of which the file has "
-                      "{}",
-                      i, header.file_size, header.offset, there));
-    if (there == 0) continue;
-    standard = standard || starts_with_elf_note(bytes, elf.order);
-    notes.push_back(std::move(bytes));
+          fmt::format("the note segment (program header {}) has {} bytes at offset {}, of which {} can be read: {}", i,
+                      header.file_size, header.offset, got.bytes,
+                      got.error != 0 ? words_of(got.error)
+                      : left == 0    ? fmt::format("this reader handles up to {} bytes of notes", kMaxNoteBytes)
+                                     : lost_at_end()));
+    notes.push_back(std::move(note));
   }
+  return notes;
+}
+
+Expected<void> Dump::State::load_notes() {
+  if (kdump) return load_kdump_notes();
+  std::vector<NoteSegment> notes = read_note_segments();
+  const bool announced = !notes.empty();
+  std::erase_if(notes, [](const NoteSegment& note) { return note.bytes.empty(); });
+  const auto standard = [this](const NoteSegment& note) { return starts_with_elf_note(note.bytes, elf.order); };
   if (notes.empty()) {
-    warnings.push_back("the dump has no vCPUs: there is no note segment");
+    warnings.push_back(announced ? "the dump has no vCPUs: its notes are lost"
+                                 : "the dump has no vCPUs: there is no note segment");
     return {};
   }
-  if (standard) return load_vmcore(notes);
+  if (std::ranges::any_of(notes, standard)) return load_vmcore(notes);
   if (notes.size() > 1)
     warnings.push_back(
         fmt::format("there are {} note segments; the last one is taken as the kdump note", notes.size()));
-  return load_kdump(notes.back());
+  load_qnx(notes.back());
+  return {};
 }
 
-Expected<void> Dump::State::load_vmcore(std::span<const std::vector<std::byte>> segments) {
+Expected<void> Dump::State::load_vmcore(std::span<const NoteSegment> segments) {
   std::vector<ElfNote> all;
-  for (const auto& segment : segments) {
-    if (!starts_with_elf_note(segment, elf.order)) {
+  for (const NoteSegment& segment : segments) {
+    if (!starts_with_elf_note(segment.bytes, elf.order)) {
       warnings.push_back("a note segment that has no ELF note is ignored");
       continue;
     }
-    auto notes = parse_elf_notes(segment, elf.order);
-    if (!notes) return std::unexpected(notes.error());
-    all.insert(all.end(), notes->begin(), notes->end());
+    const ElfNotes notes = parse_elf_notes(segment.bytes, elf.order);
+    all.insert(all.end(), notes.notes.begin(), notes.notes.end());
+    if (!segment.complete())
+      warnings.push_back(fmt::format("what follows the first {} of its note segment, from its offset {} on, is lost",
+                                     notes.notes.size() == 1 ? "note" : fmt::format("{} notes", notes.notes.size()),
+                                     notes.end));
+    else if (!notes.problem.empty())
+      warnings.push_back(notes.problem);
   }
-  auto content = read_vmcore_notes(all, elf.machine, elf.order, warnings);
-  if (!content) return std::unexpected(content.error());
-  if (content->of_process)
+  VmcoreNotes content = read_vmcore_notes(all, elf.machine, elf.order, warnings);
+  if (content.of_process)
     return fail(Error::Kind::not_core,
                 "it is the core of a process, not of a machine: it has notes about a process "
                 "(NT_PRPSINFO, NT_AUXV) and no guest-physical memory");
-  cpus = std::move(content->cpus);
-  vmcoreinfo = std::move(content->vmcoreinfo);
+  cpus = std::move(content.cpus);
+  vmcoreinfo = std::move(content.vmcoreinfo);
   if (cpus.empty()) warnings.push_back("the dump has no vCPUs: there is no NT_PRSTATUS note");
   return {};
 }
 
-Expected<void> Dump::State::load_kdump(std::span<const std::byte> note) {
-  auto content = read_kdump_note(note, elf.machine, elf.order, warnings);
-  if (!content) return std::unexpected(content.error());
+void Dump::State::load_qnx(const NoteSegment& note) {
+  auto content = read_kdump_note(note.bytes, note.size, elf.machine, elf.order, warnings);
+  if (!content) {
+    warnings.push_back(fmt::format("the dump has no vCPUs: {}", content.error().text));
+    return;
+  }
   dialect = Dialect::qnx;
   cpus = std::move(content->cpus);
   facts = content->facts;
   signal = content->signal;
   faulting_cpu = content->faulting_cpu;
   if (faulting_cpu >= cpus.size()) {
-    warnings.push_back(fmt::format("the kdump note names vCPU {} as the faulting one, of {}; vCPU 0 is taken",
-                                   faulting_cpu, cpus.size()));
+    if (!cpus.empty())
+      warnings.push_back(fmt::format("the kdump note names vCPU {} as the faulting one, of {}; vCPU 0 is taken",
+                                     faulting_cpu, cpus.size()));
     faulting_cpu = 0;
   }
   resolve_segments();
-  return {};
 }
 
 /// Numbers count the program headers that are not PT_NOTE, of whatever type.
@@ -269,7 +302,11 @@ Expected<std::unique_ptr<Dump>> Dump::open_descriptor(int fd, const std::string&
   state->info = parse_info(state->elf.info_json, state->warnings);
   if (auto loaded = state->load_notes(); !loaded) return failed(loaded.error());
   drop_unavailable(state->info, state->cpus);
-  if (auto loaded = state->load_memory(); !loaded) return failed(loaded.error());
+  state->load_memory();
+  warnings = state->warnings;
+  if (state->cpus.empty() && !state->has_memory())
+    return failed(
+        {state->truncated ? Error::Kind::truncated : Error::Kind::malformed, "it has neither memory nor vCPUs"});
   return std::unique_ptr<Dump>(new Dump(std::move(state)));
 }
 
@@ -281,11 +318,17 @@ format::ByteOrder Dump::byte_order() const { return state_->elf.order; }
 bool Dump::is_64_bit() const { return state_->elf.is_64_bit; }
 Dialect Dump::dialect() const { return state_->dialect; }
 const std::string& Dump::path() const { return state_->path; }
-uint64_t Dump::file_size() const { return state_->source->size(); }
+uint64_t Dump::file_size() const { return state_->file_size; }
+uint64_t Dump::file_end() const { return state_->source->file_end(); }
+bool Dump::has_file_offsets() const { return !state_->kdump; }
 std::string_view Dump::compression() const { return state_->compression; }
 bool Dump::has_layout_of_qemu() const { return state_->elf.by_qemu; }
 bool Dump::truncated() const { return state_->truncated; }
 std::span<const Segment> Dump::segments() const { return state_->memory.segments(); }
+std::span<const Segment> Dump::aliases() const { return state_->memory.aliases(); }
+uint64_t Dump::bytes_in_file(const Segment& segment) const {
+  return segment.file_size - state_->source->lost_bytes(segment.offset, segment.file_size);
+}
 const Segment* Dump::segment_at(PhysAddr address) const { return state_->memory.segment_at(address); }
 uint64_t Dump::memory_bytes() const { return state_->memory.bytes(); }
 std::span<const Cpu> Dump::cpus() const { return state_->cpus; }
@@ -296,6 +339,8 @@ std::string_view Dump::info_json() const { return state_->elf.info_json; }
 const DumpInfo& Dump::info() const { return state_->info; }
 const std::optional<KdumpFacts>& Dump::kdump_facts() const { return state_->facts; }
 std::span<const std::string> Dump::warnings() const { return state_->warnings; }
+std::span<const std::string> Dump::notices() const { return state_->notices; }
+std::string Dump::describe(Missing missing) const { return reader::describe(missing, file_end()); }
 
 ReadResult Dump::read(PhysAddr address, std::span<std::byte> into) const {
   return state_->memory.read(*state_->source, address, into);
@@ -307,6 +352,10 @@ View Dump::view(PhysAddr address, size_t size) const { return state_->memory.vie
 
 std::optional<Dump::Extent> Dump::next_extent(PhysAddr address) const {
   return state_->memory.next_extent(*state_->source, address);
+}
+
+std::optional<Dump::Extent> Dump::next_missing(PhysAddr address) const {
+  return state_->memory.next_missing(*state_->source, address);
 }
 
 const GuestSystem& guest_system(const Dump& dump, GuestSearch search) {

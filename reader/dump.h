@@ -5,8 +5,9 @@
 // Opening reads headers and notes only, so that it takes the same few milliseconds whatever the dump's size; zstd in
 // the seekable format too. gzip, and zstd in frames without that, take one pass for an index; what comes from a pipe,
 // or has no places to start from, is unpacked into an unnamed temporary file. What can be tolerated is, and is reported
-// by warnings(); what cannot is one Error. No file content makes these functions crash, loop, or allocate more than
-// about ten times the size of its headers.
+// by warnings(): of a damaged or truncated dump there is what there is. What cannot is one Error; also where there is
+// neither memory nor a vCPU. No file content makes these functions crash, loop, or allocate more than about ten times
+// the size of its headers.
 #pragma once
 
 #include <cstddef>
@@ -108,8 +109,8 @@ struct OpenOptions {
 /// Missing::file_truncated or Missing::io_error, never a signal (but see OpenOptions::lasting).
 class Dump {
  public:
-  /// Opens the dump at `path`; "-" is standard input. A pipe or compressed dump is unpacked into $TMPDIR (else
-  /// /var/tmp).
+  /// Opens the dump at `path`; "-" is standard input. What cannot be read where it is (a pipe, a compressed dump
+  /// without places to start from, a flattened one) is unpacked into $TMPDIR (else /var/tmp).
   static Expected<std::unique_ptr<Dump>> open(const std::string& path, const OpenOptions& options = {});
 
   /// The same for an open file, whose name in messages is `name`. Owns `fd` from then on, also on failure.
@@ -125,19 +126,33 @@ class Dump {
   bool is_64_bit() const;                // the ELF class
   Dialect dialect() const;
   const std::string& path() const;
-  uint64_t file_size() const;            // bytes (of a compressed dump: unpacked)
+  uint64_t file_size() const;  // bytes; compressed as a whole: unpacked; flattened: rearranged, unless it is kdump too
   std::string_view compression() const;  // "none", "gzip", "zstd", "flattened" or "kdump"
 
   /// True when the file's headers stand as QEMU's dump-guest-memory writes them, which does not name itself.
   bool has_layout_of_qemu() const;
+  /// Whether Segment::offset is a place in the file, unpacked. Not in a kdump-compressed one, where each page is
+  /// compressed by itself, and offsets are addresses.
+  bool has_file_offsets() const;
 
   /// True when the file ends before the end of a segment: the memory concerned reads as Missing::file_truncated.
   bool truncated() const;
 
+  /// Where the file ends, in bytes: of a compressed dump unpacked, of a flattened one that is truncated as it is.
+  uint64_t file_end() const;
+
   /// PT_LOAD segments, sorted by address (then by position in the table); none of size 0. They may overlap: a byte of
-  /// several segments is read from the one that comes first in the program header table. One that only shows bytes of
-  /// another one again, by other virtual addresses, is not among them (a Linux kernel's image in its vmcores).
+  /// several segments is read from one whose bytes for it are in the file, else from one where it is zero (p_filesz <
+  /// p_memsz), else it is left out, else lost in a truncated file; among equals from the one that comes first in the
+  /// program header table.
   std::span<const Segment> segments() const;
+
+  /// PT_LOAD program headers that only show bytes of a segment again, by other virtual addresses, and are none of
+  /// segments(): a Linux kernel's image in its vmcores. In the same order.
+  std::span<const Segment> aliases() const;
+
+  /// How many of a segment's file_size bytes the file has: all but in a truncated one.
+  uint64_t bytes_in_file(const Segment& segment) const;
 
   /// The segment that a byte is read from; nullptr when there is none. Logarithmic in the number of segments.
   const Segment* segment_at(PhysAddr address) const;
@@ -157,6 +172,12 @@ class Dump {
 
   /// Each oddity of the file, one sentence without a full stop.
   std::span<const std::string> warnings() const;
+
+  /// In the same shape: what was done to open it that may be of interest, but is no defect of the file.
+  std::span<const std::string> notices() const;
+
+  /// As reader::describe(); with the end of the file where it is truncated.
+  std::string describe(Missing missing) const;
 
   /// Reads guest memory, across segments. Stops in front of the first byte that is not there.
   ReadResult read(PhysAddr address, std::span<std::byte> into) const;
@@ -184,6 +205,10 @@ class Dump {
   /// The extent that starts at `address`, or in a gap the one after the gap; nothing when no memory follows. Extents do
   /// not overlap, cross no segment border, and need not be maximal. (e.address + e.size wraps to 0 at the very end.)
   std::optional<Extent> next_extent(PhysAddr address) const;
+
+  /// The next extent of kind `missing`; nothing when all from `address` on can be read. Does not look for holes, which
+  /// in large files takes longer than all the rest.
+  std::optional<Extent> next_missing(PhysAddr address) const;
 
  private:
   struct State;

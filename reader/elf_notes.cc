@@ -9,12 +9,6 @@ namespace {
 
 constexpr size_t kHeaderSize = 12, kLongestName = 64;
 
-struct Parsed {
-  std::vector<ElfNote> notes;
-  uint64_t end = 0;  // where the last note ends, with its padding
-  std::string problem;
-};
-
 bool printable(std::string_view name) {
   return std::ranges::all_of(name, [](char c) { return c >= 0x20 && c < 0x7f; });
 }
@@ -26,8 +20,8 @@ bool all_zero(std::span<const std::byte> bytes) {
 uint64_t align(uint64_t value, uint64_t to) { return (value + to - 1) / to * to; }
 
 /// `padding` is 4 or 8; offsets are aligned relative to the segment's start, which is itself aligned in the file.
-Parsed parse(std::span<const std::byte> segment, format::ByteOrder order, uint64_t padding) {
-  Parsed out;
+ElfNotes parse(std::span<const std::byte> segment, format::ByteOrder order, uint64_t padding) {
+  ElfNotes out;
   uint64_t at = 0;
   while (segment.size() - at >= kHeaderSize && !all_zero(segment.subspan(at, kHeaderSize))) {
     const std::byte* header = segment.data() + at;
@@ -38,14 +32,15 @@ Parsed parse(std::span<const std::byte> segment, format::ByteOrder order, uint64
     if (end > segment.size()) {
       out.problem = fmt::format(
           "the note at offset {} of the note segment has a name of {} bytes and a descriptor of {} "
-          "bytes, which end at offset {}, past the end of the segment ({} bytes)",
+          "bytes, which end at offset {}, past the end of the segment ({} bytes); it and what follows is lost",
           at, name_size, descriptor_size, end, segment.size());
       return out;
     }
     std::string_view name(reinterpret_cast<const char*>(segment.data() + name_at), name_size);
     while (!name.empty() && name.back() == '\0') name.remove_suffix(1);
     if (!printable(name)) {
-      out.problem = fmt::format("the note at offset {} of the note segment has a name that is not text", at);
+      out.problem = fmt::format(
+          "the note at offset {} of the note segment has a name that is not text; it and what follows is lost", at);
       return out;
     }
     out.notes.push_back(
@@ -68,14 +63,17 @@ bool starts_with_elf_note(std::span<const std::byte> segment, format::ByteOrder 
   return name.back() == '\0' && printable(name.substr(0, size - 1));
 }
 
-Expected<std::vector<ElfNote>> parse_elf_notes(std::span<const std::byte> segment, format::ByteOrder order) {
-  Parsed by_four = parse(segment, order, 4);
-  if (by_four.problem.empty() && by_four.end == segment.size()) return std::move(by_four.notes);
-  Parsed by_eight = parse(segment, order, 8);
-  if (by_eight.problem.empty() && (by_eight.end == segment.size() || !by_four.problem.empty()))
-    return std::move(by_eight.notes);
-  if (by_four.problem.empty()) return std::move(by_four.notes);
-  return std::unexpected(Error{Error::Kind::malformed, std::move(by_four.problem)});
+ElfNotes parse_elf_notes(std::span<const std::byte> segment, format::ByteOrder order) {
+  ElfNotes by_four = parse(segment, order, 4);
+  if (by_four.problem.empty() && by_four.end == segment.size()) return by_four;
+  ElfNotes by_eight = parse(segment, order, 8);
+  if (by_eight.problem.empty() && (by_eight.end == segment.size() || !by_four.problem.empty())) return by_eight;
+  if (by_four.problem.empty()) return by_four;
+  // The wrong padding makes notes without names of what stands between the others.
+  const auto named = [](const ElfNotes& parsed) {
+    return std::ranges::count_if(parsed.notes, [](const ElfNote& note) { return !note.name.empty(); });
+  };
+  return named(by_eight) > named(by_four) ? by_eight : by_four;
 }
 
 }  // namespace gcore::reader

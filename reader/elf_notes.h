@@ -4,10 +4,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
-#include "reader/error.h"
 #include "writer/format/endian.h"
 
 namespace gcore::reader {
@@ -23,9 +23,16 @@ struct ElfNote {
 /// note has none; its first bytes make a name size of 0 or of many thousands.
 bool starts_with_elf_note(std::span<const std::byte> segment, format::ByteOrder order);
 
-/// All notes of a segment. Names and descriptors are padded to multiples of 4 (the System V ABI's 64-bit text says 8,
-/// which few writers follow) or of 8: the one that fits the segment's size is taken. Up to a header's size of zeros may
-/// follow. Fails with the sizes that do not add up; views point into `segment`.
-Expected<std::vector<ElfNote>> parse_elf_notes(std::span<const std::byte> segment, format::ByteOrder order);
+struct ElfNotes {
+  std::vector<ElfNote> notes;
+  uint64_t end = 0;     // where the last note ends, with its padding
+  std::string problem;  // why what follows is no note, with the sizes that do not add up; else ""
+};
+
+/// The notes of a segment, up to where it is damaged or ends. Names and descriptors are padded to multiples of 4 (the
+/// System V ABI's 64-bit text says 8, which few writers follow) or of 8: the one that fits the segment's size is taken,
+/// or where none does the one that gives more notes. Up to a header's size of zeros may follow. Views point into
+/// `segment`.
+ElfNotes parse_elf_notes(std::span<const std::byte> segment, format::ByteOrder order);
 
 }  // namespace gcore::reader

@@ -40,7 +40,8 @@ enum class Missing : uint8_t {
   io_error,            // the operating system failed to read it
 };
 
-/// The words for a reason, as in "cannot read 0x1000: it is in no segment of the dump". Empty for `none`.
+/// The words for a reason, as in "cannot read 0x1000: it is in no segment of the dump". Empty for `none`. Where a dump
+/// or a result of reading it is at hand, its describe() also says where a truncated file ends.
 constexpr const char* describe(Missing missing) {
   switch (missing) {
     case Missing::none:
@@ -52,7 +53,7 @@ constexpr const char* describe(Missing missing) {
     case Missing::unreadable:
       return "the dump's writer could not read it";
     case Missing::file_truncated:
-      return "the dump file ends before it";
+      return "the file is truncated";
     case Missing::damaged:
       return "the dump's compressed data is damaged there";
     case Missing::io_error:
@@ -68,6 +69,15 @@ struct ReadResult {
   size_t bytes = 0;
   Missing missing = Missing::none;
   size_t zero_filled = 0;
+  uint64_t file_end = 0;  // with Missing::file_truncated: where the file ends, as Dump::file_end()
 };
+
+/// "the file is truncated at 20000000"; for the other reasons the words alone.
+inline std::string describe(Missing missing, uint64_t file_end) {
+  std::string text = describe(missing);
+  if (missing == Missing::file_truncated) text += " at " + std::to_string(file_end);
+  return text;
+}
+inline std::string describe(const ReadResult& result) { return describe(result.missing, result.file_end); }
 
 }  // namespace gcore::reader

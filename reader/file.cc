@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -38,6 +39,11 @@ Expected<std::unique_ptr<File>> File::adopt(int fd, Lasting lasting) {
 }
 
 File::~File() { ::close(fd_); }
+
+uint64_t File::file_end() const {
+  struct stat info{};
+  return ::fstat(fd_, &info) == 0 && S_ISREG(info.st_mode) ? static_cast<uint64_t>(info.st_size) : size_;
+}
 
 Source::Result File::read(FileOffset offset, std::span<std::byte> into) const {
   Result result;

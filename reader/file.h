@@ -27,6 +27,7 @@ class File final : public Source {
   int descriptor() const { return fd_; }
 
   uint64_t size() const override { return size_; }
+  uint64_t file_end() const override;
   Result read(FileOffset offset, std::span<std::byte> into) const override;
   FileOffset next_hole(FileOffset offset) const override;
   FileOffset next_data(FileOffset offset) const override;

@@ -202,10 +202,8 @@ Expected<std::unique_ptr<GzipSource>> GzipSource::open(std::unique_ptr<File>& fi
   if (*end == Indexer::End::sparse) return nullptr;
   if (progress) progress(file->size(), file->size());
   if (*end != Indexer::End::whole)
-    warnings.push_back(
-        *end == Indexer::End::early
-            ? fmt::format("the gzip data ends early; the {} bytes that it has are used", indexer.total())
-            : fmt::format("the gzip data is damaged; the {} bytes in front of the damage are used", indexer.total()));
+    warnings.push_back(*end == Indexer::End::early ? ends_early("gzip", indexer.total())
+                                                   : is_damaged("gzip", indexer.total()));
   auto written = indexer.take_windows();
   if (!written) return std::unexpected(written.error());
   auto window_file = File::adopt(*written);

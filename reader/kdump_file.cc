@@ -32,6 +32,7 @@ constexpr uint64_t kMaxRuns = uint64_t{1} << 22;
 constexpr uint64_t kMaxLibraryPage = uint64_t{1} << 18;  // the largest page that libkdumpfile believes in
 constexpr uint64_t kMaxBitmap = uint64_t{4} << 30;       // two bits for each page of 64 TiB
 constexpr size_t kPageDescriptor = 24;                   // i64 offset, u32 size, u32 flags, u64 page flags
+constexpr uint64_t kDescriptorsAtOnce = 4096;
 
 template <class... Args>
 std::unexpected<Error> fail(Error::Kind kind, fmt::format_string<Args...> text, Args&&... args) {
@@ -46,6 +47,7 @@ struct Run {
 };
 
 struct Area {
+  const char* what = "";
   uint64_t at = 0, size = 0;
 };
 
@@ -57,7 +59,9 @@ struct Header {
   bool is_64_bit = true;
   uint32_t version = 0, block_size = 0, sub_header_blocks = 0, bitmap_blocks = 0;
   uint64_t descriptors = 0;  // where the page descriptors begin
-  Area vmcoreinfo, notes, erased;
+  Area vmcoreinfo{"VMCOREINFO"}, notes{"the notes"}, erased{"the list of what was erased"};
+
+  std::array<Area, 3> areas() const { return {vmcoreinfo, notes, erased}; }
 };
 
 class HeaderReader {
@@ -160,31 +164,25 @@ class HeaderReader {
     std::array<std::byte, 80> sub{};
     if (auto read = file_.read_exactly(FileOffset(header_.block_size), sub, "the kdump sub-header"); !read) return read;
     const bool wide = header_.is_64_bit;
-    const auto area = [&](size_t at_64, size_t at_32) {
+    const auto find = [&](Area& area, size_t at_64, size_t at_32) {
       const std::byte* from = &sub[wide ? at_64 : at_32];
-      return Area{format::load<uint64_t>(from, header_.order), wide ? format::load<uint64_t>(from + 8, header_.order)
-                                                                    : format::load<uint32_t>(from + 8, header_.order)};
+      area.at = format::load<uint64_t>(from, header_.order);
+      area.size =
+          wide ? format::load<uint64_t>(from + 8, header_.order) : format::load<uint32_t>(from + 8, header_.order);
     };
-    header_.vmcoreinfo = area(32, 20);
-    if (header_.version >= 4) header_.notes = area(48, 32);
-    if (header_.version >= 4) header_.erased = area(64, 44);
-    for (const auto& [piece, what] : {std::pair(header_.vmcoreinfo, "VMCOREINFO"),
-                                      {header_.notes, "the notes"},
-                                      {header_.erased, "the list of what was erased"}})
-      if (auto fits = check_area(piece, what); !fits) return fits;
+    find(header_.vmcoreinfo, 32, 20);
+    if (header_.version >= 4) find(header_.notes, 48, 32);
+    if (header_.version >= 4) find(header_.erased, 64, 44);
+    for (const Area& area : header_.areas())
+      if (auto fits = check_area(area); !fits) return fits;
     return {};
   }
 
   /// libkdumpfile allocates what it reads there, whatever the size.
-  Expected<void> check_area(const Area& area, const char* what) const {
-    if (area.size == 0) return {};
-    if (area.at > file_.size() || area.size > file_.size() - area.at)
-      return fail(Error::Kind::truncated,
-                  "{} of the kdump header ({} bytes at offset {}) goes past the end of the file ({} bytes)", what,
-                  area.size, area.at, file_.size());
+  static Expected<void> check_area(const Area& area) {
     if (area.size > kMaxNoteBytes)
-      return fail(Error::Kind::unsupported, "{} of the kdump header has {} bytes; this reader handles up to {}", what,
-                  area.size, kMaxNoteBytes);
+      return fail(Error::Kind::unsupported, "{} of the kdump header has {} bytes; this reader handles up to {}",
+                  area.what, area.size, kMaxNoteBytes);
     return {};
   }
 
@@ -193,17 +191,45 @@ class HeaderReader {
   Header header_;
 };
 
+struct PageDescriptor {
+  uint64_t offset = 0;
+  uint32_t size = 0;
+
+  uint64_t end() const {
+    return offset > std::numeric_limits<uint64_t>::max() - size ? std::numeric_limits<uint64_t>::max() : offset + size;
+  }
+};
+
 class KdumpSource final : public Source {
  public:
-  static Expected<std::unique_ptr<KdumpSource>> open(std::unique_ptr<File> file, const Header& header) {
+  static Expected<std::unique_ptr<KdumpSource>> open(Rearranged file, const Header& header) {
     std::unique_ptr<KdumpSource> source(new KdumpSource(std::move(file), header));
     if (auto opened = source->open_library(); !opened) return std::unexpected(opened.error());
+    source->find_lost();
     return source;
   }
 
   uint64_t size() const override { return runs_.empty() ? 0 : runs_.back().end * page_size_; }
+  uint64_t file_end() const override { return from_.flattened_size != 0 ? from_.flattened_size : file_->file_end(); }
+  const Lost& lost() const override { return lost_; }
   const std::vector<Run>& runs() const { return runs_; }
-  const File& file() const { return *file_; }
+  uint64_t pages() const { return page_count_; }  // that should be in the file
+  uint64_t lost_pages() const { return lost_.bytes(0, size()) / page_size_; }
+
+  /// How many of the bytes of a place in the file it has.
+  uint64_t there(uint64_t at, uint64_t size) const {
+    if (at >= file_->size()) return 0;
+    const auto lost = from_.lost.next(at);
+    const uint64_t end = lost ? std::min(file_->size(), std::max(lost->first, at)) : file_->size();
+    return std::min(size, end - at);
+  }
+
+  /// What the file has of it.
+  std::vector<std::byte> read(const Area& area) const {
+    std::vector<std::byte> bytes(static_cast<size_t>(there(area.at, area.size)));
+    bytes.resize(file_->read(FileOffset(area.at), bytes).bytes);
+    return bytes;
+  }
 
   Result read(FileOffset offset, std::span<std::byte> into) const override {
     Result result;
@@ -214,7 +240,8 @@ class KdumpSource final : public Source {
         result.error = ENODATA;
         break;
       }
-      const uint64_t there = run->end * page_size_ - at;
+      const uint64_t there = std::min(run->end * page_size_, next_lost(FileOffset(at)).first) - at;
+      if (there == 0) break;
       const auto part =
           into.subspan(result.bytes, static_cast<size_t>(std::min<uint64_t>(into.size() - result.bytes, there)));
       const Result got = read_pages(*run, at, part);
@@ -230,8 +257,12 @@ class KdumpSource final : public Source {
     void operator()(kdump_ctx_t* context) const { kdump_free(context); }
   };
 
-  KdumpSource(std::unique_ptr<File> file, const Header& header)
-      : file_(std::move(file)), header_(header), page_size_(header.block_size), library_(kdump_new()) {}
+  KdumpSource(Rearranged file, const Header& header)
+      : from_(std::move(file)),
+        file_(from_.file.get()),
+        header_(header),
+        page_size_(header.block_size),
+        library_(kdump_new()) {}
 
   Expected<void> open_library() {
     kdump_ctx_t* context = library_.get();
@@ -267,7 +298,60 @@ class KdumpSource final : public Source {
     }
     if (runs_.size() > kMaxRuns)
       return fail(Error::Kind::unsupported, "its pages are in more than {} separate places", kMaxRuns);
+    page_count_ = rank;
     return {};
+  }
+
+  /// Some descriptors from the one of page `rank` on, as many as the file has and the buffer takes.
+  std::vector<PageDescriptor> descriptors(uint64_t rank, uint64_t count) const {
+    std::vector<std::byte> bytes(static_cast<size_t>(count * kPageDescriptor));
+    const Result got = file_->read(FileOffset(header_.descriptors + rank * kPageDescriptor), bytes);
+    std::vector<PageDescriptor> out(got.bytes / kPageDescriptor);
+    for (size_t i = 0; i < out.size(); ++i) out[i] = descriptor_in(&bytes[i * kPageDescriptor]);
+    return out;
+  }
+
+  PageDescriptor descriptor_in(const std::byte* bytes) const {
+    return {format::load<uint64_t>(bytes, header_.order), format::load<uint32_t>(bytes + 8, header_.order)};
+  }
+
+  bool sensible(const PageDescriptor& page) const { return page.size != 0 && page.size <= page_size_; }
+
+  /// Whether there is a page whose data would end behind the end of the file. Writers put pages one behind the other,
+  /// so that one of the last descriptors tells; pages of zeros, which share one place at the start, do not.
+  bool ends_early() const {
+    const uint64_t size = file_->size(), erased_end = header_.erased.at + header_.erased.size;
+    if (page_count_ > (size - header_.descriptors) / kPageDescriptor) return true;
+    const uint64_t data_end = header_.erased.size != 0 && erased_end == size ? header_.erased.at : size;
+    uint64_t furthest = 0;
+    for (uint64_t left = page_count_; left > 0 && furthest < data_end;) {
+      const uint64_t count = std::min<uint64_t>(left, kDescriptorsAtOnce);
+      left -= count;
+      for (const PageDescriptor& page : descriptors(left, count))
+        if (sensible(page)) furthest = std::max(furthest, page.end());
+    }
+    return furthest > size;
+  }
+
+  void find_lost() {
+    if (!from_.truncated && !ends_early()) return;
+    for (const Run& run : runs_) {
+      if (!run.in_file) continue;
+      uint64_t page = run.first;
+      while (page < run.end) {
+        const uint64_t rank = run.rank + (page - run.first);
+        const auto some = descriptors(rank, std::min<uint64_t>(run.end - page, kDescriptorsAtOnce));
+        if (some.empty()) break;
+        for (size_t i = 0; i < some.size(); ++i, ++page)
+          if (is_lost(rank + i, some[i])) lost_.add(page * page_size_, (page + 1) * page_size_);
+      }
+      if (page < run.end) lost_.add(page * page_size_, run.end * page_size_);
+    }
+  }
+
+  bool is_lost(uint64_t rank, const PageDescriptor& page) const {
+    return there(header_.descriptors + rank * kPageDescriptor, kPageDescriptor) < kPageDescriptor ||
+           (sensible(page) && there(page.offset, page.size) < page.size);
   }
 
   /// The next run at or behind `from`. No address has more than 52 bits.
@@ -316,44 +400,44 @@ class KdumpSource final : public Source {
     const Result got = file_->read(FileOffset(header_.descriptors + rank * kPageDescriptor), bytes);
     error = got.error;
     if (got.bytes != bytes.size()) return false;
-    const uint64_t offset = format::load<uint64_t>(&bytes[0], header_.order);
-    const uint32_t size = format::load<uint32_t>(&bytes[8], header_.order);
-    if (size == 0 || size > page_size_) {
+    const PageDescriptor page = descriptor_in(bytes.data());
+    if (!sensible(page)) {
       error = EBADMSG;
       return false;
     }
     std::byte last;
-    const Result end = offset > std::numeric_limits<uint64_t>::max() - size
-                           ? Result{}
-                           : file_->read(FileOffset(offset + size - 1), std::span(&last, 1));
+    const Result end = file_->read(FileOffset(page.end() - 1), std::span(&last, 1));
     error = end.error;
     return end.bytes == 1;
   }
 
   static constexpr uint64_t kNoPage = uint64_t{1} << 40;
 
-  std::unique_ptr<File> file_;
+  Rearranged from_;
+  const File* file_;  // of from_
   Header header_;
-  uint64_t page_size_;
+  uint64_t page_size_, page_count_ = 0;
   std::vector<Run> runs_;
+  Lost lost_;
   mutable std::mutex mutex_;  // a context serves one thread at a time
   std::unique_ptr<kdump_ctx_t, Free> library_;
 };
 
-template <class Bytes>
-Expected<Bytes> read_area(const File& file, const Area& area, const char* what) {
-  Bytes bytes;
-  if (area.size == 0) return bytes;
-  bytes.resize(area.size);
-  auto read = file.read_exactly(FileOffset(area.at), std::as_writable_bytes(std::span(bytes)), what);
-  if (!read) return std::unexpected(read.error());
-  return bytes;
+void warn_of_lost(const KdumpSource& source, const Header& header, std::vector<std::string>& warnings) {
+  const std::string why = describe(Missing::file_truncated, source.file_end());
+  if (const uint64_t lost = source.lost_pages(); lost != 0)
+    warnings.push_back(fmt::format("{}: it has {} of the {} pages that its kdump header promises", why,
+                                   source.pages() - lost, source.pages()));
+  for (const Area& area : header.areas())
+    if (const uint64_t there = source.there(area.at, area.size); there < area.size)
+      warnings.push_back(fmt::format("{} of the kdump header: {} bytes at offset {}, of which {} can be read: {}",
+                                     area.what, area.size, area.at, there, why));
 }
 
 }  // namespace
 
-Expected<KdumpFile> open_kdump(std::unique_ptr<File> file) {
-  const auto header = HeaderReader(*file).read();
+Expected<KdumpFile> open_kdump(Rearranged file, std::vector<std::string>& warnings) {
+  const auto header = HeaderReader(*file.file).read();
   if (!header) return std::unexpected(header.error());
   auto source = KdumpSource::open(std::move(file), *header);
   if (!source) return std::unexpected(source.error());
@@ -369,20 +453,18 @@ Expected<KdumpFile> open_kdump(std::unique_ptr<File> file) {
                                .file_size = run.in_file ? size : 0,
                                .memory_size = size});
   }
-  const File& raw = (*source)->file();
-  auto notes = read_area<std::vector<std::byte>>(raw, header->notes, "the notes of the kdump header");
-  if (!notes) return std::unexpected(notes.error());
-  auto vmcoreinfo = read_area<std::string>(raw, header->vmcoreinfo, "VMCOREINFO of the kdump header");
-  if (!vmcoreinfo) return std::unexpected(vmcoreinfo.error());
-  out.notes = std::move(*notes);
-  out.vmcoreinfo = std::move(*vmcoreinfo);
+  warn_of_lost(**source, *header, warnings);
+  out.notes = (*source)->read(header->notes);
+  out.notes_size = header->notes.size;
+  const auto vmcoreinfo = (*source)->read(header->vmcoreinfo);
+  out.vmcoreinfo.assign(reinterpret_cast<const char*>(vmcoreinfo.data()), vmcoreinfo.size());
   out.memory = std::move(*source);
   return out;
 }
 
 #else
 
-Expected<KdumpFile> open_kdump(std::unique_ptr<File>) {
+Expected<KdumpFile> open_kdump(Rearranged, std::vector<std::string>&) {
   return std::unexpected(Error{Error::Kind::unsupported,
                                "it is a kdump-compressed dump, and this program was built without libkdumpfile"});
 }

@@ -5,13 +5,14 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "reader/elf_file.h"
-#include "reader/file.h"
+#include "reader/flattened.h"
 #include "reader/source.h"
 
 namespace gcore::reader {
@@ -19,14 +20,17 @@ namespace gcore::reader {
 struct KdumpFile {
   std::unique_ptr<Source> memory;  // offsets are guest-physical addresses
   ElfFile elf;                     // as if it were one: a PT_LOAD for each run of pages, those left out too
-  std::vector<std::byte> notes;    // ELF notes
+  std::vector<std::byte> notes;    // ELF notes: what the file has of them
+  uint64_t notes_size = 0;         // and how much that should be
   std::string vmcoreinfo;          // when it stands outside of the notes
 };
 
 /// From the first 16 bytes.
 bool is_kdump(std::span<const std::byte> start);
 
+/// Pages that a truncated file lacks are found out, and are a warning: their data, or the descriptors that say where it
+/// is, are behind its end, or in `lost` when it was rearranged. A file that is whole is asked little for that.
 /// Error::Kind::unsupported in a build without libkdumpfile.
-Expected<KdumpFile> open_kdump(std::unique_ptr<File> file);
+Expected<KdumpFile> open_kdump(Rearranged file, std::vector<std::string>& warnings);
 
 }  // namespace gcore::reader

@@ -27,9 +27,10 @@ struct Reading {
 
 class NoteReader {
  public:
-  NoteReader(std::span<const std::byte> bytes, format::Machine machine, format::ByteOrder order,
+  NoteReader(std::span<const std::byte> bytes, uint64_t size, format::Machine machine, format::ByteOrder order,
              std::vector<std::string>& warnings)
       : bytes_(bytes),
+        size_(size),
         machine_(machine),
         order_(order),
         core_(format::cpu_register_set_size(machine)),
@@ -37,23 +38,28 @@ class NoteReader {
 
   Expected<KdumpNoteContent> read() {
     if (bytes_.size() < kHeaderSize)
-      return fail(
-          fmt::format("its note segment has {} bytes, which is neither an ELF note nor a kdump note ({} bytes at "
-                      "least)",
-                      bytes_.size(), kHeaderSize + kCpuHeaderSize + core_));
+      return std::unexpected(Error{
+          Error::Kind::malformed,
+          fmt::format("there are {} bytes of its note segment, which {} neither an ELF note nor a kdump note ({} bytes "
+                      "at least)",
+                      bytes_.size(), bytes_.size() == 1 ? "is" : "are", kHeaderSize + kCpuHeaderSize + core_)});
     read_header();
-    if (regset_ < core_)
-      return fail(
+    if (regset_ < core_) {
+      no_vcpus(
           fmt::format("its kdump note gives a register block of {} bytes (regset_size), less than the {} bytes of "
                       "this machine's CPU registers",
                       regset_, core_));
+      return std::move(out_);
+    }
     const std::optional<Reading> reading = choose();
     const uint64_t records = reading ? record_count(*reading) : 0;
-    if (records == 0)
-      return fail(
+    if (records == 0) {
+      no_vcpus(
           fmt::format("its kdump note has no complete record of a vCPU: {} bytes are fewer than {} (header) + {} "
                       "(extra register names) + {} (record) + {} (registers)",
-                      bytes_.size(), kHeaderSize, names_size_, kCpuHeaderSize, regset_));
+                      bytes_.size(), kHeaderSize, reading ? reading->names : names_size_, kCpuHeaderSize, regset_));
+      return std::move(out_);
+    }
     report(*reading, records);
     read_names(*reading);
     out_.cpus.reserve(records);
@@ -63,9 +69,7 @@ class NoteReader {
   }
 
  private:
-  static std::unexpected<Error> fail(std::string text) {
-    return std::unexpected(Error{Error::Kind::malformed, std::move(text)});
-  }
+  void no_vcpus(const std::string& why) { warnings_.push_back("the dump has no vCPUs: " + why); }
 
   template <class T>
   T at(size_t offset) const {
@@ -111,11 +115,12 @@ class NoteReader {
     return all;
   }
 
+  /// By the size that the note should have: one that is cut off has the same shape.
   std::optional<Reading> choose() const {
     const std::vector<Reading> all = readings();
     const uint64_t cpus = std::max<uint64_t>(out_.facts.cpu_count, 1);
-    const auto fits = [&](const Reading& r) { return kHeaderSize + r.names <= bytes_.size(); };
-    const auto space = [&](const Reading& r) { return bytes_.size() - kHeaderSize - r.names; };
+    const auto fits = [&](const Reading& r) { return kHeaderSize + r.names <= size_; };
+    const auto space = [&](const Reading& r) { return size_ - kHeaderSize - r.names; };
     for (const Reading& r : all)
       if (fits(r) && space(r) == cpus * r.record) return r;
     for (const Reading& r : all)
@@ -126,6 +131,7 @@ class NoteReader {
   }
 
   uint64_t record_count(const Reading& r) const {
+    if (kHeaderSize + r.names > bytes_.size()) return 0;
     const uint64_t fit = (bytes_.size() - kHeaderSize - r.names) / r.record;
     return out_.facts.cpu_count == 0 ? fit : std::min<uint64_t>(fit, out_.facts.cpu_count);
   }
@@ -135,7 +141,8 @@ class NoteReader {
       warnings_.push_back(fmt::format("the kdump note announces {} vCPUs (num_cpus) and has the records of {}",
                                       out_.facts.cpu_count, records));
     const uint64_t left = bytes_.size() - kHeaderSize - r.names - records * r.record;
-    if (left >= 8) warnings_.push_back(fmt::format("{} bytes are left over at the end of the kdump note", left));
+    if (left >= 8 && bytes_.size() == size_)
+      warnings_.push_back(fmt::format("{} bytes are left over at the end of the kdump note", left));
   }
 
   void read_names(const Reading& r) {
@@ -225,6 +232,7 @@ class NoteReader {
   }
 
   std::span<const std::byte> bytes_;
+  uint64_t size_;
   format::Machine machine_;
   format::ByteOrder order_;
   uint64_t core_;
@@ -238,9 +246,9 @@ class NoteReader {
 
 }  // namespace
 
-Expected<KdumpNoteContent> read_kdump_note(std::span<const std::byte> bytes, format::Machine machine,
+Expected<KdumpNoteContent> read_kdump_note(std::span<const std::byte> bytes, uint64_t size, format::Machine machine,
                                            format::ByteOrder order, std::vector<std::string>& warnings) {
-  return NoteReader(bytes, machine, order, warnings).read();
+  return NoteReader(bytes, size, machine, order, warnings).read();
 }
 
 }  // namespace gcore::reader

@@ -17,12 +17,13 @@ struct KdumpNoteContent {
   uint16_t faulting_cpu = 0;  // as written
 };
 
-/// Takes a whole note segment. `bytes` is what the file has of it.
+/// Takes a whole note segment of `size` bytes, of which `bytes` is what the file has.
 ///
 /// The two sizes of extra registers are taken as sizes of whole blocks, or as sizes of one entry each: whichever makes
-/// header, names and records add up to the segment's size. The number of records is num_cpus or, if fewer fit, that
-/// many; what is left over is reported. Fails with the numbers when not even one record fits.
-Expected<KdumpNoteContent> read_kdump_note(std::span<const std::byte> bytes, format::Machine machine,
+/// header, names and records add up to the segment's size. The number of records is num_cpus or, if fewer are there,
+/// that many; what is left over is reported. Where there is not even one, the header's facts are all, and a warning has
+/// the numbers. Fails when there is no header.
+Expected<KdumpNoteContent> read_kdump_note(std::span<const std::byte> bytes, uint64_t size, format::Machine machine,
                                            format::ByteOrder order, std::vector<std::string>& warnings);
 
 }  // namespace gcore::reader

@@ -34,20 +34,20 @@ uint64_t last_of(const Segment& s) { return s.address.value + (s.memory_size - 1
 
 }  // namespace
 
-MemoryMap::MemoryMap(std::vector<Segment> segments, std::vector<DumpInfo::Range> unreadable,
+MemoryMap::MemoryMap(const Source& source, std::vector<Segment> segments, std::vector<DumpInfo::Range> unreadable,
                      std::vector<std::string>& warnings)
     : segments_(std::move(segments)), unreadable_(std::move(unreadable)) {
   std::ranges::sort(segments_, {}, [](const Segment& s) { return std::tuple(s.address, s.index); });
-  drop_views();
+  set_aliases_apart();
   pieces_.reserve(segments_.size());
-  split_overlaps(warnings);
+  split_overlaps(parts(source), warnings);
   make_index();
   for (const Piece& piece : pieces_) bytes_ += piece.last - piece.first + 1;
 }
 
-/// Leaves out segments that have the same bytes of the file at the same physical addresses as a larger one: Linux' own
+/// Takes out segments that have the same bytes of the file at the same physical addresses as a larger one: Linux' own
 /// vmcores (and ours of Linux guests) show the kernel's image a second time so, by its virtual addresses.
-void MemoryMap::drop_views() {
+void MemoryMap::set_aliases_apart() {
   const Segment* widest = nullptr;  // of those so far, the one that ends last
   std::vector<Segment> kept;
   kept.reserve(segments_.size());  // `widest` points into it
@@ -55,44 +55,71 @@ void MemoryMap::drop_views() {
     if (widest != nullptr && last_of(segment) <= last_of(*widest) && segment.file_size == segment.memory_size &&
         last_of(segment) - widest->address.value < widest->file_size &&
         segment.offset.value - segment.address.value == widest->offset.value - widest->address.value &&
-        segment.virtual_address != widest->virtual_address)
+        segment.virtual_address != widest->virtual_address) {
+      aliases_.push_back(segment);
       continue;
+    }
     kept.push_back(segment);
     if (widest == nullptr || last_of(segment) > last_of(*widest)) widest = &kept.back();
   }
   segments_ = std::move(kept);
 }
 
-/// Goes up the addresses with the segments that cover the current one in a heap, the one that counts on top.
-void MemoryMap::split_overlaps(std::vector<std::string>& warnings) {
-  const auto counts_less = [this](uint32_t a, uint32_t b) { return segments_[a].index > segments_[b].index; };
+/// By address, then by segment.
+std::vector<MemoryMap::Part> MemoryMap::parts(const Source& source) const {
+  std::vector<Part> all;
+  all.reserve(segments_.size());
+  for (uint32_t i = 0; i < segments_.size(); ++i) {
+    const Segment& segment = segments_[i];
+    const uint64_t first = segment.address.value;
+    if (segment.file_size == 0) {
+      all.push_back({first, last_of(segment), i, Part::Kind::left_out});
+      continue;
+    }
+    // Behind the first byte that a truncated file lacks others may follow, if it was a flattened one.
+    const uint64_t there = std::min(segment.file_size, source.next_lost(segment.offset).first - segment.offset.value);
+    if (there != 0) all.push_back({first, first + (there - 1), i, Part::Kind::stored});
+    if (there < segment.file_size)
+      all.push_back({first + there, first + (segment.file_size - 1), i, Part::Kind::truncated});
+    if (segment.file_size < segment.memory_size)
+      all.push_back({first + segment.file_size, last_of(segment), i, Part::Kind::zero_filled});
+  }
+  std::ranges::sort(all, {}, [](const Part& part) { return std::tuple(part.first, part.segment); });
+  return all;
+}
+
+/// Goes up the addresses with the parts that cover the current one in a heap, the one that counts on top.
+void MemoryMap::split_overlaps(std::vector<Part> parts, std::vector<std::string>& warnings) {
+  const auto rank = [&](uint32_t part) { return std::pair(parts[part].kind, segments_[parts[part].segment].index); };
+  const auto counts_less = [&](uint32_t a, uint32_t b) { return rank(a) > rank(b); };
   std::priority_queue<uint32_t, std::vector<uint32_t>, decltype(counts_less)> covering(counts_less);
   size_t next = 0, overlaps = 0;
   std::string example;
   uint64_t at = 0;
   while (true) {
-    while (!covering.empty() && last_of(segments_[covering.top()]) < at) covering.pop();
+    while (!covering.empty() && parts[covering.top()].last < at) covering.pop();
     if (covering.empty()) {
-      if (next == segments_.size()) break;
-      at = segments_[next].address.value;
+      if (next == parts.size()) break;
+      at = parts[next].first;
     }
-    for (; next < segments_.size() && segments_[next].address.value == at; ++next) {
-      if (!covering.empty() && ++overlaps == 1)
-        example = fmt::format("program headers {} and {} at {:#x}", segments_[covering.top()].index,
-                              segments_[next].index, at);
+    for (; next < parts.size() && parts[next].first == at; ++next) {
+      const Segment& segment = segments_[parts[next].segment];
+      if (segment.address.value == at && !covering.empty() && ++overlaps == 1)
+        example = fmt::format("program headers {} and {} at {:#x}", segments_[parts[covering.top()].segment].index,
+                              segment.index, at);
       covering.push(static_cast<uint32_t>(next));
     }
-    const uint32_t top = covering.top();
-    uint64_t last = last_of(segments_[top]);
-    if (next < segments_.size() && segments_[next].address.value <= last) last = segments_[next].address.value - 1;
-    add_piece(at, last, top);
+    const Part& top = parts[covering.top()];
+    uint64_t last = top.last;
+    if (next < parts.size() && parts[next].first <= last) last = parts[next].first - 1;
+    add_piece(at, last, top.segment);
     if (last == std::numeric_limits<uint64_t>::max()) break;
     at = last + 1;
   }
   if (overlaps != 0)
     warnings.push_back(
-        fmt::format("{} segment{} another one, of which the first in the program header table counts "
-                    "(the first such place: {})",
+        fmt::format("{} segment{} another one, of which what the file has counts, then the first in the program header "
+                    "table (the first such place: {})",
                     overlaps, overlaps == 1 ? " overlaps" : "s overlap", example));
 }
 
@@ -166,8 +193,9 @@ ReadResult MemoryMap::read(const Source& source, PhysAddr address, std::span<std
 
 ReadResult MemoryMap::read_file(const Source& source, PhysAddr address, std::span<std::byte> into) const {
   ReadResult result;
-  const auto stop = [&result](Missing missing) {
+  const auto stop = [&](Missing missing) {
     result.missing = missing;
+    if (missing == Missing::file_truncated) result.file_end = source.file_end();
     return result;
   };
   uint64_t at = address.value;
@@ -219,23 +247,38 @@ View MemoryMap::view(const Source& source, PhysAddr address, size_t size) const 
 }
 
 std::optional<Dump::Extent> MemoryMap::next_extent(const Source& source, PhysAddr address) const {
-  auto extent = extent_in_file(source, address);
-  if (!extent || extent->why == Missing::left_out) return extent;
-  const auto bad = unreadable_from(extent->address);
+  const auto extent = extent_in_file(source, address, true);
+  return extent ? std::optional(without_unreadable(*extent)) : std::nullopt;
+}
+
+std::optional<Dump::Extent> MemoryMap::next_missing(const Source& source, PhysAddr address) const {
+  for (uint64_t at = address.value;;) {
+    auto extent = extent_in_file(source, PhysAddr(at), false);
+    if (!extent) return std::nullopt;
+    extent = without_unreadable(*extent);
+    if (extent->kind == Dump::Extent::Kind::missing) return extent;
+    at = extent->address.value + extent->size;
+    if (at <= extent->address.value) return std::nullopt;
+  }
+}
+
+Dump::Extent MemoryMap::without_unreadable(Dump::Extent extent) const {
+  if (extent.why == Missing::left_out) return extent;
+  const auto bad = unreadable_from(extent.address);
   if (bad == unreadable_.end()) return extent;
-  if (bad->first > extent->address) {
-    extent->size = std::min(extent->size, bad->first.value - extent->address.value);
+  if (bad->first > extent.address) {
+    extent.size = std::min(extent.size, bad->first.value - extent.address.value);
     return extent;
   }
-  const uint64_t after_first = bad->last.value - extent->address.value;
-  if (after_first < extent->size) extent->size = after_first + 1;
-  extent->kind = Dump::Extent::Kind::missing;
-  extent->why = Missing::unreadable;
-  extent->zero_filled = false;
+  const uint64_t after_first = bad->last.value - extent.address.value;
+  if (after_first < extent.size) extent.size = after_first + 1;
+  extent.kind = Dump::Extent::Kind::missing;
+  extent.why = Missing::unreadable;
+  extent.zero_filled = false;
   return extent;
 }
 
-std::optional<Dump::Extent> MemoryMap::extent_in_file(const Source& source, PhysAddr address) const {
+std::optional<Dump::Extent> MemoryMap::extent_in_file(const Source& source, PhysAddr address, bool find_holes) const {
   const auto piece = piece_from(address.value);
   if (piece == pieces_.end()) return std::nullopt;
   const Segment& segment = segments_[piece->segment];
@@ -254,12 +297,20 @@ std::optional<Dump::Extent> MemoryMap::extent_in_file(const Source& source, Phys
   }
   extent.size = std::min(size, segment.file_size - in_segment);
   const FileOffset offset = segment.offset + in_segment;
-  if (offset < segment.offset || offset.value >= source.size()) {
+  const Lost::Stretch lost = source.next_lost(offset);
+  if (offset < segment.offset || lost.first == offset.value) {
     extent.kind = Dump::Extent::Kind::missing;
     extent.why = Missing::file_truncated;
+    // Nothing is behind the end of the file, not even where offsets wrap.
+    if (offset >= segment.offset && lost.end <= source.size())
+      extent.size = std::min(extent.size, lost.end - offset.value);
     return extent;
   }
-  extent.size = std::min(extent.size, source.size() - offset.value);
+  extent.size = std::min(extent.size, lost.first - offset.value);
+  if (!find_holes) {
+    extent.kind = Dump::Extent::Kind::data;
+    return extent;
+  }
   const FileOffset data = source.next_data(offset);
   if (data > offset) {
     extent.size = std::min(extent.size, data.value - offset.value);

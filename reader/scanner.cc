@@ -69,7 +69,7 @@ void Scanner::take_data(const Stretch& stretch) {
   window_end_ -= lost;
   const bool in_dump = result.missing != Missing::not_in_any_segment && result.missing != Missing::left_out;
   if (lost > 0 && in_dump && problem_.empty())
-    problem_ = fmt::format("{:#x} cannot be read: {}", at.value + result.bytes, describe(result.missing));
+    problem_ = fmt::format("{:#x} cannot be read: {}", at.value + result.bytes, describe(result));
   if (lost == 0) return pass(stretch, want, want);
   next_ = window_end_;  // nothing adjoins that: what comes next is behind a gap
   const uint64_t gap = gap_at(at + result.bytes, result.missing);

@@ -5,8 +5,27 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <limits>
 
 namespace gcore::reader {
+
+const Lost& Source::lost() const {
+  static const Lost kNothing;
+  return kNothing;
+}
+
+Lost::Stretch Source::next_lost(FileOffset offset) const {
+  if (offset.value < size())
+    if (const auto inside = lost().next(offset.value); inside && inside->first < size())
+      return {std::max(inside->first, offset.value), inside->end};
+  return {std::max(offset.value, size()), std::numeric_limits<uint64_t>::max()};
+}
+
+uint64_t Source::lost_bytes(FileOffset offset, uint64_t bytes) const {
+  if (offset.value >= size()) return bytes;
+  const uint64_t inside = std::min(bytes, size() - offset.value);
+  return bytes - inside + lost().bytes(offset.value, offset.value + inside);
+}
 
 FileOffset Source::next_hole(FileOffset) const { return FileOffset(size()); }
 

@@ -9,6 +9,7 @@
 
 #include "reader/address.h"
 #include "reader/error.h"
+#include "reader/lost.h"
 
 namespace gcore::reader {
 
@@ -35,6 +36,19 @@ class Source {
 
   /// What was there when it was opened.
   virtual uint64_t size() const = 0;
+
+  /// Where the file ends now, for people who look at one that is truncated. Not size() where offsets are not the
+  /// file's.
+  virtual uint64_t file_end() const { return size(); }
+
+  /// What a truncated file lacks in front of size(); reading there stops, without an error.
+  virtual const Lost& lost() const;
+
+  /// The next stretch that the file lacks at or behind `offset`: the last one has all that is behind size().
+  Lost::Stretch next_lost(FileOffset offset) const;
+
+  /// How many of the `size` bytes from `offset` on the file lacks.
+  uint64_t lost_bytes(FileOffset offset, uint64_t size) const;
 
   virtual Result read(FileOffset offset, std::span<std::byte> into) const = 0;
 

@@ -39,8 +39,7 @@ class Unpacker {
       produced = decoder_.decode(in, out_, state);
       if (auto appended = append(std::span(out_).first(produced)); !appended) return std::unexpected(appended.error());
       if (state == Decoder::State::damaged) {
-        warnings_.push_back(fmt::format("the {} data is damaged; the {} bytes in front of the damage are used",
-                                        decoder_.name(), to_.size()));
+        warnings_.push_back(is_damaged(decoder_.name(), to_.size()));
         damaged_ = true;
         return false;
       }
@@ -51,9 +50,7 @@ class Unpacker {
   Expected<std::unique_ptr<File>> finish() {
     if (start_.size() < kStart)
       if (auto fine = check_(start_); !fine) return std::unexpected(fine.error());
-    if (!damaged_ && decoder_.within_stream())
-      warnings_.push_back(
-          fmt::format("the {} data ends early; the {} bytes that it has are used", decoder_.name(), to_.size()));
+    if (!damaged_ && decoder_.within_stream()) warnings_.push_back(ends_early(decoder_.name(), to_.size()));
     auto fd = to_.finish();
     if (!fd) return std::unexpected(fd.error());
     return File::adopt(*fd, File::Lasting::yes);

@@ -76,12 +76,12 @@ class Collector {
     for (const auto name : layout_.names) slots_.push_back(format::find_register(machine, name));
   }
 
-  Expected<VmcoreNotes> collect(std::span<const ElfNote> notes) {
+  VmcoreNotes collect(std::span<const ElfNote> notes) {
     bool process_notes = false;
     for (const ElfNote& note : notes) {
       if (note.name == format::kNoteNameCore) {
         if (note.type == format::kNotePrstatus) {
-          if (auto added = add_prstatus(note); !added) return std::unexpected(added.error());
+          add_prstatus(note);
         } else if (note.type == format::kNotePrfpreg) {
           add_prfpreg(note);
         } else if (note.type == kNoteAuxv || note.type == kNotePrpsinfo) {
@@ -100,20 +100,26 @@ class Collector {
   }
 
  private:
-  Expected<void> add_prstatus(const ElfNote& note) {
+  void add_prstatus(const ElfNote& note) {
+    if (out_.cpus.size() == kMaxCpus) {
+      if (!too_many_)
+        warnings_.push_back(fmt::format("the dump has more than {} vCPUs; the others are left out", kMaxCpus));
+      too_many_ = true;
+      return;
+    }
     const size_t needed = layout_.registers + layout_.names.size() * layout_.width;
-    if (note.descriptor.size() < needed)
-      return std::unexpected(
-          Error{Error::Kind::malformed,
-                fmt::format("the NT_PRSTATUS note at offset {} of the note segment has {} bytes; this "
-                            "machine's has {}",
-                            note.offset, note.descriptor.size(), layout_.size)});
-    if (note.descriptor.size() != layout_.size && out_.cpus.empty())
+    Cpu& cpu = new_cpu();
+    if (note.descriptor.size() < needed) {
+      warnings_.push_back(
+          fmt::format("the NT_PRSTATUS note at offset {} of the note segment has {} bytes; this machine's has {}, and "
+                      "vCPU {} no registers of it",
+                      note.offset, note.descriptor.size(), layout_.size, cpu.index));
+      pids_.push_back(static_cast<uint32_t>(cpu.index + 1));
+      return;
+    }
+    if (note.descriptor.size() != layout_.size && cpu.index == 0)
       warnings_.push_back(
           fmt::format("the NT_PRSTATUS notes have {} bytes instead of {}", note.descriptor.size(), layout_.size));
-    if (out_.cpus.size() == kMaxCpus)
-      return std::unexpected(Error{Error::Kind::unsupported, fmt::format("it has more than {} vCPUs", kMaxCpus)});
-    Cpu& cpu = new_cpu();
     pids_.push_back(load<uint32_t>(note.descriptor.data() + layout_.pid, order_));
     const std::byte* from = note.descriptor.data() + layout_.registers;
     for (size_t i = 0; i < slots_.size(); ++i, from += layout_.width) {
@@ -121,7 +127,6 @@ class Collector {
       cpu.registers.set_slot(*slots_[i],
                              layout_.width == 8 ? load<uint64_t>(from, order_) : load<uint32_t>(from, order_));
     }
-    return {};
   }
 
   Cpu& new_cpu() {
@@ -157,10 +162,10 @@ class Collector {
     const std::byte* from = note.descriptor.data();
     if (const uint32_t version = load<uint32_t>(from, order_); version != 1 && index == 0)
       warnings_.push_back(fmt::format("the QEMU notes have version {} instead of 1", version));
-    const bool from_prstatus = index < out_.cpus.size();
-    Cpu& cpu = from_prstatus ? out_.cpus[index] : new_cpu();
-    if (!from_prstatus) pids_.push_back(static_cast<uint32_t>(index + 1));
-    if (!from_prstatus && machine_ == Machine::x86_64)
+    const bool known = index < out_.cpus.size();
+    Cpu& cpu = known ? out_.cpus[index] : new_cpu();
+    if (!known) pids_.push_back(static_cast<uint32_t>(index + 1));
+    if (!cpu.registers.get("rip") && machine_ == Machine::x86_64)
       for (size_t i = 0; i < std::size(kQemuGeneral); ++i)
         set(cpu, kQemuGeneral[i], load<uint64_t>(from + kQemuGeneralAt + 8 * i, order_));
 
@@ -213,13 +218,14 @@ class Collector {
   std::vector<std::string>& warnings_;
   std::vector<ElfNote> qemu_notes_;
   std::vector<uint32_t> pids_;
+  bool too_many_ = false;
   VmcoreNotes out_;
 };
 
 }  // namespace
 
-Expected<VmcoreNotes> read_vmcore_notes(std::span<const ElfNote> notes, Machine machine, format::ByteOrder order,
-                                        std::vector<std::string>& warnings) {
+VmcoreNotes read_vmcore_notes(std::span<const ElfNote> notes, Machine machine, format::ByteOrder order,
+                              std::vector<std::string>& warnings) {
   return Collector(machine, order, warnings).collect(notes);
 }
 

@@ -17,11 +17,11 @@ struct VmcoreNotes {
   bool of_process = false;
 };
 
-/// Takes the notes of all PT_NOTE segments, in file order. NT_PRSTATUS starts a vCPU, a NT_PRFPREG belongs to the vCPU
-/// before it, and the n-th QEMU note to the n-th vCPU. Where the QEMU note and NT_PRSTATUS have the same register, the
-/// latter counts, except for fs_base and gs_base, which only the former has reliably. Notes of other names are passed
-/// over.
-Expected<VmcoreNotes> read_vmcore_notes(std::span<const ElfNote> notes, format::Machine machine,
-                                        format::ByteOrder order, std::vector<std::string>& warnings);
+/// Takes the notes of all PT_NOTE segments, in file order. NT_PRSTATUS starts a vCPU, also one that is too small, which
+/// gives it no registers; a NT_PRFPREG belongs to the vCPU before it, and the n-th QEMU note to the n-th vCPU. Where
+/// the QEMU note and NT_PRSTATUS have the same register, the latter counts, except for fs_base and gs_base, which only
+/// the former has reliably. Notes of other names are passed over.
+VmcoreNotes read_vmcore_notes(std::span<const ElfNote> notes, format::Machine machine, format::ByteOrder order,
+                              std::vector<std::string>& warnings);
 
 }  // namespace gcore::reader

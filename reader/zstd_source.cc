@@ -12,6 +12,7 @@
 #include <optional>
 #include <utility>
 
+#include "reader/decoder.h"
 #include "reader/temporary_file.h"
 #include "writer/format/endian.h"
 
@@ -116,8 +117,7 @@ class FrameWalk {
       const auto header = parse_frame_header(start);
       if (!header) {
         const bool ends = start.size() < kMaxFrameHeader && start.size() < 6;
-        return stop(ends ? "ends early; the {} bytes that it has are used"
-                         : "is damaged; the {} bytes in front of the damage are used");
+        return stop(ends ? ends_early : is_damaged);
       }
       if (header->content && *header->content > kMaxBlock) return std::nullopt;
       const auto end = frame_end(*header);
@@ -136,8 +136,8 @@ class FrameWalk {
       index_.size += holds;
       index_.packed_end = std::min(*end, file_.size());
       index_.cut = (cut || damaged) && holds != 0;
-      if (damaged) return stop("is damaged; the {} bytes in front of the damage are used");
-      if (cut) return stop("ends early; the {} bytes that it has are used");
+      if (damaged) return stop(is_damaged);
+      if (cut) return stop(ends_early);
       at_ = *end;
       if (progress_ && at_ - reported_ >= (uint64_t{8} << 20)) progress_(reported_ = at_, file_.size());
     }
@@ -149,8 +149,8 @@ class FrameWalk {
     return std::unexpected(Error{Error::Kind::io, fmt::format("it cannot be read: {}", words_of(error))});
   }
 
-  std::optional<Index> stop(const char* how) {
-    warnings_.push_back(fmt::format("the zstd data {}", fmt::format(fmt::runtime(how), index_.size)));
+  std::optional<Index> stop(std::string (*sentence)(const char*, uint64_t)) {
+    warnings_.push_back(sentence("zstd", index_.size));
     return std::move(index_);
   }
 

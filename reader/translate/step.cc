@@ -98,6 +98,7 @@ bool step(const Paging& paging, const ReadPhysical& read, Position& position, Bl
   if (index >= block.end) {
     block.entry = 0;
     block.missing = got.missing;
+    block.file_end = got.file_end;
     block.decoded = {.meaning = Step::Meaning::unreadable, .rights = position.rights};
     return false;
   }
@@ -132,7 +133,8 @@ Fault fault_of(const Paging& paging, const Position& position, const Block& bloc
   const char* level = level_name(paging.mode, position.height);
   if (block.decoded.meaning == Step::Meaning::unreadable) {
     fault.kind = Fault::Kind::table_missing;
-    fault.text = format("%s at 0x%" PRIx64 " cannot be read: %s", level, block.entry_address, describe(block.missing));
+    fault.text = format("%s at 0x%" PRIx64 " cannot be read: %s", level, block.entry_address,
+                        describe(block.missing, block.file_end).c_str());
     return fault;
   }
   if (block.decoded.meaning == Step::Meaning::malformed) fault.kind = Fault::Kind::malformed;

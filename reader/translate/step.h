@@ -67,6 +67,7 @@ struct Block {
   uint64_t entry_address = 0;
   uint64_t entry = 0;
   reader::Missing missing = reader::Missing::none;
+  uint64_t file_end = 0;  // as reader::ReadResult
   Decoded decoded;
 
   Entries entries() const { return {bytes.data(), index - begin, end - begin}; }

@@ -223,10 +223,11 @@ VirtReadResult Translator::read(VirtAddr address, std::span<std::byte> into) con
     if (got.bytes < want.size()) {
       result.missing = got.missing == reader::Missing::none ? reader::Missing::io_error : got.missing;
       const uint64_t lost = run->address.value + got.bytes;
+      const std::string why = describe(result.missing, got.file_end);
       result.why = paging_.mode == Mode::identity
-                       ? format("physical 0x%" PRIx64 " cannot be read: %s", lost, describe(result.missing))
+                       ? format("physical 0x%" PRIx64 " cannot be read: %s", lost, why.c_str())
                        : format("0x%" PRIx64 " maps to physical 0x%" PRIx64 ", which cannot be read: %s",
-                                at.value + got.bytes, lost, describe(result.missing));
+                                at.value + got.bytes, lost, why.c_str());
       return result;
     }
     if (left == 0) return result;

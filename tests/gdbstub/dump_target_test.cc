@@ -271,6 +271,16 @@ TEST_F(DumpTargetTest, TheSummarySaysWhatTheDumpSays) {
     EXPECT_NE(text.find(part), std::string::npos) << text;
 }
 
+TEST_F(DumpTargetTest, WhySaysWhereATruncatedFileEnds) {
+  DumpBuilder builder;
+  builder.note(elf_note("CORE", 1, prstatus(kEmX86_64, 1, {})));
+  builder.memory(0, std::string(8192, 'a')).cut(4096 + 5000).write(folder.path("core"));
+  open(folder.path("core"));
+  Conversation gdb(*target);
+  gdb.monitor("phys on");
+  EXPECT_EQ(gdb.monitor("why 0x1fff"), "0x1fff: guest-physical 0x1fff cannot be read: the file is truncated at 9096\n");
+}
+
 TEST_F(DumpTargetTest, TheMessageRingIsShownWhereThereIsOne) {
   const std::string text = "world\nhello ";
   Bytes info;

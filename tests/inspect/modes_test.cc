@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "tests/inspect/sample.h"
+#include "tests/support/kdump_builder.h"
 
 namespace gcore::tests {
 namespace {
@@ -241,6 +242,87 @@ TEST(Truncated, SummaryAndVerifySaySo) {
   EXPECT_GE(std::ranges::count(verify.out, '\n'), 1);
   EXPECT_THAT(verify.err, ContainsRegex("verify own.gcore: [0-9]+ defect"));
   EXPECT_THAT(inspect.with(truncated(), {"--stats"}).out, ContainsRegex("missing +1 "));
+}
+
+TEST(Truncated, EveryModeSaysWhereTheFileEnds) {
+  const Inspect inspect;
+  const std::string where = "the file is truncated at " + std::to_string(truncated().build().size());
+  EXPECT_THAT(inspect.with(truncated(), {}).out, HasSubstr("0x0000000000101fff     4.0 KiB  " + where + "\n"));
+  EXPECT_THAT(inspect.with(truncated(), {"--verify"}).out,
+              HasSubstr(where + " (the first one: program header 2: 4096 of"));
+  EXPECT_EQ(inspect.with(truncated(), {"--read", "0x101000:1", "--phys"}).err,
+            "gcore-inspect: read guest-physical 0x101000: " + where + " (0 of 1 bytes read)\n");
+  EXPECT_THAT(inspect.with(truncated(), {"--read", "0xffff800000101000:1"}).err,
+              HasSubstr("maps to physical 0x101000, which cannot be read: " + where));
+  EXPECT_THAT(inspect.with(truncated(), {"--translate", "0xffff800000101000", "--vcpu", "0"}).out,
+              HasSubstr("in file   not in the dump: " + where));
+  EXPECT_THAT(inspect.with(truncated(), {"--json"}).out, HasSubstr("\"why\": \"" + where + "\""));
+  EXPECT_THAT(inspect.with(truncated(), {"--segments"}).out,
+              ContainsRegex("101fff +8.0 KiB +4.0 KiB  0x0*11000  rwx  the file lacks 4.0 KiB of it\n"));
+  // The root of every address space is behind the end.
+  DumpBuilder tables;
+  tables.note(sample_note().build()).memory(0, sample_memory()).cut(0x1800);
+  EXPECT_THAT(inspect.with(tables, {"--translate", "0x400000"}).err,
+              HasSubstr("PML4E at 0x1000 cannot be read: the file is truncated at 6144"));
+}
+
+/// A file of two segments that zstd makes one frame of, which holds more than can be unpacked at once.
+TEST(Verify, ATemporaryFileIsANotice) {
+  const Inspect inspect;
+  DumpBuilder dump;
+  dump.note(sample_note().build()).memory(0, sample_memory()).memory(0x1000000, std::string(40 << 20, 'x'));
+  dump.write(inspect.folder().path("large"));
+  const Completed packed =
+      run({"zstd", "-q", "-1", inspect.folder().path("large"), "-o", inspect.folder().path("large.zst")}, 60s);
+  ASSERT_EQ(packed.status, (ExitStatus{0, 0})) << packed.err;
+  const Completed done = inspect({"large.zst", "--verify"});
+  EXPECT_EQ(done.status, (ExitStatus{0, 0})) << done.out;
+  const std::string notice =
+      "the zstd data has no place to start from in more than 32 MiB; it was unpacked into a temporary file\n";
+  EXPECT_EQ(done.err, "gcore-inspect: " + notice);
+  EXPECT_THAT(done.out, HasSubstr("no defect found"));
+  EXPECT_THAT(inspect({"large.zst"}).out, AllOf(HasSubstr("  note      " + notice), Not(HasSubstr("warning"))));
+}
+
+TEST(Segments, OfAProgramHeaderThatShowsMemoryAgain) {
+  const Inspect inspect;
+  DumpBuilder dump;
+  dump.note(sample_note().build()).memory(0, sample_memory());
+  dump.header({.offset = 0x3000,
+               .virtual_address = 0xffffffff81000000,
+               .address = 0x2000,
+               .file_size = 0x1000,
+               .memory_size = 0x1000});
+  const std::string out = inspect.with(dump, {"--segments"}).out;
+  EXPECT_THAT(out,
+              HasSubstr("   2  0x0000000000002000-0x0000000000002fff     4.0 KiB     4.0 KiB  0x0000000000003000  rwx  "
+                        "virtual 0xffffffff81000000  the memory of segment 1 again\n"));
+  EXPECT_THAT(out,
+              HasSubstr("\n1 segment, 64.0 KiB of memory; 1 program header shows again some of it by other virtual"));
+}
+
+TEST(Kdump, HasNoFileOffsets) {
+  const Inspect inspect;
+  KdumpBuilder builder{.notes = elf_note("CORE", 1, prstatus(kEmX86_64, 1, {{"rip", 0x1000}})) +
+                                elf_note("QEMU", 0, qemu_note({{"cr0", 0}, {"cr3", 0x1000}}))};
+  const std::string bytes = builder.build();
+  inspect.folder().write("kdump", bytes);
+  const Completed summary = inspect({"kdump"});
+  EXPECT_THAT(summary.out,
+              HasSubstr(" (" + std::to_string(bytes.size()) + " bytes), vmcore dialect, kdump-compressed\n"));
+  EXPECT_THAT(summary.out, HasSubstr("x86_64, 1 vCPU, 16.0 KiB of memory\n"));
+  EXPECT_THAT(inspect({"kdump", "--segments"}).out,
+              ContainsRegex("\n   0  0x0*1000-0x0*2fff +8.0 KiB +8.0 KiB  - +---\n"));
+  EXPECT_THAT(inspect({"kdump", "--translate", "0x1000"}).out,
+              HasSubstr("in file   in a compressed page, in segment 0\n"));
+  EXPECT_THAT(inspect({"kdump", "--json"}).out, HasSubstr("\"offset\": null"));
+
+  inspect.folder().write("cut", bytes.substr(0, bytes.size() - 10));
+  const Completed verify = inspect({"cut", "--verify"});
+  EXPECT_EQ(verify.status, (ExitStatus{1, 0}));
+  EXPECT_EQ(verify.out, "the file is truncated at " + std::to_string(bytes.size() - 10) +
+                            ": it has 2 of the 3 pages that its kdump header promises\n");
+  EXPECT_THAT(inspect({"cut", "--json"}).out, HasSubstr("\"truncated\": true"));
 }
 
 TEST(Verify, EachDefectIsALine) {

@@ -5,6 +5,7 @@
 
 #include "tests/inspect/guest_vm.h"
 #include "tests/inspect/sample.h"
+#include "tests/support/kdump_builder.h"
 
 namespace gcore::tests {
 namespace {
@@ -50,6 +51,12 @@ TEST(Schema, HoldsForOddDumps) {
   cut.cut(cut.build().size() - 0x100000);
   broken_info.note(sample_note().build()).memory(0, sample_memory()).section(".gcore.info", "{\"vm\": 12");
   for (const DumpBuilder& dump : {no_cpu, no_memory, cut, broken_info}) EXPECT_EQ(validate_dump(dump, {"--stats"}), "");
+}
+
+TEST(Schema, HoldsForAKdump) {
+  const Inspect inspect;
+  inspect.folder().write("kdump", KdumpBuilder{}.build());
+  EXPECT_EQ(validate(inspect({"kdump", "--json", "--stats"}), "inspect.schema.json"), "");
 }
 
 TEST(Schema, HoldsForOtherMachinesAndDialects) {

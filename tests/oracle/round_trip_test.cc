@@ -124,6 +124,24 @@ std::set<std::string> registers_of_vmcore(Machine machine) {
   return names;
 }
 
+/// What a reader has of a register. A 32-bit x86 CPU pushes no stack pointer when it enters the kernel from the kernel,
+/// as the registers of an even vCPU say: its stack is above the frame in exx (writer/format/registers.cc).
+uint64_t value_read(Machine machine, size_t cpu, size_t slot) {
+  const auto all = format::registers(machine);
+  if (machine != Machine::x86) return FullGuest::value_of(cpu, slot);
+  const auto written = [&](std::string_view name) {
+    return FullGuest::value_of(cpu, *format::find_register(machine, name));
+  };
+  const bool in_kernel = (written("cs") & 3) == 0;
+  if (in_kernel && all[slot].name == "esp") return written("exx") + 12;
+  if (in_kernel && all[slot].name == "ss") return 0;
+  return FullGuest::value_of(cpu, slot);
+}
+
+const char* name_of(Machine machine) {
+  return machine == Machine::x86_64 ? "x86_64" : machine == Machine::aarch64 ? "aarch64" : "x86";
+}
+
 class RoundTrip : public testing::TestWithParam<std::tuple<Machine, Dialect, Container>> {
  protected:
   static Dialect dialect() { return std::get<1>(GetParam()); }
@@ -172,21 +190,27 @@ TEST_P(RoundTrip, HasEveryByteAndRegister) {
     for (size_t slot = 0; slot < all.size(); ++slot) {
       const bool expected = dialect() == Dialect::qnx || carried.contains(std::string(all[slot].name));
       const auto value = dump->cpus()[cpu].registers.get_slot(slot);
-      EXPECT_EQ(value, expected ? std::optional(FullGuest::value_of(cpu, slot)) : std::nullopt)
+      EXPECT_EQ(value, expected ? std::optional(value_read(machine, cpu, slot)) : std::nullopt)
           << all[slot].name << " of vCPU " << cpu;
     }
   }
+}
+
+std::string name_of_test(const testing::TestParamInfo<RoundTrip::ParamType>& test) {
+  return name_of(std::get<0>(test.param)) +
+         std::string(std::get<1>(test.param) == Dialect::qnx ? "_qnx_" : "_vmcore_") + std::get<2>(test.param).name;
 }
 
 INSTANTIATE_TEST_SUITE_P(All, RoundTrip,
                          testing::Combine(testing::Values(Machine::x86_64, Machine::aarch64),
                                           testing::Values(Dialect::qnx, Dialect::vmcore),
                                           testing::ValuesIn(kContainers)),
-                         [](const auto& test) {
-                           return std::string(std::get<0>(test.param) == Machine::x86_64 ? "x86_64" : "aarch64") +
-                                  (std::get<1>(test.param) == Dialect::qnx ? "_qnx_" : "_vmcore_") +
-                                  std::get<2>(test.param).name;
-                         });
+                         name_of_test);
+// The writer has no vmcore of a 32-bit machine.
+INSTANTIATE_TEST_SUITE_P(X86, RoundTrip,
+                         testing::Combine(testing::Values(Machine::x86), testing::Values(Dialect::qnx),
+                                          testing::ValuesIn(kContainers)),
+                         name_of_test);
 
 // VMCOREINFO with addresses of a kernel of 20 pages at 2 MiB, somewhere behind 0xffffffff80000000.
 constexpr char kKernel[] =

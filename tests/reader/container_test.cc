@@ -1,4 +1,6 @@
 // Compressed dumps are read where they are, at any place, by several threads; damaged ones say so.
+#include <unistd.h>
+
 #include <algorithm>
 #include <functional>
 #include <random>
@@ -258,8 +260,9 @@ TEST(Container, WhatHasNoPlaceToStartFromIsUnpacked) {
     ASSERT_TRUE(dump);
     EXPECT_EQ(dump->compression(), name);
     EXPECT_EQ(dump->file_size(), start.size() + filling);
+    EXPECT_THAT(dump->warnings(), IsEmpty());
     EXPECT_THAT(
-        dump->warnings(),
+        dump->notices(),
         ElementsAre(std::string("the ") + name +
                     " data has no place to start from in more than 32 MiB; it was unpacked into a temporary file"));
     EXPECT_EQ(differences(*dump, 1, 50), 0u);
@@ -271,11 +274,37 @@ TEST(Container, WhatIsNoDumpInside) {
             "cannot open x.gcore: unpacked, it is not an ELF file: it starts with 68 65 6c 6c 6f 2c 20 77");
   EXPECT_EQ(error_of_bytes(zstd_frame("hello, world")),
             "cannot open x.gcore: unpacked, it is not an ELF file: it starts with 68 65 6c 6c 6f 2c 20 77");
-  EXPECT_EQ(error_of_bytes(gzip_member("")), "cannot open x.gcore: it is empty");
-  EXPECT_EQ(error_of_bytes(std::string("\x1f\x8b", 2)),
-            "cannot open x.gcore: it is empty; the gzip data ends early; the 0 bytes that it has are used");
-  EXPECT_EQ(error_of_bytes(std::string("\x28\xb5\x2f\xfd", 4)),
-            "cannot open x.gcore: it is empty; the zstd data ends early; the 0 bytes that it has are used");
+  EXPECT_EQ(error_of_bytes(gzip_member("")), "cannot open x.gcore: unpacked, it is empty");
+}
+
+TEST(Container, CutOffBeforeAnythingCanBeUnpacked) {
+  const std::string gzip = gzip_1(plain()), zstd = zstd_frame(plain());
+  for (const auto& [bytes, name] : {std::pair(gzip.substr(0, 2), "gzip"),
+                                    {gzip.substr(0, 10), "gzip"},
+                                    {zstd.substr(0, 4), "zstd"},
+                                    {zstd.substr(0, 100), "zstd"}})
+    for (const bool piped : {false, true}) {
+      int fd = -1;
+      if (piped) {
+        int ends[2];
+        ASSERT_EQ(::pipe(ends), 0);
+        ASSERT_EQ(::write(ends[1], bytes.data(), bytes.size()), ssize_t(bytes.size()));
+        ::close(ends[1]);
+        fd = ends[0];
+      } else {
+        fd = file_of(bytes);
+      }
+      const auto dump = reader::Dump::open_descriptor(fd, "x.gcore");
+      ASSERT_FALSE(dump);
+      EXPECT_EQ(dump.error().kind, reader::Error::Kind::truncated);
+      EXPECT_EQ(dump.error().text, std::string("cannot open x.gcore: nothing of it can be unpacked; the ") + name +
+                                       " data ends early, before its first unpacked byte");
+    }
+  std::string damaged = gzip;
+  damaged[10] = '\xff';  // where the first block's header is
+  EXPECT_EQ(error_of_bytes(damaged),
+            "cannot open x.gcore: nothing of it can be unpacked; the gzip data is damaged from "
+            "its first unpacked byte on");
 }
 
 TEST(Container, FlattenedThatEndsEarly) {
@@ -283,6 +312,25 @@ TEST(Container, FlattenedThatEndsEarly) {
   const auto dump = opened_bytes(whole.substr(0, whole.size() - 1'000'000));
   ASSERT_TRUE(dump);
   EXPECT_THAT(dump->warnings(), Contains(HasSubstr("the flattened file ends early, after ")));
+  // The first half comes last: bytes that are there follow on those that were lost, and none of these reads as a zero.
+  EXPECT_TRUE(dump->truncated());
+  const std::string why = "the file is truncated at " + std::to_string(whole.size() - 1'000'000);
+  EXPECT_EQ(dump->describe(Missing::file_truncated), why);
+  EXPECT_THAT(dump->warnings(), Contains(HasSubstr("1 segment not all of which the file has: " + why)));
+  const auto lost = dump->next_missing(PhysAddr(0));
+  ASSERT_TRUE(lost);
+  EXPECT_EQ(lost->why, Missing::file_truncated);
+  EXPECT_GT(lost->size, 990'000u);
+  EXPECT_LT(lost->size, 1'000'000u);
+  const size_t first = lost->address.value - kBase, end = first + lost->size;
+  EXPECT_EQ(end, plain().size() / 2 - 4096);
+  EXPECT_EQ(dump->next_missing(PhysAddr(kBase + end)), std::nullopt);
+  EXPECT_EQ(dump->bytes_in_file(dump->segments()[0]), memory().size() - lost->size);
+  EXPECT_TRUE(read(*dump, kBase, memory().size()) == std::pair(memory().substr(0, first), Missing::file_truncated));
+  EXPECT_EQ(read(*dump, kBase + end - 1, 1).second, Missing::file_truncated);
+  EXPECT_TRUE(read(*dump, kBase + end, memory().size() - end).first == memory().substr(end));
+  EXPECT_EQ(dump->view(PhysAddr(kBase + first), 1).missing(), Missing::file_truncated);
+  EXPECT_EQ(dump->view(PhysAddr(kBase + first - 1), 10).bytes().size(), 1u);
   std::string far = whole;
   far.replace(4096, 8, std::string("\x7f") + std::string(7, '\xff'));
   EXPECT_THAT(error_of_bytes(far),

@@ -1,11 +1,11 @@
 // kdump-compressed dumps: as QEMU makes them, against its ELF dump of the same machine; and ones made here.
 #include <unistd.h>
-#include <zlib.h>
 
 #include <fstream>
 
 #include "tests/reader/fixture.h"
 #include "tests/reader/packing.h"
+#include "tests/support/kdump_builder.h"
 #include "tests/support/process.h"
 #include "tests/support/qmp.h"
 #include "tests/support/temp_dir.h"
@@ -16,6 +16,7 @@ namespace {
 using reader::Missing;
 using reader::PhysAddr;
 using ::testing::Contains;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
@@ -86,51 +87,6 @@ TEST_P(OfQemu, FlattenedOrNotIsTheSameMachineAsItsElfDump) {
 INSTANTIATE_TEST_SUITE_P(Kdump, OfQemu, testing::Values("x86_64", "aarch64"),
                          [](const auto& test) { return test.param; });
 
-/// A file after makedumpfile's diskdump_mod.h. Page i of the map is: '.' no memory, '-' left out, a letter a page of
-/// it.
-struct KdumpBuilder {
-  std::string machine = "x86_64", map = ".ab-c", notes{}, vmcoreinfo{};
-
-  std::string build() const {
-    constexpr size_t kPage = 4096;
-    const bool wide = machine[0] != 'i';
-    Bytes header;
-    header.text("KDUMP   ").u32(6).zeros(4 * 65).text(machine).pad_to(wide ? 424 : 412);
-    header.u32(1).u32(kPage).u32(1).u32(2).u32(map.size());
-    header.pad_to(kPage);
-    const size_t sub = header.size(), data = 4 * kPage;
-    const size_t pages = size_t(std::count_if(map.begin(), map.end(), [](char c) { return c >= 'a'; }));
-    size_t at = data + pages * 24;
-    const size_t notes_at = at, text_at = at + notes.size();
-    at += notes.size() + vmcoreinfo.size();
-    header.put(sub + (wide ? 32 : 20), text_at, 8).put(sub + (wide ? 40 : 28), vmcoreinfo.size(), wide ? 8 : 4);
-    header.put(sub + (wide ? 48 : 32), notes_at, 8).put(sub + (wide ? 56 : 40), notes.size(), wide ? 8 : 4);
-    header.put(sub + (wide ? 96 : 72), map.size(), 8);
-    uint8_t bits[2] = {};
-    for (size_t i = 0; i < map.size(); ++i) {
-      bits[0] = uint8_t(bits[0] | (map[i] != '.') << i);
-      bits[1] = uint8_t(bits[1] | (map[i] >= 'a') << i);
-    }
-    header.pad_to(2 * kPage).u8(bits[0]).pad_to(3 * kPage).u8(bits[1]).pad_to(4 * kPage);
-    std::string packed;
-    for (const char c : map) {
-      if (c < 'a') continue;
-      std::string page(kPage, c);
-      const bool raw = c == 'b';
-      if (!raw) {
-        uLongf size = compressBound(kPage);
-        page.resize(size);
-        const std::string plain(kPage, c);
-        compress(reinterpret_cast<Bytef*>(page.data()), &size, reinterpret_cast<const Bytef*>(plain.data()), kPage);
-        page.resize(size);
-      }
-      header.u64(at + packed.size()).u32(page.size()).u32(raw ? 0 : 1).u64(0);
-      packed += page;
-    }
-    return header.text(notes).text(vmcoreinfo).text(packed).str();
-  }
-};
-
 reader::Expected<std::unique_ptr<reader::Dump>> open_bytes(const std::string& bytes) {
   return reader::Dump::open_descriptor(file_of(bytes), "x.kdump");
 }
@@ -168,13 +124,118 @@ TEST(Kdump, CompressedAgain) {
   }
 }
 
-TEST(Kdump, CutOffAndDamaged) {
+/// How many of the pages of a map the dump lacks, by going over what it says is missing, each of which has to be
+/// unreadable.
+size_t lost_pages(const reader::Dump& dump) {
+  size_t lost = 0;
+  for (auto gap = dump.next_missing(PhysAddr(0)); gap; gap = dump.next_missing(gap->address + gap->size)) {
+    if (gap->why != Missing::file_truncated) continue;
+    lost += gap->size / 4096;
+    EXPECT_EQ(read(dump, gap->address.value, 1).second, Missing::file_truncated);
+    EXPECT_EQ(read(dump, gap->address.value + gap->size - 1, 1).second, Missing::file_truncated);
+  }
+  return lost;
+}
+
+// Wherever the file ends, what it lacks is known when it is open.
+TEST(Kdump, CutOff) {
+  KdumpBuilder builder;
+  builder.map = ".ab-c";
+  const std::string whole = builder.build();
+  const size_t page_b = whole.rfind(std::string(4096, 'b')), descriptors = 4 * 4096;
+  for (const auto& [size, there] : {std::pair(whole.size() - 1, 2u),
+                                    {page_b + 4096, 2u},
+                                    {page_b + 4095, 1u},
+                                    {page_b, 1u},
+                                    {descriptors + 3 * 24 + 1, 0u},
+                                    {descriptors + 2 * 24, 0u},
+                                    {descriptors + 10, 0u}}) {
+    SCOPED_TRACE(size);
+    const auto cut = open_bytes(whole.substr(0, size));
+    if (there == 0) {
+      ASSERT_FALSE(cut);  // neither memory nor vCPUs
+      EXPECT_THAT(cut.error().text, HasSubstr("the file is truncated at " + std::to_string(size) +
+                                              ": it has 0 of the 3 pages that its kdump header promises"));
+      continue;
+    }
+    ASSERT_TRUE(cut) << cut.error().text;
+    EXPECT_TRUE((*cut)->truncated());
+    EXPECT_THAT((*cut)->warnings(), Contains("the file is truncated at " + std::to_string(size) + ": it has " +
+                                             std::to_string(there) + " of the 3 pages that its kdump header promises"));
+    EXPECT_EQ((*cut)->describe(Missing::file_truncated), "the file is truncated at " + std::to_string(size));
+    EXPECT_EQ((*cut)->file_size(), size);
+    EXPECT_EQ(lost_pages(**cut), 3 - there);
+    EXPECT_EQ(read(**cut, 0x4000, 4), std::pair(std::string(), Missing::file_truncated));
+    EXPECT_EQ(read(**cut, 0x1ffe, 4).first, there == 2 ? "aabb" : "aa");
+    EXPECT_EQ((*cut)->bytes_in_file((*cut)->segments()[0]), (there == 2 ? 2u : 1u) * 4096);
+  }
+  const auto complete = open_bytes(whole);
+  ASSERT_TRUE(complete);
+  EXPECT_FALSE((*complete)->truncated());
+  EXPECT_EQ(lost_pages(**complete), 0u);
+  EXPECT_FALSE((*complete)->has_file_offsets());
+}
+
+TEST(Kdump, CutOffInTheNotes) {
+  const std::string note = elf_note("CORE", 1, prstatus(kEmX86_64, 1, {{"rip", 0x1234}}));
+  KdumpBuilder builder;
+  builder.notes = note + note;
+  const std::string whole = builder.build();
+  const size_t at = whole.find(note), size = at + note.size() + 20;
+  const auto cut = open_bytes(whole.substr(0, size));
+  ASSERT_TRUE(cut) << cut.error().text;
+  ASSERT_EQ((*cut)->cpus().size(), 1u);
+  EXPECT_EQ((*cut)->cpus()[0].registers.get("rip"), 0x1234u);
+  EXPECT_THAT((*cut)->warnings(),
+              Contains("the notes of the kdump header: " + std::to_string(2 * note.size()) + " bytes at offset " +
+                       std::to_string(at) + ", of which " + std::to_string(note.size() + 20) +
+                       " can be read: the file is truncated at " + std::to_string(size)));
+}
+
+// The pieces in which it was written tell: a piece's place may be filled by what comes behind it.
+TEST(Kdump, FlattenedThatEndsEarly) {
+  KdumpBuilder builder;
+  builder.notes = elf_note("CORE", 1, prstatus(kEmX86_64, 1, {{"rip", 0x1234}}));
+  const std::string whole = builder.build();
+  const size_t data = whole.find("\x78\x9c"), page_b = whole.rfind(std::string(4096, 'b'));
+  Bytes file(true);
+  file.text("makedumpfile").pad_to(16).u64(1).u64(1).pad_to(4096);
+  const auto piece = [&](size_t from, size_t to) {
+    file.u64(from).u64(to - from).text(std::string_view(whole).substr(from, to - from));
+  };
+  piece(0, data);                      // headers, bitmaps, descriptors and notes
+  piece(page_b + 4096, whole.size());  // the last page before the others
+  piece(data, page_b);
+  const std::string two_pages = file.str();
+  piece(page_b, page_b + 4096);
+  const std::string three_pages = file.str();
+  file.u64(~uint64_t{0}).u64(~uint64_t{0});
+
+  const auto cut = open_bytes(two_pages);
+  ASSERT_TRUE(cut) << cut.error().text;
+  EXPECT_TRUE((*cut)->truncated());
+  EXPECT_EQ((*cut)->cpus().size(), 1u);
+  EXPECT_THAT((*cut)->warnings(), ElementsAre(HasSubstr("the flattened file ends early, after "),
+                                              "the file is truncated at " + std::to_string(two_pages.size()) +
+                                                  ": it has 2 of the 3 pages that its kdump header promises"));
+  EXPECT_EQ(lost_pages(**cut), 1u);
+  EXPECT_EQ(read(**cut, 0x1ffe, 4), std::pair(std::string("aa"), Missing::file_truncated));
+  EXPECT_EQ(read(**cut, 0x4ffe, 2).first, "cc");
+
+  const auto without_end = open_bytes(three_pages);
+  ASSERT_TRUE(without_end);
+  EXPECT_THAT((*without_end)->warnings(), ElementsAre(HasSubstr("the flattened file ends early, after ")));
+  EXPECT_FALSE((*without_end)->truncated());
+  EXPECT_EQ(lost_pages(**without_end), 0u);
+  const auto complete = open_bytes(file.str());
+  ASSERT_TRUE(complete);
+  EXPECT_THAT((*complete)->warnings(), IsEmpty());
+  EXPECT_EQ((*complete)->file_size(), file.size());
+}
+
+TEST(Kdump, Damaged) {
   KdumpBuilder builder;
   const std::string whole = builder.build();
-  const auto cut = open_bytes(whole.substr(0, whole.size() - 1));
-  ASSERT_TRUE(cut) << cut.error().text;
-  EXPECT_EQ(read(**cut, 0x4000, 4), std::pair(std::string(), Missing::file_truncated));
-  EXPECT_EQ(read(**cut, 0x1ffe, 4).first, "aabb");
   std::string damaged = whole;
   damaged.replace(damaged.rfind("\x78\x9c"), 4, "\xff\xff\xff\xff");  // how zlib's data begins
   const auto dump = open_bytes(damaged);

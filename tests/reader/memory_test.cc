@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <ctime>
 #include <random>
 #include <utility>
 #include <vector>
@@ -16,6 +17,7 @@ namespace {
 using reader::Missing;
 using reader::PhysAddr;
 using ::testing::Contains;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 struct Got {
@@ -183,6 +185,95 @@ TEST(Memory, FirstInTheTableWinsWhereSegmentsOverlap) {
   EXPECT_THAT(dump->warnings(), Contains(HasSubstr("2 segments overlap another one")));
 }
 
+// A dump says of one place that it has bytes of it and that it has not: the bytes are there.
+TEST(Memory, WhatTheFileHasCountsWhereSegmentsOverlap) {
+  DumpBuilder left_out = with_note(), zeros = with_note(), truncated = with_note();
+  left_out.header({.address = 0x1000, .memory_size = 0x4000}).memory(0x2000, "data");
+  zeros.memory(0x1000, "ab", 0x4000).memory(0x2000, "data").memory(0x2002, "zz", 0x10);
+  truncated.header({.offset = 1 << 20, .address = 0x1000, .file_size = 0x4000, .memory_size = 0x4000})
+      .memory(0x1000, std::string(0x2000, 'c'))
+      .header({.address = 0x1000, .memory_size = 0x3000});
+  for (const DumpBuilder& builder : {left_out, zeros}) {
+    const auto dump = opened(builder);
+    ASSERT_TRUE(dump);
+    EXPECT_EQ(read(*dump, 0x2000, 4).text, "data");
+    EXPECT_EQ(dump->segment_at(PhysAddr(0x2000))->index, 2u);
+    EXPECT_EQ(dump->segment_at(PhysAddr(0x3000))->index, 1u);
+    EXPECT_EQ(dump->memory_bytes(), 0x4000u);
+    EXPECT_THAT(dump->warnings(), ElementsAre(HasSubstr(" another one, of which what the file has counts, then the")));
+  }
+  EXPECT_EQ(read(*opened(left_out), 0x2000, 5).missing, Missing::left_out);
+  EXPECT_EQ(read(*opened(zeros), 0x1ffe, 8).text, std::string("\0\0data\0\0", 8));
+  const auto dump = opened(truncated);
+  ASSERT_TRUE(dump);
+  EXPECT_EQ(read(*dump, 0x1000, 0x4000).text, std::string(0x2000, 'c'));
+  EXPECT_EQ(read(*dump, 0x3000, 1).missing, Missing::left_out);
+  EXPECT_EQ(read(*dump, 0x4000, 1).missing, Missing::file_truncated);
+  const auto gap = dump->next_missing(PhysAddr(0));
+  ASSERT_TRUE(gap);
+  EXPECT_EQ(gap->address, PhysAddr(0x3000));
+  EXPECT_EQ(gap->size, 0x1000u);
+  EXPECT_EQ(dump->next_missing(PhysAddr(0x5000)), std::nullopt);
+}
+
+// Segments of stored bytes, of zeros behind them, of bytes that the file lacks, and of none, against a look at each
+// byte.
+TEST(Memory, TheBestSegmentIsReadHoweverTheyOverlap) {
+  struct Byte {
+    enum Rank { stored, zero, left_out, truncated, nowhere } rank = nowhere;
+    char value = '?';
+  };
+  constexpr Missing kMissing[] = {Missing::none, Missing::none, Missing::left_out, Missing::file_truncated,
+                                  Missing::not_in_any_segment};
+  constexpr uint64_t kFileEnd = 0x4000;
+  std::mt19937 random(11);
+  for (int round = 0; round < 50; ++round) {
+    SCOPED_TRACE(round);
+    DumpBuilder builder = with_note();
+    builder.patch(kFileEnd - 16, std::string(16, 'e')).cut(kFileEnd);
+    std::array<Byte, 64> expected;
+    for (uint64_t i = 0; i < 12; ++i) {
+      const uint64_t first = random() % 48, size = 1 + random() % 16,
+                     in_file = random() % 3 == 0 ? 0 : 1 + random() % size,
+                     there = random() % 2 == 0 ? in_file : random() % (in_file + 1);
+      const bool whole = there == in_file;
+      const uint64_t offset = whole ? 0x2000 + 16 * i : kFileEnd - there;
+      const char value = whole ? char('A' + i) : 'e';
+      builder.header({.offset = offset, .address = first, .file_size = in_file, .memory_size = size});
+      if (whole) builder.patch(offset, std::string(size_t(in_file), value));
+      for (uint64_t at = 0; at < size; ++at) {
+        const Byte byte = in_file == 0   ? Byte{Byte::left_out}
+                          : at < there   ? Byte{Byte::stored, value}
+                          : at < in_file ? Byte{Byte::truncated}
+                                         : Byte{Byte::zero, '\0'};
+        if (byte.rank < expected[first + at].rank) expected[first + at] = byte;
+      }
+    }
+    const auto dump = opened(builder);
+    ASSERT_TRUE(dump);
+    for (uint64_t at = 0; at < expected.size(); ++at) {
+      const Got got = read(*dump, at, 1);
+      EXPECT_EQ(got.missing, kMissing[expected[at].rank]) << at;
+      if (got.missing == Missing::none) {
+        EXPECT_EQ(got.text, std::string(1, expected[at].value)) << at;
+      }
+    }
+  }
+}
+
+TEST(Memory, AHundredThousandSegmentsThatOverlapOpenAtOnce) {
+  DumpBuilder builder = with_note();
+  constexpr uint64_t kCount = 100'000;
+  for (uint64_t i = 0; i < kCount; ++i)  // each over all that follow, zeros over stored bytes over zeros
+    builder.header({.offset = 64, .address = i * 16, .file_size = 8, .memory_size = (2 * kCount - i) * 16});
+  const std::clock_t start = std::clock();
+  const auto dump = opened(builder);
+  ASSERT_TRUE(dump);
+  EXPECT_LT(std::clock() - start, 2 * CLOCKS_PER_SEC) << "of the processor; a look at each pair takes longer";
+  EXPECT_EQ(dump->segment_at(PhysAddr(16 * (kCount - 1)))->index, kCount);
+  EXPECT_EQ(dump->segment_at(PhysAddr(16 * (kCount - 1) + 8))->index, 1u);
+}
+
 TEST(Memory, EndOfTheAddressSpace) {
   DumpBuilder builder = with_note();
   builder.memory(0xfffffffffffffffc, "abcdefgh");
@@ -209,8 +300,30 @@ TEST(Memory, TruncatedFile) {
   const auto dump = opened(builder);
   ASSERT_TRUE(dump);
   EXPECT_TRUE(dump->truncated());
+  EXPECT_EQ(dump->file_end(), 9096u);
   EXPECT_EQ(read(*dump, 0x1000, 8192).text.size(), 5000u);
   EXPECT_EQ(read(*dump, 0x1000, 8192).missing, Missing::file_truncated);
+  std::array<std::byte, 1> byte;
+  EXPECT_EQ(describe(dump->read(PhysAddr(0x2fff), byte)), "the file is truncated at 9096");
+  EXPECT_EQ(dump->describe(Missing::file_truncated), "the file is truncated at 9096");
+  EXPECT_EQ(dump->bytes_in_file(dump->segments()[0]), 5000u);
+  EXPECT_THAT(dump->warnings(),
+              ElementsAre("1 segment not all of which the file has: the file is truncated at 9096 (the "
+                          "first one: program header 1: 5000 of 8192 bytes at offset 4096)"));
+}
+
+TEST(Memory, AProgramHeaderThatShowsMemoryAgain) {
+  DumpBuilder builder = with_note();
+  builder.memory(0x1000, "abcdefgh")
+      .header(
+          {.offset = 4098, .virtual_address = 0xffffffff81000000, .address = 0x1002, .file_size = 4, .memory_size = 4});
+  const auto dump = opened(builder);
+  ASSERT_TRUE(dump);
+  EXPECT_EQ(dump->segments().size(), 1u);
+  ASSERT_EQ(dump->aliases().size(), 1u);
+  EXPECT_EQ(dump->aliases()[0].index, 2u);
+  EXPECT_EQ(dump->aliases()[0].virtual_address, reader::VirtAddr(0xffffffff81000000));
+  EXPECT_THAT(dump->warnings(), testing::IsEmpty());
 }
 
 TEST(Memory, FileThatShrinksWhileItIsOpen) {
@@ -223,6 +336,7 @@ TEST(Memory, FileThatShrinksWhileItIsOpen) {
   ::close(other);
   EXPECT_EQ(read(**dump, 0x1000, 16).text.size(), 10u);
   EXPECT_EQ(read(**dump, 0x1000, 16).missing, Missing::file_truncated);
+  EXPECT_EQ((*dump)->describe(Missing::file_truncated), "the file is truncated at 4106");
 }
 
 TEST(Memory, SeventyThousandSegments) {

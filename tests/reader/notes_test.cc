@@ -4,9 +4,19 @@
 namespace gcore::tests {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::Contains;
+using ::testing::ContainsRegex;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::StartsWith;
+
+/// The byte at 0x1000.
+char memory_of(const reader::Dump& dump) {
+  std::byte byte{};
+  return dump.read(reader::PhysAddr(0x1000), std::span(&byte, 1)).bytes == 1 ? char(byte) : '?';
+}
 
 TEST(QnxNotes, RegistersNamesAndProcesses) {
   const auto dump = opened(small_dump(two_cpus().build()));
@@ -144,12 +154,66 @@ TEST(QnxNotes, SizesThatDoNotAddUp) {
   QnxNote small = two_cpus(), large = two_cpus();
   small.regset_size = 100;
   large.regset_size = 1 << 20;
-  EXPECT_EQ(
-      error_of(small_dump(small.build())),
-      "cannot open x.gcore: its kdump note gives a register block of 100 bytes (regset_size), less than the 160 bytes "
-      "of this machine's CPU registers");
-  EXPECT_THAT(error_of(small_dump(large.build())), HasSubstr("its kdump note has no complete record of a vCPU"));
-  EXPECT_THAT(error_of(small_dump("\x01\x02")), HasSubstr("neither an ELF note nor a kdump note"));
+  for (const auto& [note, why] :
+       {std::pair(small.build(),
+                  "the dump has no vCPUs: its kdump note gives a register block of 100 bytes (regset_size), less than "
+                  "the 160 bytes of this machine's CPU registers"),
+        {large.build(), "the dump has no vCPUs: its kdump note has no complete record of a vCPU: "},
+        {"\x01\x02",
+         "the dump has no vCPUs: there are 2 bytes of its note segment, which are neither an ELF note nor a kdump "}}) {
+    const auto dump = opened(small_dump(note));
+    ASSERT_TRUE(dump);
+    EXPECT_THAT(dump->warnings(), ElementsAre(StartsWith(why)));
+    EXPECT_THAT(dump->cpus(), IsEmpty());
+    EXPECT_EQ(memory_of(*dump), 'a');
+  }
+}
+
+/// Notes behind the memory, of which the file lacks the last `lost` bytes.
+DumpBuilder notes_at_the_end(const std::string& note, uint64_t lost) {
+  DumpBuilder builder;
+  builder.memory(0x1000, std::string(4096, 'a'));
+  const uint64_t offset = builder.build().size();
+  builder.header({.type = 4, .offset = offset, .file_size = note.size()});
+  const uint64_t behind = builder.build().size();
+  builder.patch(offset, note);
+  builder.cut(offset + note.size() - lost);
+  EXPECT_EQ(behind, offset) << "the header's room is in front of the memory";
+  return builder;
+}
+
+std::string cut_off(uint64_t size, uint64_t lost) {
+  return "the note segment (program header 1) has " + std::to_string(size) + " bytes at offset 8192, of which " +
+         std::to_string(size - lost) + " can be read: the file is truncated at " + std::to_string(8192 + size - lost);
+}
+
+TEST(QnxNotes, CutOffNoteHasTheRecordsThatAreComplete) {
+  QnxNote note = two_cpus();
+  note.sig_num = 11;
+  for (const bool per_entry : {false, true}) {
+    note.sizes_per_entry = per_entry;
+    const std::string bytes = note.build();
+    const auto dump = opened(notes_at_the_end(bytes, 10));
+    ASSERT_TRUE(dump);
+    ASSERT_EQ(dump->cpus().size(), 1u);
+    EXPECT_EQ(dump->cpus()[0].registers.get("cr3"), 0x5018u);
+    EXPECT_EQ(dump->signal(), 11);
+    EXPECT_EQ(memory_of(*dump), 'a');
+    EXPECT_THAT(dump->warnings(), ElementsAre(cut_off(bytes.size(), 10),
+                                              "the kdump note announces 2 vCPUs (num_cpus) and has the records of 1"));
+  }
+  const std::string bytes = note.build();
+  const auto header_only = opened(notes_at_the_end(bytes, bytes.size() - 50));
+  ASSERT_TRUE(header_only);
+  EXPECT_EQ(header_only->dialect(), reader::Dialect::qnx);
+  EXPECT_EQ(header_only->signal(), 11);
+  EXPECT_THAT(header_only->cpus(), IsEmpty());
+  EXPECT_THAT(header_only->warnings(), ElementsAre(cut_off(bytes.size(), bytes.size() - 50),
+                                                   HasSubstr("no complete record of a vCPU: 50 bytes are fewer")));
+  const auto nothing = opened(notes_at_the_end(bytes, bytes.size()));
+  ASSERT_TRUE(nothing);
+  EXPECT_THAT(nothing->warnings(),
+              ElementsAre(cut_off(bytes.size(), bytes.size()), "the dump has no vCPUs: its notes are lost"));
 }
 
 std::string x86_notes(uint32_t first_pid, size_t padding, bool kernel_gs_base = true) {
@@ -252,13 +316,67 @@ TEST(VmcoreNotes, Aarch64BothByteOrders) {
 }
 
 TEST(VmcoreNotes, WrongSizes) {
-  EXPECT_EQ(error_of(small_dump(elf_note("CORE", 1, std::string(100, 'x')))),
-            "cannot open x.gcore: the NT_PRSTATUS note at offset 0 of the note segment has 100 bytes; this machine's "
-            "has 336");
+  const std::string good = elf_note("CORE", 1, prstatus(kEmX86_64, 2, {{"rip", 7}}));
+  const auto small = opened(small_dump(elf_note("CORE", 1, std::string(100, 'x')) + good));
+  ASSERT_TRUE(small);
+  EXPECT_THAT(small->warnings(), ElementsAre("the NT_PRSTATUS note at offset 0 of the note segment has 100 bytes; this "
+                                             "machine's has 336, and vCPU 0 no registers of it"));
+  ASSERT_EQ(small->cpus().size(), 2u);
+  EXPECT_EQ(small->cpus()[0].registers.get("rip"), std::nullopt);
+  EXPECT_EQ(small->cpus()[1].registers.get("rip"), 7u);
+
   std::string long_one = elf_note("CORE", 1, std::string(336, 'x'));
   long_one[5] = 2;  // descsz 336 + ... = 592
-  EXPECT_THAT(error_of(small_dump(long_one)),
-              HasSubstr("which end at offset 612, past the end of the segment (356 bytes)"));
+  const auto large = opened(small_dump(good + long_one));
+  ASSERT_TRUE(large);
+  EXPECT_THAT(large->warnings(),
+              ElementsAre(AllOf(HasSubstr("the note at offset 356 of the note segment has a name of"),
+                                HasSubstr("which end at offset 968, past the end of the segment"),
+                                HasSubstr("; it and what follows is lost"))));
+  ASSERT_EQ(large->cpus().size(), 1u);
+  EXPECT_EQ(large->cpus()[0].registers.get("rip"), 7u);
+}
+
+// A vCPU whose NT_PRSTATUS is of no use keeps its place, and gets from its QEMU note what that has.
+TEST(VmcoreNotes, QemuNotesStandInForDamagedPrstatus) {
+  const auto dump =
+      opened(small_dump(elf_note("CORE", 1, "short") + elf_note("CORE", 1, prstatus(kEmX86_64, 2, {{"rip", 7}})) +
+                        elf_note("QEMU", 0, qemu_note({{"rip", 5}, {"cr3", 0x5000}})) +
+                        elf_note("QEMU", 0, qemu_note({{"rip", 6}, {"cr3", 0x6000}}))));
+  ASSERT_TRUE(dump);
+  ASSERT_EQ(dump->cpus().size(), 2u);
+  EXPECT_EQ(dump->cpus()[0].registers.get("rip"), 5u);
+  EXPECT_EQ(dump->cpus()[0].registers.get("cr3"), 0x5000u);
+  EXPECT_EQ(dump->cpus()[1].registers.get("rip"), 7u);
+  EXPECT_EQ(dump->cpus()[1].registers.get("cr3"), 0x6000u);
+}
+
+TEST(VmcoreNotes, CutOffSegmentHasTheNotesThatAreComplete) {
+  for (const size_t padding : {4u, 8u}) {
+    const std::string bytes = x86_notes(1, padding);
+    for (const uint64_t lost : {10u, 300u}) {  // within VMCOREINFO, and within the last QEMU note
+      SCOPED_TRACE(testing::Message() << padding << " " << lost);
+      const auto dump = opened(notes_at_the_end(bytes, lost));
+      ASSERT_TRUE(dump);
+      ASSERT_EQ(dump->cpus().size(), 2u);
+      EXPECT_EQ(dump->cpus()[1].registers.get("rip"), 0x101u);
+      EXPECT_EQ(dump->cpus()[0].registers.get("cr3"), 0x5018u);
+      EXPECT_EQ(dump->vmcoreinfo(), "");
+      EXPECT_EQ(memory_of(*dump), 'a');
+      EXPECT_THAT(dump->warnings(),
+                  ElementsAre(cut_off(bytes.size(), lost),
+                              ContainsRegex("what follows the first [0-9] notes of its note segment, from its offset "
+                                            "[0-9]+ on, is lost")));
+    }
+  }
+}
+
+TEST(Notes, WithoutMemoryAndVcpusThereIsNothingToOpen) {
+  const std::string bytes = two_cpus().build();
+  DumpBuilder builder = notes_at_the_end(bytes, 0);
+  builder.cut(4096);
+  EXPECT_THAT(error_of(builder), AllOf(StartsWith("cannot open x.gcore: it has neither memory nor vCPUs; "),
+                                       HasSubstr("not all of which the file has: the file is truncated at 4096")));
 }
 
 TEST(VmcoreNotes, CoreOfAProcess) {

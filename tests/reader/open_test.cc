@@ -9,6 +9,7 @@ namespace gcore::tests {
 namespace {
 
 using ::testing::Contains;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
@@ -95,13 +96,17 @@ TEST(Open, InfoSection) {
     }
 }
 
-TEST(Open, NoVcpusAndNoMemoryAreOnlyOddities) {
-  DumpBuilder builder;
-  builder.header({.type = 0});
-  const auto dump = opened(builder);
-  ASSERT_TRUE(dump);
-  EXPECT_THAT(dump->warnings(), Contains(HasSubstr("no vCPUs")));
-  EXPECT_THAT(dump->warnings(), Contains(HasSubstr("no memory")));
+TEST(Open, NoVcpusOrNoMemoryIsOnlyAnOddity) {
+  DumpBuilder memory, vcpus, neither;
+  memory.memory(0, "abcd");
+  vcpus.note(two_cpus().build());
+  neither.header({.type = 0});
+  EXPECT_THAT(opened(memory)->warnings(), ElementsAre("the dump has no vCPUs: there is no note segment"));
+  EXPECT_THAT(opened(vcpus)->warnings(), ElementsAre("the dump has no memory: there is no PT_LOAD segment"));
+  EXPECT_EQ(
+      error_of(neither),
+      "cannot open x.gcore: it has neither memory nor vCPUs; the dump has no vCPUs: there is no note segment; the "
+      "dump has no memory: there is no PT_LOAD segment");
 }
 
 std::unique_ptr<reader::Dump> from_pipe(const std::string& bytes) {

@@ -123,19 +123,17 @@ std::string flag_names(format::Machine machine, std::string_view name, uint64_t 
 
 std::vector<Gap> gaps(const reader::Dump& dump) {
   std::vector<Gap> found;
-  for (const reader::Segment& segment : dump.segments()) {
-    if (segment.file_size == 0) {
-      found.push_back({segment.address, segment.memory_size, reader::describe(reader::Missing::left_out)});
-      continue;
-    }
-    const uint64_t in_file =
-        segment.offset.value < dump.file_size() ? dump.file_size() - segment.offset.value : uint64_t{0};
-    if (in_file < segment.file_size)
-      found.push_back(
-          {segment.address + in_file, segment.file_size - in_file, reader::describe(reader::Missing::file_truncated)});
+  reader::Missing last = reader::Missing::none;
+  for (auto lost = dump.next_missing(reader::PhysAddr(0)); lost;) {
+    const reader::PhysAddr end = lost->address + lost->size;
+    if (!found.empty() && last == lost->why && found.back().address + found.back().size == lost->address)
+      found.back().size += lost->size;
+    else
+      found.push_back({lost->address, lost->size, dump.describe(lost->why)});
+    last = lost->why;
+    if (end <= lost->address) break;  // the last byte of all
+    lost = dump.next_missing(end);
   }
-  for (const auto& [first, last] : dump.info().missing)
-    found.push_back({first, last.value - first.value + 1, reader::describe(reader::Missing::unreadable)});
   return found;
 }
 

@@ -47,10 +47,14 @@ std::string join(std::initializer_list<std::string> parts) {
 }
 
 std::string file_fact(const reader::Dump& dump) {
-  const bool packed = dump.compression() != "none";
+  const std::string_view kind = dump.compression();
+  const bool whole = kind == "gzip" || kind == "zstd";
   return fmt::format("{} ({} bytes{}), {} dialect, {}", human_size(dump.file_size()), dump.file_size(),
-                     packed ? " unpacked" : "", dialect_name(dump.dialect()),
-                     packed ? fmt::format("compressed with {}", dump.compression()) : "not compressed");
+                     whole ? " unpacked" : "", dialect_name(dump.dialect()),
+                     whole                 ? fmt::format("compressed with {}", kind)
+                     : kind == "kdump"     ? "kdump-compressed"
+                     : kind == "flattened" ? "flattened"
+                                           : "not compressed");
 }
 
 std::string machine_fact(const reader::Dump& dump) {
@@ -75,6 +79,7 @@ std::vector<std::pair<std::string, std::string>> headline(const reader::Dump& du
       {"taken", join({requested ? local_time(*requested / 1000000000) : "", reason(info), pause})},
       {"by", writer_fact(dump)},
   };
+  for (const std::string& notice : dump.notices()) facts.emplace_back("note", notice);
   for (auto& fact : guest_facts(dump)) facts.push_back(std::move(fact));
   if (dump.signal() != 0)
     facts.emplace_back("signal", fmt::format("{}, on vCPU {}", signal_name(dump.signal()), dump.faulting_cpu()));

@@ -208,13 +208,15 @@ void add_segments(HtmlPage& page, const reader::Dump& dump, json::OStream& data)
   page.body += "</thead><tbody>\n";
   for (const reader::Segment& segment : segments.first(std::min(segments.size(), kMaxSegments)))
     page.row({hex(segment.address.value), hex(segment.address.value + (segment.memory_size - 1)),
-              human_size(segment.memory_size), human_size(segment.file_size), hex(segment.offset.value)});
+              human_size(segment.memory_size), human_size(dump.bytes_in_file(segment)),
+              dump.has_file_offsets() ? hex(segment.offset.value) : "-"});
   page.body += "</tbody></table></div>\n";
   if (segments.size() > kMaxSegments)
     page.body += fmt::format("<p class=\"dim\">{} in all; --segments lists them.</p>\n", segments.size());
   data.attributeArray("segments", [&] {
+    if (!dump.has_file_offsets()) return;
     for (const reader::Segment& segment : segments.first(std::min(segments.size(), kMaxSegments)))
-      data.value(json::Array{hex(segment.address.value), hex(segment.file_size), hex(segment.offset.value)});
+      data.value(json::Array{hex(segment.address.value), hex(dump.bytes_in_file(segment)), hex(segment.offset.value)});
   });
 }
 

@@ -144,7 +144,7 @@ void write_memory(json::OStream& out, const reader::Dump& dump) {
           {"address", hex_value(segment.address.value)},
           {"memory_size", segment.memory_size},
           {"file_size", segment.file_size},
-          {"offset", segment.offset.value},
+          {"offset", dump.has_file_offsets() ? json::Value(segment.offset.value) : json::Value(nullptr)},
           {"virtual_address", hex_value(segment.virtual_address.value)},
           {"flags", segment.flags},
       });

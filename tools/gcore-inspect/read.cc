@@ -67,7 +67,7 @@ struct Source {
       return result.bytes;
     }
     const auto result = dump.read(reader::PhysAddr(address), into);
-    if (result.bytes < into.size()) why = reader::describe(result.missing);
+    if (result.bytes < into.size()) why = reader::describe(result);
     zero_filled += result.zero_filled;
     return result.bytes;
   }

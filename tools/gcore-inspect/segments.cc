@@ -19,18 +19,36 @@ std::string flags_text(uint32_t flags) {
 std::string remark(const reader::Dump& dump, const reader::Segment& segment) {
   if (segment.file_size == 0) return "left out by the writer";
   std::string text;
-  const uint64_t in_file = segment.offset.value < dump.file_size() ? dump.file_size() - segment.offset.value : 0;
-  if (in_file < segment.file_size)
-    text = fmt::format("the file lacks its last {}", human_size(segment.file_size - in_file));
+  if (const uint64_t lost = segment.file_size - dump.bytes_in_file(segment); lost != 0)
+    text = fmt::format("the file lacks {} of it", human_size(lost));
   if (segment.file_size < segment.memory_size)
     text += fmt::format("{}zeros from {:#x}", text.empty() ? "" : "; ", segment.address.value + segment.file_size);
   return text;
 }
 
+/// Program headers count from 0, with the notes' among them: the number is the one that readelf -l has.
+void print_segment(const reader::Dump& dump, const reader::Segment& segment, const std::string& odd) {
+  const std::string offset = dump.has_file_offsets() ? fmt::format("{:#018x}", segment.offset.value) : "-";
+  std::string line =
+      fmt::format("{:>4}  {:#018x}-{:#018x}  {:>10}  {:>10}  {:<18}  {}", segment.index, segment.address.value,
+                  segment.address.value + (segment.memory_size - 1), human_size(segment.memory_size),
+                  human_size(dump.bytes_in_file(segment)), offset, flags_text(segment.flags));
+  if (const uint64_t virt = segment.virtual_address.value; virt != 0 && virt != segment.address.value)
+    line += fmt::format("  virtual {:#018x}", virt);
+  if (!odd.empty()) line += "  " + odd;
+  std::puts(line.c_str());
+}
+
+/// Its bytes are those of the segment that memory is read from there.
+std::string alias_remark(const reader::Dump& dump, const reader::Segment& alias) {
+  const reader::Segment* shown = dump.segment_at(alias.address);
+  return shown == nullptr ? "" : fmt::format("the memory of segment {} again", shown->index);
+}
+
 }  // namespace
 
 int print_segments(const Job& job) {
-  const auto segments = job.dump.segments();
+  const auto segments = job.dump.segments(), aliases = job.dump.aliases();
   if (segments.empty()) {
     std::puts("The dump has no memory segments.");
     return kExitDone;
@@ -38,19 +56,14 @@ int print_segments(const Job& job) {
   std::puts(fmt::format("{:>4}  {:<18} {:<18}  {:>10}  {:>10}  {:<18}  {}", "", "first", "last", "size", "in file",
                         "file offset", "flags")
                 .c_str());
-  for (const reader::Segment& segment : segments) {
-    // Program headers count from 0, with the notes' among them: the number is the one that readelf -l has.
-    std::string line =
-        fmt::format("{:>4}  {:#018x}-{:#018x}  {:>10}  {:>10}  {:#018x}  {}", segment.index, segment.address.value,
-                    segment.address.value + (segment.memory_size - 1), human_size(segment.memory_size),
-                    human_size(segment.file_size), segment.offset.value, flags_text(segment.flags));
-    if (const uint64_t virt = segment.virtual_address.value; virt != 0 && virt != segment.address.value)
-      line += fmt::format("  virtual {:#018x}", virt);
-    if (const std::string odd = remark(job.dump, segment); !odd.empty()) line += "  " + odd;
-    std::puts(line.c_str());
-  }
-  std::puts(fmt::format("\n{}, {} of memory", counted(segments.size(), "segment", "segments"),
-                        human_size(job.dump.memory_bytes()))
+  for (const reader::Segment& segment : segments) print_segment(job.dump, segment, remark(job.dump, segment));
+  for (const reader::Segment& alias : aliases) print_segment(job.dump, alias, alias_remark(job.dump, alias));
+  std::puts(fmt::format("\n{}, {} of memory{}", counted(segments.size(), "segment", "segments"),
+                        human_size(job.dump.memory_bytes()),
+                        aliases.empty()
+                            ? ""
+                            : fmt::format("; {} again some of it by other virtual addresses",
+                                          counted(aliases.size(), "program header shows", "program headers show")))
                 .c_str());
   if (const std::string remark = order_remark(job.dump); !remark.empty()) std::puts(remark.c_str());
   return kExitDone;

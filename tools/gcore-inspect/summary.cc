@@ -123,7 +123,7 @@ void print_missing(const Job& job) {
                           all[i].address.value + (all[i].size - 1), human_size(all[i].size), all[i].why)
                   .c_str());
   if (all.size() > kMaxRanges)
-    std::puts(fmt::format("    ... {} more; --segments shows them", all.size() - kMaxRanges).c_str());
+    std::puts(fmt::format("    ... {} more; --json has them", all.size() - kMaxRanges).c_str());
 }
 
 void print_warnings(const Job& job) {

@@ -47,10 +47,11 @@ std::string place(const reader::Dump& dump, reader::PhysAddr address) {
   const reader::Segment* segment = dump.segment_at(address);
   std::byte byte;
   const auto read = dump.read(address, std::span(&byte, 1));
-  if (read.bytes == 0) return fmt::format("not in the dump: {}", reader::describe(read.missing));
+  if (read.bytes == 0) return fmt::format("not in the dump: {}", reader::describe(read));
   const uint64_t within = segment != nullptr ? address.value - segment->address.value : 0;
   if (segment == nullptr || within >= segment->file_size)
     return "a zero that the file does not store (p_filesz < p_memsz)";
+  if (!dump.has_file_offsets()) return fmt::format("in a compressed page, in segment {}", segment->index);
   return fmt::format("{:#018x}, in segment {}", segment->offset.value + within, segment->index);
 }
 

@@ -10,6 +10,7 @@ int verify(const Job& job) {
   const auto all = defects(job.dump);
   for (const std::string& defect : all) std::puts(printable(defect).c_str());
   const std::string path = printable(job.dump.path());
+  for (const std::string& notice : job.dump.notices()) job.program.note(notice);
   // Not a defect: no format asks for an order.
   if (const std::string remark = order_remark(job.dump); !remark.empty()) job.program.note(remark);
   if (!all.empty()) return job.program.fail("verify " + path, counted(all.size(), "defect", "defects"));

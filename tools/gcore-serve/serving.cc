@@ -57,6 +57,7 @@ int stop_signals() {
 }
 
 void say_warnings(const Program& program, const reader::Dump& dump) {
+  for (const std::string& notice : dump.notices()) program.note(notice);
   const auto warnings = dump.warnings();
   for (const std::string& warning : warnings.first(std::min(warnings.size(), kMaxWarnings)))
     program.note("warning: " + warning);
