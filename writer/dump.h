@@ -47,7 +47,15 @@ struct Reason {
   /// The signal number to record (KdumpNote::sig_num); 0 for the default: SIGABRT (6) for a watchdog or a panic, and
   /// none for the others, since no fault led to the dump.
   uint8_t signal = 0;
-  uint16_t cpu = 0;  // index of the vCPU that a debugger shows first
+  uint16_t cpu = 0;  // number of the vCPU that a debugger shows first
+};
+
+/// What a dump that is written again says of how it was taken.
+struct EarlierDump {
+  std::optional<std::chrono::nanoseconds> requested;  // when it was asked for: since 1970, UTC
+  std::optional<std::chrono::nanoseconds> paused;     // for how long its guest stood still
+  bool has_reason = false;                            // the Reason is its own
+  bool is_consistent = false;                         // all of its memory is of one moment
 };
 
 struct Options {
@@ -69,9 +77,9 @@ struct Options {
   /// Not for VMMs: the exact file name in the target directory, instead of PREFIX-DATE-TIME and its -1 to -9.
   std::string file_name;
   bool replace = false;  // with file_name: an existing file is replaced, atomically
-  /// Not for VMMs: what is written is a dump taken earlier. When that one was asked for (since 1970, UTC), and for how
-  /// long its guest stood still.
-  std::optional<std::chrono::nanoseconds> first_requested, first_paused;
+  /// Not for VMMs: what is written is a dump taken earlier, and this is what that one says of itself. What it does not
+  /// say, the new one does not either.
+  std::optional<EarlierDump> earlier;
 };
 
 /// How many 4 KiB pages of guest memory went which way. Their sum is the guest's memory.

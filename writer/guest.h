@@ -31,10 +31,10 @@ struct MemoryRange {
 /// The guest as the writer sees it. The VMM implements this.
 ///
 /// All calls of one dump come from one thread (the Dumper's, or the one that calls dump()), in this order: name(),
-/// machine(), pause(); then, only while paused, cpu_count(), read_cpu(), process_name(), vmcoreinfo(), memory(),
-/// read_memory(); then resume(). Only read_memory() comes from another thread of the writer's, while the first one
-/// waits. When pause() succeeded, resume() follows exactly once, whatever happens in between;
-/// when it failed, resume() is not called. Strings and spans must stay valid until resume().
+/// machine(), pause(); then, only while paused, cpu_count(), cpu_number(), read_cpu(), process_name(), vmcoreinfo(),
+/// memory(), read_memory(); then resume(). Only read_memory() comes from another thread of the writer's, while the
+/// first one waits. When pause() succeeded, resume() follows exactly once, whatever happens in between; when it failed,
+/// resume() is not called. Strings and spans must stay valid until resume().
 class Guest {
  public:
   virtual ~Guest() = default;
@@ -48,6 +48,9 @@ class Guest {
   virtual void resume() = 0;
 
   virtual size_t cpu_count() = 0;  // at most 65535
+  /// The machine's number for vCPU `index`, where these have gaps (vCPUs that are not plugged). Ascending, at most
+  /// 65535.
+  virtual size_t cpu_number(size_t index) { return index; }
   /// Sets every register of vCPU `index` that the VMM knows and no other: one that was not set is absent in the dump.
   /// `registers` comes empty, for machine(). False: this vCPU cannot be read; its record is left out and the rest is
   /// dumped.

@@ -139,11 +139,16 @@ std::string info_json(const Info& info, const GuestState& state) {
   json += ", \"host\": " + quoted(host_name());
   json += std::string(", \"machine\": \"") + machine_name(state.machine) + "\", \"dialect\": \"";
   json += info.dialect == Dialect::qnx ? "qnx" : "vmcore";
-  json += "\", \"requested_ns\": " + number(info.requested.tv_sec * int64_t{1000000000} + info.requested.tv_nsec);
-  json += std::string(", \"reason\": {\"kind\": \"") + kind_name(info.reason.kind) + "\", \"detail\": ";
-  json += quoted(info.reason.detail) + ", \"signal\": " + number(info.reason.signal);
-  json += ", \"cpu\": " + number(info.reason.cpu) + "}, \"pause_ns\": " + number(info.paused.count());
-  json += ", \"consistency\": \"paused\", \"complete\": " + std::string(info.complete ? "true" : "false");
+  json += "\", ";
+  if (const auto requested = info.taken.requested) json += "\"requested_ns\": " + number(requested->count()) + ", ";
+  json += "\"reason\": {";
+  if (info.taken.has_reason)
+    json += std::string("\"kind\": \"") + kind_name(info.reason.kind) +
+            "\", \"detail\": " + quoted(info.reason.detail) + ", ";
+  json += "\"signal\": " + number(info.reason.signal) + ", \"cpu\": " + number(info.reason.cpu) + "}, ";
+  if (const auto paused = info.taken.paused) json += "\"pause_ns\": " + number(paused->count()) + ", ";
+  if (info.taken.is_consistent) json += "\"consistency\": \"paused\", ";
+  json += "\"complete\": " + std::string(info.complete ? "true" : "false");
   json += ", \"pages\": {\"size\": 4096, \"written\": " + number(info.pages.written);
   json += ", \"zero\": " + number(info.pages.zero) + ", \"absent\": " + number(info.pages.absent);
   json += ", \"missing\": " + number(info.pages.missing) + "}, \"vcpus\": {\"count\": ";

@@ -17,6 +17,9 @@
 //      "missing_ranges": 2,
 //      "missing": [["0x1000", "0x2000"]]}      [address, size]: zeros in the file because they could not be read
 //
+// Of a dump that is written again (Options::earlier), what that one does not say is left out: "requested_ns", "kind"
+// and "detail" of the reason, "pause_ns", "consistency".
+//
 // Lists are cut off where they do not fit: unavailable_vcpus, missing_ranges and pages.missing still count all.
 #pragma once
 
@@ -38,8 +41,7 @@ struct Info {
   std::string program, vm;
   Dialect dialect;
   Reason reason;
-  timespec requested;
-  std::chrono::nanoseconds paused;
+  EarlierDump taken;  // this dump itself, or what is known of the one that is written again
   bool complete;
   PageCounts pages;
   uint64_t missing_ranges;

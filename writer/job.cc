@@ -309,13 +309,11 @@ void Job::note_missing(uint64_t address, uint64_t size) {
 }
 
 std::string Job::info(bool complete) const {
-  timespec requested = request_.time;
-  if (const auto first = options_.first_requested) {
-    requested.tv_sec = static_cast<time_t>(first->count() / std::nano::den);
-    requested.tv_nsec = static_cast<long>(first->count() % std::nano::den);
-  }
-  return info_json({options_.program, vm_, options_.dialect, request_.reason, requested,
-                    options_.first_paused.value_or(paused_), complete, result_.pages, missing_ranges_, missing_},
+  using std::chrono::nanoseconds, std::chrono::seconds;
+  const nanoseconds requested = seconds(request_.time.tv_sec) + nanoseconds(request_.time.tv_nsec);
+  const EarlierDump this_one{requested, paused_, true, true};
+  return info_json({options_.program, vm_, options_.dialect, request_.reason, options_.earlier.value_or(this_one),
+                    complete, result_.pages, missing_ranges_, missing_},
                    state_);
 }
 
@@ -356,6 +354,17 @@ Status check_options(const Options& options) {
   return {};
 }
 
+namespace {
+
+// A 32-bit x86 CPU's register set has no place for esp in kernel mode: readers take exx + 12 (docs/format.md).
+void add_stack_of_kernel_mode(format::RegisterFile& registers) {
+  if (registers.machine() != format::Machine::x86 || (registers.get("cs").value_or(0) & 3) != 0) return;
+  const auto esp = registers.get("esp");
+  if (esp && !registers.get("exx")) registers.set("exx", static_cast<uint32_t>(*esp - 12));
+}
+
+}  // namespace
+
 Status capture(Guest& guest, format::Machine machine, GuestState& state) {
   state.machine = machine;
   const size_t count = guest.cpu_count();
@@ -363,12 +372,13 @@ Status capture(Guest& guest, format::Machine machine, GuestState& state) {
   constexpr size_t kMostOfACpu = 16 * 1024;  // its registers, here and in the notes
   if (Status status = check_heap(count * kMostOfACpu); !status) return status;
   for (size_t index = 0; index < count; ++index) {
-    CpuState cpu{index, format::RegisterFile(machine), {}};
+    CpuState cpu{guest.cpu_number(index), format::RegisterFile(machine), {}};
     if (guest.read_cpu(index, cpu.registers)) {
+      add_stack_of_kernel_mode(cpu.registers);
       cpu.process_name = guest.process_name(index);
       state.cpus.push_back(std::move(cpu));
     } else {
-      state.cpus_left_out.push_back(index);
+      state.cpus_left_out.push_back(cpu.index);
     }
   }
   state.vmcoreinfo = guest.vmcoreinfo();

@@ -11,7 +11,7 @@
 namespace gcore::writer {
 
 struct CpuState {
-  size_t index;
+  size_t index;  // the machine's number for it
   format::RegisterFile registers;
   std::string process_name;
 };

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <random>
 #include <thread>
 
@@ -205,14 +206,28 @@ TEST_F(Convert, MakesWholePagesOfOddSegments) {
   EXPECT_EQ(bytes_at(*dump, 0x8000, 0x2000), std::string(4096, 'z') + std::string(4096, '\0'));
 }
 
+/// Of the two pages at 4 GiB the second one.
+void expect_page_missing(const reader::Dump& dump) {
+  EXPECT_EQ(bytes_at(dump, 0x100000000, 8192), std::string(4096, 'c'));
+  ASSERT_EQ(dump.info().missing.size(), 1u);
+  EXPECT_EQ(dump.info().missing[0].first, reader::PhysAddr(0x100001000));
+  EXPECT_EQ(dump.info().missing[0].last, reader::PhysAddr(0x100001fff));
+}
+
 TEST_F(Convert, SaysWhatATruncatedDumpLacks) {
   DumpBuilder builder = qnx_dump();
   const std::string whole = builder.build();
   builder.cut(whole.size() - 4096);
   const Completed done = convert({write(builder), out(), "--dialect", "qnx"});
   EXPECT_EQ(done.status, kDone);
-  EXPECT_THAT(done.err, HasSubstr("4096 bytes of memory are not in"));
-  EXPECT_EQ(bytes_at(*open_dump(out()), 0x100000000, 4096), std::string(4096, 'c'));
+  EXPECT_THAT(done.err, HasSubstr("1 page of memory is not in " + folder_.path("in.gcore") +
+                                  ", which is cut off, and marked as missing in " + out() + "\n"));
+  expect_page_missing(*open_dump(out()));
+  EXPECT_THAT(open_dump(out())->info().program, HasSubstr("(from a dump that was cut off)"));
+  // The same through a container, where the reader is asked and not the file.
+  ASSERT_EQ(run({"gzip", folder_.path("in.gcore")}).status, kDone);
+  ASSERT_EQ(convert({folder_.path("in.gcore.gz"), out("unpacked"), "--dialect", "qnx"}).status, kDone);
+  expect_page_missing(*open_dump(out("unpacked")));
 }
 
 TEST_F(Convert, RefusesWhatADialectCannotBe) {
@@ -225,6 +240,46 @@ TEST_F(Convert, RefusesWhatADialectCannotBe) {
   const Completed done = convert({write(builder), out(), "--dialect", "vmcore"});
   EXPECT_EQ(done.status, kFailed);
   EXPECT_THAT(done.err, HasSubstr("32-bit"));
+}
+
+// When, why, and for how long a guest stood still: what a dump does not say, no conversion knows.
+TEST_F(Convert, InventsNothing) {
+  QnxNote note;
+  note.sig_num = 11;
+  note.cpus.resize(1);
+  DumpBuilder builder;
+  builder.note(note.build()).memory(0, std::string(8192, 'm'));
+  ASSERT_EQ(convert({write(builder), out("vmcore"), "--dialect", "vmcore"}).status, kDone);
+  ASSERT_EQ(convert({out("vmcore"), out("back"), "--dialect", "qnx"}).status, kDone);
+  for (const char* name : {"vmcore", "back"}) {
+    const auto dump = open_dump(out(name));
+    const reader::DumpInfo& info = dump->info();
+    EXPECT_TRUE(info.present);
+    EXPECT_EQ(info.requested_ns, std::nullopt);
+    EXPECT_EQ(info.pause_ns, std::nullopt);
+    EXPECT_EQ(info.reason_kind + info.reason_detail, "");
+    EXPECT_EQ(info.consistency, "");
+    EXPECT_THAT(dump->warnings(), testing::IsEmpty());
+  }
+  EXPECT_THAT(open_dump(out("vmcore"))->info_json(), HasSubstr("\"signal\": 11"));
+}
+
+// In the register set of a 32-bit x86 CPU in kernel mode there is no esp but exx + 12.
+TEST_F(Convert, KeepsTheStackPointerOfX86) {
+  std::map<std::string, uint64_t> kernel{{"eip", 0xc0100000}, {"cs", 0x60}, {"esp", 0xc1234560}}, user = kernel;
+  user["cs"] = 0x73;
+  DumpBuilder builder;
+  builder.machine = kEmX86;
+  builder.elf32 = true;
+  builder.note(elf_note("CORE", 1, prstatus(kEmX86, 1, kernel)) + elf_note("CORE", 1, prstatus(kEmX86, 2, user)));
+  builder.memory(0, std::string(4096, 'x'));
+  const Completed done = convert({write(builder), out(), "--dialect", "qnx"});
+  EXPECT_EQ(done.status, kDone);
+  EXPECT_EQ(done.err, "");
+  const auto dump = open_dump(out());
+  ASSERT_EQ(dump->cpus().size(), 2u);
+  for (const reader::Cpu& cpu : dump->cpus()) EXPECT_EQ(cpu.registers.get("esp"), 0xc1234560u) << cpu.index;
+  EXPECT_EQ(dump->cpus()[1].registers.get("exx"), std::nullopt);
 }
 
 TEST_F(Convert, KeepsChosenRangesOnly) {

@@ -48,6 +48,7 @@ TEST(ConvertInfo, IsKept) {
   EXPECT_EQ(info.reason_detail, "oops");
   EXPECT_EQ(info.requested_ns, old_info.requested_ns);
   EXPECT_EQ(info.pause_ns, old_info.pause_ns);
+  EXPECT_EQ(info.consistency, "paused");
   EXPECT_EQ(info.vcpu_count, 3u);
   EXPECT_THAT(info.left_out, testing::ElementsAre(1));
   ASSERT_EQ(info.missing.size(), old_info.missing.size());

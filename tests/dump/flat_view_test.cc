@@ -33,6 +33,7 @@ TEST(FlatView, TakesRamAndRomOfTheAddressSpaceMemory) {
   const std::vector<RamRegion> expected{{0, 0xa0000, "mem", 0},
                                         {0xc0000, 0x3ff40000, "mem", 0xc0000},
                                         {0xfd000000, 0x1000000, "vga.vram", 0},
+                                        {0xfe002000, 0x1000, "nvdimm", 0},
                                         {0x100000000, 0x40000000, "mem", 0x40000000}};
   EXPECT_EQ(*regions, expected);
 }

@@ -15,16 +15,17 @@ TEST(Keep, RecognisesNamesOfDumps) {
   EXPECT_EQ(dump_prefix("vm-20170821-120619.gcore"), "vm");
   EXPECT_EQ(dump_prefix("a-b-20170821-120619-9.gcore.zst"), "a-b");
   EXPECT_EQ(dump_prefix("vm-20170821-120619-2.gcore.gz"), "vm");
+  EXPECT_EQ(dump_prefix("vm-20170821-120619.gcore.partial"), "vm");
   for (const char* other : {"vm.gcore", "-20170821-120619.gcore", "vm-20170821-120619", "vm-2017082x-120619.gcore",
-                            "vm-20170821-120619-0.gcore", "vm-20170821-120619.gcore.partial", ""})
+                            "vm-20170821-120619-0.gcore", "vm-20170821-120619.partial", ""})
     EXPECT_EQ(dump_prefix(other), "") << other;
 }
 
 TEST(Keep, RemovesTheOldestOfTheSameGuest) {
   const TempDir folder;
-  for (const char* name :
-       {"vm-20170821-120619.gcore", "vm-20170821-120619-1.gcore", "vm-20160821-120619.gcore.zst",
-        "vm-20180821-120619.gcore", "other-20100101-000000.gcore", "vm2-20100101-000000.gcore", "notes"})
+  for (const char* name : {"vm-20170821-120619.gcore", "vm-20170821-120619-1.gcore", "vm-20160821-120619.gcore.zst",
+                           "vm-20170821-120618.gcore.partial", "vm-20180821-120619.gcore",
+                           "other-20100101-000000.gcore", "vm2-20100101-000000.gcore", "notes"})
     folder.write(name, "x");
   EXPECT_THAT(remove_old_dumps(folder.path("vm-20180821-120619.gcore"), 2), testing::IsEmpty());
   EXPECT_THAT(folder.entries(),

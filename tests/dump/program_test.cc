@@ -52,7 +52,7 @@ TEST(GcoreDump, ReadsMemfdsAboveFourGiBAndSeveralBlocks) {
   const TempDir out;
   const Completed done = gcore_dump({"--qmp", machine.socket(), "--dialect", "vmcore", "--system", "numa", out.path()});
   EXPECT_EQ(done.status, kDone) << done.err;
-  EXPECT_EQ(done.err, "");
+  EXPECT_THAT(done.err, testing::Not(HasSubstr("copied through QEMU")));
   machine.qmp().execute("dump-guest-memory", R"({"paging": false, "begin": 4294967296, "length": 4096, "protocol": )" +
                                                  Qmp::quote("file:" + machine.folder().path("high")) + "}");
   const CoreFile ours(line(done.out));
@@ -68,7 +68,7 @@ TEST(GcoreDump, CopiesPrivateMemoryThroughQemuAndSaysSo) {
   const TempDir out;
   const Completed done = gcore_dump({"--qmp", machine.socket(), "--dialect", "vmcore", out.path()});
   EXPECT_EQ(done.status, kDone);
-  EXPECT_THAT(done.err, MatchesRegex("gcore-dump: memory \"pc.ram\" .* is copied through QEMU, which is slower: .*\n"));
+  EXPECT_THAT(done.err, HasSubstr(" is copied through QEMU, which is slower: "));
   machine.qmp().execute("dump-guest-memory", R"({"paging": false, "protocol": )" +
                                                  Qmp::quote("file:" + machine.folder().path("oracle")) + "}");
   const CoreFile ours(line(done.out)), theirs(machine.folder().path("oracle"));
@@ -161,66 +161,6 @@ TEST(GcoreDump, LeavesADebuggersStubAlone) {
   EXPECT_FALSE(open_dump(line(busy_stub.out))->cpus()[0].registers.get("sctlr_el1"));
 }
 
-TEST(GcoreDumpWatch, DumpsOnSigusr2) {
-  BareMachine machine(kX86, kLoop, with(kShared, {"-name", "engine"}));
-  machine.start();
-  const TempDir out;
-  Process watcher = watch(machine.socket(), {"--pid-file", out.path("pid"), "--keep", "2", out.path()});
-  EXPECT_EQ(read_file(out.path("pid")), std::to_string(watcher.pid()) + "\n");
-  std::vector<std::string> dumps;
-  for (int i = 0; i < 3; ++i) {
-    watcher.signal(SIGUSR2);
-    const auto path = watcher.wait_for_line(Process::Stream::out, "engine-.*gcore");
-    ASSERT_TRUE(path) << watcher.err();
-    dumps.push_back(*path);
-    EXPECT_TRUE(machine.runs());
-  }
-  watcher.signal(SIGTERM);
-  EXPECT_EQ(watcher.wait(), kDone);
-  EXPECT_THAT(out.entries(), SizeIs(2));  // the newest two; the pid file is gone
-  EXPECT_THAT(open_dump(dumps.back())->info_json(), HasSubstr("SIGUSR2"));
-}
-
-TEST(GcoreDumpWatch, DumpsOnceWhenTheGuestPanics) {
-  BareMachine machine(kX86, kPanic, with(kShared, {"-device", "pvpanic", "-action", "panic=pause"}));
-  const TempDir out;
-  Process watcher = watch(machine.socket(), {out.path()});
-  machine.start();
-  const auto path = watcher.wait_for_line(Process::Stream::out, "gcore");
-  ASSERT_TRUE(path) << watcher.err();
-  EXPECT_THAT(machine.status(), HasSubstr("guest-panicked"));  // as configured
-  watcher.signal(SIGTERM);
-  EXPECT_EQ(watcher.wait(), kDone);
-  EXPECT_THAT(out.entries(), SizeIs(1));
-  const auto dump = open_dump(*path);
-  EXPECT_THAT(dump->info_json(), HasSubstr("GUEST_PANICKED"));
-  EXPECT_EQ(dump->signal(), 6);
-  EXPECT_EQ(dump->cpus()[0].registers.get("rdx").value_or(0) & 0xffff, 0x505u);
-}
-
-TEST(GcoreDumpWatch, DumpsOnceWhenTheWatchdogExpires) {
-  BareMachine machine(kX86, kWatchdog, with(kShared, {"-device", "ib700", "-action", "watchdog=none"}));
-  const TempDir out;
-  Process watcher = watch(machine.socket(), {out.path()});
-  machine.start();
-  const auto path = watcher.wait_for_line(Process::Stream::out, "gcore");
-  ASSERT_TRUE(path) << watcher.err();
-  EXPECT_TRUE(machine.runs());  // as configured
-  watcher.signal(SIGTERM);
-  EXPECT_EQ(watcher.wait(), kDone);
-  EXPECT_THAT(out.entries(), SizeIs(1));
-  EXPECT_THAT(open_dump(*path)->info_json(), HasSubstr("WATCHDOG"));
-}
-
-TEST(GcoreDumpWatch, EndsWithQemu) {
-  BareMachine machine(kX86, kLoop, kShared);
-  const TempDir out;
-  Process watcher = watch(machine.socket(), {out.path()});
-  machine.process().signal(SIGTERM);
-  EXPECT_EQ(watcher.wait(), kDone);
-  EXPECT_THAT(watcher.err(), HasSubstr("has ended"));
-}
-
 TEST(GcoreDumpErrors, AreOneLineEach) {
   const TempDir folder;
   const std::string file = folder.write("file", "");
@@ -254,6 +194,7 @@ TEST(GcoreDumpErrors, OfUsage) {
       {"--qmp", "x", "|"},
       {"--qmp", "x", "|| "},
       {"--qmp", "x", "--keep-partial", "|cat"},
+      {"--qmp", "x", "--keep-partial", "--compress", "zstd", "/tmp"},
   };
   for (const auto& arguments : wrong) {
     const Completed done = gcore_dump(arguments);
@@ -265,10 +206,12 @@ TEST(GcoreDumpErrors, OfUsage) {
 TEST(GcoreDumpErrors, TellThatAnotherClientIsConnected) {
   BareMachine machine(kX86, kLoop, kShared);
   const TempDir out;
-  Process watcher = watch(machine.socket(), {out.path()});
-  const Completed done = gcore_dump({"--qmp", machine.socket(), out.path()});
+  const std::vector<std::string> arguments{"--pid-file", out.path("pid"), out.path()};
+  Process watcher = watch(machine.socket(), arguments);
+  const Completed done = gcore_dump(with({"--qmp", machine.socket()}, {arguments[0], arguments[1], arguments[2]}));
   EXPECT_EQ(done.status, kFailed);
   EXPECT_THAT(done.err, HasSubstr("another client is connected"));
+  EXPECT_EQ(read_file(out.path("pid")), std::to_string(watcher.pid()) + "\n");
 }
 
 }  // namespace

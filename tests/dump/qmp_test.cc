@@ -3,13 +3,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include <cstring>
-#include <thread>
-
+#include "tests/dump/qmp_server.h"
 #include "tests/support/temp_dir.h"
 
 namespace gcore::tests {
@@ -18,45 +14,6 @@ namespace {
 using namespace std::chrono_literals;
 using tools::qemu::Qmp;
 using tools::qemu::QmpError;
-
-constexpr char kGreeting[] =
-    R"({"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": ""}, "capabilities": ["oob"]}})"
-    "\r\n";
-
-/// A server that sends one line for each that it gets, the first of them unasked, and then closes.
-class Server {
- public:
-  explicit Server(std::vector<std::string> lines) : listener_(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    std::strcpy(address.sun_path, path().c_str());
-    if (bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 || listen(listener_, 4) != 0)
-      throw std::runtime_error(std::strerror(errno));
-    thread_ = std::thread([this, lines = std::move(lines)] { serve(lines); });
-  }
-  ~Server() {
-    shutdown(listener_, SHUT_RDWR);
-    thread_.join();
-    close(listener_);
-  }
-  std::string path() const { return folder_.path("s"); }
-
- private:
-  void serve(const std::vector<std::string>& lines) {
-    const int client = accept(listener_, nullptr, nullptr);
-    for (size_t i = 0; i < lines.size(); ++i) {
-      char byte = 0;
-      while (i > 0 && byte != '\n')
-        if (recv(client, &byte, 1, 0) <= 0) return void(close(client));
-      send(client, lines[i].data(), lines[i].size(), MSG_NOSIGNAL);
-    }
-    close(client);
-  }
-
-  TempDir folder_;
-  int listener_;
-  std::thread thread_;
-};
 
 std::string connect_error(const std::string& path, QmpError::Kind kind) {
   auto qmp = Qmp::connect(path, 300ms);
@@ -74,23 +31,23 @@ TEST(Qmp, SaysWhyItCannotConnect) {
 }
 
 TEST(Qmp, RecognisesWhatIsNoQmpServer) {
-  EXPECT_THAT(connect_error(Server({"SSH-2.0-OpenSSH\r\n"}).path(), QmpError::Kind::protocol),
+  EXPECT_THAT(connect_error(QmpServer({"SSH-2.0-OpenSSH\r\n"}).path(), QmpError::Kind::protocol),
               testing::HasSubstr("not QMP"));
-  EXPECT_THAT(connect_error(Server({"[]\n"}).path(), QmpError::Kind::protocol), testing::HasSubstr("not QMP"));
-  EXPECT_THAT(connect_error(Server({"{\"x\": 1}\n"}).path(), QmpError::Kind::protocol),
+  EXPECT_THAT(connect_error(QmpServer({"[]\n"}).path(), QmpError::Kind::protocol), testing::HasSubstr("not QMP"));
+  EXPECT_THAT(connect_error(QmpServer({"{\"x\": 1}\n"}).path(), QmpError::Kind::protocol),
               testing::HasSubstr("not QEMU's QMP"));
-  EXPECT_THAT(connect_error(Server({""}).path(), QmpError::Kind::closed), testing::HasSubstr("closed"));
+  EXPECT_THAT(connect_error(QmpServer({""}).path(), QmpError::Kind::closed), testing::HasSubstr("closed"));
 }
 
 TEST(Qmp, SaysThatQemuIsTooOld) {
   std::string old = kGreeting;
   old.replace(old.find("\"minor\": 2, \"major\": 7"), 22, "\"minor\": 5, \"major\": 2");
-  EXPECT_EQ(connect_error(Server({old}).path(), QmpError::Kind::too_old),
+  EXPECT_EQ(connect_error(QmpServer({old}).path(), QmpError::Kind::too_old),
             "QEMU 2.5.22 is too old: gcore-dump needs 2.12 or later");
 }
 
 TEST(Qmp, EndsAWaitWhenItIsInterrupted) {
-  Server server({kGreeting, "{\"return\": {}, \"id\": 1}\n", "", "{\"return\": 3, \"id\": 3}\n"});
+  QmpServer server({kGreeting, "{\"return\": {}, \"id\": 1}\n", "", "{\"return\": 3, \"id\": 3}\n"});
   auto qmp = Qmp::connect(server.path(), 5s);
   ASSERT_TRUE(qmp) << qmp.error().text;
   int ends[2];
@@ -109,18 +66,18 @@ TEST(Qmp, EndsAWaitWhenItIsInterrupted) {
 }
 
 TEST(Qmp, GivesUpOnAServerThatServesAnother) {
-  Server server({"", ""});  // waits for a line before it does anything
+  QmpServer server({"", ""});  // waits for a line before it does anything
   EXPECT_THAT(connect_error(server.path(), QmpError::Kind::deadline), testing::HasSubstr("another client"));
 }
 
 TEST(Qmp, KeepsEventsAndTellsAnswersApart) {
-  Server server({kGreeting,
-                 R"({"event": "STOP", "timestamp": {}})"
-                 "\n{\"return\": {}, \"id\": 1}\n",
-                 "{\"return\": 0, \"id\": 77}\n{\"event\": \"WATCHDOG\", \"data\": {\"action\": \"pause\"}}\n"
-                 "{\"return\": {\"a\": 5}, \"id\": 2}\n",
-                 "{\"error\": {\"class\": \"GenericError\", \"desc\": \"not today\"}, \"id\": 3}\n",
-                 "{\"error\": {\"class\": \"CommandNotFound\", \"desc\": \"no such command\"}, \"id\": 4}\n"});
+  QmpServer server({kGreeting,
+                    R"({"event": "STOP", "timestamp": {}})"
+                    "\n{\"return\": {}, \"id\": 1}\n",
+                    "{\"return\": 0, \"id\": 77}\n{\"event\": \"WATCHDOG\", \"data\": {\"action\": \"pause\"}}\n"
+                    "{\"return\": {\"a\": 5}, \"id\": 2}\n",
+                    "{\"error\": {\"class\": \"GenericError\", \"desc\": \"not today\"}, \"id\": 3}\n",
+                    "{\"error\": {\"class\": \"CommandNotFound\", \"desc\": \"no such command\"}, \"id\": 4}\n"});
   auto qmp = Qmp::connect(server.path(), 5s);
   ASSERT_TRUE(qmp) << qmp.error().text;
   EXPECT_EQ((*qmp)->version(), "7.2.22");
@@ -145,7 +102,7 @@ TEST(Qmp, KeepsEventsAndTellsAnswersApart) {
 }
 
 TEST(Qmp, LooksForEventsWithoutWaiting) {
-  Server server({kGreeting, "{\"return\": {}, \"id\": 1}\n", ""});
+  QmpServer server({kGreeting, "{\"return\": {}, \"id\": 1}\n", ""});
   auto qmp = Qmp::connect(server.path(), 5s);
   ASSERT_TRUE(qmp) << qmp.error().text;
   EXPECT_TRUE((*qmp)->receive());  // would hang

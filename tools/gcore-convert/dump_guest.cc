@@ -14,11 +14,24 @@ std::string plural(uint64_t count, const char* one) {
   return std::to_string(count) + " " + one + (count == 1 ? "" : "s");
 }
 
-writer::Reason::Kind reason_kind(std::string_view name) {
+std::optional<writer::Reason::Kind> reason_kind(std::string_view name) {
   using Kind = writer::Reason::Kind;
-  if (name == "signal") return Kind::signal;
-  if (name == "watchdog") return Kind::watchdog;
-  return name == "panic" ? Kind::panic : Kind::api;
+  for (const auto& [known, kind] : {std::pair("api", Kind::api), std::pair("signal", Kind::signal),
+                                    std::pair("watchdog", Kind::watchdog), std::pair("panic", Kind::panic)})
+    if (name == known) return kind;
+  return std::nullopt;
+}
+
+/// What the dump says of how it was taken.
+writer::EarlierDump what_it_says(const reader::DumpInfo& info) {
+  const auto time = [](const std::optional<uint64_t>& count) -> std::optional<std::chrono::nanoseconds> {
+    if (!count || *count > INT64_MAX) return std::nullopt;
+    return std::chrono::nanoseconds(*count);
+  };
+  return {.requested = time(info.requested_ns),
+          .paused = time(info.pause_ns),
+          .has_reason = reason_kind(info.reason_kind).has_value(),
+          .is_consistent = info.consistency == "paused"};
 }
 
 bool has_unreadable(const reader::Dump& dump, const reader::Segment& segment) {
@@ -37,48 +50,20 @@ DumpGuest::DumpGuest(const reader::Dump& dump, int fd, std::vector<ChosenRange> 
   read_info();
   collect_ranges(fd);
   choose_ranges();
-  if (const uint64_t missing = missing_bytes())
-    notes_.push_back(plural(missing, "byte") + " of memory are not in " + dump_.path() + " and become zeros");
 }
 
-/// By their numbers, so that those that were left out are missing again, and the others keep theirs. Where the numbers
-/// are of no use: as they come.
+/// By their numbers, with those that were left out. Where the numbers are of no use: as they come.
 void DumpGuest::collect_cpus() {
-  const auto cpus = dump_.cpus();
-  size_t count = cpus.size() + dump_.info().left_out.size();
-  if (count > UINT16_MAX) count = cpus.size();
-  by_number_.assign(count, nullptr);
-  for (const reader::Cpu& cpu : cpus) {
-    if (cpu.number < count && by_number_[cpu.number] == nullptr) {
-      by_number_[cpu.number] = &cpu;
-      continue;
-    }
-    by_number_.clear();
-    for (const reader::Cpu& any : cpus) by_number_.push_back(&any);
-    break;
+  for (const reader::Cpu& cpu : dump_.cpus()) cpus_.emplace_back(cpu.number, &cpu);
+  for (const uint32_t number : dump_.info().left_out) cpus_.emplace_back(number, nullptr);
+  std::ranges::stable_sort(cpus_, {}, [](const auto& cpu) { return cpu.first; });
+  const auto same = [](const auto& a, const auto& b) { return a.first == b.first; };
+  if (!cpus_.empty() && (cpus_.back().first > UINT16_MAX || std::ranges::adjacent_find(cpus_, same) != cpus_.end())) {
+    cpus_.clear();
+    for (const reader::Cpu& cpu : dump_.cpus()) cpus_.emplace_back(cpus_.size(), &cpu);
   }
-  for (size_t number = 0; number < by_number_.size(); ++number)
-    if (by_number_[number] != nullptr && by_number_[number]->index == dump_.faulting_cpu())
-      reason_.cpu = static_cast<uint16_t>(number);
-}
-
-/// Bytes of memory that the dump does not hold, though it says that the guest has them; without those that its writer
-/// could not read, which the converted dump lists too.
-uint64_t DumpGuest::missing_bytes() const {
-  uint64_t missing = 0;
-  for (const writer::MemoryRange& range : ranges_) {
-    const uint64_t last = range.address + (range.size - 1);
-    for (uint64_t at = range.address;;) {
-      const auto extent = dump_.next_extent(reader::PhysAddr(at));
-      if (!extent || extent->address.value > last) break;
-      const uint64_t size = std::min(extent->size, last - extent->address.value + 1);
-      if (extent->kind == reader::Dump::Extent::Kind::missing && extent->why != reader::Missing::unreadable)
-        missing += size;
-      if (extent->address.value + (size - 1) == last) break;
-      at = extent->address.value + size;
-    }
-  }
-  return missing;
+  for (const auto& [number, cpu] : cpus_)
+    if (cpu != nullptr && cpu->index == dump_.faulting_cpu()) reason_.cpu = static_cast<uint16_t>(number);
 }
 
 /// Cuts the ranges down to what was chosen.
@@ -105,7 +90,8 @@ void DumpGuest::read_info() {
   const reader::DumpInfo& info = dump_.info();
   name_ = info.vm;
   program_ = info.program;
-  reason_.kind = reason_kind(info.reason_kind);
+  taken_ = what_it_says(info);
+  reason_.kind = reason_kind(info.reason_kind).value_or(writer::Reason::Kind::api);
   reason_.detail = info.reason_detail;
 }
 
@@ -141,12 +127,13 @@ void DumpGuest::collect_ranges(int fd) {
 }
 
 bool DumpGuest::read_cpu(size_t index, format::RegisterFile& registers) {
-  if (by_number_[index] == nullptr) return false;
-  registers = by_number_[index]->registers;
+  if (cpus_[index].second == nullptr) return false;
+  registers = cpus_[index].second->registers;
   return true;
 }
 
-/// Zeros where no segment has the byte (the rest of a page), and where the segment has it and the file does not.
+/// Zeros where no segment has the byte (the rest of a page). A page with a byte that a segment has and the file does
+/// not is one that cannot be read.
 size_t DumpGuest::read_memory(uint64_t address, void* to, size_t size) {
   auto* bytes = static_cast<std::byte*>(to);
   size_t done = 0;
@@ -154,16 +141,10 @@ size_t DumpGuest::read_memory(uint64_t address, void* to, size_t size) {
     const auto part = dump_.read(reader::PhysAddr(address + done), {bytes + done, size - done});
     done += part.bytes;
     if (done == size) break;
-    if (part.missing == reader::Missing::io_error || part.missing == reader::Missing::unreadable)
-      return done / kPage * kPage;
-    // Up to where there is something again, or the end of the page when that is not known.
+    if (part.missing != reader::Missing::not_in_any_segment) return done / kPage * kPage;
     const auto next = dump_.next_extent(reader::PhysAddr(address + done));
     uint64_t gap = size - done;
-    if (next && next->address.value > address + done) {
-      gap = next->address.value - (address + done);
-    } else if (next) {
-      gap = next->size;
-    }
+    if (next && next->address.value > address + done) gap = next->address.value - (address + done);
     const size_t zeros = static_cast<size_t>(std::min<uint64_t>(gap, size - done));
     std::memset(bytes + done, 0, zeros);
     done += zeros;

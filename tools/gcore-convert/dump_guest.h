@@ -26,34 +26,36 @@ class DumpGuest : public writer::Guest {
   format::Machine machine() override { return dump_.machine(); }
   writer::Status pause() override { return {}; }
   void resume() override {}
-  size_t cpu_count() override { return by_number_.size(); }
+  size_t cpu_count() override { return cpus_.size(); }
+  size_t cpu_number(size_t index) override { return cpus_[index].first; }
   bool read_cpu(size_t index, format::RegisterFile& registers) override;
   std::vector<writer::MemoryRange> memory() override { return ranges_; }
   size_t read_memory(uint64_t address, void* to, size_t size) override;
-  std::string_view process_name(size_t cpu) override { return by_number_[cpu]->process_name; }
+  std::string_view process_name(size_t cpu) override { return cpus_[cpu].second->process_name; }
   /// As the dump has it in a note, else as it was found in guest memory.
   std::string_view vmcoreinfo() override { return reader::guest_system(dump_).vmcoreinfo; }
 
-  /// Why the dump was taken, as it says itself.
+  /// Why the dump was taken, if it says so itself (taken().has_reason), and for which signal on which vCPU.
   const writer::Reason& reason() const { return reason_; }
+  /// What it says of how it was taken.
+  const writer::EarlierDump& taken() const { return taken_; }
   /// The program that took it, "" when it does not say.
   const std::string& program() const { return program_; }
-  /// What of the memory becomes different: parts that the dump does not hold, segments that are not whole pages. One
-  /// sentence each.
+  /// What of the memory becomes different: segments that are not whole pages. One sentence each.
   const std::vector<std::string>& notes() const { return notes_; }
 
  private:
   void collect_cpus();
   void collect_ranges(int fd);
   void choose_ranges();
-  uint64_t missing_bytes() const;
   void read_info();
 
   const reader::Dump& dump_;
   const std::vector<ChosenRange> chosen_;
-  std::vector<const reader::Cpu*> by_number_;  // nullptr: the dump's writer left it out
+  std::vector<std::pair<size_t, const reader::Cpu*>> cpus_;  // by number; nullptr: the dump's writer left it out
   std::string name_, program_;
   writer::Reason reason_;
+  writer::EarlierDump taken_;
   std::vector<writer::MemoryRange> ranges_;
   std::vector<std::string> notes_;
 };

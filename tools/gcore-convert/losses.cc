@@ -5,12 +5,11 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <optional>
 #include <set>
 #include <string>
-#include <utility>
 #include <vector>
 
+#include "tools/common/names.h"
 #include "tools/gcore-convert/dump_guest.h"
 
 namespace gcore::tools::convert {
@@ -47,41 +46,8 @@ class ScratchDirectory {
   std::string path_;
 };
 
-constexpr size_t kMaxNamed = 200;  // a file may claim any number of names
-
-std::string sentence(const std::vector<std::string>& names, size_t count, const char* one, const char* many) {
-  std::string list;
-  for (size_t i = 0; i < names.size() && i < kMaxNamed; ++i) list += ' ' + names[i];
-  if (names.size() > kMaxNamed) list += " and more";
-  return std::string(count == 1 ? one : many) + list;
-}
-
 std::string sentence(const std::set<std::string>& names, const char* one, const char* many) {
-  return sentence({names.begin(), names.end()}, names.size(), one, many);
-}
-
-/// "xmm12" as "xmm" and 12; names without a number behind, or with one that is no index, as they are.
-std::pair<std::string, std::optional<unsigned>> split_number(const std::string& name) {
-  const size_t digits = name.find_last_not_of("0123456789") + 1;
-  if (digits == 0 || digits == name.size() || name.size() - digits > 3 ||
-      (name[digits] == '0' && digits + 1 < name.size()))
-    return {name, std::nullopt};
-  return {name.substr(0, digits), static_cast<unsigned>(std::stoul(name.substr(digits)))};
-}
-
-/// Registers as people write them: "cr8 dr0..dr3 efer xmm0..xmm15".
-std::vector<std::string> in_runs(const std::set<std::string>& names) {
-  std::set<std::pair<std::string, std::optional<unsigned>>> parts;
-  for (const std::string& name : names) parts.insert(split_number(name));
-  std::vector<std::string> runs;
-  for (auto at = parts.begin(); at != parts.end();) {
-    const auto& [base, first] = *at;
-    std::optional<unsigned> last = first;
-    while (++at != parts.end() && last && at->first == base && at->second == *last + 1) last = at->second;
-    runs.push_back(first ? base + std::to_string(*first) : base);
-    if (last != first) runs.back() += ".." + base + std::to_string(*last);
-  }
-  return runs;
+  return list_names({names.begin(), names.end()}, names.size(), one, many);
 }
 
 void compare_registers(const reader::Cpu& before, const reader::Cpu& after, std::set<std::string>& lost) {
@@ -89,12 +55,7 @@ void compare_registers(const reader::Cpu& before, const reader::Cpu& after, std:
   const auto all = format::registers(machine);
   for (size_t slot = 0; slot < all.size(); ++slot) {
     const auto value = before.registers.get_slot(slot);
-    if (value && after.registers.get_slot(slot) != value) {
-      std::string name(all[slot].name);
-      for (const char* half : {".lo", ".hi"})
-        if (name.ends_with(half)) name.resize(name.size() - 3);
-      lost.insert(name);
-    }
+    if (value && after.registers.get_slot(slot) != value) lost.emplace(all[slot].name);
   }
   for (const auto& [name, value] : before.other_registers) lost.insert(name);
 }
@@ -112,7 +73,7 @@ void compare(const reader::Dump& before, const reader::Dump& after, std::vector<
     if (old_cpu.process_name != new_cpu.process_name) names.insert(old_cpu.process_name);
     if (old_cpu.number != new_cpu.number) numbers.insert(std::to_string(old_cpu.number));
   }
-  if (!registers.empty()) lost.push_back(sentence(in_runs(registers), registers.size(), "register", "registers"));
+  if (!registers.empty()) lost.push_back(register_names(registers));
   if (!names.empty()) lost.push_back(sentence(names, "the process name", "the process names"));
   if (!numbers.empty()) lost.push_back(sentence(numbers, "the vCPU number", "the vCPU numbers"));
   if (before.signal() != after.signal()) lost.push_back("the signal number " + std::to_string(before.signal()));

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "tools/common/built_with.h"
+#include "tools/common/names.h"
 #include "tools/common/open_dump.h"
 #include "tools/common/program.h"
 #include "tools/gcore-convert/dump_guest.h"
@@ -132,7 +133,7 @@ int open_memory(const reader::Dump& dump, const std::string& path) {
 }
 
 writer::Options writer_options(const Settings& settings, writer::Dialect dialect, const DumpGuest& guest,
-                               const reader::DumpInfo& info) {
+                               const reader::Dump& dump) {
   writer::Options options;
   const size_t slash = settings.out.rfind('/');
   options.target = slash == std::string::npos ? "." : slash == 0 ? "/" : settings.out.substr(0, slash);
@@ -141,11 +142,11 @@ writer::Options writer_options(const Settings& settings, writer::Dialect dialect
   options.replace = settings.force;
   options.dialect = dialect;
   options.compression = settings.compression;
-  using std::chrono::nanoseconds;
-  if (info.requested_ns) options.first_requested = nanoseconds(*info.requested_ns);
-  if (info.pause_ns) options.first_paused = nanoseconds(*info.pause_ns);
+  options.earlier = guest.taken();
   options.program = "gcore-convert " GCORE_VERSION;
-  if (!guest.program().empty()) options.program += " (from a dump by " + guest.program() + ")";
+  const std::string by = guest.program().empty() ? "" : " by " + guest.program();
+  const std::string cut = dump.truncated() ? " that was cut off" : "";
+  if (!by.empty() || !cut.empty()) options.program += " (from a dump" + by + cut + ")";
   return options;
 }
 
@@ -188,13 +189,16 @@ int run(Program& program) {
     return program.fail(attempted, "the dump has no memory in the range of --range");
   const auto lost = losses(**dump, dialect);
   if (!lost) return program.fail(attempted, lost.error().text);
-  const writer::Result result = write_dump(program, guest, writer_options(*settings, dialect, guest, (*dump)->info()));
+  const writer::Result result = write_dump(program, guest, writer_options(*settings, dialect, guest, **dump));
   if (fd >= 0) close(fd);
   if (!result.status) return program.fail(attempted, result.status.text());
   for (const std::string& note : guest.notes()) program.note(note);
+  if (const uint64_t missing = result.pages.missing)
+    program.note((missing == 1 ? "1 page of memory is" : std::to_string(missing) + " pages of memory are") +
+                 " not in " + settings->in + ((*dump)->truncated() ? ", which is cut off," : "") +
+                 " and marked as missing in " + settings->out);
   for (const std::string& what : *lost)
-    program.note("not carried over, since the " + std::string(dialect == writer::Dialect::qnx ? "qnx" : "vmcore") +
-                 " dialect has no place for it: " + what);
+    program.note(not_carried_over(dialect == writer::Dialect::qnx ? "qnx" : "vmcore", what));
   return kExitDone;
 }
 

@@ -9,9 +9,13 @@
 #include <charconv>
 #include <cinttypes>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <optional>
+#include <sstream>
 
 #include "tools/gcore-dump/memory.h"
 
@@ -28,6 +32,8 @@ struct Backend {
   std::string path;     // mem-path
   uint64_t offset = 0;  // QEMU 8.1: where in the file the block starts
 };
+
+constexpr char kAsQemu[] = "run as QEMU's user, or as root, gcore-dump reads it directly";
 
 /// The file behind an address of QEMU's, as /proc/PID/maps has it.
 struct Mapping {
@@ -80,8 +86,10 @@ std::optional<uint64_t> host_address(Qmp& qmp, uint64_t address) {
   return value;
 }
 
-std::optional<Mapping> find_mapping(int thread, uint64_t address) {
-  std::ifstream maps("/proc/" + std::to_string(thread) + "/maps");
+std::string proc(int task, const char* what) { return "/proc/" + std::to_string(task) + "/" + what; }
+
+std::optional<Mapping> find_mapping(int task, uint64_t address) {
+  std::ifstream maps(proc(task, "maps"));
   for (std::string line; std::getline(maps, line);) {
     uint64_t start = 0, end = 0, offset = 0, inode = 0;
     unsigned device_major = 0, device_minor = 0;
@@ -96,16 +104,21 @@ std::optional<Mapping> find_mapping(int thread, uint64_t address) {
   return std::nullopt;
 }
 
+void set_error(Backing& backing, const std::string& attempted, int code) {
+  backing.why_not = attempted + std::strerror(code);
+  if (code == EACCES || code == EPERM) backing.remedy = kAsQemu;
+}
+
 /// Opens `path` for reading if it is the file that is meant (any file, when nothing is known).
-UniqueFd open_file(const std::string& path, const std::optional<Mapping>& meant, std::string& why_not) {
+UniqueFd open_file(const std::string& path, const std::optional<Mapping>& meant, Backing& backing) {
   UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat facts;
   if (!file.valid() || fstat(file.get(), &facts) != 0) {
-    why_not = std::strerror(errno);
+    set_error(backing, "", errno);
   } else if (!S_ISREG(facts.st_mode)) {
-    why_not = "it is no regular file";
+    backing.why_not = "it is no regular file";
   } else if (meant && (facts.st_dev != meant->device || facts.st_ino != meant->inode)) {
-    why_not = "it is another file than the one that QEMU has mapped";
+    backing.why_not = "it is another file than the one that QEMU has mapped";
   } else {
     return file;
   }
@@ -113,11 +126,11 @@ UniqueFd open_file(const std::string& path, const std::optional<Mapping>& meant,
 }
 
 /// The file among those that QEMU holds open: a memfd, a deleted file, or one in another mount namespace.
-UniqueFd search_open_files(int thread, const Mapping& meant, std::string& why_not) {
-  const std::string folder = "/proc/" + std::to_string(thread) + "/fd";
+UniqueFd search_open_files(int task, const Mapping& meant, Backing& backing) {
+  const std::string folder = proc(task, "fd");
   DIR* list = opendir(folder.c_str());
   if (!list) {
-    why_not = "cannot look into " + folder + ": " + std::strerror(errno);
+    set_error(backing, "cannot look into " + folder + ": ", errno);
     return UniqueFd();
   }
   UniqueFd found;
@@ -125,31 +138,81 @@ UniqueFd search_open_files(int thread, const Mapping& meant, std::string& why_no
     const std::string path = folder + "/" + entry->d_name;
     struct stat facts;
     if (stat(path.c_str(), &facts) != 0 || facts.st_dev != meant.device || facts.st_ino != meant.inode) continue;
-    found = open_file(path, meant, why_not);
+    found = open_file(path, meant, backing);
     if (found.valid()) break;
   }
   closedir(list);
   return found;
 }
 
+/// The ids that a task has in its PID namespaces, from ours to its own: the line NSpid of its status. Empty: no such
+/// task here.
+std::vector<int> ids_of(int task) {
+  std::ifstream status(proc(task, "status"));
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("NSpid:")) {
+      std::istringstream numbers(line.substr(6));
+      return {std::istream_iterator<int>(numbers), std::istream_iterator<int>()};
+    }
+  return {};
+}
+
+/// Whether a thread of the process has this id in its own namespace.
+bool has_thread(int process, int id) {
+  std::error_code problem;
+  for (std::filesystem::directory_iterator entry(proc(process, "task"), problem), end; !problem && entry != end;
+       entry.increment(problem))
+    if (const auto ids = ids_of(std::atoi(entry->path().filename().c_str())); !ids.empty() && ids.back() == id)
+      return true;
+  return false;
+}
+
+bool is_called_qemu(int task) {
+  std::string name;
+  int process = 0;
+  std::ifstream status(proc(task, "status"));
+  for (std::string line; std::getline(status, line) && process == 0;)
+    if (line.starts_with("Tgid:")) process = std::atoi(line.c_str() + 5);
+  std::getline(std::ifstream(proc(process, "comm")), name);
+  return name.find("qemu") != std::string::npos || name.find("kvm") != std::string::npos;
+}
+
+/// What of QEMU's processes this one may not see or look into.
+void explain_closed_proc(int task, Backing& backing) {
+  backing.why_not = "its file has no name, and /proc does not lead to it";
+  if (task > 0) {
+    backing.why_not += ": " + proc(task, "maps") + " is another user's";
+    backing.remedy = kAsQemu;
+  } else {
+    backing.why_not += ": QEMU's process is not to be seen from here";
+    backing.remedy = "run in QEMU's PID namespace, or in that of the host, gcore-dump reads it directly";
+  }
+}
+
 }  // namespace
 
-int qemu_thread(Qmp& qmp) {
+int qemu_task(Qmp& qmp) {
   const auto answer = qmp.execute("query-cpus-fast");
   const json::Array* cpus = answer ? answer->getAsArray() : nullptr;
   const json::Object* first = cpus && !cpus->empty() ? cpus->front().getAsObject() : nullptr;
-  const int64_t thread = first ? first->getInteger("thread-id").value_or(0) : 0;
-  return thread > 0 && thread <= INT32_MAX ? static_cast<int>(thread) : qmp.peer_pid();
+  const int64_t number = first ? first->getInteger("thread-id").value_or(0) : 0;
+  const int peer = qmp.peer_pid(), thread = number > 0 && number <= INT32_MAX ? static_cast<int>(number) : 0;
+  if (peer <= 0 || thread == 0) return 0;
+  // The thread's number is of QEMU's own namespace: here it may be anybody's.
+  if (has_thread(peer, thread)) return peer;
+  // Somebody else made the socket (libvirt), in this namespace; then QEMU is here, too.
+  const bool is_here = ids_of(peer).size() == 1 && ids_of(thread).size() == 1;
+  return is_here && is_called_qemu(thread) ? thread : 0;
 }
 
-Backing find_backing(Qmp& qmp, const RamRegion& sample, int thread) {
+Backing find_backing(Qmp& qmp, const RamRegion& sample, int task) {
   Backing backing;
   backing.block = sample.block;
   const Backend backend = ask_backend(qmp, sample.block);
   backing.device = !backend.known;
   backing.name = backend.path.empty() ? backend.type : backend.path;
-  const auto address = thread > 0 ? host_address(qmp, sample.address) : std::nullopt;
-  const std::optional<Mapping> mapping = address ? find_mapping(thread, *address) : std::nullopt;
+  const auto address = task > 0 ? host_address(qmp, sample.address) : std::nullopt;
+  const std::optional<Mapping> mapping = address ? find_mapping(task, *address) : std::nullopt;
   if (mapping) {
     if (!mapping->shared || mapping->inode == 0 || mapping->offset < sample.offset) {
       backing.why_not = !backend.known         ? "a device's"
@@ -166,17 +229,16 @@ Backing find_backing(Qmp& qmp, const RamRegion& sample, int thread) {
     backing.start = backend.offset;
   }
   if (!backend.path.empty()) {
-    const std::string root = "/proc/" + std::to_string(thread);
     const std::string path =
-        backend.path.starts_with('/') || thread <= 0 ? backend.path : root + "/cwd/" + backend.path;
-    backing.file = open_file(path, mapping, backing.why_not);
+        backend.path.starts_with('/') || task <= 0 ? backend.path : proc(task, "cwd/") + backend.path;
+    backing.file = open_file(path, mapping, backing);
     if (backing.file.valid()) return backing;
     backing.why_not = "cannot open " + backend.path + ": " + backing.why_not;
   }
   if (mapping) {
-    backing.file = search_open_files(thread, *mapping, backing.why_not);
+    backing.file = search_open_files(task, *mapping, backing);
   } else if (backing.why_not.empty()) {
-    backing.why_not = "its file has no name, and /proc does not lead to it";
+    explain_closed_proc(task, backing);
   }
   return backing;
 }

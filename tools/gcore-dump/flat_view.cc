@@ -52,7 +52,8 @@ Line parse_region(std::string_view line, RamRegion& region) {
   const size_t comma = line.find(", ");
   const size_t end = line.find("): ");
   if (comma == std::string_view::npos || end == std::string_view::npos || end < comma) return Line::broken;
-  const std::string_view type = line.substr(comma + 2, end - comma - 2);
+  std::string_view type = line.substr(comma + 2, end - comma - 2);
+  take(type, "nv-");
   if (type != "ram" && type != "rom") return Line::other;
   region.address = *first;
   region.size = *last - *first + 1;

@@ -9,8 +9,9 @@
 //       00000000000c0000-00000000000cafff (prio 0, rom): mem @00000000000c0000
 //
 // A name may have blanks and even look like an offset; only an offset at the end of the line counts. `rom` is RAM that
-// the guest cannot write now. QEMU's dump-guest-memory takes `ram` and `rom`, and leaves out the memory of devices
-// that are passed through (`ramd`), flash (`romd`) and persistent memory (`nv-ram`); so does this list.
+// the guest cannot write now; `nv-ram` and `nv-rom` are persistent memory (NVDIMM). QEMU's dump-guest-memory takes all
+// of these, and leaves out the memory of devices that are passed through (`ramd`) and flash (`romd`); so does this
+// list.
 #pragma once
 
 #include <cstdint>

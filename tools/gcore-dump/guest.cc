@@ -1,8 +1,12 @@
 #include "tools/gcore-dump/guest.h"
 
+#include <sys/eventfd.h>
+
+#include <set>
 #include <thread>
 
-#include "tools/gcore-dump/vmcoreinfo.h"
+#include "tools/common/names.h"
+#include "writer/notes.h"
 
 namespace gcore::tools::qemu {
 namespace {
@@ -45,7 +49,8 @@ std::expected<void, std::string> Guest::prepare(bool leave_paused) {
   auto memory = Memory::find(qmp_);
   if (!memory) return std::unexpected("cannot learn where the guest's memory is: " + memory.error());
   memory_ = std::move(*memory);
-  found_vmcoreinfo_ = settings_.look_for_vmcoreinfo ? find_vmcoreinfo(*memory_) : "";
+  found_vmcoreinfo_ = {};
+  if (settings_.vmcore) found_vmcoreinfo_.search(memory_->shared_ranges(), qmp_, machine_, {});
   return {};
 }
 
@@ -77,20 +82,51 @@ std::optional<std::string> Guest::read_state() {
     if (!memory) return "cannot learn where the guest's memory is: " + memory.error();
     memory_ = std::move(*memory);
   }
-  notes_ = memory_->notes();
   stopwatch.add_to(times_.layout);
   CaptureLimits to{settings_.directory};
   if (settings_.deadline.count() > 0) to.deadline = Clock::now() + settings_.deadline;
   auto ranges = memory_->ranges(qmp_, to);
   if (!ranges) return "cannot read the guest's memory: " + ranges.error();
   ranges_ = std::move(*ranges);
+  notes_ = memory_->notes();
   stopwatch.add_to(times_.through_qemu);
   auto states = read_registers(qmp_, machine_, memory_->notes_dump(), memory_->regions().front().address);
   if (!states) return "cannot read the guest's registers: " + states.error();
   states_ = std::move(*states);
   notes_.insert(notes_.end(), states_.notes.begin(), states_.notes.end());
+  vmcoreinfo_.clear();
+  if (settings_.vmcore) {
+    choose_vmcoreinfo();
+    note_dropped_registers();
+  }
   stopwatch.add_to(times_.registers);
   return std::nullopt;
+}
+
+void Guest::choose_vmcoreinfo() {
+  std::vector<size_t> cpus;
+  for (const CpuStates::Cpu& cpu : states_.cpus) cpus.push_back(cpu.number);
+  found_vmcoreinfo_.put_first(states_.vmcoreinfo);
+  if (!found_vmcoreinfo_.is_confirmed(qmp_, machine_, cpus))
+    found_vmcoreinfo_.search(memory_->captured_ranges(), qmp_, machine_, cpus);
+  vmcoreinfo_ = found_vmcoreinfo_.best();
+  if (vmcoreinfo_.empty())
+    notes_.push_back(
+        "the dump has no VMCOREINFO, without which drgn, crash and makedumpfile refuse a Linux guest's: none was found "
+        "in "
+        "the guest's memory");
+}
+
+/// What QEMU's own dump has no place for either.
+void Guest::note_dropped_registers() {
+  std::set<std::string> dropped;
+  const auto all = format::registers(machine_);
+  for (const CpuStates::Cpu& cpu : states_.cpus) {
+    const writer::RegisterSet kept = writer::vmcore_registers({cpu.number, cpu.registers, {}});
+    for (size_t slot = 0; slot < all.size(); ++slot)
+      if (cpu.registers.get_slot(slot) && !kept[slot]) dropped.emplace(all[slot].name);
+  }
+  if (!dropped.empty()) notes_.push_back(not_carried_over("vmcore", register_names(dropped)));
 }
 
 writer::Status Guest::pause() {
@@ -128,8 +164,7 @@ void Guest::resume() {
 void Guest::let_go_on() {
   if (!ran_ || leave_paused_) return;
   ran_ = false;
-  qmp_.set_interrupt(-1);  // whatever happens, this comes first
-  const auto resumed = qmp_.execute("cont");
+  const auto resumed = tell_to_go_on(qmp_);
   if (resumed) return;
   resume_problem_ = resumed.error().text;
   if (resumed.error().kind != Kind::closed) return;
@@ -145,18 +180,37 @@ void Guest::let_go_on() {
     resume_problem_.clear();
   } else if (!again) {
     resume_problem_ += "; connecting again: " + again.error().text;
-  } else if (const auto second = (*again)->execute("cont"); second) {
+  } else if (const auto second = tell_to_go_on(**again); second) {
     resume_problem_.clear();
   } else {
     resume_problem_ = second.error().text;
   }
 }
 
+/// A QEMU that hangs (a disk, a file system) may take its time, and nobody else knows that the guest is to go on: only
+/// who is told to give up now leaves it paused.
+QmpResult<void> Guest::tell_to_go_on(Qmp& qmp) {
+  constexpr std::chrono::seconds kUntilItIsSaid{2};
+  eventfd_t given_up_the_dump;
+  (void)eventfd_read(settings_.give_up, &given_up_the_dump);  // what was given up for that is no reason to leave now
+  qmp.set_interrupt(-1);
+  auto resumed = qmp.execute("cont", {}, kUntilItIsSaid);
+  if (!resumed && resumed.error().kind == Kind::deadline) {
+    settings_.tell(
+        "QEMU does not let the guest go on (no answer to `cont`): waiting until it does; a signal ends the wait "
+        "and may leave the guest paused");
+    qmp.set_interrupt(settings_.give_up);
+    resumed = qmp.wait_on(std::chrono::hours(24 * 365));
+  }
+  if (!resumed) return std::unexpected(resumed.error());
+  return {};
+}
+
 std::vector<writer::MemoryRange> Guest::memory() { return ranges_; }
 
 bool Guest::read_cpu(size_t index, format::RegisterFile& registers) {
   if (index >= states_.cpus.size()) return false;
-  registers = states_.cpus[index];
+  registers = states_.cpus[index].registers;
   return true;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -10,6 +11,7 @@
 #include "tools/gcore-dump/memory.h"
 #include "tools/gcore-dump/qmp.h"
 #include "tools/gcore-dump/registers.h"
+#include "tools/gcore-dump/vmcoreinfo.h"
 #include "writer/guest.h"
 
 namespace gcore::tools::qemu {
@@ -20,7 +22,7 @@ struct PauseTimes {
   Duration stopping{0};      // until every vCPU stood
   Duration layout{0};        // is the memory where it was
   Duration through_qemu{0};  // copying what no shared file holds: firmware, video memory, all of a private guest
-  Duration registers{0};     // of every vCPU
+  Duration registers{0};     // of every vCPU; and which VMCOREINFO is the kernel's
   Duration memory{0};        // the writer: shared memory into the dump
   Duration resuming{0};
 };
@@ -33,8 +35,10 @@ class Guest : public writer::Guest {
     std::string name;
     std::string socket;     // of QMP: where to connect again if the connection breaks while the guest is paused
     std::string directory;  // where copies of private memory go
-    bool look_for_vmcoreinfo = false;       // in the guest's memory, for dumps of the vmcore dialect
+    bool vmcore = false;    // the dump is to be of that dialect
     std::chrono::milliseconds deadline{0};  // for what QEMU copies while the guest is paused; 0: none
+    int give_up = -1;                       // an eventfd, readable when the dump, or a wait for QEMU, is to be given up
+    std::function<void(const std::string&)> tell;  // says a sentence at once; called on the dumper's thread
   };
   Guest(Qmp& qmp, format::Machine machine, Settings settings)
       : qmp_(qmp), machine_(machine), settings_(std::move(settings)) {}
@@ -51,9 +55,10 @@ class Guest : public writer::Guest {
   writer::Status pause() override;
   void resume() override;
   size_t cpu_count() override { return states_.cpus.size(); }
+  size_t cpu_number(size_t index) override { return states_.cpus[index].number; }
   bool read_cpu(size_t index, format::RegisterFile& registers) override;
   std::vector<writer::MemoryRange> memory() override;
-  std::string_view vmcoreinfo() override { return states_.vmcoreinfo.empty() ? found_vmcoreinfo_ : states_.vmcoreinfo; }
+  std::string_view vmcoreinfo() override { return vmcoreinfo_; }
 
   /// What the user should know of the dump that was taken. One sentence each.
   const std::vector<std::string>& notes() const { return notes_; }
@@ -68,7 +73,10 @@ class Guest : public writer::Guest {
 
   writer::Status stop();
   std::optional<std::string> read_state();
+  void choose_vmcoreinfo();
+  void note_dropped_registers();
   void let_go_on();
+  QmpResult<void> tell_to_go_on(Qmp& qmp);
 
   Qmp& qmp_;
   format::Machine machine_;
@@ -78,7 +86,8 @@ class Guest : public writer::Guest {
   std::optional<Memory> memory_;
   std::vector<writer::MemoryRange> ranges_;
   CpuStates states_;
-  std::string found_vmcoreinfo_;
+  VmcoreinfoSearch found_vmcoreinfo_;
+  std::string vmcoreinfo_;
   std::vector<std::string> notes_;
   std::string resume_problem_;
   PauseTimes times_;

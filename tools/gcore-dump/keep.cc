@@ -18,6 +18,7 @@ struct Name {
 };
 
 Name split(std::string_view name) {
+  if (constexpr std::string_view kPartial = ".partial"; name.ends_with(kPartial)) name.remove_suffix(kPartial.size());
   for (const std::string_view extension : {".gcore", ".gcore.gz", ".gcore.zst"})
     if (name.ends_with(extension)) {
       name.remove_suffix(extension.size());

@@ -8,7 +8,8 @@
 
 namespace gcore::tools::qemu {
 
-/// "vm" for "vm-20170821-120619-2.gcore.zst", "" for a name that no dump option gives.
+/// "vm" for "vm-20170821-120619-2.gcore.zst" and "vm-20170821-120619.gcore.partial", "" for a name that no dump option
+/// gives.
 std::string dump_prefix(std::string_view file_name);
 
 /// Removes the oldest dumps with the prefix of the one just written, in its directory, so that `keep` of them are left;

@@ -1,5 +1,4 @@
 // gcore-dump [options] DIRECTORY | '|COMMAND': dumps a guest that QEMU runs, over its QMP socket.
-#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -7,7 +6,6 @@
 
 #include "tools/common/built_with.h"
 #include "tools/common/dump_limits.h"
-#include "tools/gcore-dump/unique_fd.h"
 #include "tools/gcore-dump/watch.h"
 
 namespace gcore::tools::qemu {
@@ -28,7 +26,7 @@ ProgramInfo program_info() {
               {"dialect", "qnx|vmcore",
                "how the dump says what it says (default: qnx); vmcore is\nfor crash, drgn and gdb"},
               {"compress", "none|gzip|zstd", "default: none; the file name gets .gz or .zst"},
-              {"pid-file", "FILE", "write the process id there; removed at the end"},
+              {"pid-file", "FILE", "write the process id there once connected; removed at the\nend"},
               {"reconnect", "", "with --watch: wait for QEMU, and when it ends for the\nnext one"},
               {"keep", "N", "leave the newest N dumps of this guest in DIRECTORY and\nremove the others"},
               {"timing", "", "say on standard error what the guest's pause consisted of"},
@@ -91,6 +89,7 @@ std::expected<Settings, std::string> parse(const Program& program) {
   if (auto parsed = parse_dialect(program, settings); !parsed) return std::unexpected(parsed.error());
   if (auto parsed = parse_limits(program, settings.dump); !parsed) return std::unexpected(parsed.error());
   settings.timing = program.has("timing");
+  settings.pid_file = program.value("pid-file").value_or("");
   settings.reconnect = program.has("reconnect");
   if (settings.reconnect && !program.has("watch")) return std::unexpected("--reconnect needs --watch");
   if (const auto keep = program.value("keep")) {
@@ -107,29 +106,11 @@ std::expected<Settings, std::string> parse(const Program& program) {
          {std::pair("--keep", settings.keep > 0), std::pair("--keep-partial", settings.dump.keep_partial)})
       if (given) return std::unexpected(std::string(option) + " is about a directory, and the dump goes to a command");
   }
+  if (settings.dump.keep_partial && settings.dump.compression != writer::Compression::none)
+    return std::unexpected("--keep-partial is for uncompressed dumps: what is left of a compressed one cannot be read");
   settings.dump.program = "gcore-dump " GCORE_VERSION;
   return settings;
 }
-
-/// The file with the process id: removed with the object.
-class PidFile {
- public:
-  ~PidFile() {
-    if (!path_.empty()) unlink(path_.c_str());
-  }
-  /// 0 or errno.
-  int write(const std::string& path) {
-    const UniqueFd file(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-    if (!file.valid()) return errno;
-    const std::string text = std::to_string(getpid()) + "\n";
-    if (::write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) return errno;
-    path_ = path;
-    return 0;
-  }
-
- private:
-  std::string path_;
-};
 
 int run(Program& program) {
   const auto settings = parse(program);
@@ -141,10 +122,6 @@ int run(Program& program) {
     if (problem != 0) return program.fail("dump into " + target, std::strerror(problem));
   }
   block_signals();
-  PidFile pid_file;
-  if (const auto path = program.value("pid-file"))
-    if (const int problem = pid_file.write(*path); problem != 0)
-      return program.fail("write the process id into " + *path, std::strerror(problem));
   return program.has("watch") ? watch(program, *settings) : dump_once(program, *settings);
 }
 

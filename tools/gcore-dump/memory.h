@@ -22,17 +22,19 @@ struct Backing {
   uint64_t start = 0;  // offset of the block's first byte in the file
   std::string name;    // the file, for messages
   std::string why_not;
+  std::string remedy;   // what the user can do about it; "": have QEMU share it
   bool device = false;  // no memory backend of the guest's RAM but a device's own: small, and private to QEMU
 };
 
-/// Finds the file behind `block`. It is asked for through QMP (query-memdev and the backend's properties) and held
-/// against what QEMU has really mapped where /proc tells (the file may have been replaced or deleted, be a memfd, or
-/// live in another mount namespace); where /proc is closed to this process, QEMU's word counts. `sample` is a region of
-/// the block.
-Backing find_backing(Qmp& qmp, const RamRegion& sample, int qemu_thread);
+/// Finds the file behind the block of `sample`. It is asked for through QMP (query-memdev and the backend's properties)
+/// and held against what QEMU has really mapped where /proc tells (the file may have been replaced or deleted, be a
+/// memfd, or live in another mount namespace); where /proc is closed to this process, QEMU's word counts. `task` is
+/// what qemu_task() found.
+Backing find_backing(Qmp& qmp, const RamRegion& sample, int task);
 
-/// Some thread of QEMU, from which /proc/ID leads to its files; 0 when QMP names none.
-int qemu_thread(Qmp& qmp);
+/// A process or thread of QEMU, whose /proc/ID leads to its files; 0 when it cannot be told which that is (QEMU is in
+/// another PID namespace).
+int qemu_task(Qmp& qmp);
 
 /// All of the guest's RAM. Holds the files open.
 class Memory {
@@ -54,18 +56,21 @@ class Memory {
   /// The ranges for the writer. Captures what no file backs, so the guest must be paused; `to` says where large
   /// captures go, and until when. Every range has a descriptor, which this object keeps open. May be called once.
   std::expected<std::vector<writer::MemoryRange>, std::string> ranges(Qmp& qmp, const CaptureLimits& to);
-  /// After that: QEMU's notes came with the captures, if there were any.
+  /// After that: those of them that QEMU has copied.
+  const std::vector<writer::MemoryRange>& captured_ranges() const { return captured_; }
+  /// And: QEMU's notes came with the captures, if there were any.
   const reader::Dump* notes_dump() const { return captures_.empty() ? nullptr : captures_.front().dump.get(); }
 
  private:
   const Backing* backing_of(const RamRegion& region) const;
-  std::expected<void, std::string> capture_run(Qmp& qmp, uint64_t address, uint64_t size, const CaptureLimits& to,
-                                               std::vector<writer::MemoryRange>& ranges);
+  std::expected<void, std::string> capture_run(Qmp& qmp, uint64_t address, uint64_t size, const CaptureLimits& to);
+  void note_unplugged(Qmp& qmp);
 
   std::string layout_;  // as QEMU shows it
   std::vector<RamRegion> regions_;
   std::vector<Backing> backings_;
   std::vector<Capture> captures_;
+  std::vector<writer::MemoryRange> captured_;
   std::vector<std::string> notes_;
 };
 

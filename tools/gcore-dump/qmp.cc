@@ -20,6 +20,8 @@ using Kind = QmpError::Kind;
 constexpr size_t kLongestMessage = 64 << 20;
 // The first with query-cpus-fast; `info mtree -f` came two releases before.
 constexpr std::pair<int64_t, int64_t> kOldest{2, 12};
+// For the answer to gdb's detach.
+constexpr std::chrono::milliseconds kStubTimeout{1000}, kNoPatience{0};
 
 std::unexpected<QmpError> error(Kind kind, std::string text) {
   return std::unexpected(QmpError{kind, std::move(text)});
@@ -63,7 +65,11 @@ QmpResult<std::unique_ptr<Qmp>> Qmp::connect(const std::string& path, std::chron
   const auto deadline = Clock::now() + timeout;
   if (auto opened = qmp->open_socket(path, deadline); !opened) return std::unexpected(opened.error());
   if (auto greeted = qmp->read_greeting(deadline); !greeted) {
-    if (greeted.error().kind != Kind::deadline) return std::unexpected(greeted.error());
+    const Kind kind = greeted.error().kind;
+    if (kind != Kind::closed && qmp->detach_from_gdb_stub(kind == Kind::interrupted ? kNoPatience : kStubTimeout))
+      return error(Kind::protocol,
+                   "what answers is QEMU's gdb stub (-gdb, -s), not QMP; it stopped the guest, which goes on again");
+    if (kind != Kind::deadline) return std::unexpected(greeted.error());
     return error(
         Kind::deadline,
         "no greeting within " + seconds(timeout) +
@@ -134,35 +140,54 @@ QmpResult<void> Qmp::read_greeting(Clock::time_point deadline) {
   return {};
 }
 
+/// QEMU's gdb stub stops the guest for whoever connects, and keeps it stopped when he goes without a word. It says
+/// nothing until it is asked, or how the guest stopped ("$T05...") if it has had a debugger before; so has nobody else
+/// who would make anything of a detach: a QMP socket that serves another client drops it with this connection.
+bool Qmp::detach_from_gdb_stub(std::chrono::milliseconds patience) {
+  if (!buffer_.empty() && buffer_.front() != '$') return false;
+  const auto deadline = Clock::now() + patience;
+  if (!send("$D#44", -1, deadline)) return false;
+  set_interrupt(-1);
+  while (buffer_.find("$OK#9a") == std::string::npos)
+    if (!fill(deadline)) return false;
+  return true;
+}
+
 QmpResult<json::Value> Qmp::execute(std::string_view command, json::Object arguments, std::chrono::milliseconds timeout,
                                     int pass_fd) {
-  const auto deadline = Clock::now() + timeout;
-  const int64_t id = static_cast<int64_t>(++next_id_);
-  json::Object request{{"execute", llvm::StringRef(command.data(), command.size())}, {"id", id}};
+  last_command_ = command;
+  json::Object request{{"execute", llvm::StringRef(command.data(), command.size())}, {"id", ++last_id_}};
   if (!arguments.empty()) request["arguments"] = std::move(arguments);
   std::string text;
   llvm::raw_string_ostream(text) << json::Value(std::move(request));
   text += '\n';
-  const auto late = [&](QmpError why) {
-    if (why.kind == Kind::deadline) why.text = "QEMU did not answer within " + seconds(timeout);
-    why.text = std::string(command) + ": " + why.text;
-    return std::unexpected(std::move(why));
-  };
-  if (auto sent = send(text, pass_fd, deadline); !sent) return late(sent.error());
+  const auto deadline = Clock::now() + timeout;
+  if (auto sent = send(text, pass_fd, deadline); !sent) return late(sent.error(), timeout);
+  return wait_on(timeout);
+}
+
+QmpResult<json::Value> Qmp::wait_on(std::chrono::milliseconds timeout) {
+  const auto deadline = Clock::now() + timeout;
   for (;;) {
     auto message = next_message(deadline);
-    if (!message) return late(message.error());
+    if (!message) return late(message.error(), timeout);
     if (keep_event(*message)) continue;
     const auto answers = message->getInteger("id");
-    if (answers && *answers != id) continue;  // to a command that was given up
+    if (answers && *answers != last_id_) continue;  // to a command that was given up
     if (const json::Object* failed = message->getObject("error")) {
       std::string words = failed->getString("desc").value_or("refused").str();
       if (failed->getString("class").value_or("") == "CommandNotFound") words += " (QEMU " + version_ + " lacks it)";
-      return error(Kind::refused, std::string(command) + ": " + words);
+      return error(Kind::refused, last_command_ + ": " + words);
     }
     if (json::Value* result = message->get("return")) return std::move(*result);
-    return error(Kind::protocol, std::string(command) + ": the answer is neither a result nor an error");
+    return error(Kind::protocol, last_command_ + ": the answer is neither a result nor an error");
   }
+}
+
+std::unexpected<QmpError> Qmp::late(QmpError why, std::chrono::milliseconds timeout) const {
+  if (why.kind == Kind::deadline) why.text = "QEMU did not answer within " + seconds(timeout);
+  why.text = last_command_ + ": " + why.text;
+  return std::unexpected(std::move(why));
 }
 
 QmpResult<std::string> Qmp::human(std::string_view command_line, int cpu) {
@@ -210,27 +235,34 @@ bool Qmp::keep_event(json::Object& message) {
   return true;
 }
 
-/// One line is one message: QEMU never breaks a message unless it was asked to print prettily.
+/// A message is a JSON object: on a line of its own, or (-qmp-pretty) on several. It ends with the bracket that closes
+/// it.
 QmpResult<std::optional<json::Object>> Qmp::take_message() {
-  for (;;) {
-    const size_t end = buffer_.find('\n', scanned_);
-    if (end == std::string::npos) {
-      scanned_ = buffer_.size();
-      if (buffer_.size() > kLongestMessage) return error(Kind::protocol, "what answers is not QMP (an endless line)");
-      return std::nullopt;
+  for (; scanned_ < buffer_.size(); ++scanned_) {
+    const char byte = buffer_[scanned_];
+    if (depth_ == 0) {
+      if (byte == ' ' || byte == '\t' || byte == '\r' || byte == '\n') continue;
+      buffer_.erase(0, std::exchange(scanned_, 0));
+      if (byte != '{')
+        return error(Kind::protocol, "what answers is not QMP (it sends something else than JSON objects)");
+      depth_ = 1;
+    } else if (in_string_) {
+      in_string_ = escaped_ || byte != '"';
+      escaped_ = !escaped_ && byte == '\\';
+    } else if (byte == '"') {
+      in_string_ = true;
+    } else if (byte == '{' || byte == '[') {
+      ++depth_;
+    } else if ((byte == '}' || byte == ']') && --depth_ == 0) {
+      auto value = json::parse(llvm::StringRef(buffer_).substr(0, scanned_ + 1));
+      buffer_.erase(0, std::exchange(scanned_, 0) + 1);
+      if (value && value->getAsObject()) return std::move(*value->getAsObject());
+      if (!value) llvm::consumeError(value.takeError());
+      return error(Kind::protocol, "what answers is not QMP (what it sends is not JSON)");
     }
-    const std::string line = buffer_.substr(0, end);
-    buffer_.erase(0, end + 1);
-    scanned_ = 0;
-    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-    auto value = json::parse(line);
-    if (!value) {
-      llvm::consumeError(value.takeError());
-      return error(Kind::protocol, "what answers is not QMP (a line that is not JSON)");
-    }
-    if (json::Object* object = value->getAsObject()) return std::move(*object);
-    return error(Kind::protocol, "what answers is not QMP (a line that is no JSON object)");
   }
+  if (buffer_.size() > kLongestMessage) return error(Kind::protocol, "what answers is not QMP (a message without end)");
+  return std::nullopt;
 }
 
 QmpResult<json::Object> Qmp::next_message(Clock::time_point deadline) {

@@ -44,7 +44,7 @@ class Qmp {
   static constexpr std::chrono::milliseconds kTimeout{10'000};
 
   /// Connects, reads the greeting and leaves the negotiation mode. All of it within `timeout`; `interrupt` as in
-  /// set_interrupt().
+  /// set_interrupt(). A guest that stopped since what answers is QEMU's gdb stub has been told to go on.
   static QmpResult<std::unique_ptr<Qmp>> connect(const std::string& path, std::chrono::milliseconds timeout = kTimeout,
                                                  int interrupt = -1);
   ~Qmp();
@@ -55,6 +55,8 @@ class Qmp {
   /// the caller's.
   QmpResult<llvm::json::Value> execute(std::string_view command, llvm::json::Object arguments = {},
                                        std::chrono::milliseconds timeout = kTimeout, int pass_fd = -1);
+  /// Waits on, after a deadline or an interrupt, for the answer to the command of the last execute().
+  QmpResult<llvm::json::Value> wait_on(std::chrono::milliseconds timeout);
 
   /// Runs a command of the human monitor; its text has \n line ends. The human monitor has no errors: an unknown
   /// command or a failure is a text, too.
@@ -83,18 +85,23 @@ class Qmp {
   Qmp() = default;
   QmpResult<void> open_socket(const std::string& path, Clock::time_point deadline);
   QmpResult<void> read_greeting(Clock::time_point deadline);
+  bool detach_from_gdb_stub(std::chrono::milliseconds patience);
   QmpResult<llvm::json::Object> next_message(Clock::time_point deadline);
   QmpResult<void> fill(Clock::time_point deadline);
   QmpResult<void> send(std::string_view text, int pass_fd, Clock::time_point deadline);
   QmpResult<std::optional<llvm::json::Object>> take_message();
   bool keep_event(llvm::json::Object& message);
+  std::unexpected<QmpError> late(QmpError why, std::chrono::milliseconds timeout) const;
 
   int fd_ = -1, interrupt_ = -1;
   int peer_pid_ = 0;
   std::string version_;
   std::string buffer_;  // bytes received and not yet taken as messages
-  size_t scanned_ = 0;  // so many of them hold no line end
-  uint64_t next_id_ = 0;
+  size_t scanned_ = 0;  // so many of them do not end a message
+  size_t depth_ = 0;    // of brackets, there
+  bool in_string_ = false, escaped_ = false;
+  int64_t last_id_ = 0;       // of the last command
+  std::string last_command_;  // its name
   std::deque<QmpEvent> events_;
 };
 

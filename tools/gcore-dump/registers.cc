@@ -13,7 +13,7 @@ namespace json = llvm::json;
 using format::Machine;
 using format::RegisterFile;
 
-constexpr size_t kMostCpus = 65535;
+constexpr int64_t kHighestCpu = 65534;
 
 /// Adds what `from` knows and `to` does not.
 void supplement(RegisterFile& to, const RegisterFile& from) {
@@ -21,61 +21,99 @@ void supplement(RegisterFile& to, const RegisterFile& from) {
     if (const auto value = from.get_slot(slot); value && !to.get_slot(slot)) to.set_slot(slot, *value);
 }
 
-std::expected<size_t, std::string> query_cpu_count(Qmp& qmp) {
-  const auto answer = qmp.execute("query-cpus-fast");
+QmpResult<json::Array> query_cpus(Qmp& qmp) {
+  auto answer = qmp.execute("query-cpus-fast");
+  if (!answer) return std::unexpected(answer.error());
+  json::Array* cpus = answer->getAsArray();
+  if (!cpus || cpus->empty()) return std::unexpected(QmpError{QmpError::Kind::refused, "QEMU's machine has no vCPU"});
+  return std::move(*cpus);
+}
+
+/// The vCPUs that there are, without registers.
+std::expected<std::vector<CpuStates::Cpu>, std::string> list_cpus(Qmp& qmp, Machine machine) {
+  const auto answer = query_cpus(qmp);
   if (!answer) return std::unexpected(answer.error().text);
-  const json::Array* cpus = answer->getAsArray();
-  int64_t most = -1;
-  for (const json::Value& cpu : cpus ? *cpus : json::Array())
-    if (const json::Object* facts = cpu.getAsObject())
-      most = std::max(most, facts->getInteger("cpu-index").value_or(-1));
-  if (most < 0 || most >= static_cast<int64_t>(kMostCpus))
-    return std::unexpected("query-cpus-fast: QEMU names no vCPU");
-  return static_cast<size_t>(most) + 1;
+  std::vector<CpuStates::Cpu> cpus;
+  for (const json::Value& cpu : *answer) {
+    const json::Object* facts = cpu.getAsObject();
+    const int64_t number = facts ? facts->getInteger("cpu-index").value_or(-1) : -1;
+    if (number < 0 || number > kHighestCpu)
+      return std::unexpected("query-cpus-fast: QEMU numbers a vCPU " + std::to_string(number));
+    cpus.push_back({static_cast<size_t>(number), RegisterFile(machine)});
+  }
+  std::ranges::sort(cpus, {}, &CpuStates::Cpu::number);
+  return cpus;
 }
 
 std::expected<void, std::string> add_x86_registers(Qmp& qmp, CpuStates& states) {
   const auto text = qmp.human("info registers -a");
   if (!text) return std::unexpected(text.error().text);
-  for (const auto& [index, registers] : parse_x86_registers(*text))
-    if (index < states.cpus.size()) supplement(states.cpus[index], registers);
-  for (size_t index = 0; index < states.cpus.size(); ++index) {
+  const auto shown = parse_x86_registers(*text);
+  for (auto& [number, registers] : states.cpus) {
+    if (const auto found = shown.find(number); found != shown.end()) supplement(registers, found->second);
     // Without an argument it is the APIC of the vCPU that the monitor is set to.
-    const auto apic = qmp.human("info lapic", static_cast<int>(index));
+    const auto apic = qmp.human("info lapic", static_cast<int>(number));
     if (!apic) continue;
-    if (const auto cr8 = parse_cr8(*apic)) states.cpus[index].set("cr8", *cr8);
+    if (const auto cr8 = parse_cr8(*apic)) registers.set("cr8", *cr8);
   }
   return {};
 }
 
 void add_aarch64_registers(Qmp& qmp, CpuStates& states) {
-  const auto stub = read_stub_registers(qmp, Machine::aarch64, states.cpus.size());
+  const auto stub = read_stub_registers(qmp, Machine::aarch64, states.cpus.back().number + 1);
   if (!stub) {
     states.notes.push_back("the dump has no system registers (TTBR1_EL1 and the like): " + stub.error());
     return;
   }
-  for (size_t index = 0; index < states.cpus.size(); ++index) supplement(states.cpus[index], (*stub)[index]);
+  for (auto& [number, registers] : states.cpus) supplement(registers, (*stub)[number]);
+}
+
+/// What QEMU's notes say of a vCPU. Those of an x86_64 guest that is not in long mode are of a 32-bit x86: the segments
+/// and control registers in them are wanted; all else is in `info registers`.
+RegisterFile of_notes(const reader::Cpu& cpu, Machine machine) {
+  if (cpu.registers.machine() == machine) return cpu.registers;
+  RegisterFile registers(machine);
+  if (machine != Machine::x86_64 || cpu.registers.machine() != Machine::x86) return registers;
+  for (const char* name : {"cs", "ss", "ds", "es", "fs", "gs", "cr0", "cr2", "cr3", "cr4"})
+    if (const auto value = cpu.registers.get(name)) registers.set(name, *value);
+  for (const auto& [name, value] : cpu.other_registers) registers.set(name, value);
+  return registers;
+}
+
+/// A 64-bit ARM CPU has this property, true unless it is made a 32-bit one.
+bool is_aarch64(Qmp& qmp, const json::Value& cpu) {
+  const json::Object* facts = cpu.getAsObject();
+  const std::string path = facts ? facts->getString("qom-path").value_or("").str() : "";
+  const auto answer = qmp.execute("qom-get", json::Object{{"path", path}, {"property", "aarch64"}});
+  return answer && answer->getAsBoolean().value_or(false);
 }
 
 }  // namespace
 
 QmpResult<Machine> query_machine(Qmp& qmp) {
+  const auto refused = [](std::string why) {
+    return std::unexpected(QmpError{QmpError::Kind::refused, std::move(why)});
+  };
   const auto answer = qmp.execute("query-target");
   if (!answer) return std::unexpected(answer.error());
   const json::Object* target = answer->getAsObject();
   const llvm::StringRef name = target ? target->getString("arch").value_or("") : "";
+  const auto cpus = query_cpus(qmp);
+  if (!cpus) return std::unexpected(cpus.error());
   if (name == "x86_64") return Machine::x86_64;
-  if (name == "aarch64") return Machine::aarch64;
-  return std::unexpected(QmpError{
-      QmpError::Kind::refused, "QEMU runs a guest of machine \"" + name.str() + "\"; dumps are of x86_64 and aarch64"});
+  if (name == "aarch64" && is_aarch64(qmp, cpus->front())) return Machine::aarch64;
+  if (name == "aarch64" || name == "arm")
+    return refused("the guest's CPU is a 32-bit ARM; dumps are of x86_64 and aarch64");
+  return refused("QEMU runs a guest of machine \"" + name.str() + "\"; dumps are of x86_64 and aarch64" +
+                 (name == "i386" ? " (QEMU's dump-guest-memory and gcore-convert make a qnx dump of it)" : ""));
 }
 
 std::expected<CpuStates, std::string> read_registers(Qmp& qmp, Machine machine, const reader::Dump* notes,
                                                      uint64_t ram) {
   CpuStates states;
-  const auto count = query_cpu_count(qmp);
-  if (!count) return std::unexpected(count.error());
-  states.cpus.assign(*count, RegisterFile(machine));
+  auto cpus = list_cpus(qmp, machine);
+  if (!cpus) return std::unexpected(cpus.error());
+  states.cpus = std::move(*cpus);
   Capture own;
   if (!notes) {
     auto captured = capture(qmp, ram, 4096, {});  // small: it needs no directory
@@ -84,9 +122,10 @@ std::expected<CpuStates, std::string> read_registers(Qmp& qmp, Machine machine, 
     notes = own.dump.get();
   }
   states.vmcoreinfo = notes->vmcoreinfo();
-  if (notes->machine() == machine)
-    for (const reader::Cpu& cpu : notes->cpus())
-      if (cpu.index < states.cpus.size()) supplement(states.cpus[cpu.index], cpu.registers);
+  for (const reader::Cpu& cpu : notes->cpus())
+    if (const auto found = std::ranges::find(states.cpus, cpu.number, &CpuStates::Cpu::number);
+        found != states.cpus.end())
+      supplement(found->registers, of_notes(cpu, machine));
   if (machine == Machine::aarch64) {
     add_aarch64_registers(qmp, states);
   } else if (auto added = add_x86_registers(qmp, states); !added) {

@@ -17,12 +17,16 @@
 namespace gcore::tools::qemu {
 
 struct CpuStates {
-  std::vector<format::RegisterFile> cpus;  // by vCPU index
-  std::string vmcoreinfo;                  // what the guest gave QEMU's vmcoreinfo device, "" when nothing
+  struct Cpu {
+    size_t number;  // QEMU's cpu-index: there are gaps where no vCPU is plugged
+    format::RegisterFile registers;
+  };
+  std::vector<Cpu> cpus;           // by number
+  std::string vmcoreinfo;          // what the guest gave QEMU's vmcoreinfo device, "" when nothing
   std::vector<std::string> notes;  // what the user should know: registers that could not be had. One sentence each
 };
 
-/// The machine that QEMU emulates.
+/// The machine that QEMU emulates; refused where it has no vCPU, or none that a dump can be of.
 QmpResult<format::Machine> query_machine(Qmp& qmp);
 
 /// Reads all of it. The guest must be paused. `notes` is a dump that QEMU made in this pause; nullptr when there is

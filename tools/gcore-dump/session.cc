@@ -2,8 +2,8 @@
 
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/signalfd.h>
 
-#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 
@@ -27,10 +27,10 @@ std::string milliseconds(std::chrono::nanoseconds time) {
 
 }  // namespace
 
-QmpResult<std::unique_ptr<Session>> Session::open(const Settings& settings, int end) {
+QmpResult<std::unique_ptr<Session>> Session::open(Program& program, const Settings& settings, int end) {
   auto qmp = Qmp::connect(settings.socket, Qmp::kTimeout, end);
   if (!qmp) return std::unexpected(qmp.error());
-  std::unique_ptr<Session> session(new Session(settings, end));
+  std::unique_ptr<Session> session(new Session(program, settings, end));
   session->qmp_ = std::move(*qmp);
   const auto machine = query_machine(*session->qmp_);
   if (!machine) return std::unexpected(machine.error());
@@ -40,14 +40,21 @@ QmpResult<std::unique_ptr<Session>> Session::open(const Settings& settings, int 
     if (!answer) return std::unexpected(answer.error());
     if (const auto* facts = answer->getAsObject()) session->name_ = facts->getString("name").value_or("").str();
   }
-  Guest::Settings about{session->name_, settings.socket, scratch_directory(settings.dump.target),
-                        settings.dump.dialect == writer::Dialect::vmcore, settings.dump.pause_deadline};
-  session->guest_ = std::make_unique<Guest>(*session->qmp_, *machine, std::move(about));
   session->done_ = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   session->give_up_ = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  Guest::Settings about{.name = session->name_,
+                        .socket = settings.socket,
+                        .directory = scratch_directory(settings.dump.target),
+                        .vmcore = settings.dump.dialect == writer::Dialect::vmcore,
+                        .deadline = settings.dump.pause_deadline,
+                        .give_up = session->give_up_.get(),
+                        .tell = [&program](const std::string& sentence) { program.note(sentence); }};
+  session->guest_ = std::make_unique<Guest>(*session->qmp_, *machine, std::move(about));
+  writer::Options options = settings.dump;
+  options.program += " (QEMU " + session->qmp_->version() + ")";
   writer::Status status;
   session->dumper_ = writer::Dumper::create(
-      *session->guest_, settings.dump, [raw = session.get()](const writer::Result& result) { raw->finished(result); },
+      *session->guest_, options, [raw = session.get()](const writer::Result& result) { raw->finished(result); },
       status);
   if (!session->dumper_) return std::unexpected(QmpError{QmpError::Kind::refused, status.text()});
   return session;
@@ -64,6 +71,7 @@ std::expected<void, std::string> Session::start(const Cause& cause) {
   qmp_->set_interrupt(give_up_.get());
   running_ = true;
   lost_ = cancelled_ = false;
+  cause_ = cause;
   dumper_->request(cause.reason);
   return {};
 }
@@ -72,8 +80,13 @@ void Session::cancel() {
   cancelled_ = true;
   eventfd_write(give_up_.get(), 1);
   dumper_->cancel();
-  pollfd done{done_.get(), POLLIN, 0};
-  while (poll(&done, 1, -1) < 0 && errno == EINTR) continue;
+  for (;;) {
+    pollfd both[2] = {{done_.get(), POLLIN, 0}, {end_, POLLIN, 0}};
+    if (poll(both, 2, -1) < 0) continue;
+    if (both[0].revents != 0) return;
+    signalfd_siginfo again;
+    if (read(end_, &again, sizeof again) == sizeof again) eventfd_write(give_up_.get(), 1);
+  }
 }
 
 void Session::lost() {
@@ -89,7 +102,7 @@ void Session::finished(const writer::Result& result) {
   eventfd_write(done_.get(), 1);
 }
 
-std::optional<bool> Session::report(Program& program) {
+std::optional<bool> Session::report() {
   eventfd_t count;
   if (eventfd_read(done_.get(), &count) != 0) return std::nullopt;
   running_ = false;
@@ -99,28 +112,30 @@ std::optional<bool> Session::report(Program& program) {
     const std::lock_guard lock(mutex_);
     result = std::move(result_);
   }
-  for (const std::string& note : guest_->notes()) program.note(note);
+  for (const std::string& note : guest_->notes()) program_.note(note);
   bool good = result.status.ok();
+  const bool in_directory = !settings_.dump.target.starts_with('|');
+  if (settings_.keep > 0 && in_directory && !result.path.empty())
+    for (const std::string& problem : remove_old_dumps(result.path, settings_.keep)) program_.note(problem);
   if (good) {
     std::printf("%s\n", result.path.c_str());
     std::fflush(stdout);
-    if (settings_.timing) program.note(timing(result));
+    if (settings_.timing) program_.note(timing(result));
     if (result.pages.missing > 0)
-      program.note(std::to_string(result.pages.missing) + " pages could not be read: they are zeros in " + result.path);
-    if (guest_->gone()) program.note("QEMU has ended since; the dump is complete");
-    if (settings_.keep > 0 && !result.path.starts_with('|'))
-      for (const std::string& problem : remove_old_dumps(result.path, settings_.keep)) program.note(problem);
+      program_.note(std::to_string(result.pages.missing) + " pages could not be read: they are zeros in " +
+                    result.path);
+    if (guest_->gone()) program_.note("QEMU has ended since; the dump is complete");
   } else {
-    tell_failure(program, result);
+    tell_failure(result);
   }
   if (!guest_->resume_problem().empty()) {
-    program.fail("resume " + settings_.socket, "the guest is still paused: " + guest_->resume_problem());
+    program_.fail("resume " + settings_.socket, "the guest is still paused: " + guest_->resume_problem());
     good = false;
   }
   return good;
 }
 
-void Session::tell_failure(Program& program, const writer::Result& result) const {
+void Session::tell_failure(const writer::Result& result) const {
   std::string why = result.status.text();
   if (guest_->gone()) {
     why = "QEMU ended while its guest was dumped";
@@ -129,8 +144,11 @@ void Session::tell_failure(Program& program, const writer::Result& result) const
   } else if (cancelled_) {
     why = "the dump was cancelled";
   }
+  const auto kind = cause_.reason.kind;
+  const bool may_end_qemu = kind == writer::Reason::Kind::watchdog || kind == writer::Reason::Kind::panic;
+  if (may_end_qemu && !qmp_->receive()) why += kHaveItWait;
   if (result.path.ends_with(".partial")) why += "; what was written until then is in " + result.path;
-  program.fail("dump " + settings_.socket, why);
+  program_.fail("dump " + settings_.socket, why);
 }
 
 std::string Session::timing(const writer::Result& result) const {

@@ -15,11 +15,14 @@
 
 namespace gcore::tools::qemu {
 
+/// What helps against a QEMU that is gone before its guest could be dumped.
+inline constexpr char kHaveItWait[] = "; with -action panic=pause,watchdog=pause it waits";
+
 /// For one thread. While a dump runs the connection is the dumper's: only poll it, for POLLHUP.
 class Session {
  public:
-  /// Connects. `end` (borrowed): readable when the program is to end, which ends every wait.
-  static QmpResult<std::unique_ptr<Session>> open(const Settings& settings, int end);
+  /// Connects. `end` (borrowed): a signalfd, readable when the program is to end, which ends every wait.
+  static QmpResult<std::unique_ptr<Session>> open(Program& program, const Settings& settings, int end);
   ~Session();
 
   Qmp& qmp() { return *qmp_; }
@@ -34,22 +37,25 @@ class Session {
   };
   /// Starts a dump. The error is a sentence: none was started.
   std::expected<void, std::string> start(const Cause& cause);
-  /// Gives up the dump that runs, and waits for its end.
+  /// Gives up the dump that runs, and waits for its end. Told to end once more meanwhile, it waits no longer for a QEMU
+  /// that does not resume the guest.
   void cancel();
   /// The connection broke while a dump ran: gives that up.
   void lost();
   /// Tells what came of the dump, once done_fd() is readable: true when it was written and the guest is as before.
   /// Nothing when it is not done.
-  std::optional<bool> report(Program& program);
+  std::optional<bool> report();
 
  private:
-  explicit Session(const Settings& settings, int end) : settings_(settings), end_(end) {}
+  Session(Program& program, const Settings& settings, int end) : program_(program), settings_(settings), end_(end) {}
   void finished(const writer::Result& result);
-  void tell_failure(Program& program, const writer::Result& result) const;
+  void tell_failure(const writer::Result& result) const;
   std::string timing(const writer::Result& result) const;
 
+  Program& program_;
   const Settings& settings_;
   int end_;
+  Cause cause_;  // of the last dump
   std::unique_ptr<Qmp> qmp_;
   std::string name_;
   std::unique_ptr<Guest> guest_;

@@ -5,6 +5,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cinttypes>
+#include <cstdio>
+#include <optional>
 
 #include "reader/vmcoreinfo.h"
 
@@ -13,32 +16,94 @@ namespace {
 
 constexpr uint64_t kPage = 4096;
 constexpr size_t kBlock = 1 << 20;
+constexpr size_t kMostTexts = 16, kMostCpus = 64;  // the guest can make up any number of the former
 
-/// In [offset, end) of a file, holes left out.
-std::string search(int fd, uint64_t offset, uint64_t end) {
+/// In the pages of [start, end) of a file, holes left out. `take` returns true when it wants no more.
+template <class Take>
+void search_file(int fd, uint64_t start, uint64_t end, Take take) {
+  uint64_t offset = start;
   std::vector<char> block(kBlock + kPage);  // a note may go on in the next page
   while (offset < end) {
     const off_t data = lseek(fd, static_cast<off_t>(offset), SEEK_DATA);
-    if (data < 0 && errno == ENXIO) return "";  // nothing but a hole
-    if (data >= 0) offset = std::max(offset, static_cast<uint64_t>(data) / kPage * kPage);
-    if (offset >= end) return "";
+    if (data < 0 && errno == ENXIO) return;  // nothing but a hole
+    if (data >= 0) offset = start + (static_cast<uint64_t>(data) - start) / kPage * kPage;
+    if (offset >= end) return;
     const size_t wanted = static_cast<size_t>(std::min<uint64_t>(block.size(), end - offset));
     const ssize_t got = pread(fd, block.data(), wanted, static_cast<off_t>(offset));
-    if (got <= 0) return "";
+    if (got <= 0) return;
     const std::string_view bytes(block.data(), static_cast<size_t>(got));
     for (size_t page = 0; page < std::min(bytes.size(), kBlock); page += kPage)
-      if (std::string text = reader::vmcoreinfo_note_at(bytes.substr(page)); !text.empty()) return text;
+      if (std::string text = reader::vmcoreinfo_note_at(bytes.substr(page)); !text.empty() && take(std::move(text)))
+        return;
     offset += kBlock;
   }
-  return "";
+}
+
+/// What is to be translated, and to what.
+struct Claim {
+  uint64_t address, physical;
+};
+
+std::optional<Claim> claim_of(const std::string& text, format::Machine machine) {
+  constexpr uint64_t kX86KernelMap = 0xffffffff80000000;
+  const reader::Vmcoreinfo info(text);
+  const auto start = info.symbol("_stext");
+  const auto base = info.number("NUMBER(phys_base)"), offset = info.hex("NUMBER(kimage_voffset)");
+  if (!start) return std::nullopt;
+  if (machine == format::Machine::x86_64 && base) return Claim{*start, *start - kX86KernelMap + *base};
+  if (machine == format::Machine::aarch64 && offset) return Claim{*start, *start - *offset};
+  return std::nullopt;
+}
+
+/// "gpa: 0x1000000", "Unmapped", or that QEMU (before 4.1) does not know the command.
+bool translates(Qmp& qmp, const Claim& claim, size_t cpu) {
+  char command[40], answer[40];
+  std::snprintf(command, sizeof command, "gva2gpa 0x%" PRIx64, claim.address);
+  std::snprintf(answer, sizeof answer, "gpa: 0x%" PRIx64 "\n", claim.physical);
+  const auto said = qmp.human(command, static_cast<int>(cpu));
+  return said && *said == answer;
 }
 
 }  // namespace
 
-std::string find_vmcoreinfo(const Memory& memory) {
-  for (const writer::MemoryRange& range : memory.shared_ranges())
-    if (std::string text = search(range.fd, range.fd_offset, range.fd_offset + range.size); !text.empty()) return text;
-  return "";
+void VmcoreinfoSearch::search(const std::vector<writer::MemoryRange>& ranges, Qmp& qmp, format::Machine machine,
+                              std::span<const size_t> cpus) {
+  bool enough = false;
+  const auto take = [&](std::string text) {
+    if (std::ranges::find(found_, text) != found_.end()) return false;
+    found_.push_back(std::move(text));
+    enough = is_confirmed(qmp, machine, cpus) || found_.size() >= kMostTexts;
+    return enough;
+  };
+  for (size_t i = 0; i < ranges.size() && !enough; ++i)
+    search_file(ranges[i].fd, ranges[i].fd_offset, ranges[i].fd_offset + ranges[i].size, take);
+}
+
+void VmcoreinfoSearch::put_first(const std::string& text) {
+  if (text.empty()) return;
+  std::erase(found_, text);
+  found_.insert(found_.begin(), text);
+  best_ = 0;
+  confirmed_ = false;
+}
+
+bool VmcoreinfoSearch::is_confirmed(Qmp& qmp, format::Machine machine, std::span<const size_t> cpus) {
+  constexpr size_t kFirst[] = {0};
+  if (cpus.empty()) cpus = kFirst;
+  for (size_t i = 0; i < found_.size() && !confirmed_; ++i)
+    if (const auto claim = claim_of(found_[i], machine))
+      for (const size_t cpu : cpus.first(std::min(cpus.size(), kMostCpus)))
+        if (translates(qmp, *claim, cpu)) {
+          best_ = i;
+          confirmed_ = true;
+          break;
+        }
+  return confirmed_;
+}
+
+const std::string& VmcoreinfoSearch::best() const {
+  static const std::string none;
+  return found_.empty() ? none : found_[best_];
 }
 
 }  // namespace gcore::tools::qemu

@@ -1,13 +1,16 @@
 #include "tools/gcore-dump/watch.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/signalfd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <deque>
 #include <memory>
+#include <utility>
 
 #include "tools/gcore-dump/session.h"
 #include "tools/gcore-dump/unique_fd.h"
@@ -80,6 +83,28 @@ std::optional<Session::Cause> cause_of(Program& program, const QmpEvent& event) 
   return cause;
 }
 
+/// The file with the process id: written once gcore-dump is connected, so that of two on one socket only the one that
+/// QEMU serves has it; removed with the object.
+class PidFile {
+ public:
+  ~PidFile() {
+    if (!path_.empty()) unlink(path_.c_str());
+  }
+  /// Once; "" when there is nothing to write, or nothing went wrong.
+  std::string write(const std::string& path) {
+    if (path.empty() || path == path_) return "";
+    const UniqueFd file(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+    if (!file.valid()) return std::strerror(errno);
+    const std::string text = std::to_string(getpid()) + "\n";
+    if (::write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) return std::strerror(errno);
+    path_ = path;
+    return "";
+  }
+
+ private:
+  std::string path_;
+};
+
 class Watch {
  public:
   Watch(Program& program, const Settings& settings) : program_(program), settings_(settings) {}
@@ -97,12 +122,18 @@ class Watch {
  private:
   /// False when it is of no use to try again.
   bool connect() {
-    auto session = Session::open(settings_, signals_.end.get());
+    auto session = Session::open(program_, settings_, signals_.end.get());
     if (session) {
       session_ = std::move(*session);
       ended_ = told_to_wait_ = false;
-      program_.note("watching " + (session_->name().empty() ? std::string("the guest") : session_->name()) + " at " +
-                    settings_.socket);
+      if (const std::string problem = pid_file_.write(settings_.pid_file); !problem.empty()) {
+        program_.fail("write the process id into " + settings_.pid_file, problem);
+        return false;
+      }
+      program_.note("watching " + (session_->name().empty() ? std::string("the guest") : printable(session_->name())) +
+                    " at " + settings_.socket);
+      look_at_state();
+      take_events();
       return true;
     }
     const Kind kind = session.error().kind;
@@ -117,10 +148,29 @@ class Watch {
     return false;
   }
 
+  /// A guest that panicked, or that its watchdog paused, before somebody watched it is dumped for that: once, however
+  /// often the connection to its QEMU is made.
+  void look_at_state() {
+    const auto answer = session_->qmp().execute("query-status");
+    const llvm::json::Object* facts = answer ? answer->getAsObject() : nullptr;
+    const llvm::StringRef state = facts ? facts->getString("status").value_or("") : "";
+    if (state != "guest-panicked" && state != "watchdog") return;
+    const std::pair found(session_->qmp().peer_pid(), state.str());
+    if (std::exchange(seen_, found) == found) return;
+    const bool panicked = state == "guest-panicked";
+    add({{.kind = panicked ? Reason::Kind::panic : Reason::Kind::watchdog,
+          .detail = std::string(panicked ? "GUEST_PANICKED" : "WATCHDOG") + " (before gcore-dump was there)"},
+         true});
+  }
+
   void start() {
     const Session::Cause cause = std::move(waiting_.front());
     waiting_.pop_front();
-    if (auto started = session_->start(cause); !started) program_.fail("dump " + settings_.socket, started.error());
+    const auto started = session_->start(cause);
+    if (started) return;
+    if (session_->qmp().receive()) return void(program_.fail("dump " + settings_.socket, started.error()));
+    waiting_.push_front(cause);
+    take_events();
   }
 
   /// Waits for one thing to happen, and sees to it.
@@ -130,7 +180,7 @@ class Watch {
     if (ready.signal) take_signal();
     if (!session_) return;
     if (session_->running() && ready.connection && !ready.done) session_->lost();
-    session_->report(program_);
+    session_->report();
     if (!session_->running() && !stop_) take_events();
   }
 
@@ -162,12 +212,15 @@ class Watch {
   void take_events() {
     const auto received = session_->qmp().receive();
     while (auto event = session_->qmp().next_event())
-      if (auto cause = cause_of(program_, *event)) add(std::move(*cause));
+      if (auto cause = cause_of(program_, *event)) {
+        if (cause->leave_paused)
+          seen_ = {session_->qmp().peer_pid(), event->name == "WATCHDOG" ? "watchdog" : "guest-panicked"};
+        add(std::move(*cause));
+      }
     if (received) return;
     for (; !waiting_.empty(); waiting_.pop_front())
-      program_.fail("dump " + settings_.socket, "QEMU ended before its guest could be dumped for " +
-                                                    waiting_.front().reason.detail +
-                                                    "; with -action panic=pause,watchdog=pause it waits");
+      program_.fail("dump " + settings_.socket,
+                    "QEMU ended before its guest could be dumped for " + waiting_.front().reason.detail + kHaveItWait);
     program_.note(received.error().kind == Kind::closed ? "QEMU at " + settings_.socket + " has ended"
                                                         : settings_.socket + ": " + received.error().text);
     session_.reset();
@@ -178,7 +231,9 @@ class Watch {
   const Settings& settings_;
   const Signals signals_;
   std::unique_ptr<Session> session_;
+  PidFile pid_file_;
   std::deque<Session::Cause> waiting_;
+  std::pair<int, std::string> seen_;  // which QEMU's guest is, or was, in a state that has been seen to
   bool stop_ = false, ended_ = false, told_to_wait_ = false;
 };
 
@@ -192,8 +247,11 @@ void block_signals() {
 int dump_once(Program& program, const Settings& settings) {
   const std::string attempted = "dump " + settings.socket;
   const Signals signals;
-  auto session = Session::open(settings, signals.end.get());
+  auto session = Session::open(program, settings, signals.end.get());
   if (!session) return program.fail(attempted, session.error().text);
+  PidFile pid_file;
+  if (const std::string problem = pid_file.write(settings.pid_file); !problem.empty())
+    return program.fail("write the process id into " + settings.pid_file, problem);
   if (auto started = (*session)->start({{.kind = Reason::Kind::api, .detail = "gcore-dump"}}); !started)
     return program.fail(attempted, started.error());
   for (;;) {
@@ -204,7 +262,7 @@ int dump_once(Program& program, const Settings& settings) {
     } else if (signal != 0 && signal != SIGUSR2) {
       (*session)->cancel();
     }
-    if (const auto good = (*session)->report(program)) return *good ? kExitDone : kExitFailed;
+    if (const auto good = (*session)->report()) return *good ? kExitDone : kExitFailed;
   }
 }
 

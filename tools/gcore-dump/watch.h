@@ -15,6 +15,7 @@ struct Settings {
   std::optional<std::string> system;  // file name prefix; QEMU's -name when not given
   writer::Options dump;
   bool reconnect = false;  // (watching) wait for QEMU, and for the next one when it ends
+  std::string pid_file;    // "": none
   uint64_t keep = 0;       // so many dumps of this guest stay in the directory; 0: all
   bool timing = false;     // say on standard error what the pause consisted of
 };
