@@ -27,34 +27,46 @@ void write(const std::string& path, Choices choices, const std::string& bytes) {
   std::ofstream(path, std::ios::binary) << choices.byte() << bytes;
 }
 
-constexpr char kVmcoreinfo[] =
-    "OSRELEASE=6.1.0\nPAGESIZE=4096\nSYMBOL(init_uts_ns)=ffffffff80002040\nSYMBOL(swapper_pg_dir)=ffffffff80001000\n"
-    "SYMBOL(_stext)=ffffffff80000000\nNUMBER(phys_base)=0\nNUMBER(VA_BITS)=39\nNUMBER(kimage_voffset)="
-    "0xffffff8000200000\nNUMBER(pgtable_l5_enabled)=0\nKERNELOFFSET=-1000000\n";
+/// What the kernel that kernel_memory() makes says of itself.
+std::string vmcoreinfo(uint16_t machine) {
+  const std::string common = "OSRELEASE=6.1.0\nPAGESIZE=4096\n";
+  if (machine == kEmX86_64)
+    return common +
+           "SYMBOL(swapper_pg_dir)=ffffffff80001000\nSYMBOL(_stext)=ffffffff80000000\nNUMBER(phys_base)=0\n"
+           "NUMBER(pgtable_l5_enabled)=0\nKERNELOFFSET=-1000000\n";
+  return common +
+         "SYMBOL(swapper_pg_dir)=ffffff8000201000\nSYMBOL(_stext)=ffffff8000200000\nNUMBER(VA_BITS)=39\n"
+         "NUMBER(TCR_EL1_T1SZ)=0x19\nNUMBER(kimage_voffset)=0xffffff8000200000\n";
+}
 
-/// One page of tables that is table of every level, and maps 8 MiB as a kernel's image; in it a banner and VMCOREINFO.
-std::string kernel_memory(uint16_t machine) {
+/// A root at 0x1000 and one page of tables that is table of every level; they map 8 MiB as a kernel's image, in which
+/// there are its banner and (if that is wanted) VMCOREINFO.
+std::string kernel_memory(uint16_t machine, bool with_note) {
   constexpr uint64_t kLarge = 2 << 20;
   Bytes memory;
-  memory.zeros(0x3000);
+  memory.zeros(0x4000);
   if (machine == kEmX86_64) {
-    for (uint64_t i = 0; i < 4; ++i) memory.put(8 * i, i * kLarge | 0x83, 8);
-    for (const size_t i : {510, 511}) memory.put(8 * i, 0x1003, 8);
+    memory.put(8 * 511, 0x4003, 8);
+    for (uint64_t i = 0; i < 4; ++i) memory.put(0x3000 + 8 * i, i * kLarge | 0x83, 8);
+    memory.put(0x3000 + 8 * 510, 0x4003, 8);
     memory.put(0x1100, 0xffffff8000003000, 8);
   } else {
-    memory.put(0, 0x1003, 8);
-    for (uint64_t i = 1; i < 5; ++i) memory.put(8 * i, (i - 1) * kLarge | 0x701, 8);
+    for (const size_t root : {0, 0x3000}) {
+      memory.put(root, 0x4003, 8);
+      for (uint64_t i = 1; i < 5; ++i) memory.put(root + 8 * i, (i - 1) * kLarge | 0x701, 8);
+      memory.put(root + 64, 0x4003, 8);
+    }
     memory.put(0x1100, 0xffffff8000203000, 8);
   }
   std::string bytes = memory.str();
-  const std::string banner = "Linux version 6.1.0 (cc) #1 SMP\n", note = elf_note("VMCOREINFO", 0, kVmcoreinfo);
+  const std::string banner = "Linux version 6.1.0 (cc) #1 SMP\n", note = elf_note("VMCOREINFO", 0, vmcoreinfo(machine));
   bytes.replace(0x1000, banner.size(), banner);
-  bytes.replace(0x2000, note.size(), note);
+  if (with_note) bytes.replace(0x2000, note.size(), note);
   return bytes;
 }
 
-/// A guest whose kernel is found through a vCPU, or (with_root is false) by a look at memory alone.
-void write_kernel(const std::string& path, uint16_t machine, bool with_root) {
+/// A guest whose kernel is found through a vCPU, or (without a root) by a look at memory alone.
+void write_kernel(const std::string& path, uint16_t machine, bool with_root, bool with_note) {
   QnxNote note;
   note.machine = machine;
   note.extra_names = {"cr0", "cr3", "cr4", "efer"};
@@ -70,7 +82,7 @@ void write_kernel(const std::string& path, uint16_t machine, bool with_root) {
   note.cpus = {{.process = "init", .registers = registers}};
   DumpBuilder dump;
   dump.machine = machine;
-  dump.note(note.build()).memory(0x1000, kernel_memory(machine), 16 << 20);
+  dump.note(note.build()).memory(0x1000, kernel_memory(machine, with_note), 16 << 20);
   dump.write(path);
 }
 
@@ -118,12 +130,16 @@ int main(int argc, char** argv) {
   const std::string folder = std::string(argv[1]) + "/", notes = folder + "notes/";
   for (const bool big : {false, true})
     for (const uint16_t machine : {kEmX86, kEmX86_64, kEmAarch64}) write_each_kind(folder, machine, big);
-  for (const uint16_t machine : {kEmX86_64, kEmAarch64})
-    for (const bool with_root : {false, true})
-      write_kernel(folder + "guest/kernel-" + std::to_string(machine) + (with_root ? "" : "-no-root"), machine,
-                   with_root);
-  write(notes + "vmcoreinfo", {kEmX86_64, false, Choices::vmcoreinfo}, elf_note("VMCOREINFO", 0, kVmcoreinfo));
-  write(notes + "vmcoreinfo-big", {kEmX86, true, Choices::vmcoreinfo}, elf_note("VMCOREINFO", 0, kVmcoreinfo, 4, true));
+  for (const uint16_t machine : {kEmX86_64, kEmAarch64}) {
+    const std::string path = folder + "guest/kernel-" + std::to_string(machine);
+    write_kernel(path, machine, true, true);
+    write_kernel(path + "-no-root", machine, false, true);
+    write_kernel(path + "-tables-only", machine, false, false);
+  }
+  write(notes + "vmcoreinfo", {kEmX86_64, false, Choices::vmcoreinfo},
+        elf_note("VMCOREINFO", 0, vmcoreinfo(kEmX86_64)));
+  write(notes + "vmcoreinfo-big", {kEmX86, true, Choices::vmcoreinfo},
+        elf_note("VMCOREINFO", 0, vmcoreinfo(kEmAarch64), 4, true));
   write(notes + "info", {kEmX86_64, false, Choices::info},
         R"({"format": 1, "program": "vmm 1", "writer": "gcore 2", "vm": "a\"b", "host": "h", "requested_ns": "0x10",
  "reason": {"kind": "signal", "detail": "SIGUSR2"}, "pause_ns": 5, "consistency": "paused", "complete": false,
