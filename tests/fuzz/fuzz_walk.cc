@@ -77,6 +77,21 @@ ReadPhysical memory_of(const Input& input) {
   };
 }
 
+bool is_same_page(const Translation& a, const Translation& b) {
+  return a.address == b.address && a.page_size == b.page_size && a.permissions == b.permissions;
+}
+
+/// Whether the last byte that is said to follow on contiguously does, however one asks.
+void check_run(const Translator& translator, VirtAddr address, const Translation& run) {
+  require(run.contiguous >= 1 && run.contiguous - 1 <= UINT64_MAX - address.value);
+  const uint64_t distance = run.contiguous - 1;
+  const VirtAddr last = address + distance;
+  const auto got = translator.translate(last);
+  const Walk walk = translator.walk(last);
+  require(got.has_value() && walk.result.has_value() && is_same_page(*got, *walk.result));
+  require(got->address == run.address + distance && got->permissions == run.permissions);
+}
+
 void check_address(const Translator& translator, VirtAddr address) {
   const auto got = translator.translate(address);
   const Walk walk = translator.walk(address);
@@ -91,9 +106,11 @@ void check_address(const Translator& translator, VirtAddr address) {
     require(read.bytes == 0 && read.unmapped);
     return;
   }
-  require(*got == *walk.result);
-  require(got->contiguous >= 1);
-  require(translator.translate(address).value() == *got);
+  // The walk asks for all that follows on contiguously, translate() for one byte.
+  require(is_same_page(*got, *walk.result) && got->contiguous <= walk.result->contiguous);
+  check_run(translator, address, *got);
+  check_run(translator, address, *walk.result);
+  require(translator.translate(address).value() == *got);  // from the cache
 }
 
 void check_listing(const Translator& translator) {

@@ -1,0 +1,14 @@
+// Replays the corpus of the fuzz target for page walks.
+#include <gtest/gtest.h>
+
+#include "tests/fuzz/replay.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
+
+namespace gcore::tests {
+namespace {
+
+TEST(Corpus, EveryInputIsSurvived) { replay_corpus("walk", LLVMFuzzerTestOneInput); }
+
+}  // namespace
+}  // namespace gcore::tests
