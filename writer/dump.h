@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "writer/guest.h"
 #include "writer/status.h"
@@ -39,6 +40,9 @@ enum class PipeMemory : uint8_t {
 
 /// Whether this build of the writer has that compression.
 bool is_supported(Compression compression);
+
+/// The registers that are set and that a vCPU's notes in this dialect have no place for, by slot.
+std::vector<size_t> registers_without_place(Dialect dialect, const format::RegisterFile& registers);
 
 /// Why the dump is taken. It goes into the file.
 struct Reason {

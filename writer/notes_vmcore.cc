@@ -133,6 +133,15 @@ RegisterSet vmcore_registers(const CpuState& cpu) {
   return values.asked();
 }
 
+std::vector<size_t> registers_without_place(Dialect dialect, const format::RegisterFile& registers) {
+  std::vector<size_t> slots;
+  if (dialect == Dialect::qnx) return slots;  // its extra registers have any name
+  const RegisterSet kept = vmcore_registers({0, registers, {}});
+  for (size_t slot = 0; slot < kept.size(); ++slot)
+    if (registers.get_slot(slot) && !kept[slot]) slots.push_back(slot);
+  return slots;
+}
+
 Status vmcore_notes(const GuestState& state, std::vector<std::byte>& notes) {
   using format::Machine;
   if (state.machine == Machine::x86_64) {

@@ -6,7 +6,7 @@
 #include <thread>
 
 #include "tools/common/names.h"
-#include "writer/notes.h"
+#include "writer/dump.h"
 
 namespace gcore::tools::qemu {
 namespace {
@@ -121,11 +121,9 @@ void Guest::choose_vmcoreinfo() {
 void Guest::note_dropped_registers() {
   std::set<std::string> dropped;
   const auto all = format::registers(machine_);
-  for (const CpuStates::Cpu& cpu : states_.cpus) {
-    const writer::RegisterSet kept = writer::vmcore_registers({cpu.number, cpu.registers, {}});
-    for (size_t slot = 0; slot < all.size(); ++slot)
-      if (cpu.registers.get_slot(slot) && !kept[slot]) dropped.emplace(all[slot].name);
-  }
+  for (const CpuStates::Cpu& cpu : states_.cpus)
+    for (const size_t slot : writer::registers_without_place(writer::Dialect::vmcore, cpu.registers))
+      dropped.emplace(all[slot].name);
   if (!dropped.empty()) notes_.push_back(not_carried_over("vmcore", register_names(dropped)));
 }
 
