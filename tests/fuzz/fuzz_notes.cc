@@ -43,24 +43,29 @@ void check_cpus(const Input& input, std::span<const Cpu> cpus) {
 
 void elf_notes(const Input& input, std::vector<std::string>& warnings) {
   starts_with_elf_note(input.bytes, input.order);
-  const auto notes = parse_elf_notes(input.bytes, input.order);
-  if (!notes) return require(is_sentence(notes.error().text));
-  for (const ElfNote& note : *notes) {
+  const ElfNotes found = parse_elf_notes(input.bytes, input.order);
+  require(found.end <= input.bytes.size() && (found.problem.empty() || is_sentence(found.problem)));
+  for (const ElfNote& note : found.notes) {
     require(note.offset < input.bytes.size() && note.descriptor.size() <= input.bytes.size() - note.offset);
     require(std::ranges::all_of(note.name, [](char c) { return c >= 0x20 && c < 0x7f; }));
   }
-  const auto content = read_vmcore_notes(*notes, input.machine, input.order, warnings);
-  if (!content) return require(is_sentence(content.error().text));
-  check_cpus(input, content->cpus);
-  require(content->cpus.size() <= notes->size() && content->vmcoreinfo.find('\0') == std::string::npos);
+  const VmcoreNotes content = read_vmcore_notes(found.notes, input.machine, input.order, warnings);
+  check_cpus(input, content.cpus);
+  require(content.cpus.size() <= found.notes.size() && content.vmcoreinfo.find('\0') == std::string::npos);
 }
 
 void kdump_note(const Input& input, std::vector<std::string>& warnings) {
-  const auto content = read_kdump_note(input.bytes, input.machine, input.order, warnings);
-  if (!content) return require(is_sentence(content.error().text));
-  check_cpus(input, content->cpus);
-  require(!content->cpus.empty() && content->cpus.size() <= input.bytes.size() / 128);
-  require(content->facts.cpu_count == 0 || content->cpus.size() <= content->facts.cpu_count);
+  for (const uint64_t size :
+       {uint64_t{input.bytes.size()}, uint64_t{input.bytes.size()} + 1000}) {  // whole, and cut off
+    const auto content = read_kdump_note(input.bytes, size, input.machine, input.order, warnings);
+    if (!content) {
+      require(is_sentence(content.error().text));
+      continue;
+    }
+    check_cpus(input, content->cpus);
+    require(content->cpus.size() <= input.bytes.size() / 128);
+    require(content->facts.cpu_count == 0 || content->cpus.size() <= content->facts.cpu_count);
+  }
 }
 
 void gcore_info(const Input& input, std::vector<std::string>& warnings) {
