@@ -43,6 +43,7 @@ struct Dump::State {
   size_t faulting_cpu = 0;
   uint8_t signal = 0;
   std::string vmcoreinfo;
+  std::vector<OtherNotes> other_notes;
   std::optional<KdumpFacts> facts;
   bool truncated = false;
   std::vector<std::string> warnings, notices;
@@ -235,6 +236,7 @@ Expected<void> Dump::State::load_vmcore(std::span<const NoteSegment> segments) {
                 "(NT_PRPSINFO, NT_AUXV) and no guest-physical memory");
   cpus = std::move(content.cpus);
   vmcoreinfo = std::move(content.vmcoreinfo);
+  other_notes = std::move(content.other);
   if (cpus.empty()) warnings.push_back("the dump has no vCPUs: there is no NT_PRSTATUS note");
   return {};
 }
@@ -334,6 +336,7 @@ uint64_t Dump::memory_bytes() const { return state_->memory.bytes(); }
 std::span<const Cpu> Dump::cpus() const { return state_->cpus; }
 size_t Dump::faulting_cpu() const { return state_->faulting_cpu; }
 uint8_t Dump::signal() const { return state_->signal; }
+std::span<const OtherNotes> Dump::other_notes() const { return state_->other_notes; }
 std::string_view Dump::vmcoreinfo() const { return state_->vmcoreinfo; }
 std::string_view Dump::info_json() const { return state_->elf.info_json; }
 const DumpInfo& Dump::info() const { return state_->info; }

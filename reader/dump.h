@@ -92,6 +92,13 @@ class View {
   Missing missing_ = Missing::none;
 };
 
+/// ELF notes of one kind that this reader does not interpret, such as "LINUX" 0x405 (aarch64's SVE registers).
+struct OtherNotes {
+  std::string name;
+  uint32_t type = 0;
+  size_t count = 0;
+};
+
 /// How to open a dump.
 struct OpenOptions {
   /// Called now and then while a container without an index is gone through, or a pipe is read: bytes of the file that
@@ -165,6 +172,7 @@ class Dump {
   size_t faulting_cpu() const;  // an index of cpus(), or 0
   uint8_t signal() const;       // the guest's signal number that led to the dump, 0 when none
 
+  std::span<const OtherNotes> other_notes() const;  // in the order of the file
   std::string_view vmcoreinfo() const;  // text of the VMCOREINFO note, or ""
   std::string_view info_json() const;   // text of the section .gcore.info, or ""
   const DumpInfo& info() const;         // the same, parsed

@@ -84,13 +84,16 @@ class Collector {
           add_prstatus(note);
         } else if (note.type == format::kNotePrfpreg) {
           add_prfpreg(note);
-        } else if (note.type == kNoteAuxv || note.type == kNotePrpsinfo) {
-          process_notes = true;
+        } else {
+          process_notes = process_notes || note.type == kNoteAuxv || note.type == kNotePrpsinfo;
+          count_other(note);
         }
       } else if (note.name == format::kNoteNameQemu) {
         qemu_notes_.push_back(note);
       } else if (note.name == format::kNoteNameVmcoreinfo) {
         set_vmcoreinfo(note);
+      } else {
+        count_other(note);
       }
     }
     if (process_notes && qemu_notes_.empty() && out_.vmcoreinfo.empty()) out_.of_process = true;
@@ -100,6 +103,15 @@ class Collector {
   }
 
  private:
+  void count_other(const ElfNote& note) {
+    constexpr size_t kMaxKinds = 64;
+    const auto same = [&](const OtherNotes& other) { return other.name == note.name && other.type == note.type; };
+    if (const auto known = std::ranges::find_if(out_.other, same); known != out_.other.end())
+      ++known->count;
+    else if (out_.other.size() < kMaxKinds)
+      out_.other.push_back({std::string(note.name), note.type, 1});
+  }
+
   void add_prstatus(const ElfNote& note) {
     if (out_.cpus.size() == kMaxCpus) {
       if (!too_many_)

@@ -117,6 +117,23 @@ TEST_P(Losses, AreTheNamedRegistersAndNoOthers) {
 INSTANTIATE_TEST_SUITE_P(Machine, Losses, testing::Values(x86_64, aarch64),
                          [](const auto& test) { return test.index == 0 ? "x86_64" : "aarch64"; });
 
+TEST(LossesOfNotes, ThatNobodyReadsAreNamed) {
+  DumpBuilder builder;
+  builder.machine = kEmAarch64;
+  std::string notes;
+  for (uint32_t cpu = 1; cpu <= 2; ++cpu)
+    notes += elf_note("CORE", 1, prstatus(kEmAarch64, cpu, {{"pc", 0x1000}})) +
+             elf_note("LINUX", 0x405, std::string(528, 's'));
+  builder.note(notes).memory(0, std::string(8192, 'm'));
+  const TempDir folder;
+  builder.write(folder.path("in"));
+  for (const char* dialect : {"vmcore", "qnx"}) {
+    const Completed done = convert({folder.path("in"), folder.path(dialect), "--dialect", dialect});
+    EXPECT_EQ(done.status, kDone);
+    EXPECT_THAT(done.err, testing::HasSubstr("2 ELF notes LINUX 0x405, SVE registers, not interpreted by gcore\n"));
+  }
+}
+
 // A register that the dump does not have is none that gets lost, nor one that comes into being.
 TEST(LossesOfNothing, AreNotNamed) {
   QnxNote note;

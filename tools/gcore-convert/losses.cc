@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <set>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "tools/common/names.h"
+#include "tools/common/program.h"
 #include "tools/gcore-convert/dump_guest.h"
 
 namespace gcore::tools::convert {
@@ -60,6 +62,16 @@ void compare_registers(const reader::Cpu& before, const reader::Cpu& after, std:
   for (const auto& [name, value] : before.other_registers) lost.insert(name);
 }
 
+/// "2 ELF notes LINUX 0x405, SVE registers, not interpreted by gcore".
+std::string note_names(const reader::OtherNotes& notes) {
+  constexpr uint32_t kSve = 0x405;  // NT_ARM_SVE
+  char type[16];
+  std::snprintf(type, sizeof type, "0x%x", notes.type);
+  std::string text = std::to_string(notes.count) + (notes.count == 1 ? " ELF note " : " ELF notes ");
+  text += printable(notes.name) + " " + type;
+  return text + (notes.name == "LINUX" && notes.type == kSve ? ", SVE registers" : "") + ", not interpreted by gcore";
+}
+
 void compare(const reader::Dump& before, const reader::Dump& after, std::vector<std::string>& lost) {
   if (before.cpus().size() != after.cpus().size()) {
     lost.push_back(std::to_string(before.cpus().size()) + " vCPUs became " + std::to_string(after.cpus().size()));
@@ -80,6 +92,7 @@ void compare(const reader::Dump& before, const reader::Dump& after, std::vector<
   if (before.faulting_cpu() != after.faulting_cpu())
     lost.push_back("that vCPU " + std::to_string(before.faulting_cpu()) + " is the one to be shown first");
   if (!before.vmcoreinfo().empty() && before.vmcoreinfo() != after.vmcoreinfo()) lost.push_back("the text VMCOREINFO");
+  for (const reader::OtherNotes& notes : before.other_notes()) lost.push_back(note_names(notes));
   if (before.byte_order() != after.byte_order()) lost.push_back("the byte order of the file's structures");
   const auto& facts = before.kdump_facts();
   if (facts && (facts->procnto_number || facts->syspage_number || facts->dumpinfo_number))
