@@ -58,6 +58,14 @@ gcore::reader::Expected<Paging> paging_of(const Input& input) {
     registers.tcr =
         (*registers.tcr & ~kSizes) | (12 + (*registers.tcr & 0x1f)) | (12 + (*registers.tcr >> 16 & 0x1f)) << 16;
   }
+  if ((input.registers[5] & 1) != 0) {  // the same in EL2
+    registers.pstate = 0x3c9;
+    registers.hcr_el2 = (input.registers[5] & 2) != 0 ? uint64_t{1} << 34 : 0;
+    registers.sctlr_el2 = registers.sctlr;
+    registers.tcr_el2 = registers.tcr;
+    registers.ttbr0_el2 = registers.ttbr0;
+    registers.ttbr1_el2 = registers.ttbr1;
+  }
   return aarch64_paging(registers);
 }
 
