@@ -47,6 +47,7 @@ uint64_t File::file_end() const {
 
 Source::Result File::read(FileOffset offset, std::span<std::byte> into) const {
   Result result;
+  if (into.empty()) return result;  // memcpy takes no null pointer, though for 0 bytes
   if (mapping_ && into.size() <= kMappedRead) {
     if (offset.value >= size_) return result;
     result.bytes = static_cast<size_t>(std::min<uint64_t>(into.size(), size_ - offset.value));
