@@ -3,7 +3,7 @@
 // The structures are those that a kernel describes to its debuggers: system page, kdebug_info, kdebug_private,
 // kdump_private, process vector. Offsets inside processes and threads are data in kdebug_private. The layout is public
 // for 32-bit kernels; that of 64-bit ones is an assumption, tested against nothing real. Nothing is believed unchecked:
-// each read may fail, counts are bounded, and no structure is visited twice.
+// each read may fail, counts are bounded, and no list is followed that might be circular.
 #pragma once
 
 #include <cstddef>

@@ -57,6 +57,7 @@ struct Header {
   format::Machine machine = format::Machine::x86_64;
   ByteOrder order = ByteOrder::little;
   bool is_64_bit = true;
+  bool by_qemu = false;  // whose dump.c fills in no utsname but the machine; makedumpfile has the kernel's
   uint32_t version = 0, block_size = 0, sub_header_blocks = 0, bitmap_blocks = 0;
   uint64_t descriptors = 0;  // where the page descriptors begin
   Area vmcoreinfo{"VMCOREINFO"}, notes{"the notes"}, erased{"the list of what was erased"};
@@ -93,6 +94,7 @@ class HeaderReader {
   Expected<void> find_machine() {
     std::string_view name(reinterpret_cast<const char*>(&bytes_[12 + 4 * 65]), 65);  // utsname.machine
     name = name.substr(0, name.find('\0'));
+    header_.by_qemu = bytes_[12] == std::byte{0} && !name.empty();
     const uint32_t size = first_note_size();
     if (size == 144 || !header_.is_64_bit) {
       header_.machine = format::Machine::x86;
@@ -445,6 +447,7 @@ Expected<KdumpFile> open_kdump(Rearranged file, std::vector<std::string>& warnin
   out.elf.machine = header->machine;
   out.elf.order = header->order;
   out.elf.is_64_bit = header->is_64_bit;
+  out.elf.by_qemu = header->by_qemu;
   for (const Run& run : (*source)->runs()) {
     const uint64_t at = run.first * header->block_size, size = (run.end - run.first) * header->block_size;
     out.elf.headers.push_back({.type = format::kSegmentLoad,

@@ -29,7 +29,18 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     extent = (*dump)->next_extent(PhysAddr(next));
   }
   if (steps < 64 && covered > (*dump)->memory_bytes() && (*dump)->memory_bytes() != 0) std::abort();
-  for (const Segment& segment : (*dump)->segments()) (*dump)->read(segment.address + (segment.memory_size - 1), bytes);
+  uint64_t from = 0;
+  for (auto lost = (*dump)->next_missing(PhysAddr(0)); lost && steps < 128; ++steps) {
+    if (lost->kind != Dump::Extent::Kind::missing || lost->why == Missing::none || lost->size == 0) std::abort();
+    if (lost->address.value < from || (*dump)->read(lost->address, bytes).bytes != 0) std::abort();
+    from = lost->address.value + lost->size;
+    if (from <= lost->address.value) break;
+    lost = (*dump)->next_missing(PhysAddr(from));
+  }
+  for (const Segment& segment : (*dump)->segments()) {
+    if ((*dump)->bytes_in_file(segment) > segment.file_size) std::abort();
+    (*dump)->read(segment.address + (segment.memory_size - 1), bytes);
+  }
   if (!(*dump)->cpus().empty() && (*dump)->faulting_cpu() >= (*dump)->cpus().size()) std::abort();
   return 0;
 }

@@ -34,3 +34,7 @@ seed("aarch64-64k-lpa", AARCH64, [1, 12 | 1 << 14 | 12 << 16 | 3 << 30 | 6 << 32
      {0: 0x3, 8: 0x741, 0x10: 0x1743})
 seed("aarch64-big-endian", AARCH64 | REPEATS, [0x2000001, 25 | 25 << 16 | 2 << 30, 0, 0],
      {0: 0x0300000000000000, 8: 0x4107000000000000})
+EL2, HOST = 1, 2  # in the last register: an address, and these bits
+seed("aarch64-el2", AARCH64, [1, 16 | 2 << 16, 0, 0, 0, 0x1000 | EL2], {0: 0x3, 8: 0x741, 0x10: 0x1003, 0x1008: 0x743})
+seed("aarch64-el2-host", AARCH64, [1, 16 | 16 << 16 | 2 << 30, 0, 0x1000, 0, 0x1000 | EL2 | HOST],
+     {0: 0x3, 8: 0x741, 0x10: 0x1003, 0x1008: 0x743})

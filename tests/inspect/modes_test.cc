@@ -317,6 +317,12 @@ TEST(Kdump, HasNoFileOffsets) {
               HasSubstr("in file   in a compressed page, in segment 0\n"));
   EXPECT_THAT(inspect({"kdump", "--json"}).out, HasSubstr("\"offset\": null"));
 
+  // QEMU leaves the name of the guest's system empty, makedumpfile does not.
+  EXPECT_THAT(summary.out, HasSubstr("by        QEMU's dump-guest-memory, by the file's layout\n"));
+  builder.system = "Linux";
+  inspect.folder().write("makedumpfile", builder.build());
+  EXPECT_THAT(inspect({"makedumpfile"}).out, HasSubstr("by        a writer that does not name itself"));
+
   inspect.folder().write("cut", bytes.substr(0, bytes.size() - 10));
   const Completed verify = inspect({"cut", "--verify"});
   EXPECT_EQ(verify.status, (ExitStatus{1, 0}));

@@ -13,7 +13,7 @@ std::string KdumpBuilder::build() const {
   constexpr size_t kPage = 4096;
   const bool wide = machine[0] != 'i';
   Bytes header;
-  header.text("KDUMP   ").u32(6).zeros(4 * 65).text(machine).pad_to(wide ? 424 : 412);
+  header.text("KDUMP   ").u32(6).text(system).pad_to(12 + 4 * 65).text(machine).pad_to(wide ? 424 : 412);
   header.u32(1).u32(kPage).u32(1).u32(2).u32(map.size());
   header.pad_to(kPage);
   const size_t sub = header.size(), data = 4 * kPage;
