@@ -173,9 +173,9 @@ class Dump {
   uint8_t signal() const;       // the guest's signal number that led to the dump, 0 when none
 
   std::span<const OtherNotes> other_notes() const;  // in the order of the file
-  std::string_view vmcoreinfo() const;  // text of the VMCOREINFO note, or ""
-  std::string_view info_json() const;   // text of the section .gcore.info, or ""
-  const DumpInfo& info() const;         // the same, parsed
+  std::string_view vmcoreinfo() const;              // text of the VMCOREINFO note, or ""
+  std::string_view info_json() const;               // text of the section .gcore.info, or ""
+  const DumpInfo& info() const;                     // the same, parsed
   const std::optional<KdumpFacts>& kdump_facts() const;
 
   /// Each oddity of the file, one sentence without a full stop.

@@ -7,6 +7,8 @@
 #include <cstring>
 #include <string_view>
 
+#include "reader/displaced.h"
+
 // The only file that knows LLVM's Object library, whose names would collide with many others.
 #include <llvm/Object/ELF.h>
 
@@ -56,6 +58,7 @@ class Parser {
     auto count = program_header_count();
     if (!count) return std::unexpected(count.error());
     if (auto read = read_program_headers(*count); !read) return std::unexpected(read.error());
+    if (out_.machine == format::Machine::aarch64) correct_offsets();
     read_sections();
     return std::move(out_);
   }
@@ -137,6 +140,26 @@ class Parser {
     return {};
   }
 
+  void correct_offsets() {
+    const auto notes = std::ranges::find(out_.headers, format::kSegmentNote, &ProgramHeader::type);
+    if (notes == out_.headers.end()) return;
+    displaced_ =
+        static_cast<uint64_t>(displaced_by_sve_notes(file_, FileOffset(notes->offset), notes->file_size, out_.order));
+    if (displaced_ == 0) return;
+    const uint64_t announced = notes->file_size, end = notes->offset + announced;
+    notes->file_size += displaced_;
+    const bool earlier = notes->file_size < announced;
+    for (ProgramHeader& header : out_.headers)
+      if (header.offset >= end) header.offset += displaced_;
+    warnings_.push_back(fmt::format(
+        "the vCPUs have SVE vectors of different lengths, with which QEMU does not reckon: the notes have {} "
+        "bytes, not {}, and memory is read {} bytes {} where the headers say",
+        notes->file_size, announced, earlier ? -displaced_ : displaced_, earlier ? "in front of" : "behind"));
+  }
+
+  /// Of what stands behind the notes.
+  FileOffset corrected(uint64_t offset) const { return FileOffset(offset + displaced_); }
+
   void read_sections() {
     if (header_.e_shoff == 0) return;
     if (auto read = find_info(); !read)
@@ -189,7 +212,7 @@ class Parser {
     if (names.sh_size > kMaxSectionNames)
       return fail(Error::Kind::unsupported, "their names take {} bytes", uint64_t{names.sh_size});
     std::string text(names.sh_size, '\0');
-    if (auto read = file_.read_exactly(FileOffset(names.sh_offset), std::as_writable_bytes(std::span(text)),
+    if (auto read = file_.read_exactly(corrected(names.sh_offset), std::as_writable_bytes(std::span(text)),
                                        "the table of section names");
         !read)
       return std::unexpected(read.error());
@@ -213,7 +236,7 @@ class Parser {
     if (section.sh_size > kMaxInfo)
       return fail(Error::Kind::unsupported, ".gcore.info has {} bytes", uint64_t{section.sh_size});
     std::string text(section.sh_size, '\0');
-    if (auto read = file_.read_exactly(FileOffset(section.sh_offset), std::as_writable_bytes(std::span(text)),
+    if (auto read = file_.read_exactly(corrected(section.sh_offset), std::as_writable_bytes(std::span(text)),
                                        "the section .gcore.info");
         !read)
       return read;
@@ -228,6 +251,7 @@ class Parser {
   Header header_;
   ElfFile out_;
   size_t names_offset_ = 0;
+  uint64_t displaced_ = 0;  // bytes, modulo 2^64
 };
 
 std::string first_bytes(std::span<const std::byte> start) {

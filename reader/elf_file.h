@@ -34,8 +34,9 @@ struct ElfFile {
 };
 
 /// Reads the ELF header, the program headers and the section .gcore.info. Tolerated and not: e_ehsize and EI_VERSION
-/// mean nothing; the tables may stand anywhere; section headers that are not there matter only if the number of program
-/// headers stands in them. Oddities are appended to `warnings`.
+/// mean nothing; the tables may stand anywhere; offsets are corrected where QEMU is known to get them wrong; section
+/// headers that are not there matter only if the number of program headers stands in them. Oddities are appended to
+/// `warnings`.
 Expected<ElfFile> read_elf_file(const Source& source, std::vector<std::string>& warnings);
 
 /// The words for a file that is no ELF file, from its first bytes: "it is a qcow2 disk image, not an

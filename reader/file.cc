@@ -17,11 +17,19 @@ namespace {
 
 // What is read from the mapping where there is one: beyond that a system call costs less than page faults.
 constexpr size_t kMappedRead = size_t{64} << 10;
+constexpr size_t kPage = 4096;
 constexpr uint64_t kMaxOffset = static_cast<uint64_t>(std::numeric_limits<off_t>::max());
 
 bool sealed_against_shrinking(int fd) {
   const int seals = ::fcntl(fd, F_GET_SEALS);
   return seals >= 0 && (seals & F_SEAL_SHRINK) != 0;
+}
+
+/// Pages by a size that the compiler knows: it copies them in place (x86: rep movs), which is faster than the library's
+/// registers where the source is in no cache.
+void copy(std::byte* to, const std::byte* from, size_t size) {
+  for (; size >= kPage; size -= kPage, to += kPage, from += kPage) std::memcpy(to, from, kPage);
+  std::memcpy(to, from, size);
 }
 
 }  // namespace
@@ -51,7 +59,7 @@ Source::Result File::read(FileOffset offset, std::span<std::byte> into) const {
   if (mapping_ && into.size() <= kMappedRead) {
     if (offset.value >= size_) return result;
     result.bytes = static_cast<size_t>(std::min<uint64_t>(into.size(), size_ - offset.value));
-    std::memcpy(into.data(), mapping_.get() + offset.value, result.bytes);
+    copy(into.data(), mapping_.get() + offset.value, result.bytes);
     return result;
   }
   while (result.bytes < into.size()) {
@@ -96,7 +104,7 @@ void File::map() {
 
 /// Has the processor fetch the bytes while something else is copied. It never faults.
 void File::expect(FileOffset offset) const {
-  constexpr uint64_t kAhead = 4096, kLine = 64;
+  constexpr uint64_t kAhead = 512, kLine = 64;
   if (!mapping_ || offset.value >= size_) return;
   const std::byte* const from = mapping_.get() + offset.value;
   for (uint64_t at = 0; at < std::min(kAhead, size_ - offset.value); at += kLine) __builtin_prefetch(from + at);

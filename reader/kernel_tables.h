@@ -25,9 +25,9 @@ struct FoundTables {
 ///   aarch64   few entries, all tables, that map executable kernel text; of 4K, 16K and 64K granules and the sizes of
 ///             address that kernels are built for
 ///
-/// Looks at a bounded number of candidates. A thorough search reads all of memory. A quick one reads where memory begins
-/// (64 MiB each time, some 20 ms), which is where aarch64's image is when no firmware put it elsewhere; on x86_64, which
-/// places it at random, it does not look at all.
+/// Looks at a bounded number of candidates. A thorough search reads all of memory. A quick one reads where memory
+/// begins (64 MiB each time, some 20 ms), which is where aarch64's image is when no firmware put it elsewhere; on
+/// x86_64, which places it at random, it does not look at all.
 std::optional<FoundTables> find_kernel_tables(const Dump& dump, GuestSearch search);
 
 }  // namespace gcore::reader

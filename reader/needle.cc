@@ -1,8 +1,6 @@
 #include "reader/needle.h"
 
 #include <algorithm>
-#include <array>
-#include <bit>
 #include <cassert>
 #include <cstdint>
 #include <cstring>
@@ -10,22 +8,13 @@
 namespace gcore::reader {
 namespace {
 
-/// SSE2 or NEON, which every processor of its kind has.
-using Lanes = unsigned char __attribute__((vector_size(16)));
-constexpr size_t kLanes = sizeof(Lanes), kGroups = 4, kPlaces = kGroups * kLanes;
-
-Lanes load(const std::byte* from) {
-  Lanes lanes;
-  std::memcpy(&lanes, from, sizeof lanes);
-  return lanes;
-}
-
-Lanes all(std::byte value) { return Lanes{} + std::to_integer<unsigned char>(value); }
-
-bool any(Lanes lanes) {
-  const auto halves = std::bit_cast<std::array<uint64_t, 2>>(lanes);
-  return (halves[0] | halves[1]) != 0;
-}
+/// Bytes that are compared at once; GCC's vectors, so that one text serves SSE2 and NEON, which
+/// every processor of its kind has, and AVX2.
+template <size_t kBytes>
+struct Wide {
+  using Lanes [[gnu::vector_size(kBytes)]] = unsigned char;
+};
+constexpr size_t kGroups = 4;
 
 /// How often a byte occurs in guests' memory, roughly: zeros above all, then what numbers, code and text are full of.
 int commonness(std::byte byte) {
@@ -49,7 +38,11 @@ class Patience {
 
 }  // namespace
 
-Needle::Needle(std::span<const std::byte> pattern) : pattern_(pattern.begin(), pattern.end()) {
+Needle::Needle(std::span<const std::byte> pattern, size_t widest)
+    : pattern_(pattern.begin(), pattern.end()), is_wide_(widest >= 32) {
+#ifdef __x86_64__
+  is_wide_ = is_wide_ && __builtin_cpu_supports("avx2") != 0;
+#endif
   assert(!pattern.empty());
   zeros_ = std::ranges::all_of(pattern_, [](std::byte b) { return b == std::byte{0}; });
   for (size_t i = 1; i < size(); ++i)
@@ -82,26 +75,51 @@ const std::byte* Needle::find_rare(const std::byte* at, const std::byte* end) co
   return end;
 }
 
-const std::byte* Needle::find(const std::byte* at, const std::byte* end) const {
-  if (size() == 1) return find_rare(at, end);
-  const Lanes rare = all(pattern_[rare_]), other = all(pattern_[other_]);
+template <size_t kBytes>
+[[gnu::always_inline]] inline const std::byte* Needle::find_wide(const std::byte* at, const std::byte* end) const {
+  using Lanes = Wide<kBytes>::Lanes;
+  constexpr size_t kPlaces = kGroups * kBytes;
+  if (static_cast<size_t>(end - at) < size() - 1 + kPlaces) return find_rare(at, end);
+  const std::byte* const last = end - (size() - 1 + kPlaces);
+  const size_t rare = rare_, other = other_;
+  const Lanes all_rare = Lanes{} + std::to_integer<unsigned char>(pattern_[rare]);
+  const Lanes all_other = Lanes{} + std::to_integer<unsigned char>(pattern_[other]);
   Patience patience(at);
-  for (; static_cast<size_t>(end - at) >= size() - 1 + kPlaces; at += kPlaces) {
-    std::array<Lanes, kGroups> both;
+  for (; at <= last; at += kPlaces) {
     Lanes seen{};
+#pragma GCC unroll 4
     for (size_t i = 0; i < kGroups; ++i) {
-      const std::byte* const places = at + i * kLanes;
-      both[i] = std::bit_cast<Lanes>((load(places + rare_) == rare) & (load(places + other_) == other));
-      seen |= both[i];
+      Lanes first, second;
+      std::memcpy(&first, at + i * kBytes + rare, kBytes);
+      std::memcpy(&second, at + i * kBytes + other, kBytes);
+      seen |= (Lanes)(first == all_rare) & (Lanes)(second == all_other);
     }
-    if (!any(seen)) continue;
-    for (size_t i = 0; i < kPlaces; ++i) {
-      if (both[i / kLanes][i % kLanes] == 0) continue;
-      if (stands_at(at + i)) return at + i;
-      if (patience.lost(at)) return find_rare(at + i + 1, end);
+    uint64_t words[kBytes / 8], any = 0;
+    std::memcpy(words, &seen, sizeof words);
+    for (const uint64_t word : words) any |= word;
+    if (any == 0) [[likely]]
+      continue;
+    for (const std::byte* place = at; place < at + kPlaces; ++place) {
+      if (place[rare] != pattern_[rare] || place[other] != pattern_[other]) continue;
+      if (stands_at(place)) return place;
+      if (patience.lost(place)) return find_rare(place + 1, end);
     }
   }
   return find_rare(at, end);
+}
+
+#ifdef __x86_64__
+[[gnu::target("avx2")]] const std::byte* Needle::find_avx2(const std::byte* at, const std::byte* end) const {
+  return find_wide<32>(at, end);
+}
+#endif
+
+const std::byte* Needle::find(const std::byte* at, const std::byte* end) const {
+  if (size() == 1) return find_rare(at, end);
+#ifdef __x86_64__
+  if (is_wide_) return find_avx2(at, end);
+#endif
+  return find_wide<16>(at, end);
 }
 
 }  // namespace gcore::reader
