@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <filesystem>
+
 #include "tests/dump/dump_files.h"
 #include "tests/dump/gcore_dump.h"
 
@@ -112,6 +114,24 @@ TEST(GcoreDump, WritesIntoACommand) {
   EXPECT_TRUE(machine.runs());
 }
 
+TEST(GcoreDump, WaitsForTheDiskUnlessToldNotTo) {
+  BareMachine machine(kX86, kLoop, kShared);
+  const TempDir out;
+  const auto dump = [&](const char* more) {
+    std::vector<std::string> argv{
+        "env", "LD_PRELOAD=" GCORE_FAILING_FSYNC, program("gcore-dump"), "--qmp", machine.socket(), out.path()};
+    if (*more != '\0') argv.emplace_back(more);
+    return run(std::move(argv));
+  };
+  const Completed failed = dump("");
+  EXPECT_EQ(failed.status, kFailed);
+  EXPECT_THAT(failed.err, HasSubstr("fsync of the dump file in directory '" + out.path() + "': Input/output error"));
+  EXPECT_TRUE(std::filesystem::is_empty(out.path()));
+  const Completed done = dump("--no-sync");
+  EXPECT_EQ(done.status, kDone) << done.err;
+  EXPECT_EQ(open_dump(line(done.out))->cpus().size(), 1u);
+}
+
 TEST(GcoreDump, LetsTheGuestGoOnWhenItIsInterrupted) {
   BareMachine machine(kX86, kLoop, kShared);
   machine.start();
@@ -194,6 +214,7 @@ TEST(GcoreDumpErrors, OfUsage) {
       {"--qmp", "x", "|"},
       {"--qmp", "x", "|| "},
       {"--qmp", "x", "--keep-partial", "|cat"},
+      {"--qmp", "x", "--no-sync", "|cat"},
       {"--qmp", "x", "--keep-partial", "--compress", "zstd", "/tmp"},
   };
   for (const auto& arguments : wrong) {

@@ -27,6 +27,9 @@ std::vector<Option> dump_limit_options() {
       {.name = "keep-partial",
        .argument = "",
        .help = "of a dump that fails leave NAME.partial, with what was\nwritten until then"},
+      {.name = "no-sync",
+       .argument = "",
+       .help = "do not wait for the disk (fsync): sooner done, but a power\nfailure just afterwards may lose the dump"},
   };
 }
 

@@ -16,7 +16,7 @@ inline constexpr std::chrono::milliseconds kDefaultPauseDeadline{60'000};
 /// "60", "0.25": seconds, to the millisecond, at most a year. The error says what is wrong with the text.
 std::expected<std::chrono::milliseconds, std::string> parse_seconds(std::string_view text);
 
-/// --deadline, --rate and --keep-partial, for ProgramInfo::options.
+/// --deadline, --rate, --keep-partial and --no-sync, for ProgramInfo::options.
 std::vector<Option> dump_limit_options();
 
 }  // namespace gcore::tools

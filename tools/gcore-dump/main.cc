@@ -59,6 +59,7 @@ std::expected<void, std::string> parse_limits(const Program& program, writer::Op
     options.bytes_per_second = *rate;
   }
   options.keep_partial = program.has("keep-partial");
+  options.sync = !program.has("no-sync");
   return {};
 }
 
@@ -103,7 +104,8 @@ std::expected<Settings, std::string> parse(const Program& program) {
     if (settings.dump.target.find_first_not_of("| \t") == std::string::npos)
       return std::unexpected("there is no command behind the pipe sign");
     for (const auto& [option, given] :
-         {std::pair("--keep", settings.keep > 0), std::pair("--keep-partial", settings.dump.keep_partial)})
+         {std::pair("--keep", settings.keep > 0), std::pair("--keep-partial", settings.dump.keep_partial),
+          std::pair("--no-sync", !settings.dump.sync)})
       if (given) return std::unexpected(std::string(option) + " is about a directory, and the dump goes to a command");
   }
   if (settings.dump.keep_partial && settings.dump.compression != writer::Compression::none)

@@ -154,6 +154,7 @@ bool Session::set_up_dumper() {
   options.pause_deadline = config_.dump_deadline;
   options.bytes_per_second = config_.dump_rate;
   options.keep_partial = program_.has("keep-partial");
+  options.sync = !program_.has("no-sync");
   writer::Status status;
   dumper_ = writer::Dumper::create(*guest_, options, [this](const writer::Result& result) { report(result); }, status);
   if (dumper_ == nullptr) program_.fail("preparing dumps to " + *config_.dump, status.text());
