@@ -38,18 +38,6 @@ std::string hex(uint64_t value) {
   return text;
 }
 
-const char* machine_name(format::Machine machine) {
-  switch (machine) {
-    case format::Machine::x86:
-      return "x86";
-    case format::Machine::x86_64:
-      return "x86_64";
-    case format::Machine::aarch64:
-      return "aarch64";
-  }
-  return "unknown";
-}
-
 const char* kind_name(Reason::Kind kind) {
   switch (kind) {
     case Reason::Kind::api:
@@ -137,7 +125,7 @@ std::string info_json(const Info& info, const GuestState& state) {
   std::string json = "{\"format\": 1, \"program\": " + quoted(info.program);
   json += ", \"writer\": \"gcore " GCORE_VERSION "\", \"vm\": " + quoted(info.vm);
   json += ", \"host\": " + quoted(host_name());
-  json += std::string(", \"machine\": \"") + machine_name(state.machine) + "\", \"dialect\": \"";
+  json += std::string(", \"machine\": \"") + format::machine_name(state.machine) + "\", \"dialect\": \"";
   json += info.dialect == Dialect::qnx ? "qnx" : "vmcore";
   json += "\", ";
   if (const auto requested = info.taken.requested) json += "\"requested_ns\": " + number(requested->count()) + ", ";

@@ -57,13 +57,6 @@ std::string error_of_bytes(const std::string& bytes) {
   return dump ? "(opened)" : dump.error().text;
 }
 
-std::pair<std::string, Missing> read(const reader::Dump& dump, uint64_t address, size_t size) {
-  std::string text(size, '?');
-  const auto result = dump.read(PhysAddr(address), std::as_writable_bytes(std::span(text)));
-  text.resize(result.bytes);
-  return {text, result.missing};
-}
-
 /// Compares `count` reads at random places with what the guest had.
 size_t differences(const reader::Dump& dump, unsigned seed, int count) {
   std::mt19937 random(seed);

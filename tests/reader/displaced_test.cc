@@ -11,7 +11,6 @@
 namespace gcore::tests {
 namespace {
 
-using reader::Missing;
 using reader::PhysAddr;
 using ::testing::Contains;
 using ::testing::ElementsAre;
@@ -50,12 +49,6 @@ std::string guest_program(uint32_t number) {
   return bytes.str();
 }
 
-std::string read(const reader::Dump& dump, uint64_t address, size_t size) {
-  std::string text(size, '?');
-  text.resize(dump.read(PhysAddr(address), std::as_writable_bytes(std::span(text))).bytes);
-  return text;
-}
-
 class OfQemuWithSve : public testing::TestWithParam<uint32_t> {};
 
 TEST_P(OfQemuWithSve, IsReadWhereItIs) {
@@ -84,8 +77,8 @@ TEST_P(OfQemuWithSve, IsReadWhereItIs) {
   EXPECT_THAT((*dump)->warnings(), ElementsAre(HasSubstr("memory is read " + by + " where the headers say")));
   EXPECT_FALSE((*dump)->truncated());
   EXPECT_EQ((*dump)->cpus().size(), 2u);
-  EXPECT_TRUE(read(**dump, kKnown, known.size()) == known);
-  EXPECT_EQ(read(**dump, kProgram, program.size()), program);
+  EXPECT_TRUE(read(**dump, kKnown, known.size()).first == known);
+  EXPECT_EQ(read(**dump, kProgram, program.size()).first, program);
   EXPECT_EQ((*dump)->next_missing(PhysAddr(0)), std::nullopt);
 }
 
@@ -128,7 +121,7 @@ struct Opened {
 Opened open_bytes(const std::string& bytes) {
   const auto dump = reader::Dump::open_descriptor(file_of(bytes), "x.elf");
   if (!dump) return {.memory = dump.error().text};
-  Opened out{.memory = read(**dump, 0x1fff, 2), .vmcoreinfo = std::string((*dump)->vmcoreinfo())};
+  Opened out{.memory = read(**dump, 0x1fff, 2).first, .vmcoreinfo = std::string((*dump)->vmcoreinfo())};
   for (const reader::Cpu& cpu : (*dump)->cpus()) out.pcs += std::to_string(cpu.registers.get("elr").value_or(0)) + " ";
   out.warnings.assign((*dump)->warnings().begin(), (*dump)->warnings().end());
   return out;

@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <span>
 #include <string>
+#include <utility>
 
 #include "reader/dump.h"
 #include "tests/support/dump_builder.h"
@@ -41,6 +43,14 @@ inline std::unique_ptr<reader::Dump> opened(const DumpBuilder& builder) {
     return nullptr;
   }
   return std::move(*dump);
+}
+
+/// Guest memory from an address on, and why there is no more of it.
+inline std::pair<std::string, reader::Missing> read(const reader::Dump& dump, uint64_t address, size_t size) {
+  std::string text(size, '?');
+  const auto result = dump.read(reader::PhysAddr(address), std::as_writable_bytes(std::span(text)));
+  text.resize(result.bytes);
+  return {text, result.missing};
 }
 
 inline std::string error_of(const DumpBuilder& builder) {

@@ -224,7 +224,8 @@ TEST(GuestSystem, RootlessAarch64ByItsTablesAlone) {
             "aarch64, TTBR0 none (the dump has no ttbr0_el1), TTBR1 0x40001000 (48-bit, 4K granule) from guest memory, "
             "where these tables map a Linux kernel");
   EXPECT_FALSE(space->has_root_of_cpu());
-  const GuestSystem& guest = guest_system(*dump);  // which was asked for no search of all of memory: that was made already
+  const GuestSystem& guest =
+      guest_system(*dump);  // which was asked for no search of all of memory: that was made already
   EXPECT_EQ(guest.banner, kBanner);
   EXPECT_EQ(guest.image_address, VirtAddr(0xffff800008000000));
   EXPECT_EQ(guest.image_physical, PhysAddr(kRam + 2 * kMiB));

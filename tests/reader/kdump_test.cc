@@ -20,13 +20,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-std::pair<std::string, Missing> read(const reader::Dump& dump, uint64_t address, size_t size) {
-  std::string text(size, '?');
-  const auto result = dump.read(PhysAddr(address), std::as_writable_bytes(std::span(text)));
-  text.resize(result.bytes);
-  return {text, result.missing};
-}
-
 void expect_the_same(const reader::Dump& a, const reader::Dump& b) {
   EXPECT_EQ(a.memory_bytes(), b.memory_bytes());
   for (const reader::Segment& segment : b.segments()) {

@@ -20,17 +20,6 @@ using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-struct Got {
-  std::string text;
-  Missing missing;
-};
-
-Got read(const reader::Dump& dump, uint64_t address, size_t size) {
-  std::string text(size, '?');
-  const auto result = dump.read(PhysAddr(address), std::as_writable_bytes(std::span(text)));
-  return {text.substr(0, result.bytes), result.missing};
-}
-
 DumpBuilder with_note() {
   DumpBuilder builder;
   builder.note(two_cpus().build());
@@ -42,11 +31,11 @@ TEST(Memory, CrossesSegmentsAndStopsAtGaps) {
   builder.memory(0x2000, "cdef").memory(0x1ffe, "ab").memory(0x3000, "z");
   const auto dump = opened(builder);
   ASSERT_TRUE(dump);
-  EXPECT_EQ(read(*dump, 0x1ffe, 6).text, "abcdef");
-  EXPECT_EQ(read(*dump, 0x1ffe, 6).missing, Missing::none);
-  EXPECT_EQ(read(*dump, 0x1fff, 10).text, "bcdef");
-  EXPECT_EQ(read(*dump, 0x1fff, 10).missing, Missing::not_in_any_segment);
-  EXPECT_EQ(read(*dump, 0, 1).missing, Missing::not_in_any_segment);
+  EXPECT_EQ(read(*dump, 0x1ffe, 6).first, "abcdef");
+  EXPECT_EQ(read(*dump, 0x1ffe, 6).second, Missing::none);
+  EXPECT_EQ(read(*dump, 0x1fff, 10).first, "bcdef");
+  EXPECT_EQ(read(*dump, 0x1fff, 10).second, Missing::not_in_any_segment);
+  EXPECT_EQ(read(*dump, 0, 1).second, Missing::not_in_any_segment);
   EXPECT_EQ(dump->memory_bytes(), 7u);
   EXPECT_EQ(dump->segments()[0].address, PhysAddr(0x1ffe));
   EXPECT_EQ(dump->segment_at(PhysAddr(0x1fff))->index, 2u);
@@ -95,8 +84,8 @@ TEST(Memory, ZeroTailAndLeftOut) {
   builder.memory(0x1000, "ab", 4).header({.address = 0x1004, .memory_size = 4});
   const auto dump = opened(builder);
   ASSERT_TRUE(dump);
-  EXPECT_EQ(read(*dump, 0x1000, 8).text, std::string("ab\0\0", 4));
-  EXPECT_EQ(read(*dump, 0x1000, 8).missing, Missing::left_out);
+  EXPECT_EQ(read(*dump, 0x1000, 8).first, std::string("ab\0\0", 4));
+  EXPECT_EQ(read(*dump, 0x1000, 8).second, Missing::left_out);
 }
 
 // The four reasons at once, and beside them what is there.
@@ -140,7 +129,7 @@ TEST(Memory, EveryByteIsToldApart) {
     }
   }
   for (const uint64_t outside : {0xffffull, 0x10007ull, 0x28000ull, 0x30005ull, 0x42000ull})
-    EXPECT_EQ(read(*dump, outside, 1).missing, Missing::not_in_any_segment) << std::hex << outside;
+    EXPECT_EQ(read(*dump, outside, 1).second, Missing::not_in_any_segment) << std::hex << outside;
 }
 
 TEST(Memory, AReadCountsTheZerosThatTheFileLacks) {
@@ -160,7 +149,7 @@ TEST(Memory, AnyOrderInTheTableReadsAlike) {
   builder.memory(0x3000, "three").memory(0x1000, "one").memory(0x2000, "two");
   const auto dump = opened(builder);
   ASSERT_TRUE(dump);
-  EXPECT_EQ(read(*dump, 0x1000, 3).text + read(*dump, 0x2000, 3).text + read(*dump, 0x3000, 5).text, "onetwothree");
+  EXPECT_EQ(read(*dump, 0x1000, 3).first + read(*dump, 0x2000, 3).first + read(*dump, 0x3000, 5).first, "onetwothree");
   EXPECT_TRUE(std::ranges::is_sorted(dump->segments(), {}, &reader::Segment::address));
   EXPECT_THAT(dump->warnings(), testing::IsEmpty()) << "no format asks for an order; --verify tells it";
 }
@@ -170,7 +159,7 @@ TEST(Memory, ASegmentThatIsThereTwiceIsReadFromTheFirst) {
   builder.memory(0x1000, "first").memory(0x1000, "other");
   const auto dump = opened(builder);
   ASSERT_TRUE(dump);
-  EXPECT_EQ(read(*dump, 0x1000, 5).text, "first");
+  EXPECT_EQ(read(*dump, 0x1000, 5).first, "first");
   EXPECT_EQ(dump->memory_bytes(), 5u);
   EXPECT_THAT(dump->warnings(), Contains(HasSubstr("1 segment overlaps another one")));
 }
@@ -180,7 +169,7 @@ TEST(Memory, FirstInTheTableWinsWhereSegmentsOverlap) {
   builder.memory(0x1004, "BBBB").memory(0x1000, "aaaaaaaaaaaa").memory(0x1006, "CCCCCCCC");
   const auto dump = opened(builder);
   ASSERT_TRUE(dump);
-  EXPECT_EQ(read(*dump, 0x1000, 14).text, "aaaaBBBBaaaaCC");
+  EXPECT_EQ(read(*dump, 0x1000, 14).first, "aaaaBBBBaaaaCC");
   EXPECT_EQ(dump->memory_bytes(), 14u);
   EXPECT_THAT(dump->warnings(), Contains(HasSubstr("2 segments overlap another one")));
 }
@@ -196,19 +185,19 @@ TEST(Memory, WhatTheFileHasCountsWhereSegmentsOverlap) {
   for (const DumpBuilder& builder : {left_out, zeros}) {
     const auto dump = opened(builder);
     ASSERT_TRUE(dump);
-    EXPECT_EQ(read(*dump, 0x2000, 4).text, "data");
+    EXPECT_EQ(read(*dump, 0x2000, 4).first, "data");
     EXPECT_EQ(dump->segment_at(PhysAddr(0x2000))->index, 2u);
     EXPECT_EQ(dump->segment_at(PhysAddr(0x3000))->index, 1u);
     EXPECT_EQ(dump->memory_bytes(), 0x4000u);
     EXPECT_THAT(dump->warnings(), ElementsAre(HasSubstr(" another one, of which what the file has counts, then the")));
   }
-  EXPECT_EQ(read(*opened(left_out), 0x2000, 5).missing, Missing::left_out);
-  EXPECT_EQ(read(*opened(zeros), 0x1ffe, 8).text, std::string("\0\0data\0\0", 8));
+  EXPECT_EQ(read(*opened(left_out), 0x2000, 5).second, Missing::left_out);
+  EXPECT_EQ(read(*opened(zeros), 0x1ffe, 8).first, std::string("\0\0data\0\0", 8));
   const auto dump = opened(truncated);
   ASSERT_TRUE(dump);
-  EXPECT_EQ(read(*dump, 0x1000, 0x4000).text, std::string(0x2000, 'c'));
-  EXPECT_EQ(read(*dump, 0x3000, 1).missing, Missing::left_out);
-  EXPECT_EQ(read(*dump, 0x4000, 1).missing, Missing::file_truncated);
+  EXPECT_EQ(read(*dump, 0x1000, 0x4000).first, std::string(0x2000, 'c'));
+  EXPECT_EQ(read(*dump, 0x3000, 1).second, Missing::left_out);
+  EXPECT_EQ(read(*dump, 0x4000, 1).second, Missing::file_truncated);
   const auto gap = dump->next_missing(PhysAddr(0));
   ASSERT_TRUE(gap);
   EXPECT_EQ(gap->address, PhysAddr(0x3000));
@@ -252,10 +241,10 @@ TEST(Memory, TheBestSegmentIsReadHoweverTheyOverlap) {
     const auto dump = opened(builder);
     ASSERT_TRUE(dump);
     for (uint64_t at = 0; at < expected.size(); ++at) {
-      const Got got = read(*dump, at, 1);
-      EXPECT_EQ(got.missing, kMissing[expected[at].rank]) << at;
-      if (got.missing == Missing::none) {
-        EXPECT_EQ(got.text, std::string(1, expected[at].value)) << at;
+      const auto got = read(*dump, at, 1);
+      EXPECT_EQ(got.second, kMissing[expected[at].rank]) << at;
+      if (got.second == Missing::none) {
+        EXPECT_EQ(got.first, std::string(1, expected[at].value)) << at;
       }
     }
   }
@@ -279,9 +268,9 @@ TEST(Memory, EndOfTheAddressSpace) {
   builder.memory(0xfffffffffffffffc, "abcdefgh");
   const auto dump = opened(builder);
   ASSERT_TRUE(dump);
-  EXPECT_EQ(read(*dump, 0xfffffffffffffffc, 8).text, "abcd");
-  EXPECT_EQ(read(*dump, 0xfffffffffffffffc, 8).missing, Missing::not_in_any_segment);
-  EXPECT_EQ(read(*dump, 0xffffffffffffffff, 1).text, "d");
+  EXPECT_EQ(read(*dump, 0xfffffffffffffffc, 8).first, "abcd");
+  EXPECT_EQ(read(*dump, 0xfffffffffffffffc, 8).second, Missing::not_in_any_segment);
+  EXPECT_EQ(read(*dump, 0xffffffffffffffff, 1).first, "d");
   EXPECT_THAT(dump->warnings(), Contains(HasSubstr("past the end of the address space")));
 }
 
@@ -290,7 +279,7 @@ TEST(Memory, FileSizeLargerThanMemorySize) {
   builder.memory(0x1000, "abcdefgh", 2);
   const auto dump = opened(builder);
   ASSERT_TRUE(dump);
-  EXPECT_EQ(read(*dump, 0x1000, 8).text, "abcdefgh");
+  EXPECT_EQ(read(*dump, 0x1000, 8).first, "abcdefgh");
   EXPECT_THAT(dump->warnings(), Contains(HasSubstr("p_filesz larger than p_memsz")));
 }
 
@@ -301,8 +290,8 @@ TEST(Memory, TruncatedFile) {
   ASSERT_TRUE(dump);
   EXPECT_TRUE(dump->truncated());
   EXPECT_EQ(dump->file_end(), 9096u);
-  EXPECT_EQ(read(*dump, 0x1000, 8192).text.size(), 5000u);
-  EXPECT_EQ(read(*dump, 0x1000, 8192).missing, Missing::file_truncated);
+  EXPECT_EQ(read(*dump, 0x1000, 8192).first.size(), 5000u);
+  EXPECT_EQ(read(*dump, 0x1000, 8192).second, Missing::file_truncated);
   std::array<std::byte, 1> byte;
   EXPECT_EQ(describe(dump->read(PhysAddr(0x2fff), byte)), "the file is truncated at 9096");
   EXPECT_EQ(dump->describe(Missing::file_truncated), "the file is truncated at 9096");
@@ -331,11 +320,11 @@ TEST(Memory, FileThatShrinksWhileItIsOpen) {
   const int other = ::dup(fd);
   auto dump = reader::Dump::open_descriptor(fd, "x.gcore");
   ASSERT_TRUE(dump);
-  EXPECT_EQ(read(**dump, 0x1000, 16).text.size(), 16u);
+  EXPECT_EQ(read(**dump, 0x1000, 16).first.size(), 16u);
   ASSERT_EQ(::ftruncate(other, 4096 + 10), 0);
   ::close(other);
-  EXPECT_EQ(read(**dump, 0x1000, 16).text.size(), 10u);
-  EXPECT_EQ(read(**dump, 0x1000, 16).missing, Missing::file_truncated);
+  EXPECT_EQ(read(**dump, 0x1000, 16).first.size(), 10u);
+  EXPECT_EQ(read(**dump, 0x1000, 16).second, Missing::file_truncated);
   EXPECT_EQ((*dump)->describe(Missing::file_truncated), "the file is truncated at 4106");
 }
 
@@ -347,7 +336,7 @@ TEST(Memory, SeventyThousandSegments) {
   ASSERT_TRUE(dump);
   EXPECT_EQ(dump->segments().size(), 70'000u);
   EXPECT_EQ(dump->segment_at(PhysAddr(69'999 * 0x1000ull))->index, 2u);
-  EXPECT_EQ(read(*dump, 0x1000, 8).text.size(), 8u);
+  EXPECT_EQ(read(*dump, 0x1000, 8).first.size(), 8u);
 }
 
 TEST(Memory, SixtyFourGibibytesOfHoles) {
@@ -355,7 +344,7 @@ TEST(Memory, SixtyFourGibibytesOfHoles) {
   builder.hole(0, uint64_t{64} << 30).memory(uint64_t{64} << 30, "end");
   const auto dump = opened(builder);
   ASSERT_TRUE(dump);
-  EXPECT_EQ(read(*dump, (uint64_t{64} << 30) - 2, 5).text, std::string("\0\0end", 5));
+  EXPECT_EQ(read(*dump, (uint64_t{64} << 30) - 2, 5).first, std::string("\0\0end", 5));
   const auto hole = dump->next_extent(PhysAddr(0));
   ASSERT_TRUE(hole);
   EXPECT_EQ(hole->kind, reader::Dump::Extent::Kind::zero);

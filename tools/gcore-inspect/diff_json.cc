@@ -51,7 +51,7 @@ void print_diff_json(const DiffReport& report) {
       out.attribute("schema", 1);
       out.attribute("a", file_value(report.a));
       out.attribute("b", file_value(report.b));
-      out.attribute("machine", machine_name(report.a.machine()));
+      out.attribute("machine", format::machine_name(report.a.machine()));
       out.attribute("identical", report.diff.identical());
       out.attributeArray("remarks", [&] {
         for (const std::string& remark : report.remarks) out.value(utf8(remark));

@@ -119,8 +119,9 @@ int diff_dumps(const Job& job, const std::string& other) {
   if (!opened) return job.program.fail(printable(opened.error().text));
   const reader::Dump &a = job.dump, &b = **opened;
   if (a.machine() != b.machine())
-    return job.program.fail(attempted, fmt::format("the first is of an {} machine, the second of an {} one",
-                                                   machine_name(a.machine()), machine_name(b.machine())));
+    return job.program.fail(attempted,
+                            fmt::format("the first is of an {} machine, the second of an {} one",
+                                        format::machine_name(a.machine()), format::machine_name(b.machine())));
   const DiffReport report{a, b, {diff_cpus(a, b), diff_memory(a, b, job.program)}, remarks(a, b)};
   int status = kExitDone;
   if (job.program.has("html"))

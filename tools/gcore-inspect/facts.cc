@@ -74,18 +74,6 @@ std::optional<uint64_t> extra_register(const reader::Cpu& cpu, std::string_view 
 
 }  // namespace
 
-const char* machine_name(format::Machine machine) {
-  switch (machine) {
-    case format::Machine::x86:
-      return "x86";
-    case format::Machine::x86_64:
-      return "x86_64";
-    case format::Machine::aarch64:
-      return "aarch64";
-  }
-  return "unknown";
-}
-
 const char* dialect_name(reader::Dialect dialect) { return dialect == reader::Dialect::qnx ? "qnx" : "vmcore"; }
 
 std::optional<uint64_t> program_counter(const reader::Cpu& cpu) { return first_of(cpu, {"rip", "eip", "elr"}); }

@@ -58,7 +58,7 @@ std::string file_fact(const reader::Dump& dump) {
 }
 
 std::string machine_fact(const reader::Dump& dump) {
-  std::string text = fmt::format("{}, {}, {} of memory", machine_name(dump.machine()),
+  std::string text = fmt::format("{}, {}, {} of memory", format::machine_name(dump.machine()),
                                  counted(dump.cpus().size(), "vCPU", "vCPUs"), human_size(dump.memory_bytes()));
   const bool big = dump.byte_order() == format::ByteOrder::big;
   if (!dump.is_64_bit() || big)

@@ -174,7 +174,7 @@ void write_dump(json::OStream& out, const Job& job, json::Value pages) {
   const Spaces spaces(dump);  // first: what a search of all of memory finds for them is told of the guest as well
   out.attribute("schema", 1);
   out.attribute("file", file_value(dump));
-  out.attribute("machine", machine_name(dump.machine()));
+  out.attribute("machine", format::machine_name(dump.machine()));
   out.attribute("info", info_value(dump));
   out.attribute("written_by", utf8(writer_fact(dump)));
   out.attribute("guest", guest_value(dump));

@@ -15,7 +15,7 @@ int verify(const Job& job) {
   if (const std::string remark = order_remark(job.dump); !remark.empty()) job.program.note(remark);
   if (!all.empty()) return job.program.fail("verify " + path, counted(all.size(), "defect", "defects"));
   std::puts(fmt::format("{}: no defect found: {} dialect, {}, {}, {}, {} of memory", path,
-                        dialect_name(job.dump.dialect()), machine_name(job.dump.machine()),
+                        dialect_name(job.dump.dialect()), format::machine_name(job.dump.machine()),
                         counted(job.dump.cpus().size(), "vCPU", "vCPUs"),
                         counted(job.dump.segments().size(), "segment", "segments"), human_size(job.dump.memory_bytes()))
                 .c_str());

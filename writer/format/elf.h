@@ -11,12 +11,24 @@ namespace gcore::format {
 /// e_machine. The values are those of the ELF specification.
 enum class Machine : uint16_t { x86 = 3, x86_64 = 62, aarch64 = 183 };
 
+constexpr const char* machine_name(Machine machine) {
+  switch (machine) {
+    case Machine::x86:
+      return "x86";
+    case Machine::x86_64:
+      return "x86_64";
+    case Machine::aarch64:
+      return "aarch64";
+  }
+  return "unknown";
+}
+
 inline constexpr uint8_t kElfMagic[4] = {0x7f, 'E', 'L', 'F'};
 inline constexpr uint8_t kElfClass32 = 1, kElfClass64 = 2;
 inline constexpr uint8_t kElfDataLittle = 1, kElfDataBig = 2;
 inline constexpr uint16_t kElfTypeCore = 4;
-inline constexpr uint32_t kSegmentLoad = 1, kSegmentNote = 4;      // p_type
-inline constexpr uint32_t kSegmentExecute = 1, kSegmentWrite = 2, kSegmentRead = 4;  // p_flags
+inline constexpr uint32_t kSegmentLoad = 1, kSegmentNote = 4;                          // p_type
+inline constexpr uint32_t kSegmentExecute = 1, kSegmentWrite = 2, kSegmentRead = 4;    // p_flags
 inline constexpr uint32_t kSectionNull = 0, kSectionProgbits = 1, kSectionStrtab = 3;  // sh_type
 /// e_phnum of a file with this many program headers or more; the count is then sh_info of section header 0.
 inline constexpr uint16_t kProgramHeadersExtended = 0xffff;
