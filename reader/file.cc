@@ -75,14 +75,29 @@ Source::Result File::read(FileOffset offset, std::span<std::byte> into) const {
   return result;
 }
 
+/// What is taken for data and has become a hole since is read, as zeros; a hole that is no more would be passed over,
+/// so that of holes nothing is kept.
+std::optional<FileOffset> File::end_of_known_data(FileOffset offset) const {
+  const std::lock_guard lock(data_mutex_);
+  return data_first_ <= offset && offset < data_end_ ? std::optional(data_end_) : std::nullopt;
+}
+
 FileOffset File::next_hole(FileOffset offset) const {
   if (offset.value >= size_) return FileOffset(size_);
+  // Some file systems (tmpfs) go there page by page: who asks for every segment of a dump is not to pay for that each
+  // time.
+  if (const auto known = end_of_known_data(offset)) return *known;
   const off_t at = ::lseek(fd_, static_cast<off_t>(offset.value), SEEK_HOLE);
-  return FileOffset(at < 0 ? size_ : std::min(static_cast<uint64_t>(at), size_));
+  const FileOffset hole(at < 0 ? size_ : std::min(static_cast<uint64_t>(at), size_));
+  const std::lock_guard lock(data_mutex_);
+  data_first_ = offset;
+  data_end_ = hole;
+  return hole;
 }
 
 FileOffset File::next_data(FileOffset offset) const {
   if (offset.value >= size_) return FileOffset(size_);
+  if (end_of_known_data(offset)) return offset;
   const off_t at = ::lseek(fd_, static_cast<off_t>(offset.value), SEEK_DATA);
   if (at >= 0) return FileOffset(std::min(static_cast<uint64_t>(at), size_));
   if (errno != ENXIO) return offset;

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 
@@ -37,10 +38,13 @@ class File final : public Source {
  private:
   File(int fd, uint64_t size) : fd_(fd), size_(size) {}
   void map();
+  std::optional<FileOffset> end_of_known_data(FileOffset offset) const;
 
   const int fd_;
   const uint64_t size_;
   std::shared_ptr<const std::byte> mapping_;  // of the whole file, if it cannot shrink
+  mutable std::mutex data_mutex_;
+  mutable FileOffset data_first_{0}, data_end_{0};  // a stretch without holes, the last one that was asked for
 };
 
 }  // namespace gcore::reader
