@@ -97,6 +97,10 @@ void MemorySource::find_extent() {
   const auto whole_pages_to = [&](uint64_t offset) {  // never backwards, never beyond the range
     return std::min(range_->size, position_ + ((offset - at) & ~(kPageSize - 1)));
   };
+  if (range_->fd == data_.fd && data_.first <= at && at < data_.end) {
+    extent_end_ = whole_pages_to(data_.end + kPageSize - 1);
+    return;
+  }
   if (!control_.enter_guest()) {
     extent_kind_ = Piece::Kind::missing;
     return;
@@ -112,7 +116,9 @@ void MemorySource::find_extent() {
     extent_end_ = whole_pages_to(hole_end);
     return;
   }
-  extent_end_ = whole_pages_to((hole >= 0 ? static_cast<uint64_t>(hole) : file_size_) + kPageSize - 1);
+  const uint64_t end = hole >= 0 ? static_cast<uint64_t>(hole) : file_size_;
+  if (is_data) data_ = {range_->fd, static_cast<uint64_t>(data), end};
+  extent_end_ = whole_pages_to(end + kPageSize - 1);
 }
 
 // The same for memory without a file.

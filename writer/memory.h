@@ -72,6 +72,12 @@ class MemorySource {
   uint64_t file_size_ = 0;   // of the range's file; UINT64_MAX when it does not bound the range
   uint64_t extent_end_ = 0;  // in the range: up to there the kind is extent_kind_
   Piece::Kind extent_kind_ = Piece::Kind::data;
+  /// A stretch of a file without holes. Some file systems (tmpfs) find its end page by page, and a guest may have many
+  /// ranges in it.
+  struct Data {
+    int fd = -1;
+    uint64_t first = 0, end = 0;
+  } data_;
   size_t buffered_ = 0, consumed_ = 0;  // bytes in buffer_, and how many of them were handed out
 };
 
