@@ -191,6 +191,7 @@ ReadResult MemoryMap::read(const Source& source, PhysAddr address, std::span<std
   return result;
 }
 
+/// Segments that adjoin both in memory and in the file are read at once.
 ReadResult MemoryMap::read_file(const Source& source, PhysAddr address, std::span<std::byte> into) const {
   ReadResult result;
   const auto stop = [&](Missing missing) {
@@ -198,28 +199,42 @@ ReadResult MemoryMap::read_file(const Source& source, PhysAddr address, std::spa
     if (missing == Missing::file_truncated) result.file_end = source.file_end();
     return result;
   };
+  FileOffset from{0};  // what has been planned, and not been read yet: so many bytes behind result.bytes
+  size_t planned = 0;
+  const auto read_planned = [&] {
+    if (planned == 0) return true;
+    const Source::Result got = source.read(from, into.subspan(result.bytes, planned));
+    result.bytes += got.bytes;
+    if (got.bytes < planned) stop(why(got.error));
+    return got.bytes == std::exchange(planned, 0);
+  };
   uint64_t at = address.value;
-  for (auto piece = piece_from(at); result.bytes < into.size(); ++piece) {
-    if (piece == pieces_.end() || piece->first > at) return stop(Missing::not_in_any_segment);
-    if (piece->file_size == 0) return stop(Missing::left_out);
-    const size_t count = static_cast<size_t>(std::min<uint64_t>(into.size() - result.bytes - 1, piece->last - at) + 1);
-    std::span<std::byte> part = into.subspan(result.bytes, count);
+  for (auto piece = piece_from(at); result.bytes + planned < into.size(); ++piece) {
+    if (piece == pieces_.end() || piece->first > at) return read_planned() ? stop(Missing::not_in_any_segment) : result;
+    if (piece->file_size == 0) return read_planned() ? stop(Missing::left_out) : result;
+    const size_t left = into.size() - result.bytes - planned;
+    const size_t count = static_cast<size_t>(std::min<uint64_t>(left - 1, piece->last - at) + 1);
     const uint64_t in_segment = at - piece->address;
-    if (in_segment < piece->file_size) {
-      const size_t wanted = static_cast<size_t>(std::min<uint64_t>(count, piece->file_size - in_segment));
-      const FileOffset from = piece->offset + in_segment;
-      if (from < piece->offset) return stop(Missing::file_truncated);
-      const Source::Result got = source.read(from, part.first(wanted));
-      result.bytes += got.bytes;
-      if (got.bytes < wanted) return stop(why(got.error));
-      part = part.subspan(wanted);
+    const size_t stored = static_cast<size_t>(
+        in_segment < piece->file_size ? std::min<uint64_t>(count, piece->file_size - in_segment) : 0);
+    if (stored > 0) {
+      const FileOffset begin = piece->offset + in_segment;
+      if (planned > 0 && begin != from + planned && !read_planned()) return result;
+      if (begin < piece->offset) return read_planned() ? stop(Missing::file_truncated) : result;
+      if (planned == 0) from = begin;
+      planned += stored;
     }
-    if (!part.empty()) std::memset(part.data(), 0, part.size());
-    result.bytes += part.size();
-    result.zero_filled += part.size();
+    if (const size_t zeros = count - stored; zeros > 0) {
+      if (!read_planned()) return result;
+      std::memset(&into[result.bytes], 0, zeros);
+      result.bytes += zeros;
+      result.zero_filled += zeros;
+    }
     at += count;
-    if (at == 0 && result.bytes < into.size()) return stop(Missing::not_in_any_segment);
+    if (at == 0 && result.bytes + planned < into.size())
+      return read_planned() ? stop(Missing::not_in_any_segment) : result;
   }
+  read_planned();
   return result;
 }
 

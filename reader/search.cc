@@ -169,7 +169,13 @@ void Search::State::skip(uint64_t behind) {
 /// Adds what comes next to the last part.
 void Search::State::append(uint64_t size, bool zeros) {
   const Piece& piece = pieces[piece_];
-  stretches_.push_back({piece.address + done_, piece.physical + done_, size, zeros});
+  const Stretch next{piece.address + done_, piece.physical + done_, size, zeros};
+  Stretch* const last = parts_.back().first < stretches_.size() ? &stretches_.back() : nullptr;
+  if (last != nullptr && last->zeros == zeros && last->address + last->size == next.address &&
+      last->physical + last->size == next.physical)
+    last->size += size;  // segments that adjoin
+  else
+    stretches_.push_back(next);
   parts_.back().end = stretches_.size();
   skip(size - 1);
 }
