@@ -123,6 +123,19 @@ void write_each_kind(const std::string& folder, uint16_t machine, bool big) {
   write(notes_folder + "elf-" + name, {machine, big, Choices::elf_notes}, notes);
 }
 
+/// As QEMU has it when two vCPUs have SVE vectors of different lengths: the header reckons with the first one's.
+void write_displaced(const std::string& path) {
+  std::string notes;
+  for (const size_t sve : {64, 112})
+    notes += elf_note("CORE", 1, prstatus(kEmAarch64, 1, {})) + elf_note("LINUX", 0x405, std::string(sve, 's'));
+  DumpBuilder dump;
+  dump.machine = kEmAarch64;
+  dump.note(notes).memory(0x1000, "memory");
+  const std::string announced = Bytes().u64(notes.size() - 48).u64(notes.size() - 48).str();
+  dump.patch(64 + 32, announced);
+  dump.write(path);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -130,6 +143,7 @@ int main(int argc, char** argv) {
   const std::string folder = std::string(argv[1]) + "/", notes = folder + "notes/";
   for (const bool big : {false, true})
     for (const uint16_t machine : {kEmX86, kEmX86_64, kEmAarch64}) write_each_kind(folder, machine, big);
+  write_displaced(folder + "open/sve-displaced");
   for (const uint16_t machine : {kEmX86_64, kEmAarch64}) {
     const std::string path = folder + "guest/kernel-" + std::to_string(machine);
     write_kernel(path, machine, true, true);
