@@ -133,7 +133,6 @@ class Watch {
       program_.note("watching " + (session_->name().empty() ? std::string("the guest") : printable(session_->name())) +
                     " at " + settings_.socket);
       look_at_state();
-      take_events();
       return true;
     }
     const Kind kind = session.error().kind;
@@ -153,9 +152,10 @@ class Watch {
   void look_at_state() {
     const auto answer = session_->qmp().execute("query-status");
     const llvm::json::Object* facts = answer ? answer->getAsObject() : nullptr;
-    const llvm::StringRef state = facts ? facts->getString("status").value_or("") : "";
-    if (state != "guest-panicked" && state != "watchdog") return;
-    const std::pair found(session_->qmp().peer_pid(), state.str());
+    const std::string state = facts ? facts->getString("status").value_or("").str() : "";
+    const std::pair found(session_->qmp().peer_pid(), state);
+    take_events();  // what has come to that state since the connection was made has said so
+    if (!session_ || (state != "guest-panicked" && state != "watchdog")) return;
     if (std::exchange(seen_, found) == found) return;
     const bool panicked = state == "guest-panicked";
     add({{.kind = panicked ? Reason::Kind::panic : Reason::Kind::watchdog,
