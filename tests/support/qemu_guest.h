@@ -18,9 +18,9 @@ class QemuGuest {
     std::string cpu = "max";         ///< as -cpu; x86_64's max has five levels of page tables
     unsigned cpus = 2;
     unsigned memory_mib = 512;
-    std::string name;                    ///< as -name; empty: none
-    std::string append;                  ///< more kernel arguments
-    std::vector<std::string> arguments;  ///< more arguments of QEMU (devices and the like)
+    std::string name{};                    ///< as -name; empty: none
+    std::string append{};                  ///< more kernel arguments
+    std::vector<std::string> arguments{};  ///< more arguments of QEMU (devices and the like)
   };
 
   /// Prepares the guest's files when they are not there (tests/guests/linux) and starts QEMU. Throws when either fails.
