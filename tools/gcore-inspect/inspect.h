@@ -66,7 +66,7 @@ int read_memory(const Job& job, const ReadRequest& request);
 
 // --- facts that several modes print: facts.cc ---
 
-/// "x86_64", "aarch64", "x86".
+/// "qnx" or "vmcore".
 const char* dialect_name(reader::Dialect dialect);
 
 /// The program counter and stack pointer under the names that the machine has for them.

@@ -11,6 +11,7 @@ namespace gcore::format {
 /// e_machine. The values are those of the ELF specification.
 enum class Machine : uint16_t { x86 = 3, x86_64 = 62, aarch64 = 183 };
 
+/// "x86_64", "aarch64", "x86".
 constexpr const char* machine_name(Machine machine) {
   switch (machine) {
     case Machine::x86:
