@@ -7,10 +7,10 @@
 #include <map>
 #include <tuple>
 
-#include "reader/address_space.h"
-#include "reader/dump.h"
-#include "reader/guest_system.h"
-#include "reader/search.h"
+#include "reader/dump/dump.h"
+#include "reader/guest/guest_system.h"
+#include "reader/search/search.h"
+#include "reader/space/address_space.h"
 
 namespace gcore::gdbstub {
 namespace {
