@@ -14,11 +14,6 @@ std::optional<format::RegisterFile> find_user_registers(const Kernel&, const Tas
 Stack find_stack(const Kernel&, const Task&) { return {}; }
 Stack find_stack_of_cpu(const Kernel&, size_t) { return {}; }
 
-// ---- messages
-Expected<Messages> read_messages(const Kernel&) { return unfinished(); }
-std::optional<uint64_t> find_uptime_ns(const Kernel&) { return std::nullopt; }
-std::optional<Kernel::Load> find_load(const Kernel&) { return std::nullopt; }
-
 // ---- names, types, modules
 Expected<std::vector<Module>> find_modules(const KernelMemory&, const GuestSystem&, const Names&,
                                            const Expected<Types>&) {
