@@ -29,8 +29,9 @@ constexpr std::array<uint8_t, kOrcHeaderBytes> kHeaderV4 = {0x13, 0x7c, 0x36, 0x
 
 constexpr std::array kBases = {Base::undefined, Base::prev_sp, Base::dx,  Base::di,          Base::bp,
                                Base::sp,        Base::r10,     Base::r13, Base::bp_indirect, Base::sp_indirect};
-constexpr std::array kBasesV4 = {Base::undefined, Base::ax,  Base::dx,  Base::sp,      Base::bp,         Base::di,
-                                 Base::r10,       Base::r13, Base::prev_sp, Base::sp_indirect, Base::bp_indirect};
+constexpr std::array kBasesV4 = {Base::undefined, Base::ax,          Base::dx,         Base::sp,
+                                 Base::bp,        Base::di,          Base::r10,        Base::r13,
+                                 Base::prev_sp,   Base::sp_indirect, Base::bp_indirect};
 constexpr std::array kTypes = {Type::undefined, Type::end_of_stack, Type::call, Type::regs, Type::regs_partial};
 constexpr std::array kOldTypes = {Type::call, Type::regs, Type::regs_partial};
 
@@ -60,8 +61,8 @@ OrcRule decode_orc(std::span<const std::byte, kOrcEntryBytes> entry, OrcFormat f
   }
   rule.type = pick(kOldTypes, bits >> 8 & 3);
   const bool end = (bits & (format == OrcFormat::v1 ? 0x400 : 0x800)) != 0;
-  rule.signal = format == OrcFormat::v1 ? rule.type == Type::regs || rule.type == Type::regs_partial
-                                        : (bits & 0x400) != 0;
+  rule.signal =
+      format == OrcFormat::v1 ? rule.type == Type::regs || rule.type == Type::regs_partial : (bits & 0x400) != 0;
   if (rule.sp == Base::undefined) rule.type = end ? Type::end_of_stack : Type::undefined;
   return rule;
 }

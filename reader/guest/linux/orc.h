@@ -1,16 +1,16 @@
-// ORC, the unwind tables that an x86_64 Linux kernel and its modules carry: for each stretch of code, where the caller's
-// stack pointer, frame pointer and return address are. Facts: arch/x86/include/asm/orc_types.h and
+// ORC, the unwind tables that an x86_64 Linux kernel and its modules carry: for each stretch of code, where the
+// caller's stack pointer, frame pointer and return address are. Facts: arch/x86/include/asm/orc_types.h and
 // arch/x86/kernel/unwind_orc.c of Linux.
 //
 // A table is two arrays of equal length: addresses (s32, each relative to its own place, ascending) and entries of six
 // bytes: s16 sp_offset, s16 bp_offset, u16 bits. The bits came in four formats:
 //
-//   | kernels      | 3:0    | 7:4    | 8 and up                 | types                                                |
+//   | kernels      | 3:0    | 7:4    | 8 and up                 | types |
 //   |--------------|--------|--------|--------------------------|------------------------------------------------------|
-//   | v1 to 6.2    | sp_reg | bp_reg | type:2, end:1            | CALL 0, REGS 1, REGS_PARTIAL 2                       |
-//   | v2 6.3       | sp_reg | bp_reg | type:2, signal:1, end:1  | the same                                             |
-//   | v3 6.4 - 7.0 | sp_reg | bp_reg | type:3, signal:1         | UNDEFINED 0, END_OF_STACK 1, CALL 2, REGS 3, PARTIAL 4 |
-//   | v4 7.1       | sp_reg | bp_reg | the same as v3           | the same; registers have other numbers               |
+//   | v1 to 6.2    | sp_reg | bp_reg | type:2, end:1            | CALL 0, REGS 1, REGS_PARTIAL 2 | | v2 6.3       |
+//   sp_reg | bp_reg | type:2, signal:1, end:1  | the same                                             | | v3 6.4 - 7.0
+//   | sp_reg | bp_reg | type:3, signal:1         | UNDEFINED 0, END_OF_STACK 1, CALL 2, REGS 3, PARTIAL 4 | | v4 7.1 |
+//   sp_reg | bp_reg | the same as v3           | the same; registers have other numbers               |
 //
 // From 6.3.10 on 20 bytes between __start_orc_header and __stop_orc_header name the format. Distributions backport it,
 // also without the header (RHEL's later 5.14), so that without one the entries themselves decide.

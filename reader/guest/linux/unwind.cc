@@ -19,8 +19,8 @@ bool FrameList::add(const format::RegisterFile& registers, VirtAddr pc, VirtAddr
   // above, and has to be one that was not seen.
   if (!frames.empty() && sp <= frames.back().sp && sp != VirtAddr(0) &&
       std::ranges::any_of(frames, [&](const Frame& frame) { return frame.sp == sp && frame.pc == pc; })) {
-    stack_.why_ended = fmt::format("the frame of {:#x} at {:#x} is there already: the stack leads in a circle",
-                                   pc.value, sp.value);
+    stack_.why_ended =
+        fmt::format("the frame of {:#x} at {:#x} is there already: the stack leads in a circle", pc.value, sp.value);
     return false;
   }
   Frame frame{.pc = pc, .sp = sp, .is_exact = is_exact, .is_guess = is_guess, .registers = {registers}};

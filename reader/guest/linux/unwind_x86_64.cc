@@ -28,10 +28,12 @@ struct Slots {
 
   static const Slots& get() {
     static const Slots slots = [] {
-      const auto slot = [](const char* name) { return format::find_register(format::Machine::x86_64, name).value_or(0); };
+      const auto slot = [](const char* name) {
+        return format::find_register(format::Machine::x86_64, name).value_or(0);
+      };
       Slots s{slot("rip"), slot("rsp"), slot("rbp"), slot("cs"), slot("rflags"), slot("ss"), {}};
       // arch/x86/include/asm/ptrace.h, struct pt_regs; orig_ax (index 15) is no register.
-      constexpr std::array kOrder = {"r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9",     "r8", "rax",
+      constexpr std::array kOrder = {"r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10",    "r9",  "r8", "rax",
                                      "rcx", "rdx", "rsi", "rdi", "",    "rip", "cs",  "rflags", "rsp", "ss"};
       for (size_t i = 0; i < kOrder.size(); ++i) s.pt_regs[i] = *kOrder[i] != '\0' ? slot(kOrder[i]) : SIZE_MAX;
       return s;
@@ -56,7 +58,9 @@ class Unwinder {
 
   Stack run() {
     if (is_user_mode(now_)) return std::move(frames_).in_user_mode(now_);
-    if (!get(slots_.rip) || !get(slots_.rsp)) return std::move(frames_).ended("the pc or the stack pointer is not known");
+    if (!get(slots_.rip) || !get(slots_.rsp))
+      return std::move(frames_).ended("the pc or the stack pointer is not known");
+    exact_ = get(slots_.rflags).has_value() || is_start_of_function(*get(slots_.rip));
     while (frames_.add(now_, VirtAddr(*get(slots_.rip)), VirtAddr(get(slots_.rsp).value_or(0)), exact_, guess_)) {
       switch (step()) {
         case Next::frame:
@@ -77,6 +81,12 @@ class Unwinder {
 
   std::optional<uint64_t> get(size_t slot) const { return now_.get_slot(slot); }
   std::optional<uint64_t> get(const char* name) const { return now_.get(name); }
+
+  /// A task that has not run yet is to return to where its first function begins.
+  bool is_start_of_function(uint64_t pc) const {
+    const auto place = kernel_.lookup(VirtAddr(pc));
+    return place && place->offset == 0;
+  }
 
   Next lose(std::string why) {
     why_ = std::move(why);
