@@ -376,12 +376,21 @@ static LIST_HEAD(leaked);
 
 static noinline int trouble_leaks(void *unused)
 {
+	unsigned long pages;
+
 	register_oom_notifier(&out_of_memory_block);
 	while (!READ_ONCE(killer_came)) {
 		struct page *page = alloc_page(GFP_KERNEL);
 
 		if (page)
 			list_add(&page->lru, &leaked);
+	}
+	/* The rest of the guest may go on. */
+	for (pages = 0; pages < (16 << 20) / PAGE_SIZE && !list_empty(&leaked); pages++) {
+		struct page *page = list_first_entry(&leaked, struct page, lru);
+
+		list_del(&page->lru);
+		__free_page(page);
 	}
 	unregister_oom_notifier(&out_of_memory_block);
 	pr_info("trouble: the leak has ended\n");
