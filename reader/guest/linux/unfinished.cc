@@ -6,14 +6,6 @@ namespace {
 std::unexpected<Error> unfinished() { return std::unexpected(Error{Error::Kind::unsupported, "not implemented yet"}); }
 }  // namespace
 
-// ---- tasks, unwinding
-Expected<TaskList> find_tasks(const Kernel&) { return unfinished(); }
-std::optional<VirtAddr> find_current_task(const Kernel&, size_t) { return std::nullopt; }
-Expected<std::vector<MemoryArea>> find_areas(const Kernel&, const Task&) { return unfinished(); }
-std::optional<format::RegisterFile> find_user_registers(const Kernel&, const Task&) { return std::nullopt; }
-Stack find_stack(const Kernel&, const Task&) { return {}; }
-Stack find_stack_of_cpu(const Kernel&, size_t) { return {}; }
-
 // ---- messages
 Expected<Messages> read_messages(const Kernel&) { return unfinished(); }
 std::optional<uint64_t> find_uptime_ns(const Kernel&) { return std::nullopt; }
