@@ -30,7 +30,7 @@ struct Waiting {
   };
   size_t task = 0;  // index into TaskList::list
   What what = What::unknown;
-  VirtAddr object;  // the lock, completion or wait queue; 0: not known
+  VirtAddr object{};  // the lock, completion or wait queue; 0: not known
   /// What the kernel calls it: "trouble_first [trouble]", "mmap_lock of sh (PID 87)". Empty: it has no name.
   std::string name{};
   /// The name without numbers: for what is to be equal in two boots. "trouble_first [trouble]", "mmap_lock".
