@@ -73,9 +73,8 @@ class AddressSpace {
     return with_root(dump, cpu, root, which, Options{});
   }
 
-  /// Through the tables that guest_system() has found to be those of the guest's kernel: for dumps whose vCPUs do not
-  /// show it. Error: not_present.
-  static Expected<AddressSpace> of_kernel(const Dump& dump, const GuestSystem& guest);
+  /// Through tables that were found without a vCPU: the kernel's own, where no vCPU shows it.
+  static AddressSpace through(const Dump& dump, FallbackPaging tables);
 
   /// See translate::Translator::translate.
   std::expected<Translation, Fault> translate(VirtAddr address, uint64_t wanted = 1) const {
