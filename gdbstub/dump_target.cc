@@ -94,7 +94,9 @@ std::string origin_text(const reader::DumpInfo& info) {
   line("written by", info.program + (info.program.empty() || info.writer.empty() ? "" : ", ") + info.writer);
   if (info.pause_ns)
     line("the guest stood still for", fmt::format("{:.3f} ms", static_cast<double>(*info.pause_ns) / 1e6));
-  line("memory is of one moment", info.consistency.empty() ? "" : info.consistency == "paused" ? "yes" : "no");
+  line("memory is of one moment", info.consistency.empty()                                         ? ""
+                                  : info.consistency == "paused" || info.consistency == "snapshot" ? "yes"
+                                                                                                   : "no");
   if (!info.complete) text += "the dump is partial: its writer was stopped\n";
   return text;
 }
