@@ -26,7 +26,8 @@ std::optional<Waiting::What> kind_by_function(std::string_view name) {
   if (starts_with_any(name, {"__mutex_lock", "mutex_lock", "__ww_mutex_lock", "ww_mutex_lock"})) return What::mutex;
   if (starts_with_any(name, {"rwsem_down_read", "down_read", "__down_read"})) return What::rwsem_to_read;
   if (starts_with_any(name, {"rwsem_down_write", "down_write", "__down_write"})) return What::rwsem_to_write;
-  if (name == "down" || starts_with_any(name, {"__down", "down_interruptible", "down_killable", "down_timeout"}))
+  if (name == "down" ||
+      starts_with_any(name, {"__down", "___down", "down_interruptible", "down_killable", "down_timeout"}))
     return What::semaphore;
   return std::nullopt;
 }
@@ -60,7 +61,7 @@ class WaitFinder {
       : kernel_(kernel), memory_(kernel.memory()), tasks_(tasks), layout_(kernel), time_(kernel) {
     for (size_t i = 0; i < tasks.size(); ++i) {
       index_.emplace(tasks[i].address.value, i);
-      if (tasks[i].stack != VirtAddr(0)) stacks_.emplace_back(tasks[i].stack.value, tasks[i].stack_size);
+      if (tasks[i].stack != VirtAddr(0)) stacks_.emplace_back(tasks[i].stack.value, stack_size(tasks[i]));
     }
     std::ranges::sort(stacks_);
   }
@@ -70,10 +71,9 @@ class WaitFinder {
       const Task& task = tasks_[i];
       if (task.running_on || task.state == 'R' || task.state == 'Z' || task.state == 'X') continue;
       Waiting waiting{.task = i};
-      const bool found = look_at_stack(task, waiting);
-      const bool is_lock = waiting.what <= Waiting::What::lock && found;
-      if (!is_lock && task.state != 'D') continue;
-      complete(task, waiting, is_lock);
+      look_at_stack(task, waiting);
+      if (waiting.what != Waiting::What::lock && task.state != 'D') continue;
+      complete(task, waiting);
       result_.by_task.emplace(i, result_.list.size());
       result_.list.push_back(std::move(waiting));
     }
@@ -82,43 +82,49 @@ class WaitFinder {
   }
 
  private:
+  /// Where the kernel does not say it: THREAD_SIZE as it nearly always is.
+  uint64_t stack_size(const Task& task) const {
+    if (task.stack_size != 0) return task.stack_size;
+    return std::max<uint64_t>(16 << 10, std::min<uint64_t>(kernel_.guest().page_size.value_or(4096), kMaxStack));
+  }
+
   /// Looks for a node of a list beside a pointer to the task itself, from the stack pointer up.
-  bool look_at_stack(const Task& task, Waiting& waiting) {
+  void look_at_stack(const Task& task, Waiting& waiting) {
     const auto sp = task.registers.get(memory_.machine() == format::Machine::x86_64 ? "rsp" : "sp");
-    const uint64_t end = task.stack.value + task.stack_size;
-    if (!sp || task.stack == VirtAddr(0) || *sp < task.stack.value || *sp >= end) return false;
+    const uint64_t end = task.stack.value + stack_size(task);
+    if (!sp || task.stack == VirtAddr(0) || *sp < task.stack.value || *sp >= end) return;
     const uint64_t start = std::max(*sp & ~uint64_t{7}, end - std::min<uint64_t>(end - *sp, kMaxStack));
     bytes_.resize((end - start) / 8 * 8);
     bytes_.resize(memory_.read(VirtAddr(start), bytes_) / 8 * 8);
     const auto word = [&](size_t i) { return format::load<uint64_t>(&bytes_[i * 8], kernel_.dump().byte_order()); };
     const size_t words = bytes_.size() / 8;
-    for (size_t i = 0; i < words; ++i) {
-      if (word(i) != task.address.value) continue;
-      const auto node = [&](size_t at) { return VirtAddr(start + at * 8); };
-      // struct mutex_waiter, rwsem_waiter, semaphore_waiter: list, task
+    const auto node = [&](size_t at) { return VirtAddr(start + at * 8); };
+    std::vector<size_t> places;  // of pointers to the task
+    for (size_t i = 0; i < words; ++i)
+      if (word(i) == task.address.value) places.push_back(i);
+    // The kinds one after the other: a pointer to the task may also stand right before a lock's node, by chance.
+    // struct mutex_waiter, rwsem_waiter, semaphore_waiter: list, task
+    for (const size_t i : places)
       if (i >= 2)
-        if (const auto head = head_of(node(i - 2), word(i - 2), word(i - 1))) return take_lock(*head, waiting);
-      // struct swait_queue: task, task_list
-      if (i + 2 < words)
+        if (const auto head = head_of(node(i - 2), word(i - 2), word(i - 1))) {
+          take(*head, 0, Waiting::What::lock, waiting);  // until its kind is known
+          break;
+        }
+    // struct swait_queue: task, task_list
+    for (const size_t i : places)
+      if (i + 2 < words && waiting.what == Waiting::What::unknown)
         if (const auto head = head_of(node(i + 1), word(i + 1), word(i + 2)))
-          return take(*head, layout_.completion_list, Waiting::What::completion, waiting);
-      // struct wait_queue_entry: flags, private (the task), func, entry
-      if (i + 3 < words)
+          take(*head, layout_.completion_list, Waiting::What::completion, waiting);
+    // struct wait_queue_entry: flags, private (the task), func, entry
+    for (const size_t i : places)
+      if (i + 3 < words && waiting.what == Waiting::What::unknown)
         if (const auto head = head_of(node(i + 2), word(i + 2), word(i + 3)))
-          return take(*head, layout_.queue_list, Waiting::What::wait_queue, waiting);
-    }
-    return false;
+          take(*head, layout_.queue_list, Waiting::What::wait_queue, waiting);
   }
 
-  bool take(VirtAddr head, uint64_t list_at, Waiting::What what, Waiting& waiting) const {
+  static void take(VirtAddr head, uint64_t list_at, Waiting::What what, Waiting& waiting) {
     waiting.what = what;
     waiting.object = VirtAddr(head.value - list_at);
-    return true;
-  }
-  bool take_lock(VirtAddr head, Waiting& waiting) const {
-    waiting.what = Waiting::What::lock;
-    waiting.object = head;  // until its kind is known
-    return true;
   }
 
   /// Follows a node's list to what is on no stack; nothing where that is no list.
@@ -143,10 +149,11 @@ class WaitFinder {
     return after != stacks_.begin() && address.value - std::prev(after)->first < std::prev(after)->second;
   }
 
-  void complete(const Task& task, Waiting& waiting, bool is_lock) {
+  void complete(const Task& task, Waiting& waiting) {
     waiting.stack = kernel_.stack_of(task);
     waiting.where = first_of_interest(waiting.stack);
     waiting.blocked_ns = time_.of(task);
+    const bool is_lock = waiting.what == Waiting::What::lock;
     if (is_lock) complete_lock(waiting);
     if (waiting.object == VirtAddr(0)) return;
     waiting.name = waiting.plain_name = name_of_data(kernel_, waiting.object);
@@ -162,6 +169,11 @@ class WaitFinder {
   void complete_lock(Waiting& waiting) {
     for (const Frame& frame : waiting.stack.frames) {
       if (!frame.place) continue;
+      if (frame.place->symbol.name.find("wait_for_co") !=
+          std::string_view::npos) {  // its node has the task on both sides
+        take(waiting.object, layout_.completion_list, Waiting::What::completion, waiting);
+        return;
+      }
       if (const auto kind = kind_by_function(frame.place->symbol.name)) {
         waiting.what = *kind;
         break;

@@ -6,12 +6,22 @@
 namespace gcore::reader::linux_guest {
 namespace {
 
+void add_lines(std::string& out, std::string_view text, std::string_view indentation) {
+  for (size_t end = text.find('\n'); end != std::string_view::npos; end = text.find('\n')) {
+    append_printable(out, text.substr(0, end));
+    out += '\n';
+    out += indentation;
+    text.remove_prefix(end + 1);
+  }
+  append_printable(out, text);
+}
+
 void add_evidence(std::string& out, const Evidence& evidence) {
   switch (evidence.kind) {
     case Evidence::Kind::message:
       out += fmt::format("    [{:5}.{:06}] ", evidence.time_ns.value_or(0) / 1'000'000'000,
                          evidence.time_ns.value_or(0) % 1'000'000'000 / 1000);
-      append_printable(out, evidence.text);
+      add_lines(out, evidence.text, "                   ");
       break;
     case Evidence::Kind::fact:
       out += "    ";
@@ -24,7 +34,7 @@ void add_evidence(std::string& out, const Evidence& evidence) {
       out += ":";
       for (const std::string& line : evidence.lines) {
         out += "\n        ";
-        append_printable(out, line);
+        add_lines(out, line, "        ");
       }
   }
   out += '\n';
