@@ -43,6 +43,7 @@ int main(int argc, char** argv) {
   struct gcore_guest guest;
   struct gcore_options options;
   static struct gcore_result result;
+  gcore_result_init(&result);
   gcore_dumper* dumper;
   char error[1024];
   int status;
