@@ -7,10 +7,10 @@
 #include <map>
 #include <tuple>
 
-#include "reader/address_space.h"
-#include "reader/dump.h"
-#include "reader/guest_system.h"
-#include "reader/search.h"
+#include "reader/dump/dump.h"
+#include "reader/guest/guest_system.h"
+#include "reader/search/search.h"
+#include "reader/space/address_space.h"
 
 namespace gcore::gdbstub {
 namespace {
@@ -94,7 +94,9 @@ std::string origin_text(const reader::DumpInfo& info) {
   line("written by", info.program + (info.program.empty() || info.writer.empty() ? "" : ", ") + info.writer);
   if (info.pause_ns)
     line("the guest stood still for", fmt::format("{:.3f} ms", static_cast<double>(*info.pause_ns) / 1e6));
-  line("memory is of one moment", info.consistency.empty() ? "" : info.consistency == "paused" ? "yes" : "no");
+  line("memory is of one moment", info.consistency.empty()                                         ? ""
+                                  : info.consistency == "paused" || info.consistency == "snapshot" ? "yes"
+                                                                                                   : "no");
   if (!info.complete) text += "the dump is partial: its writer was stopped\n";
   return text;
 }

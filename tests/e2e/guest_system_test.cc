@@ -8,9 +8,9 @@
 #include <regex>
 #include <sstream>
 
-#include "reader/address_space.h"
-#include "reader/guest_system.h"
-#include "reader/vmcoreinfo.h"
+#include "reader/dump/vmcoreinfo.h"
+#include "reader/guest/guest_system.h"
+#include "reader/space/address_space.h"
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
 #include "tests/support/qemu_guest.h"

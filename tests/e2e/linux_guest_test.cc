@@ -11,8 +11,8 @@
 #include <set>
 #include <sstream>
 
-#include "reader/address_space.h"
-#include "reader/dump.h"
+#include "reader/dump/dump.h"
+#include "reader/space/address_space.h"
 #include "tests/e2e/serve_process.h"
 #include "tests/support/gdb_session.h"
 #include "tests/support/qemu_guest.h"

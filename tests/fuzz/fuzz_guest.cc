@@ -6,9 +6,9 @@
 #include <cstdint>
 #include <string>
 
-#include "reader/address_space.h"
-#include "reader/dump.h"
-#include "reader/guest_system.h"
+#include "reader/dump/dump.h"
+#include "reader/guest/guest_system.h"
+#include "reader/space/address_space.h"
 #include "tests/fuzz/input_file.h"
 
 namespace {

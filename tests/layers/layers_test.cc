@@ -43,8 +43,8 @@ TEST(Layers, EachPartOfLlvmIsUsedByOneFileOfTheReader) {
     else
       other.push_back(file);
   }
-  EXPECT_EQ(object, std::vector<std::string>{"reader/elf_file.cc"});
-  EXPECT_EQ(json, std::vector<std::string>{"reader/info.cc"});
+  EXPECT_EQ(object, std::vector<std::string>{"reader/dump/elf_file.cc"});
+  EXPECT_EQ(json, std::vector<std::string>{"reader/dump/info.cc"});
   EXPECT_EQ(other, std::vector<std::string>{});
 }
 
@@ -63,7 +63,7 @@ TEST_P(PlantedViolation, IsFound) {
 INSTANTIATE_TEST_SUITE_P(
     Each, PlantedViolation,
     testing::Values(Planted{"writer/format/x.h", "#include \"writer/dump.h\"\n", "x.h:1: writer/dump.h"},
-                    Planted{"writer/x.cc", "\n#include \"reader/dump.h\"\n", "x.cc:2"},
+                    Planted{"writer/x.cc", "\n#include \"reader/dump/dump.h\"\n", "x.cc:2"},
                     Planted{"writer/x.cc", "#include <fmt/format.h>\n", "may not use this library"},
                     Planted{"writer/x.h", "#include <zstd.h>\n", "headers of writer/"},
                     Planted{"writer/x.cc", "#include \"dump.h\"\n", "path from the root"},
@@ -71,14 +71,14 @@ INSTANTIATE_TEST_SUITE_P(
                     Planted{"reader/x.cc", "#include \"writer/dump.h\"\n", "reader/ may not"},
                     Planted{"reader/x.h", "#include <llvm/Object/ELF.h>\n", "headers of reader/"},
                     Planted{"reader/x.cc", "#include \"gdbstub/target.h\"\n", "reader/ may not"},
-                    Planted{"reader/translate/x.cc", "#include \"reader/dump.h\"  // NOLINT: layers\n",
+                    Planted{"reader/translate/x.cc", "#include \"reader/dump/dump.h\"  // NOLINT: layers\n",
                             "may not include"},
                     Planted{"reader/translate/x.cc", "#include <fmt/format.h>\n", "may not use this library"},
-                    Planted{"gdbstub/session.cc", "#include \"reader/dump.h\"\n", "gdbstub/ may not"},
+                    Planted{"gdbstub/session.cc", "#include \"reader/dump/dump.h\"\n", "gdbstub/ may not"},
                     Planted{"gdbstub/dump_target.cc", "#include \"tools/common/program.h\"\n", "may not include"},
                     Planted{"gdbstub/x.cc", "#include <boost/program_options.hpp>\n", "may not use this library"},
                     Planted{"tools/x.cc", "#include \"tests/support/paths.h\"\n", "tools/ may not"},
-                    Planted{"tools/x.cc", "#include <reader/dump.h>\n", "quotation marks"},
+                    Planted{"tools/x.cc", "#include <reader/dump/dump.h>\n", "quotation marks"},
                     Planted{"examples/x.cc", "", "no rule"}),
     [](const auto& test) { return "Case" + std::to_string(test.index); });
 
@@ -87,8 +87,8 @@ TEST(PlantedFile, IsFoundAmongTheSources) {
   for (const char* folder : {"writer", "reader", "gdbstub", "tools", "tests"}) {
     ASSERT_EQ(std::system(("mkdir -p " + root.path(folder)).c_str()), 0);
   }
-  root.write("writer/x.cc", "#include \"reader/dump.h\"\n");
-  root.write("tests/notes.txt", "#include \"reader/dump.h\"\n");
+  root.write("writer/x.cc", "#include \"reader/dump/dump.h\"\n");
+  root.write("tests/notes.txt", "#include \"reader/dump/dump.h\"\n");
   EXPECT_THAT(source_files(root.path()), ElementsAre("writer/x.cc"));
 }
 
@@ -96,7 +96,7 @@ TEST(Layers, StandardAndAllowedIncludesPass) {
   EXPECT_THAT(
       include_violations("writer/x.cc", "#include <sys/mman.h>\n#include <zstd.h>\n#include \"writer/format/elf.h\"\n"),
       IsEmpty());
-  EXPECT_THAT(include_violations("gdbstub/dump_target.cc", "#include \"reader/dump.h\"\n"), IsEmpty());
+  EXPECT_THAT(include_violations("gdbstub/dump_target.cc", "#include \"reader/dump/dump.h\"\n"), IsEmpty());
 }
 
 }  // namespace

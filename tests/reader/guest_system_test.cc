@@ -1,13 +1,13 @@
 // Which guest system a dump is of. The guests here are made of a few pages; tests/e2e/guest_system_test.cc has real
 // ones.
-#include "reader/guest_system.h"
+#include "reader/guest/guest_system.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <memory>
 
-#include "reader/address_space.h"
+#include "reader/space/address_space.h"
 #include "tests/support/dump_builder.h"
 
 namespace gcore::tests {

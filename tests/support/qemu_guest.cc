@@ -7,9 +7,14 @@
 namespace gcore::tests {
 
 QemuGuest::QemuGuest(Options options) {
-  Completed prepared = run({source_dir() + "/tests/guests/linux", options.machine, guests_dir()}, 300s);
+  std::vector<std::string> prepare{source_dir() + "/tests/guests/linux", options.machine};
+  if (!options.kernel.empty()) prepare.push_back(options.kernel);
+  Process::Options in_guests_dir;
+  in_guests_dir.environment = {"GCORE_GUESTS_DIR=" + guests_dir()};
+  Completed prepared = run(prepare, 300s, {}, in_guests_dir);
   if (prepared.status != ExitStatus{0, 0}) throw std::runtime_error("no Linux guest: " + prepared.out + prepared.err);
-  const std::string files = guests_dir() + "/linux-" + options.machine;
+  const std::string files =
+      guests_dir() + "/linux-" + options.machine + (options.kernel.empty() ? "" : "-" + options.kernel);
   const bool x86 = options.machine == "x86_64";
   const std::string memory = std::to_string(options.memory_mib) + "M";
   qmp_.emplace(folder_.path("own-qmp"));

@@ -16,6 +16,7 @@ class QemuGuest {
   struct Options {
     std::string machine = "x86_64";  ///< or "aarch64"
     std::string cpu = "max";         ///< as -cpu; x86_64's max has five levels of page tables
+    std::string kernel{};            ///< series, as tests/guests/linux knows it ("6.12"); empty: its default
     unsigned cpus = 2;
     unsigned memory_mib = 512;
     std::string name{};                    ///< as -name; empty: none

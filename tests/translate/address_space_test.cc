@@ -1,5 +1,5 @@
 // How the address space of a vCPU is found in a dump: which root, which mode, and what is said about it.
-#include "reader/address_space.h"
+#include "reader/space/address_space.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -11,7 +11,7 @@
 #include <sstream>
 #include <thread>
 
-#include "reader/dump.h"
+#include "reader/dump/dump.h"
 #include "tests/support/small_disk.h"
 #include "tests/vmm/vmm_program.h"
 

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "reader/dump.h"
-#include "reader/guest_system.h"
+#include "reader/dump/dump.h"
+#include "reader/guest/guest_system.h"
 #include "writer/dump.h"
 
 namespace gcore::tools::convert {

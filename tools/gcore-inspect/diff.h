@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "reader/dump.h"
+#include "reader/dump/dump.h"
 #include "tools/gcore-inspect/pages.h"
 
 namespace gcore::tools {

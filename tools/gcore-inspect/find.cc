@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "reader/search.h"
+#include "reader/search/search.h"
 #include "tools/common/progress.h"
 #include "tools/gcore-inspect/inspect.h"
 

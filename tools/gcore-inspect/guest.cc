@@ -5,7 +5,7 @@
 #include <array>
 #include <cstring>
 
-#include "reader/guest_system.h"
+#include "reader/guest/guest_system.h"
 #include "tools/common/program.h"
 #include "tools/gcore-inspect/inspect.h"
 

@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "reader/address_space.h"
-#include "reader/dump.h"
+#include "reader/dump/dump.h"
+#include "reader/space/address_space.h"
 
 namespace gcore::tools::inspect {
 

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "reader/guest_system.h"
+#include "reader/guest/guest_system.h"
 #include "tools/common/program.h"
 #include "tools/gcore-inspect/guest.h"
 #include "tools/gcore-inspect/inspect.h"

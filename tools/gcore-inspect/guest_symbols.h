@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "reader/dump.h"
+#include "reader/dump/dump.h"
 #include "tools/gcore-inspect/symbols.h"
 
 namespace gcore::tools::inspect {

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <map>
 
-#include "reader/guest_system.h"
+#include "reader/guest/guest_system.h"
 #include "tools/gcore-inspect/backtrace.h"
 #include "tools/gcore-inspect/guest.h"
 #include "tools/gcore-inspect/html_memory.h"

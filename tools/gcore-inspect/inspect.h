@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "reader/address_space.h"
-#include "reader/dump.h"
+#include "reader/dump/dump.h"
+#include "reader/space/address_space.h"
 #include "tools/common/program.h"
 
 namespace gcore::tools::inspect {

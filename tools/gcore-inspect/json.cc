@@ -1,7 +1,7 @@
 // --json: a dump as one JSON object. docs/inspect-json.md and docs/inspect.schema.json describe it.
 #include <fmt/format.h>
 
-#include "reader/guest_system.h"
+#include "reader/guest/guest_system.h"
 #include "tools/gcore-inspect/backtrace.h"
 #include "tools/gcore-inspect/guest.h"
 #include "tools/gcore-inspect/inspect.h"

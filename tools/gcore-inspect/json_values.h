@@ -10,7 +10,7 @@
 #include <string>
 #include <string_view>
 
-#include "reader/dump.h"
+#include "reader/dump/dump.h"
 #include "tools/gcore-inspect/backtrace.h"
 #include "tools/gcore-inspect/inspect.h"
 

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "reader/dump.h"
+#include "reader/dump/dump.h"
 
 namespace gcore::tools {
 class Progress;

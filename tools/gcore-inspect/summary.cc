@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 
-#include "reader/guest_system.h"
+#include "reader/guest/guest_system.h"
 #include "tools/gcore-inspect/guest.h"
 #include "tools/gcore-inspect/inspect.h"
 
