@@ -5,7 +5,7 @@ namespace {
 
 // clang-format off
 // SEGMENT_limit is in bytes; SEGMENT_flags is the second word of the segment's descriptor with the base's bits cleared (access
-// rights in bits 8 to 15 and 20 to 23), which is what the vmcore dialect's QEMU note has.
+// rights in bits 8 to 15 and 20 to 23), which is what the vmcore dialect's QEMU note has. ymmNh is the upper half of ymmN.
 constexpr RegisterInfo kX86_64[] = {
     {"rdi", 8, 0}, {"rsi", 8, 8}, {"rdx", 8, 16}, {"r10", 8, 24}, {"r8", 8, 32}, {"r9", 8, 40}, {"rax", 8, 48},
     {"rbx", 8, 56}, {"rbp", 8, 64}, {"rcx", 8, 72}, {"r11", 8, 80}, {"r12", 8, 88}, {"r13", 8, 96}, {"r14", 8, 104},
@@ -32,6 +32,13 @@ constexpr RegisterInfo kX86_64[] = {
     {"ds_flags", 4, -1}, {"es_base", 8, -1}, {"es_limit", 4, -1}, {"es_flags", 4, -1}, {"ss_base", 8, -1},
     {"ss_limit", 4, -1}, {"ss_flags", 4, -1}, {"fs_limit", 4, -1}, {"fs_flags", 4, -1}, {"gs_limit", 4, -1},
     {"gs_flags", 4, -1}, {"ldt_flags", 4, -1}, {"tr_flags", 4, -1},
+    {"ymm0h.lo", 8, -1}, {"ymm0h.hi", 8, -1}, {"ymm1h.lo", 8, -1}, {"ymm1h.hi", 8, -1}, {"ymm2h.lo", 8, -1},
+    {"ymm2h.hi", 8, -1}, {"ymm3h.lo", 8, -1}, {"ymm3h.hi", 8, -1}, {"ymm4h.lo", 8, -1}, {"ymm4h.hi", 8, -1},
+    {"ymm5h.lo", 8, -1}, {"ymm5h.hi", 8, -1}, {"ymm6h.lo", 8, -1}, {"ymm6h.hi", 8, -1}, {"ymm7h.lo", 8, -1},
+    {"ymm7h.hi", 8, -1}, {"ymm8h.lo", 8, -1}, {"ymm8h.hi", 8, -1}, {"ymm9h.lo", 8, -1}, {"ymm9h.hi", 8, -1},
+    {"ymm10h.lo", 8, -1}, {"ymm10h.hi", 8, -1}, {"ymm11h.lo", 8, -1}, {"ymm11h.hi", 8, -1}, {"ymm12h.lo", 8, -1},
+    {"ymm12h.hi", 8, -1}, {"ymm13h.lo", 8, -1}, {"ymm13h.hi", 8, -1}, {"ymm14h.lo", 8, -1}, {"ymm14h.hi", 8, -1},
+    {"ymm15h.lo", 8, -1}, {"ymm15h.hi", 8, -1},
 };
 
 // elr is the program counter: the name is that of the structure in the public header.
