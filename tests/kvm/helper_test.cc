@@ -141,34 +141,21 @@ TEST(KvmHelper, SaysThatAVcpuIsHalted) {
   struct sigaction action{};
   action.sa_handler = [](int) {};
   sigaction(SIGUSR1, &action, nullptr);
-  std::atomic<bool> left = false;
-  std::thread thread([&] {
-    EXPECT_EQ(vm.enter(), -EINTR);
-    left = true;
-  });
   RegisterFile registers(Machine::x86_64);
   kvm::VcpuReport report;
-  // Taken out before it has executed HLT, it runs.
-  for (int i = 0; i < 1000 && report.activity != kvm::Activity::halted; ++i) {
-    while (!left) {
-      pthread_kill(thread.native_handle(), SIGUSR1);
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
-    thread.join();
-    report = kvm::read_vcpu(vm.vcpu(), registers);
-    if (report.activity == kvm::Activity::halted) break;
-    left = false;
-    thread = std::thread([&] {
+  // Taken out before it has executed HLT, it runs. So it gets more time each time.
+  for (int milliseconds = 1; milliseconds < 100'000 && report.activity != kvm::Activity::halted; milliseconds *= 2) {
+    std::atomic<bool> left = false;
+    std::thread thread([&] {
       EXPECT_EQ(vm.enter(), -EINTR);
       left = true;
     });
-  }
-  if (thread.joinable()) {
     while (!left) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
       pthread_kill(thread.native_handle(), SIGUSR1);
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
     thread.join();
+    report = kvm::read_vcpu(vm.vcpu(), registers);
   }
   EXPECT_EQ(report.activity, kvm::Activity::halted);
   EXPECT_EQ(registers.get("rip"), SmallVm::kCode + 1);
