@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <new>
+#include <utility>
 
 #include "writer/compress.h"
 #include "writer/info.h"
@@ -14,22 +15,22 @@
 namespace gcore::writer {
 namespace {
 
-// Given up of a partial dump on a full disk, in the file system's blocks whatever their size.
+// Kept free for the end of a partial dump on a full disk: .gcore.info, in the file system's blocks whatever their size.
 constexpr uint64_t kRoomForInfo = 64 * 1024;
 static_assert(kRoomForInfo >= 2 * kInfoSize);
 
 constexpr size_t kMissingKept = 1024;  // more ranges than fit into .gcore.info
 
-// The guest, paused. Resumed at the latest when this goes out of scope.
+// The guest, paused. Resumed at the latest when this goes out of scope, and then told that the dump has ended.
 class Pause {
  public:
   Pause(Guest& guest, Control& control) : guest_(guest), control_(control) {}
-  ~Pause() { resume(); }
+  ~Pause() { end(); }
 
   Status begin() {
     start_ = Control::Clock::now();
     if (Status status = guest_.pause(); !status) return status;
-    paused_ = true;
+    paused_ = has_begun_ = true;
     control_.pause_started();
     return {};
   }
@@ -41,11 +42,16 @@ class Pause {
     duration_ = Control::Clock::now() - start_;
   }
   std::chrono::nanoseconds duration() const { return duration_; }
+  /// No memory is read any more.
+  void end() {
+    resume();
+    if (std::exchange(has_begun_, false)) guest_.dump_ended();
+  }
 
  private:
   Guest& guest_;
   Control& control_;
-  bool paused_ = false;
+  bool paused_ = false, has_begun_ = false;
   Control::Clock::time_point start_{};
   std::chrono::nanoseconds duration_{0};
 };
@@ -69,14 +75,17 @@ class Job : public std::enable_shared_from_this<Job> {
   Status on_io(IoThread& io, Status (Job::*step)(), std::chrono::milliseconds grace = kGrace);
   Result left_behind(Status status) const;
   Status open_sink();
+  std::vector<std::string> command_environment() const;
   Status lay_out_guest();
   Status copy_memory();
+  Status copy_rest();
   Status check_room();
-  Status write_memory();
+  Status write_memory(size_t end);
   Status finish();
   Status clean_up();
   void count(const Piece& piece, uint64_t address);
   void note_missing(uint64_t address, uint64_t size);
+  void add_notice(const std::string& text) { result_.notice += (result_.notice.empty() ? "" : "; ") + text; }
   bool keep_partial();
   std::string info(bool complete) const;
 
@@ -94,6 +103,9 @@ class Job : public std::enable_shared_from_this<Job> {
   std::unique_ptr<Sink> sink_;
   GuestState state_{};
   Layout layout_{};
+  size_t first_copies_ = 0;  // from here on all of state_.memory is copies
+  size_t next_range_ = 0;    // of state_.memory, to be written
+  Consistency consistency_ = Consistency::paused;
   uint64_t missing_ranges_ = 0;
   std::vector<std::pair<uint64_t, uint64_t>> missing_;
   Result result_;
@@ -147,8 +159,8 @@ Status Job::on_io(IoThread& io, Status (Job::*step)(), std::chrono::milliseconds
 }
 
 Status Job::take(IoThread& io) {
-  if (Status status = check_options(options_); !status) return status;
   if (Status status = control_.check(); !status) return status;
+  if (Status status = check_options(options_); !status) return status;
   vm_ = guest_.name();
   state_.machine = guest_.machine();
   if (format::registers(state_.machine).empty())
@@ -161,9 +173,13 @@ Status Job::take(IoThread& io) {
   Pause pause(guest_, control_);
   if (Status status = pause.begin(); !status) return status;
   Status status = lay_out_guest();
-  if (status) status = on_io(io, &Job::copy_memory);
+  if (status && first_copies_ > 0) status = on_io(io, &Job::copy_memory);
   pause.resume();
   paused_ = pause.duration();
+  consistency_ = guest_.consistency();
+  if (status && first_copies_ == 0) status = on_io(io, &Job::copy_memory);
+  if (status && first_copies_ < state_.memory.size()) status = on_io(io, &Job::copy_rest);
+  pause.end();
   if (!status) return status;
 
   control_.phase = Progress::Phase::finishing;
@@ -180,17 +196,22 @@ Status Job::clean_up() {
   }
   result_.bytes = sink_->bytes();
   result_.command_status = sink_->command_status();
+  result_.command_signal = sink_->command_signal();
+  if (result_.pages.missing > 0 && result_.status.ok())
+    add_notice(std::to_string(result_.pages.missing) + (result_.pages.missing == 1 ? " page" : " pages") +
+               " of guest memory could not be read, the first one " + source_.trouble());
   result_.paused = paused_;
   if (has_path || options_.target.starts_with('|')) result_.path = sink_->path();
   return {};
 }
 
 Status Job::open_sink() {
-  Status status;
+  Status status = look_at_target(options_, result_.notice);
+  if (!status) return status;
   if (options_.target.starts_with('|')) {
     const bool compressed = options_.compression != Compression::none;
-    sink_ = open_pipe_sink(options_.target.substr(1), compressed ? PipeMemory::copy : options_.pipe_memory, control_,
-                           status);
+    sink_ = open_pipe_sink(options_.target.substr(1), command_environment(),
+                           compressed ? PipeMemory::copy : options_.pipe_memory, control_, status);
   } else {
     FileName name;
     name.stem = dump_stem(vm_, request_.time.tv_sec);
@@ -200,6 +221,17 @@ Status Job::open_sink() {
   }
   if (status && options_.compression != Compression::none) sink_ = compress(options_.compression, std::move(sink_));
   return status;
+}
+
+// What a script needs to name what it gets.
+std::vector<std::string> Job::command_environment() const {
+  char time[32] = "";
+  struct tm utc = {};
+  gmtime_r(&request_.time.tv_sec, &utc);
+  std::strftime(time, sizeof time, "%Y-%m-%dT%H:%M:%SZ", &utc);
+  return {"GCORE_NAME=" + dump_prefix(vm_), std::string("GCORE_REASON=") + kind_name(request_.reason.kind),
+          std::string("GCORE_TIME=") + time,
+          "GCORE_FILE=" + dump_stem(vm_, request_.time.tv_sec) + dump_extension(options_.compression)};
 }
 
 // What the guest has to be asked for while it is paused.
@@ -215,16 +247,30 @@ Status Job::lay_out_guest() {
   if (options_.dialect == Dialect::vmcore) kernel = find_kernel_image(state_.machine, state_.vmcoreinfo);
   layout_ = lay_out(state_.machine, options_.dialect, notes, state_.memory, kernel, kInfoSize);
   uint64_t total = 0;
-  for (const MemoryRange& range : state_.memory) total += range.size;
+  for (size_t index = 0; index < state_.memory.size(); ++index) {
+    total += state_.memory[index].size;
+    if (!state_.memory[index].is_copy) first_copies_ = index + 1;
+  }
   control_.memory_total = total;
   control_.phase = Progress::Phase::writing;
   return {};
 }
 
+// What the guest has to stand still for; it has gone on already when that is nothing.
 Status Job::copy_memory() {
-  if (Status status = check_room(); !status) return status;
+  // What is to be kept half-way may as well be begun on a disk that is too small for all of it.
+  const bool partial_will_do = options_.keep_partial && sink_->can_patch();
+  if (!partial_will_do)
+    if (Status status = check_room(); !status) return status;
   if (Status status = sink_->write(layout_.head); !status) return status;
-  if (Status status = write_memory(); !status) return status;
+  if (partial_will_do)
+    if (Status status = sink_->reserve(layout_.info_offset, kRoomForInfo); !status) return status;
+  if (Status status = write_memory(first_copies_); !status) return status;
+  return sink_->return_lent();
+}
+
+Status Job::copy_rest() {
+  if (Status status = write_memory(state_.memory.size()); !status) return status;
   return sink_->return_lent();
 }
 
@@ -251,9 +297,10 @@ Status Job::check_room() {
                            std::to_string(room) + " are free; make room, or dump to another file system or a command"};
 }
 
-Status Job::write_memory() {
+Status Job::write_memory(size_t end) {
   const PageCounts& pages = result_.pages;
-  for (const MemoryRange& range : state_.memory) {
+  for (; next_range_ < end; ++next_range_) {
+    const MemoryRange& range = state_.memory[next_range_];
     source_.start(range);
     for (uint64_t done = 0; done < range.size;) {
       Piece piece = {Piece::Kind::data, 0, nullptr};
@@ -273,8 +320,8 @@ Status Job::write_memory() {
       control_.memory_done += piece.size;
     }
   }
-  if (pages.missing > 0 && pages.written + pages.zero + pages.absent == 0)
-    return Status(std::string("no page of the guest's memory could be read"));
+  if (end == state_.memory.size() && pages.missing > 0 && pages.written + pages.zero + pages.absent == 0)
+    return Status("no page of the guest's memory could be read: " + source_.trouble());
   return {};
 }
 
@@ -311,7 +358,7 @@ void Job::note_missing(uint64_t address, uint64_t size) {
 std::string Job::info(bool complete) const {
   using std::chrono::nanoseconds, std::chrono::seconds;
   const nanoseconds requested = seconds(request_.time.tv_sec) + nanoseconds(request_.time.tv_nsec);
-  const EarlierDump this_one{requested, paused_, true, true};
+  const EarlierDump this_one{requested, paused_, true, consistency_};
   return info_json({options_.program, vm_, options_.dialect, request_.reason, options_.earlier.value_or(this_one),
                     complete, result_.pages, missing_ranges_, missing_},
                    state_);
@@ -326,16 +373,17 @@ Status Job::finish() {
 // True when a partial file was left as asked for.
 bool Job::keep_partial() {
   if (!options_.keep_partial || !sink_->can_patch() || layout_.segments.empty()) return false;
-  if (sink_->bytes() <= layout_.head.size()) return false;
+  if (sink_->bytes() < layout_.head.size()) return false;  // the registers alone are worth keeping
   const std::string json = info(false);
-  const auto put_info = [&] {
-    cut_off(layout_, sink_->bytes());
-    return sink_->patch(layout_.info_offset, std::as_bytes(std::span(json))).ok();
-  };
-  if (!put_info()) {
-    // No room: the end of the memory makes some. What was put of it already goes, too.
-    const uint64_t least = layout_.head.size(), end = layout_.info_offset;
-    if (!sink_->truncate(end > least + kRoomForInfo ? end - kRoomForInfo : least) || !put_info()) return false;
+  const uint64_t least = layout_.head.size(), end = sink_->bytes();
+  // Cutting off gives back the room that was kept. Should somebody else have taken that, the end of the memory makes
+  // some; how much of it there is that takes room, and is no hole, nobody knows.
+  for (uint64_t given_up = 0;; given_up = given_up == 0 ? kRoomForInfo : given_up * 4) {
+    const uint64_t kept = end > least + given_up ? end - given_up : least;
+    if (!sink_->truncate(kept)) return false;
+    cut_off(layout_, kept);
+    if (sink_->patch(layout_.info_offset, std::as_bytes(std::span(json)))) break;
+    if (kept == least) return false;
   }
   return sink_->patch(0, layout_.head) && sink_->finish_partial();
 }
@@ -360,7 +408,7 @@ namespace {
 void add_stack_of_kernel_mode(format::RegisterFile& registers) {
   if (registers.machine() != format::Machine::x86 || (registers.get("cs").value_or(0) & 3) != 0) return;
   const auto esp = registers.get("esp");
-  if (esp && !registers.get("exx")) registers.set("exx", static_cast<uint32_t>(*esp - 12));
+  if (esp && !registers.get("exx")) registers.put("exx", static_cast<uint32_t>(*esp - 12));
 }
 
 }  // namespace

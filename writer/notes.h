@@ -12,7 +12,7 @@
 
 namespace gcore::writer {
 
-/// KdumpNote, names, CPU records: see writer/format/kdump_note.h.
+/// KdumpNote, names, CPU records: see writer/format/qnx_note.h.
 ///
 /// The names are those of the extra registers that at least one vCPU has. A vCPU that lacks one of them, or a register
 /// of the CPU register set, has 0 there, since the format has no other way; section .gcore.info then lists it as

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "writer/format/kdump_note.h"
+#include "writer/format/qnx_note.h"
 #include "writer/notes.h"
 
 namespace gcore::writer {

@@ -30,8 +30,8 @@
 #include <string_view>
 #include <vector>
 
-#include "reader/address_space.h"
-#include "reader/dump.h"
+#include "reader/dump/dump.h"
+#include "reader/space/address_space.h"
 
 #ifdef GCORE_BENCH_KDUMPFILE
 #include <libkdumpfile/addrxlat.h>

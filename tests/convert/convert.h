@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "reader/dump.h"
+#include "reader/dump/dump.h"
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
 

@@ -12,7 +12,7 @@
 #include <random>
 #include <thread>
 
-#include "reader/dump.h"
+#include "reader/dump/dump.h"
 #include "tests/convert/convert.h"
 #include "tests/support/dump_builder.h"
 #include "tests/support/temp_dir.h"

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "reader/dump.h"
+#include "reader/dump/dump.h"
 #include "tests/dump/bare_machine.h"
 #include "tests/support/paths.h"
 #include "tests/support/process.h"

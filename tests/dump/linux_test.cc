@@ -7,7 +7,7 @@
 
 #include <regex>
 
-#include "reader/dump.h"
+#include "reader/dump/dump.h"
 #include "tests/dump/dump_files.h"
 #include "tests/support/dump_builder.h"
 #include "tests/support/paths.h"

@@ -8,7 +8,7 @@
 
 #include <algorithm>
 
-#include "reader/dump.h"
+#include "reader/dump/dump.h"
 #include "tests/dump/dump_files.h"
 #include "tests/dump/gcore_dump.h"
 #include "tests/support/qemu_guest.h"

@@ -4,9 +4,9 @@
 #include <cstdio>
 
 #include "gdbstub/dump_target.h"
-#include "gdbstub/server.h"
-#include "reader/address_space.h"
-#include "reader/dump.h"
+#include "gdbstub/protocol/server.h"
+#include "reader/dump/dump.h"
+#include "reader/space/address_space.h"
 
 int main(int argc, char** argv) {
   if (argc != 2) return 2;

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "reader/decoder.h"
-#include "reader/gzip_source.h"
-#include "reader/temporary_file.h"
+#include "reader/source/decoder.h"
+#include "reader/source/gzip_source.h"
+#include "reader/source/temporary_file.h"
 #include "tests/fuzz/input_file.h"
 
 namespace {

@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <string>
 
-#include "reader/dump.h"
+#include "reader/dump/dump.h"
 #include "tests/fuzz/input_file.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -12,11 +12,11 @@
 #include <string_view>
 #include <vector>
 
-#include "reader/elf_notes.h"
-#include "reader/info.h"
-#include "reader/kdump_note.h"
-#include "reader/vmcore_notes.h"
-#include "reader/vmcoreinfo.h"
+#include "reader/dump/elf_notes.h"
+#include "reader/dump/info.h"
+#include "reader/dump/qnx_note.h"
+#include "reader/dump/vmcore_notes.h"
+#include "reader/dump/vmcoreinfo.h"
 #include "tests/fuzz/input_file.h"
 
 namespace {

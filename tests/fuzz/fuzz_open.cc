@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <cstdlib>
 
-#include "reader/dump.h"
+#include "reader/dump/dump.h"
 #include "tests/fuzz/input_file.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "reader/temporary_file.h"
-#include "reader/zstd_source.h"
+#include "reader/source/temporary_file.h"
+#include "reader/source/zstd_source.h"
 #include "tests/fuzz/input_file.h"
 
 namespace {

@@ -4,8 +4,8 @@
 
 #include <stdexcept>
 
-#include "gdbstub/packet.h"
-#include "reader/dump.h"
+#include "gdbstub/protocol/packet.h"
+#include "reader/dump/dump.h"
 #include "tests/gdbstub/conversation.h"
 #include "tests/gdbstub/small_dump.h"
 #include "tests/support/dump_builder.h"

@@ -5,7 +5,7 @@
 #include <stdexcept>
 
 #include "gdbstub/dump_target.h"
-#include "reader/dump.h"
+#include "reader/dump/dump.h"
 #include "tests/gdbstub/conversation.h"
 #include "tests/gdbstub/small_dump.h"
 #include "tests/support/temp_dir.h"

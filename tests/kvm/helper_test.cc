@@ -232,6 +232,7 @@ TEST(KvmHelper, TheCInterfaceReadsTheSame) {
   gcore_options_init(&options);
   options.target = "|cat >/dev/null";
   gcore_result result;
+  gcore_result_init(&result);
   EXPECT_EQ(gcore_dump(&guest, &options, GCORE_REASON_API, nullptr, 0, &result), 0) << result.error;
   EXPECT_EQ(seen.result, 0);
   EXPECT_EQ(seen.report.refused, 1U);

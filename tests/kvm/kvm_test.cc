@@ -124,7 +124,7 @@ TEST(Kvm, TheVmmsOfTheDocumentationDumpTheirGuests) {
       ++dumps;
       const Completed shown = run({program("gcore-inspect"), dir.path(name), "--registers", "0"});
       EXPECT_EQ(shown.status, (ExitStatus{0, 0})) << shown.err;
-      EXPECT_THAT(shown.out, HasSubstr("cr0  0x0000000060000010")) << shown.out;
+      EXPECT_THAT(shown.out, testing::ContainsRegex("cr0 +0x0000000060000010")) << shown.out;
       EXPECT_EQ(run({program("gcore-inspect"), dir.path(name), "--verify"}).status, (ExitStatus{0, 0}));
     }
     EXPECT_EQ(dumps, each.takes_signals ? 2U : 1U);

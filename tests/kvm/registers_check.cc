@@ -12,7 +12,7 @@
 #include <optional>
 #include <string>
 
-#include "reader/dump.h"
+#include "reader/dump/dump.h"
 
 namespace gcore::tests {
 namespace {

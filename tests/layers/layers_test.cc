@@ -2,6 +2,9 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <filesystem>
+#include <regex>
+#include <set>
 
 #include "tests/layers/include_rules.h"
 #include "tests/support/paths.h"
@@ -18,13 +21,39 @@ using testing::IsEmpty;
 TEST(Layers, EveryIncludeKeepsTheTable) {
   const auto files = source_files(source_dir());
   for (const char* folder :
-       {"writer/format/", "writer/kvm/", "writer/", "reader/translate/", "reader/", "gdbstub/", "tools/", "tests/"}) {
+       {"writer/format/", "writer/kvm/", "writer/", "reader/source/", "reader/dump/", "reader/translate/", "reader/space/",
+        "reader/search/", "reader/guest/", "reader/", "gdbstub/", "tools/", "tests/"}) {
     EXPECT_THAT(files, Contains(testing::StartsWith(folder)));
   }
   for (const std::string& file : files) {
     for (const std::string& violation : include_violations(file, read_file(source_dir() + "/" + file))) {
       ADD_FAILURE() << violation;
     }
+  }
+}
+
+// What a program of ours includes, one that is built against an installation has too.
+TEST(Layers, ToolsIncludePublicHeadersOnly) {
+  std::set<std::string> installed;
+  const std::regex header("[a-z]+/[a-z0-9_/]+\\.h");
+  for (const char* library : {"writer", "writer/kvm", "reader", "gdbstub"}) {
+    const std::string path = source_dir() + "/" + library + "/CMakeLists.txt";
+    if (!std::filesystem::exists(path)) continue;
+    const std::string text = read_file(path);
+    const std::regex list("(?:gcore_install_library|set\\(gcore_kvm_headers)([^)]*)\\)");
+    for (std::sregex_iterator it(text.begin(), text.end(), list), end; it != end; ++it) {
+      const std::string names = (*it)[1];
+      for (std::sregex_iterator name(names.begin(), names.end(), header); name != end; ++name)
+        installed.insert(name->str());
+    }
+  }
+  EXPECT_THAT(installed, Contains("reader/dump/dump.h"));
+  const std::regex include("#include \"((?:writer|reader|gdbstub)/[^\"]+)\"");
+  for (const std::string& file : source_files(source_dir())) {
+    if (!file.starts_with("tools/")) continue;
+    const std::string text = read_file(source_dir() + "/" + file);
+    for (std::sregex_iterator it(text.begin(), text.end(), include), end; it != end; ++it)
+      EXPECT_TRUE(installed.contains((*it)[1])) << file << " includes " << (*it)[1] << ", which is not installed";
   }
 }
 
@@ -43,8 +72,8 @@ TEST(Layers, EachPartOfLlvmIsUsedByOneFileOfTheReader) {
     else
       other.push_back(file);
   }
-  EXPECT_EQ(object, std::vector<std::string>{"reader/elf_file.cc"});
-  EXPECT_EQ(json, std::vector<std::string>{"reader/info.cc"});
+  EXPECT_EQ(object, std::vector<std::string>{"reader/dump/elf_file.cc"});
+  EXPECT_EQ(json, std::vector<std::string>{"reader/dump/info.cc"});
   EXPECT_EQ(other, std::vector<std::string>{});
 }
 
@@ -63,7 +92,7 @@ TEST_P(PlantedViolation, IsFound) {
 INSTANTIATE_TEST_SUITE_P(
     Each, PlantedViolation,
     testing::Values(Planted{"writer/format/x.h", "#include \"writer/dump.h\"\n", "x.h:1: writer/dump.h"},
-                    Planted{"writer/x.cc", "\n#include \"reader/dump.h\"\n", "x.cc:2"},
+                    Planted{"writer/x.cc", "\n#include \"reader/dump/dump.h\"\n", "x.cc:2"},
                     Planted{"writer/x.cc", "#include <fmt/format.h>\n", "may not use this library"},
                     Planted{"writer/x.cc", "#include \"writer/kvm/kvm.h\"\n", "writer/ may not"},
                     Planted{"writer/kvm/x.cc", "#include <zstd.h>\n", "may not use this library"},
@@ -71,16 +100,19 @@ INSTANTIATE_TEST_SUITE_P(
                     Planted{"writer/x.cc", "#include \"dump.h\"\n", "path from the root"},
                     Planted{"writer/x.cc", "  #  include <elf.h>  // allowed here\n", "elf.h"},
                     Planted{"reader/x.cc", "#include \"writer/dump.h\"\n", "reader/ may not"},
+                    Planted{"reader/source/x.cc", "#include \"reader/dump/dump.h\"\n", "reader/source/ may not"},
+                    Planted{"reader/dump/x.cc", "#include \"reader/guest/guest.h\"\n", "reader/dump/ may not"},
+                    Planted{"reader/space/x.cc", "#include \"reader/guest/guest.h\"\n", "reader/space/ may not"},
                     Planted{"reader/x.h", "#include <llvm/Object/ELF.h>\n", "headers of reader/"},
                     Planted{"reader/x.cc", "#include \"gdbstub/target.h\"\n", "reader/ may not"},
-                    Planted{"reader/translate/x.cc", "#include \"reader/dump.h\"  // NOLINT: layers\n",
+                    Planted{"reader/translate/x.cc", "#include \"reader/dump/dump.h\"  // NOLINT: layers\n",
                             "may not include"},
                     Planted{"reader/translate/x.cc", "#include <fmt/format.h>\n", "may not use this library"},
-                    Planted{"gdbstub/session.cc", "#include \"reader/dump.h\"\n", "gdbstub/ may not"},
+                    Planted{"gdbstub/protocol/session.cc", "#include \"reader/dump/dump.h\"\n", "gdbstub/ may not"},
                     Planted{"gdbstub/dump_target.cc", "#include \"tools/common/program.h\"\n", "may not include"},
                     Planted{"gdbstub/x.cc", "#include <boost/program_options.hpp>\n", "may not use this library"},
                     Planted{"tools/x.cc", "#include \"tests/support/paths.h\"\n", "tools/ may not"},
-                    Planted{"tools/x.cc", "#include <reader/dump.h>\n", "quotation marks"},
+                    Planted{"tools/x.cc", "#include <reader/dump/dump.h>\n", "quotation marks"},
                     Planted{"examples/x.cc", "", "no rule"}),
     [](const auto& test) { return "Case" + std::to_string(test.index); });
 
@@ -89,8 +121,8 @@ TEST(PlantedFile, IsFoundAmongTheSources) {
   for (const char* folder : {"writer", "reader", "gdbstub", "tools", "tests"}) {
     ASSERT_EQ(std::system(("mkdir -p " + root.path(folder)).c_str()), 0);
   }
-  root.write("writer/x.cc", "#include \"reader/dump.h\"\n");
-  root.write("tests/notes.txt", "#include \"reader/dump.h\"\n");
+  root.write("writer/x.cc", "#include \"reader/dump/dump.h\"\n");
+  root.write("tests/notes.txt", "#include \"reader/dump/dump.h\"\n");
   EXPECT_THAT(source_files(root.path()), ElementsAre("writer/x.cc"));
 }
 
@@ -98,7 +130,7 @@ TEST(Layers, StandardAndAllowedIncludesPass) {
   EXPECT_THAT(
       include_violations("writer/x.cc", "#include <sys/mman.h>\n#include <zstd.h>\n#include \"writer/format/elf.h\"\n"),
       IsEmpty());
-  EXPECT_THAT(include_violations("gdbstub/dump_target.cc", "#include \"reader/dump.h\"\n"), IsEmpty());
+  EXPECT_THAT(include_violations("gdbstub/dump_target.cc", "#include \"reader/dump/dump.h\"\n"), IsEmpty());
 }
 
 }  // namespace

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "reader/address_space.h"
+#include "reader/space/address_space.h"
 
 namespace gcore::tests {
 

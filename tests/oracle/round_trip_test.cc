@@ -8,7 +8,7 @@
 #include <set>
 #include <tuple>
 
-#include "reader/dump.h"
+#include "reader/dump/dump.h"
 #include "tests/dump/dump_files.h"
 #include "tests/writer/fake_guest.h"
 #include "writer/dump.h"

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "reader/address_space.h"
-#include "reader/dump.h"
+#include "reader/dump/dump.h"
+#include "reader/space/address_space.h"
 #include "tests/support/qemu_guest.h"
 #include "tests/support/rsp_client.h"
 

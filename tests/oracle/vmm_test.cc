@@ -12,7 +12,7 @@
 #include <random>
 #include <stdexcept>
 
-#include "reader/dump.h"
+#include "reader/dump/dump.h"
 #include "tests/dump/dump_files.h"
 #include "tests/oracle/kdumpfile.h"
 #include "tests/support/gdb_session.h"

@@ -9,7 +9,7 @@
 #include <string>
 #include <utility>
 
-#include "reader/dump.h"
+#include "reader/dump/dump.h"
 #include "tests/support/dump_builder.h"
 
 namespace gcore::tests {

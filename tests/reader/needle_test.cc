@@ -1,5 +1,5 @@
 // The matcher, against std::string::find.
-#include "reader/needle.h"
+#include "reader/search/needle.h"
 
 #include <gtest/gtest.h>
 

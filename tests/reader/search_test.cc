@@ -1,5 +1,5 @@
 // Searching, against a search that does nothing clever.
-#include "reader/search.h"
+#include "reader/search/search.h"
 
 #include <map>
 #include <random>

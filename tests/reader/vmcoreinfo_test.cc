@@ -1,4 +1,4 @@
-#include "reader/vmcoreinfo.h"
+#include "reader/dump/vmcoreinfo.h"
 
 #include <gtest/gtest.h>
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <utility>
 
-#include "reader/dump.h"
+#include "reader/dump/dump.h"
 #include "tools/common/program.h"
 #include "tools/common/progress.h"
 

@@ -9,7 +9,7 @@
 #include <memory>
 #include <string>
 
-#include "reader/dump.h"
+#include "reader/dump/dump.h"
 #include "tools/gcore-dump/qmp.h"
 #include "tools/gcore-dump/unique_fd.h"
 

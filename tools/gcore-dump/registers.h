@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "reader/dump.h"
+#include "reader/dump/dump.h"
 #include "tools/gcore-dump/qmp.h"
 #include "writer/format/registers.h"
 

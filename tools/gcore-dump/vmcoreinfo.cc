@@ -9,7 +9,7 @@
 #include <cstdio>
 #include <optional>
 
-#include "reader/vmcoreinfo.h"
+#include "reader/dump/vmcoreinfo.h"
 
 namespace gcore::tools::qemu {
 namespace {

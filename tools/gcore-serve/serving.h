@@ -4,7 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "reader/dump.h"
+#include "reader/dump/dump.h"
 #include "tools/common/program.h"
 
 namespace gcore::tools {

@@ -1,8 +1,9 @@
 // The registers of a vCPU by name: what a VMM hands to the writer and what the reader hands out.
 //
-// Every register is one value of at most 64 bits; a wider one stands in two halves, NAME.lo and NAME.hi. Names are lower
-// case, as the architecture manuals and GDB have them. Which of them is in the CPU register set of the qnx dialect
-// ("core", in that order and at those offsets) and which is an extra register is part of the format: see kdump_note.h.
+// Every register is one value of at most 64 bits; a wider one stands in two halves, NAME.lo and NAME.hi. Names are
+// lower case, as the architecture manuals and GDB have them. Which of them is in the CPU register set of the qnx
+// dialect
+// ("core", in that order and at those offsets) and which is an extra register is part of the format: see qnx_note.h.
 #pragma once
 
 #include <array>
@@ -23,8 +24,9 @@ struct RegisterInfo {
   int16_t core_offset;  // offset in the CPU register set of the qnx dialect, or -1 for an extra register
 };
 
-/// All registers that this project knows of a machine: the core ones first, in the order of the CPU register set, then the
-/// extra ones in the order in which they are written. The index of a register in this list is its slot in RegisterFile.
+/// All registers that this project knows of a machine: the core ones first, in the order of the CPU register set, then
+/// the extra ones in the order in which they are written. The index of a register in this list is its slot in
+/// RegisterFile.
 std::span<const RegisterInfo> registers(Machine machine);
 
 /// Bytes of the CPU register set: x86_64 160, aarch64 272, x86 52.
@@ -43,8 +45,11 @@ class RegisterFile {
 
   Machine machine() const { return machine_; }
 
-  /// Sets a register. False when the machine has none of that name (a programmer's error; nothing is changed).
-  bool set(std::string_view name, uint64_t value);
+  /// Sets a register. False when the machine has none of that name; nothing is changed then. A name that is misspelt is
+  /// a register that the dump lacks, so look at it, or use put().
+  [[nodiscard]] bool set(std::string_view name, uint64_t value);
+  /// Sets a register that the machine has for certain: any other name is a programmer's error, which an assert tells.
+  void put(std::string_view name, uint64_t value);
   std::optional<uint64_t> get(std::string_view name) const;
 
   void set_slot(size_t slot, uint64_t value) {

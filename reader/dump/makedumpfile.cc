@@ -1,0 +1,479 @@
+#include "reader/dump/makedumpfile.h"
+
+#include <fmt/format.h>
+#ifdef GCORE_WITH_LIBKDUMPFILE
+#include <libkdumpfile/kdumpfile.h>
+#endif
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <limits>
+#include <mutex>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "writer/format/endian.h"
+#include "writer/format/machine.h"
+
+namespace gcore::reader {
+
+bool is_kdump(std::span<const std::byte> start) {
+  return std::string_view(reinterpret_cast<const char*>(start.data()), start.size()).starts_with("KDUMP   ");
+}
+
+#ifdef GCORE_WITH_LIBKDUMPFILE
+namespace {
+
+using format::ByteOrder;
+
+constexpr uint64_t kMaxRuns = uint64_t{1} << 22;
+constexpr uint64_t kMaxLibraryPage = uint64_t{1} << 18;  // the largest page that libkdumpfile believes in
+constexpr uint64_t kMaxBitmap = uint64_t{4} << 30;       // two bits for each page of 64 TiB
+constexpr size_t kPageDescriptor = 24;                   // i64 offset, u32 size, u32 flags, u64 page flags
+constexpr uint64_t kDescriptorsAtOnce = 4096;
+
+template <class... Args>
+std::unexpected<Error> fail(Error::Kind kind, fmt::format_string<Args...> text, Args&&... args) {
+  return std::unexpected(Error{kind, fmt::format(text, std::forward<Args>(args)...)});
+}
+
+/// Pages of one kind. Pages that are in the file have descriptors, in the order of their numbers; `rank` is the first
+/// one's.
+struct Run {
+  uint64_t first = 0, end = 0, rank = 0;
+  bool in_file = true;
+};
+
+struct Area {
+  const char* what = "";
+  uint64_t at = 0, size = 0;
+};
+
+/// The header and what follows from it: makedumpfile's diskdump_mod.h, QEMU's include/sysemu/dump.h. A 64-bit machine's
+/// header aligns its time stamp to 8 bytes, which moves what stands behind it.
+struct Header {
+  format::Machine machine = format::Machine::x86_64;
+  ByteOrder order = ByteOrder::little;
+  bool is_64_bit = true;
+  bool by_qemu = false;  // whose dump.c fills in no utsname but the machine; makedumpfile has the kernel's
+  uint32_t version = 0, block_size = 0, sub_header_blocks = 0, bitmap_blocks = 0;
+  uint64_t descriptors = 0;  // where the page descriptors begin
+  Area vmcoreinfo{"VMCOREINFO"}, notes{"the notes"}, erased{"the list of what was erased"};
+
+  std::array<Area, 3> areas() const { return {vmcoreinfo, notes, erased}; }
+};
+
+class HeaderReader {
+ public:
+  explicit HeaderReader(const File& file) : file_(file) {}
+
+  Expected<Header> read() {
+    if (auto read = file_.read_exactly(FileOffset(0), bytes_, "the kdump header"); !read)
+      return std::unexpected(read.error());
+    // The version is a small number in the right byte order only.
+    if (u32(8) > 0xffff) header_.order = ByteOrder::big;
+    if (auto checked = check_sizes(); !checked) return std::unexpected(checked.error());
+    if (auto read = read_sub_header(); !read) return std::unexpected(read.error());
+    if (auto found = find_machine(); !found) return std::unexpected(found.error());
+    return header_;
+  }
+
+ private:
+  static std::string printable(std::string_view text) {
+    std::string out(text.substr(0, 16));
+    std::ranges::replace_if(out, [](char c) { return c < 0x20 || c >= 0x7f; }, '?');
+    return out;
+  }
+
+  uint32_t u32(size_t at) const { return format::load<uint32_t>(&bytes_[at], header_.order); }
+
+  /// The size of NT_PRSTATUS, which is the first note, tells most surely: QEMU writes "x86_64" as utsname.machine also
+  /// for a vCPU in a 32-bit mode, with the notes of a 32-bit machine, and "Unknown" for aarch64.
+  Expected<void> find_machine() {
+    std::string_view name(reinterpret_cast<const char*>(&bytes_[12 + 4 * 65]), 65);  // utsname.machine
+    name = name.substr(0, name.find('\0'));
+    header_.by_qemu = bytes_[12] == std::byte{0} && !name.empty();
+    const uint32_t size = first_note_size();
+    const auto by_note = std::ranges::find(format::machines(), size, [](const auto& one) { return one.prstatus.size; });
+    const auto by_name = std::ranges::find(format::machines(), name, &format::MachineInfo::name);
+    if (!header_.is_64_bit)
+      header_.machine = format::Machine::x86;
+    else if (by_note != format::machines().end())
+      header_.machine = by_note->machine;
+    else if (by_name != format::machines().end() && by_name->word_bytes == 8)
+      header_.machine = by_name->machine;
+    else
+      return fail(Error::Kind::unsupported,
+                  "it is a kdump-compressed dump of a machine \"{}\"; this reader knows x86_64, i686 and aarch64",
+                  printable(name));
+    return {};
+  }
+
+  /// Of its descriptor; 0 when there is none.
+  uint32_t first_note_size() const {
+    std::array<std::byte, 12> note{};
+    if (header_.notes.size == 0 || file_.read(FileOffset(header_.notes.at), note).bytes != note.size()) return 0;
+    return format::load<uint32_t>(&note[4], header_.order);
+  }
+
+  /// With a sub-header and bitmaps behind it: that tells it from the number of pages, which has its place in the header
+  /// of the other width.
+  bool sensible_block_size(size_t at) const {
+    return u32(at) >= 4096 && u32(at) <= 65536 && std::has_single_bit(u32(at)) && u32(at + 4) != 0 && u32(at + 8) != 0;
+  }
+
+  /// libkdumpfile takes the header for a 32-bit one, then for a 64-bit one, each with the first byte order in which it
+  /// looks sane (diskdump.c: try_header_32, try_header_64), and allocates what the bitmap is then said to have.
+  bool bitmap_is_too_large(size_t at) const {
+    for (const ByteOrder order : {ByteOrder::little, ByteOrder::big}) {
+      const auto number = [&](size_t where) { return uint64_t{format::load<uint32_t>(&bytes_[where], order)}; };
+      const uint64_t block_size = number(at), blocks = number(at + 8), pages = number(at + 12);
+      const bool sane = std::has_single_bit(block_size) && block_size >= 4096 && block_size <= kMaxLibraryPage &&
+                        8 * blocks * block_size >= pages;
+      if (sane) return blocks * block_size > std::min(file_.size(), kMaxBitmap);
+    }
+    return false;
+  }
+
+  Expected<void> check_sizes() {
+    header_.is_64_bit = sensible_block_size(428) || !sensible_block_size(416);
+    const size_t at = header_.is_64_bit ? 428 : 416;
+    header_.version = u32(8);
+    header_.block_size = u32(at);
+    header_.sub_header_blocks = u32(at + 4);
+    header_.bitmap_blocks = u32(at + 8);
+    if (!sensible_block_size(at))
+      return fail(Error::Kind::malformed, "its kdump header gives a block size of {}", header_.block_size);
+    const uint64_t blocks = uint64_t{1} + header_.sub_header_blocks + header_.bitmap_blocks;
+    header_.descriptors = blocks * header_.block_size;
+    if (header_.descriptors > file_.size())
+      return fail(Error::Kind::truncated,
+                  "the kdump header and its bitmaps ({} blocks of {} bytes) go past the end of the "
+                  "file ({} bytes)",
+                  blocks, header_.block_size, file_.size());
+    if (bitmap_is_too_large(416) || bitmap_is_too_large(428))
+      return fail(Error::Kind::malformed,
+                  "the page bitmap of its kdump header does not fit into the file ({} bytes), or has more than 4 GiB",
+                  file_.size());
+    return {};
+  }
+
+  /// phys_base, dump_level, split, start_pfn, end_pfn; then the offset and size of VMCOREINFO (from version 3 on), of
+  /// the notes (4) and of what was erased (5). Numbers of a 32-bit machine have 4 bytes, but for offsets.
+  Expected<void> read_sub_header() {
+    if (header_.version < 3) return {};
+    std::array<std::byte, 80> sub{};
+    if (auto read = file_.read_exactly(FileOffset(header_.block_size), sub, "the kdump sub-header"); !read) return read;
+    const bool wide = header_.is_64_bit;
+    const auto find = [&](Area& area, size_t at_64, size_t at_32) {
+      const std::byte* from = &sub[wide ? at_64 : at_32];
+      area.at = format::load<uint64_t>(from, header_.order);
+      area.size =
+          wide ? format::load<uint64_t>(from + 8, header_.order) : format::load<uint32_t>(from + 8, header_.order);
+    };
+    find(header_.vmcoreinfo, 32, 20);
+    if (header_.version >= 4) find(header_.notes, 48, 32);
+    if (header_.version >= 4) find(header_.erased, 64, 44);
+    for (const Area& area : header_.areas())
+      if (auto fits = check_area(area); !fits) return fits;
+    return {};
+  }
+
+  /// libkdumpfile allocates what it reads there, whatever the size.
+  static Expected<void> check_area(const Area& area) {
+    if (area.size > kMaxNoteBytes)
+      return fail(Error::Kind::unsupported, "{} of the kdump header has {} bytes; this reader handles up to {}",
+                  area.what, area.size, kMaxNoteBytes);
+    return {};
+  }
+
+  const File& file_;
+  std::array<std::byte, 512> bytes_{};
+  Header header_;
+};
+
+struct PageDescriptor {
+  uint64_t offset = 0;
+  uint32_t size = 0;
+
+  uint64_t end() const {
+    return offset > std::numeric_limits<uint64_t>::max() - size ? std::numeric_limits<uint64_t>::max() : offset + size;
+  }
+};
+
+class KdumpSource final : public Source {
+ public:
+  static Expected<std::unique_ptr<KdumpSource>> open(Rearranged file, const Header& header) {
+    std::unique_ptr<KdumpSource> source(new KdumpSource(std::move(file), header));
+    if (auto opened = source->open_library(); !opened) return std::unexpected(opened.error());
+    source->find_lost();
+    return source;
+  }
+
+  uint64_t size() const override { return runs_.empty() ? 0 : runs_.back().end * page_size_; }
+  uint64_t file_end() const override { return from_.flattened_size != 0 ? from_.flattened_size : file_->file_end(); }
+  const Lost& lost() const override { return lost_; }
+  const std::vector<Run>& runs() const { return runs_; }
+  uint64_t pages() const { return page_count_; }  // that should be in the file
+  uint64_t lost_pages() const { return lost_.bytes(0, size()) / page_size_; }
+
+  /// How many of the bytes of a place in the file it has.
+  uint64_t there(uint64_t at, uint64_t size) const {
+    if (at >= file_->size()) return 0;
+    const auto lost = from_.lost.next(at);
+    const uint64_t end = lost ? std::min(file_->size(), std::max(lost->first, at)) : file_->size();
+    return std::min(size, end - at);
+  }
+
+  /// What the file has of it.
+  std::vector<std::byte> read(const Area& area) const {
+    std::vector<std::byte> bytes(static_cast<size_t>(there(area.at, area.size)));
+    bytes.resize(file_->read(FileOffset(area.at), bytes).bytes);
+    return bytes;
+  }
+
+  Result read(FileOffset offset, std::span<std::byte> into) const override {
+    Result result;
+    for (auto run = run_at(offset.value); run != runs_.end() && result.bytes < into.size(); ++run) {
+      const uint64_t at = offset.value + result.bytes;
+      if (at / page_size_ < run->first) break;
+      if (!run->in_file) {
+        result.error = ENODATA;
+        break;
+      }
+      const uint64_t there = std::min(run->end * page_size_, next_lost(FileOffset(at)).first) - at;
+      if (there == 0) break;
+      const auto part =
+          into.subspan(result.bytes, static_cast<size_t>(std::min<uint64_t>(into.size() - result.bytes, there)));
+      const Result got = read_pages(*run, at, part);
+      result.bytes += got.bytes;
+      result.error = got.error;
+      if (got.bytes < part.size()) break;
+    }
+    return result;
+  }
+
+ private:
+  struct Free {
+    void operator()(kdump_ctx_t* context) const { kdump_free(context); }
+  };
+
+  KdumpSource(Rearranged file, const Header& header)
+      : from_(std::move(file)),
+        file_(from_.file.get()),
+        header_(header),
+        page_size_(header.block_size),
+        library_(kdump_new()) {}
+
+  Expected<void> open_library() {
+    kdump_ctx_t* context = library_.get();
+    if (context == nullptr) return fail(Error::Kind::io, "it cannot be opened: libkdumpfile has no memory");
+    // Never through a mapping, which would raise SIGBUS if the file shrank.
+    if (kdump_set_number_attr(context, KDUMP_ATTR_FILE_MMAP_POLICY, KDUMP_MMAP_NEVER) != KDUMP_OK ||
+        kdump_open_fd(context, file_->descriptor()) != KDUMP_OK) {
+      // libkdumpfile 0.5.1 has freed a part of it by now, which kdump_free() would use: better some KiB that are lost.
+      library_.release();  // NOLINT(bugprone-unused-return-value)
+      return fail(Error::Kind::malformed, "it is a kdump-compressed dump that libkdumpfile does not open: {}",
+                  kdump_get_err(context));
+    }
+    return find_runs();
+  }
+
+  Expected<void> find_runs() {
+    kdump_attr_t in_file{.type = KDUMP_BITMAP, .val = {}}, all{.type = KDUMP_BITMAP, .val = {}};
+    if (kdump_get_typed_attr(library_.get(), KDUMP_ATTR_FILE_PAGEMAP, &in_file) != KDUMP_OK)
+      return fail(Error::Kind::malformed, "its map of pages cannot be read: {}", kdump_get_err(library_.get()));
+    kdump_bmp_t* known =
+        kdump_get_typed_attr(library_.get(), KDUMP_ATTR_MEMORY_PAGEMAP, &all) == KDUMP_OK ? all.val.bitmap : nullptr;
+    uint64_t rank = 0, from = 0;
+    for (bool more = true; more;) {
+      Run run;
+      more = next_run(in_file.val.bitmap, from, run);
+      if (known != nullptr) add_left_out(known, from, more ? run.first : kNoPage);
+      if (!more) break;
+      run.rank = rank;
+      rank += run.end - run.first;
+      from = run.end;
+      runs_.push_back(run);
+      if (runs_.size() > kMaxRuns) break;
+    }
+    if (runs_.size() > kMaxRuns)
+      return fail(Error::Kind::unsupported, "its pages are in more than {} separate places", kMaxRuns);
+    page_count_ = rank;
+    return {};
+  }
+
+  /// Some descriptors from the one of page `rank` on, as many as the file has and the buffer takes.
+  std::vector<PageDescriptor> descriptors(uint64_t rank, uint64_t count) const {
+    std::vector<std::byte> bytes(static_cast<size_t>(count * kPageDescriptor));
+    const Result got = file_->read(FileOffset(header_.descriptors + rank * kPageDescriptor), bytes);
+    std::vector<PageDescriptor> out(got.bytes / kPageDescriptor);
+    for (size_t i = 0; i < out.size(); ++i) out[i] = descriptor_in(&bytes[i * kPageDescriptor]);
+    return out;
+  }
+
+  PageDescriptor descriptor_in(const std::byte* bytes) const {
+    return {format::load<uint64_t>(bytes, header_.order), format::load<uint32_t>(bytes + 8, header_.order)};
+  }
+
+  bool sensible(const PageDescriptor& page) const { return page.size != 0 && page.size <= page_size_; }
+
+  /// Whether there is a page whose data would end behind the end of the file. Writers put pages one behind the other,
+  /// so that one of the last descriptors tells; pages of zeros, which share one place at the start, do not.
+  bool ends_early() const {
+    const uint64_t size = file_->size(), erased_end = header_.erased.at + header_.erased.size;
+    if (page_count_ > (size - header_.descriptors) / kPageDescriptor) return true;
+    const uint64_t data_end = header_.erased.size != 0 && erased_end == size ? header_.erased.at : size;
+    uint64_t furthest = 0;
+    for (uint64_t left = page_count_; left > 0 && furthest < data_end;) {
+      const uint64_t count = std::min<uint64_t>(left, kDescriptorsAtOnce);
+      left -= count;
+      for (const PageDescriptor& page : descriptors(left, count))
+        if (sensible(page)) furthest = std::max(furthest, page.end());
+    }
+    return furthest > size;
+  }
+
+  void find_lost() {
+    if (!from_.truncated && !ends_early()) return;
+    for (const Run& run : runs_) {
+      if (!run.in_file) continue;
+      uint64_t page = run.first;
+      while (page < run.end) {
+        const uint64_t rank = run.rank + (page - run.first);
+        const auto some = descriptors(rank, std::min<uint64_t>(run.end - page, kDescriptorsAtOnce));
+        if (some.empty()) break;
+        for (size_t i = 0; i < some.size(); ++i, ++page)
+          if (is_lost(rank + i, some[i])) lost_.add(page * page_size_, (page + 1) * page_size_);
+      }
+      if (page < run.end) lost_.add(page * page_size_, run.end * page_size_);
+    }
+  }
+
+  bool is_lost(uint64_t rank, const PageDescriptor& page) const {
+    return there(header_.descriptors + rank * kPageDescriptor, kPageDescriptor) < kPageDescriptor ||
+           (sensible(page) && there(page.offset, page.size) < page.size);
+  }
+
+  /// The next run at or behind `from`. No address has more than 52 bits.
+  bool next_run(kdump_bmp_t* map, uint64_t from, Run& run) const {
+    kdump_addr_t at = from;
+    if (kdump_bmp_find_set(map, &at) != KDUMP_OK || at >= kNoPage) return false;
+    run.first = at;
+    run.end = kdump_bmp_find_clear(map, &at) == KDUMP_OK ? std::min<uint64_t>(at, kNoPage) : kNoPage;
+    return run.end > run.first;
+  }
+
+  void add_left_out(kdump_bmp_t* known, uint64_t from, uint64_t end) {
+    Run run;
+    while (from < end && runs_.size() <= kMaxRuns && next_run(known, from, run) && run.first < end) {
+      runs_.push_back({run.first, std::min(run.end, end), 0, false});
+      from = run.end;
+    }
+  }
+
+  std::vector<Run>::const_iterator run_at(uint64_t address) const {
+    return std::ranges::upper_bound(runs_, address / page_size_, {}, &Run::end);
+  }
+
+  Result read_pages(const Run& run, uint64_t address, std::span<std::byte> into) const {
+    Result result;
+    while (result.bytes < into.size()) {
+      const uint64_t at = address + result.bytes;
+      const size_t count =
+          static_cast<size_t>(std::min<uint64_t>(into.size() - result.bytes, page_size_ - at % page_size_));
+      if (!page_is_there(run.rank + (at / page_size_ - run.first), result.error)) break;
+      const std::lock_guard lock(mutex_);
+      size_t got = count;
+      const kdump_status status = kdump_read(library_.get(), KDUMP_MACHPHYSADDR, at, into.data() + result.bytes, &got);
+      result.bytes += std::min(got, count);
+      if (status != KDUMP_OK) {
+        result.error = status == KDUMP_ERR_NODATA ? ENODATA : status == KDUMP_ERR_CORRUPT ? EBADMSG : EIO;
+        break;
+      }
+    }
+    return result;
+  }
+
+  /// libkdumpfile takes what is behind the end of the file for zeros.
+  bool page_is_there(uint64_t rank, int& error) const {
+    std::array<std::byte, kPageDescriptor> bytes;
+    const Result got = file_->read(FileOffset(header_.descriptors + rank * kPageDescriptor), bytes);
+    error = got.error;
+    if (got.bytes != bytes.size()) return false;
+    const PageDescriptor page = descriptor_in(bytes.data());
+    if (!sensible(page)) {
+      error = EBADMSG;
+      return false;
+    }
+    std::byte last;
+    const Result end = file_->read(FileOffset(page.end() - 1), std::span(&last, 1));
+    error = end.error;
+    return end.bytes == 1;
+  }
+
+  static constexpr uint64_t kNoPage = uint64_t{1} << 40;
+
+  Rearranged from_;
+  const File* file_;  // of from_
+  Header header_;
+  uint64_t page_size_, page_count_ = 0;
+  std::vector<Run> runs_;
+  Lost lost_;
+  mutable std::mutex mutex_;  // a context serves one thread at a time
+  std::unique_ptr<kdump_ctx_t, Free> library_;
+};
+
+void warn_of_lost(const KdumpSource& source, const Header& header, std::vector<std::string>& warnings) {
+  const std::string why = describe(Missing::file_truncated, source.file_end());
+  if (const uint64_t lost = source.lost_pages(); lost != 0)
+    warnings.push_back(fmt::format("{}: it has {} of the {} pages that its kdump header promises", why,
+                                   source.pages() - lost, source.pages()));
+  for (const Area& area : header.areas())
+    if (const uint64_t there = source.there(area.at, area.size); there < area.size)
+      warnings.push_back(fmt::format("{} of the kdump header: {} bytes at offset {}, of which {} can be read: {}",
+                                     area.what, area.size, area.at, there, why));
+}
+
+}  // namespace
+
+Expected<KdumpFile> open_kdump(Rearranged file, std::vector<std::string>& warnings) {
+  const auto header = HeaderReader(*file.file).read();
+  if (!header) return std::unexpected(header.error());
+  auto source = KdumpSource::open(std::move(file), *header);
+  if (!source) return std::unexpected(source.error());
+  KdumpFile out;
+  out.elf.machine = header->machine;
+  out.elf.order = header->order;
+  out.elf.is_64_bit = header->is_64_bit;
+  out.elf.by_qemu = header->by_qemu;
+  for (const Run& run : (*source)->runs()) {
+    const uint64_t at = run.first * header->block_size, size = (run.end - run.first) * header->block_size;
+    out.elf.headers.push_back({.type = format::kSegmentLoad,
+                               .offset = at,
+                               .address = at,
+                               .file_size = run.in_file ? size : 0,
+                               .memory_size = size});
+  }
+  warn_of_lost(**source, *header, warnings);
+  out.notes = (*source)->read(header->notes);
+  out.notes_size = header->notes.size;
+  const auto vmcoreinfo = (*source)->read(header->vmcoreinfo);
+  out.vmcoreinfo.assign(reinterpret_cast<const char*>(vmcoreinfo.data()), vmcoreinfo.size());
+  out.memory = std::move(*source);
+  return out;
+}
+
+#else
+
+Expected<KdumpFile> open_kdump(Rearranged, std::vector<std::string>&) {
+  return std::unexpected(Error{Error::Kind::unsupported,
+                               "it is a kdump-compressed dump, and this program was built without libkdumpfile"});
+}
+
+#endif
+
+}  // namespace gcore::reader

@@ -1,0 +1,298 @@
+#include "reader/guest/linux/find_linux.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "reader/dump/vmcoreinfo.h"
+#include "reader/guest/linux/direct_map.h"
+#include "reader/guest/linux/kernel_image.h"
+#include "reader/guest/linux/kernel_tables.h"
+#include "reader/guest/qnx/qnx_system.h"
+#include "reader/space/cpu_paging.h"
+#include "reader/space/dump_translator.h"
+#include "reader/space/table_isolation.h"
+
+namespace gcore::reader {
+namespace {
+
+using translate::Mode;
+using translate::Paging;
+using translate::Translator;
+
+constexpr uint64_t kX86KernelMap = 0xffffffff80000000;
+constexpr uint64_t kX86LinkAddress = 0xffffffff81000000;  // of _text: CONFIG_PHYSICAL_START, 16 MiB unless changed
+constexpr size_t kMaxRoots = 4;                           // vCPUs of one kernel agree on its half
+// A page costs up to a microsecond to look at.
+constexpr uint64_t kPage = 4096, kQuickPages = 1 << 16;
+
+class Finder {
+ public:
+  Finder(const Dump& dump, GuestSearch search, GuestSystem& guest) : dump_(dump), search_(search), guest_(guest) {}
+
+  void find() {
+    if (!dump_.vmcoreinfo().empty()) {
+      take({std::string(dump_.vmcoreinfo()), PhysAddr(0)}, GuestSystem::Source::note);
+    }
+    look_through_cpus();
+    if (guest_.kind == GuestSystem::Kind::unknown) look_for_tables(GuestSearch::quick);
+    if (guest_.kind == GuestSystem::Kind::unknown) scan_pages();
+    if (image_.empty()) look_through_kernel_tables();
+    if (guest_.kind == GuestSystem::Kind::unknown && search_ == GuestSearch::thorough)
+      look_for_tables(GuestSearch::thorough);
+    if (guest_.kind == GuestSystem::Kind::unknown && unconfirmed_) take_unconfirmed();
+    describe_image();
+    describe_memory();
+  }
+
+ private:
+  bool is_x86_64() const { return dump_.machine() == format::Machine::x86_64; }
+
+  void take(FoundNote note, GuestSystem::Source source) {
+    const Vmcoreinfo info(note.text);
+    guest_.kind = GuestSystem::Kind::linux_kernel;
+    guest_.release = info.value("OSRELEASE").value_or("");
+    guest_.kaslr_offset = info.hex("KERNELOFFSET");
+    guest_.kernel_paging = paging_from_vmcoreinfo(dump_, note.text);
+    guest_.vmcoreinfo_source = source;
+    std::string place;
+    if (source == GuestSystem::Source::memory) {
+      guest_.vmcoreinfo_address = note.address;
+      place = fmt::format(", found in guest memory at {:#x}", note.address.value);
+    }
+    guest_.kernel_paging_source = "VMCOREINFO" + place + " (the kernel's)";
+    guest_.vmcoreinfo = std::move(note.text);
+  }
+
+  /// Where the kernel has its image according to VMCOREINFO; `phys` is nothing when it does not say.
+  struct Claim {
+    uint64_t address;
+    std::optional<uint64_t> physical;
+  };
+  std::optional<Claim> claim_of(std::string_view text) const {
+    const Vmcoreinfo info(text);
+    const auto start = info.symbol("_stext");
+    if (!start) return std::nullopt;
+    switch (dump_.machine()) {
+      case format::Machine::x86_64:
+        if (const auto base = info.number("NUMBER(phys_base)")) return Claim{*start, *start - kX86KernelMap + *base};
+        break;
+      case format::Machine::aarch64:
+        if (const auto offset = info.hex("NUMBER(kimage_voffset)")) return Claim{*start, *start - *offset};
+        break;
+      case format::Machine::x86:
+        return Claim{*start, *start - 0xc0000000};
+    }
+    return Claim{*start, std::nullopt};
+  }
+
+  /// Whether these tables map the kernel where a note says that it is; unknown where they are not in the dump, or the
+  /// note does not say.
+  enum class Verdict : uint8_t { no, unknown, yes };
+  Verdict judge(const Translator& translator, std::string_view text) const {
+    const auto claim = claim_of(text);
+    if (!claim) return Verdict::unknown;
+    const auto there = translator.translate(VirtAddr(claim->address));
+    if (!there) return there.error().kind == translate::Fault::Kind::table_missing ? Verdict::unknown : Verdict::no;
+    return !claim->physical || there->address.value == *claim->physical ? Verdict::yes : Verdict::no;
+  }
+  bool agrees(const Translator& translator, const FoundNote& note) const {
+    return judge(translator, note.text) == Verdict::yes;
+  }
+
+  /// A note speaks of the running kernel if the tables that it names agree with it: other copies (a crash kernel's, one
+  /// of a kernel that was running before, a guest's of the guest) do not. The first one whose tables are not in the
+  /// dump is kept for when there is no better.
+  bool is_consistent(const FoundNote& note) {
+    const auto paging = paging_from_vmcoreinfo(dump_, note.text);
+    const Verdict verdict = paging ? judge(translator_of(dump_, *paging), note.text) : Verdict::no;
+    if (verdict == Verdict::unknown && !unconfirmed_) unconfirmed_ = note;
+    return verdict == Verdict::yes;
+  }
+
+  void take_unconfirmed() {
+    take(*std::move(unconfirmed_), GuestSystem::Source::memory);
+    guest_.notes.push_back(
+        "the kernel is the one that VMCOREINFO in guest memory speaks of; its page tables, which would "
+        "confirm that, are not in the dump");
+  }
+
+  /// A note of the dump that the tables of a vCPU contradict is of another kernel (one that was loaded for a crash, or
+  /// ran before).
+  void drop_note_against(const Translator& translator) {
+    if (guest_.vmcoreinfo_source != GuestSystem::Source::note || judge(translator, guest_.vmcoreinfo) != Verdict::no)
+      return;
+    const std::string release = guest_.release;
+    guest_ = GuestSystem{};
+    guest_.notes.push_back("the VMCOREINFO in the dump's notes (of " + release +
+                           ") is of another kernel than the vCPUs run, and was not used");
+  }
+
+  void look_through_cpus() {
+    std::vector<uint64_t> roots;
+    for (const Cpu& cpu : dump_.cpus()) {
+      if (roots.size() == kMaxRoots || !image_.empty()) return;
+      auto paging = paging_of_cpu(dump_, cpu, dump_.vmcoreinfo());
+      if (!paging || paging->paging.mode == Mode::identity) continue;
+      if (const auto kernel = kernel_root_beside(dump_, paging->paging))
+        set_root(paging->paging, paging->paging.upper, *kernel);
+      const auto& upper = paging->paging.upper;
+      if (!upper.usable || std::ranges::find(roots, upper.root.value) != roots.end()) continue;
+      roots.push_back(upper.root.value);
+      look_through(translator_of(dump_, std::move(paging->paging)), cpu);
+    }
+  }
+
+  void look_through(const Translator& translator, const Cpu& cpu) {
+    KernelImage image = image_at(translator, cpu);
+    if (image.empty()) return;
+    drop_note_against(translator);
+    const auto accept = [&](const FoundNote& note) { return agrees(translator, note); };
+    if (guest_.vmcoreinfo_source == GuestSystem::Source::none)
+      if (auto note = find_note_by_image(dump_, translator, image, accept))
+        take(*std::move(note), GuestSystem::Source::memory);
+    std::string banner = find_banner(dump_, image, guest_.release);
+    if (banner.empty() && guest_.kind == GuestSystem::Kind::unknown) return;  // some other kernel, or none
+    guest_.kind = GuestSystem::Kind::linux_kernel;
+    guest_.banner = std::move(banner);
+    image_ = std::move(image);
+    image_paging_ = translator.paging();
+  }
+
+  KernelImage image_at(const Translator& translator, const Cpu& cpu) const {
+    if (is_x86_64()) return x86_kernel_image(translator);
+    if (const auto claim = claim_of(guest_.vmcoreinfo))
+      if (KernelImage image = image_around(translator, VirtAddr(claim->address)); !image.empty()) return image;
+    if (dump_.machine() != format::Machine::aarch64) return {};
+    for (const char* name : {"vbar_el1", "vbar_el2", "elr", "elr_el1", "x30"}) {
+      const auto address = register_of(cpu, name);
+      if (!address || *address >> 55 != 0x1ff) continue;
+      if (KernelImage image = image_around(translator, VirtAddr(*address)); !image.empty()) return image;
+    }
+    return {};
+  }
+
+  /// Looks at what pages start with: a note, or a QNX image. All of them may have to be looked at, but first come those
+  /// with which the kernel's allocator begins: not far above a gigabyte's border, where RAM, its image, or a zone
+  /// starts.
+  void scan_pages() {
+    uint64_t budget = search_ == GuestSearch::quick ? kQuickPages : UINT64_MAX;
+    for (const Window window : {Window{0, 16 << 20}, Window{16 << 20, 128 << 20}, Window{128 << 20, kBlock}}) {
+      for (auto extent = dump_.next_extent(PhysAddr(0)); extent; extent = dump_.next_extent(extent->address)) {
+        if (extent->kind == Dump::Extent::Kind::data && scan_extent(*extent, window, budget)) return;
+        if (budget == 0)
+          return void(
+              guest_.notes.push_back("only a part of memory was searched for a kernel that the vCPUs do not show"));
+        --budget;
+        extent->address = extent->address + extent->size;
+        if (extent->address == PhysAddr(0)) break;
+      }
+    }
+  }
+
+  /// A part of every gigabyte.
+  static constexpr uint64_t kBlock = 1 << 30;
+  struct Window {
+    uint64_t begin, end;
+  };
+
+  /// True when a system was found in it.
+  bool scan_extent(const Dump::Extent& extent, const Window& window, uint64_t& budget) {
+    const uint64_t first_page = (0 - extent.address.value) % kPage;
+    for (uint64_t done = first_page; done < extent.size; done += kPage) {
+      const uint64_t at = extent.address.value + done, in_block = at % kBlock;
+      if (in_block < window.begin || in_block >= window.end) {
+        done += window.begin - in_block + (in_block < window.begin ? 0 : kBlock) - kPage;
+        continue;
+      }
+      if (budget == 0) return false;
+      --budget;
+      if (is_system_at(PhysAddr(at))) return true;
+    }
+    return false;
+  }
+
+  bool is_system_at(PhysAddr page) {
+    std::byte head[24];
+    if (dump_.read(page, head).bytes != sizeof head) return false;
+    if (std::string image = qnx_image_at(dump_, page, head); !image.empty()) {
+      guest_.kind = GuestSystem::Kind::qnx;
+      guest_.notes.push_back(std::move(image));
+      return true;
+    }
+    if (!is_vmcoreinfo_name(head)) return false;
+    auto note = note_at(dump_, page);
+    if (!note || !is_consistent(*note)) return false;
+    take(*std::move(note), GuestSystem::Source::memory);
+    return true;
+  }
+
+  /// Where no vCPU has shown the image: by the tables that VMCOREINFO names.
+  void look_through_kernel_tables() {
+    const auto claim = claim_of(guest_.vmcoreinfo);
+    if (!claim || !guest_.kernel_paging) return;
+    const Translator translator = translator_of(dump_, *guest_.kernel_paging);
+    image_ = is_x86_64() ? x86_kernel_image(translator) : image_around(translator, VirtAddr(claim->address));
+    guest_.banner = find_banner(dump_, image_, guest_.release);
+    if (!image_.empty()) image_paging_ = translator.paging();
+  }
+
+  /// When there is no root and no note.
+  void look_for_tables(GuestSearch search) {
+    auto found = find_kernel_tables(dump_, search);
+    if (!found) return;
+    const Translator translator = translator_of(dump_, found->paging);
+    const auto accept = [&](const FoundNote& note) { return agrees(translator, note); };
+    if (auto note = find_note_by_image(dump_, translator, found->image, accept))
+      take(*std::move(note), GuestSystem::Source::memory);
+    guest_.kind = GuestSystem::Kind::linux_kernel;
+    if (!guest_.kernel_paging) {
+      guest_.kernel_paging_source = "guest memory, where these tables map a Linux kernel";
+      guest_.kernel_paging = std::move(found->paging);
+    }
+    guest_.banner = std::move(found->banner);
+    image_ = std::move(found->image);
+    image_paging_ = translator.paging();
+  }
+
+  void describe_image() {
+    if (guest_.release.empty() && !guest_.banner.empty())
+      guest_.release = guest_.banner.substr(14, guest_.banner.find(' ', 14) - 14);
+    if (image_.empty()) return;
+    auto start = std::pair(image_.front().start, image_.front().physical);
+    if (const auto claim = claim_of(guest_.vmcoreinfo); claim && !is_x86_64())
+      for (const auto& piece : image_)
+        if (claim->address - piece.start.value < piece.size)
+          start = {VirtAddr(claim->address), piece.physical + (claim->address - piece.start.value)};
+    std::tie(guest_.image_address, guest_.image_physical) = start;
+    if (!guest_.kaslr_offset && is_x86_64()) {
+      guest_.kaslr_offset = start.first.value - kX86LinkAddress;
+      guest_.notes.push_back(
+          fmt::format("the KASLR displacement is where the kernel's image starts, less {:#x}, the usual address of "
+                      "_text: there is no VMCOREINFO that says it",
+                      kX86LinkAddress));
+    }
+  }
+
+  void describe_memory() {
+    if (guest_.kind != GuestSystem::Kind::linux_kernel) return;
+    guest_.page_size = Vmcoreinfo(guest_.vmcoreinfo).number("PAGESIZE");
+    if (!image_paging_) return;
+    if (!guest_.page_size) guest_.page_size = uint64_t{1} << image_paging_->upper.page_shift;
+    if (image_paging_->upper.usable) guest_.page_offset = find_direct_map(dump_, translator_of(dump_, *image_paging_));
+  }
+
+  const Dump& dump_;
+  GuestSearch search_;
+  GuestSystem& guest_;
+  KernelImage image_;
+  std::optional<Paging> image_paging_;    // what the image was seen through
+  std::optional<FoundNote> unconfirmed_;  // see is_consistent()
+};
+
+}  // namespace
+
+void find_linux(const Dump& dump, GuestSearch search, GuestSystem& guest) { Finder(dump, search, guest).find(); }
+
+}  // namespace gcore::reader

@@ -1,0 +1,56 @@
+// The memory of a running kernel's image, as its page tables map it. Private to the reader.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "reader/address.h"
+#include "reader/dump/dump.h"
+#include "reader/translate/translator.h"
+#include "reader/translate/types.h"
+
+namespace gcore::reader {
+
+/// Stretches of an image: each contiguous in virtual and physical memory, with equal permissions; ascending.
+using KernelImage = std::vector<translate::Mapping>;
+
+/// Bytes of them together.
+uint64_t size_of(const KernelImage& image);
+
+/// x86_64: what is mapped in the gigabyte that Linux keeps for its image (__START_KERNEL_map, KERNEL_IMAGE_SIZE); after
+/// boot that is the image and nothing else. Empty when nothing is, or when it cannot be a kernel.
+KernelImage x86_kernel_image(const translate::Translator& translator);
+
+/// The image that is mapped around a kernel address in it, gaps of less than 16 MiB (memory that was freed after boot)
+/// included. Empty when what is mapped there cannot be one (4 MiB to 512 MiB).
+KernelImage image_around(const translate::Translator& translator, VirtAddr inside);
+
+/// A VMCOREINFO note in guest memory.
+struct FoundNote {
+  std::string text;
+  PhysAddr address;  // of the note's first byte
+};
+/// Whether a note is the running kernel's.
+using AcceptNote = std::function<bool(const FoundNote&)>;
+
+/// Whether the first 24 bytes of something are those of a note of that name.
+bool is_vmcoreinfo_name(std::span<const std::byte> head);
+
+/// The note at the start of a page of guest memory (in kernels before 4.13 anywhere), if it has one.
+std::optional<FoundNote> note_at(const Dump& dump, PhysAddr address);
+
+/// The note that the image holds, or to whose first byte a pointer in its writable part points: the kernel keeps one
+/// (vmcoreinfo_note). Reads the writable part once, and at most 2^17 of the places that its pointers name.
+std::optional<FoundNote> find_note_by_image(const Dump& dump, const translate::Translator& translator,
+                                            const KernelImage& image, const AcceptNote& accept);
+
+/// "Linux version ..." in the image: the line that the kernel prints first. `release`, if not empty, is in it. "" when
+/// it is not there.
+std::string find_banner(const Dump& dump, const KernelImage& image, std::string_view release);
+
+}  // namespace gcore::reader

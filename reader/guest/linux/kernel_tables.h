@@ -1,0 +1,33 @@
+// The page tables of a Linux kernel, found in guest memory by what they are: no register, no note. Private to the
+// reader.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "reader/dump/dump.h"
+#include "reader/guest/guest_system.h"
+#include "reader/guest/linux/kernel_image.h"
+#include "reader/translate/paging.h"
+
+namespace gcore::reader {
+
+struct FoundTables {
+  translate::Paging paging;
+  KernelImage image;
+  std::string banner;
+};
+
+/// Reads memory, for a page whose entries are those of a kernel's root table and through which the kernel's
+/// image, with its banner, is mapped:
+///
+///   x86_64    the last entry leads to the table of the image's gigabyte; five levels where another root leads there
+///   aarch64   few entries, all tables, that map executable kernel text; of 4K, 16K and 64K granules and the sizes of
+///             address that kernels are built for
+///
+/// Looks at a bounded number of candidates. A thorough search reads all of memory. A quick one reads where memory
+/// begins (64 MiB each time, some 20 ms), which is where aarch64's image is when no firmware put it elsewhere; on
+/// x86_64, which places it at random, it does not look at all.
+std::optional<FoundTables> find_kernel_tables(const Dump& dump, GuestSearch search);
+
+}  // namespace gcore::reader

@@ -1,0 +1,119 @@
+#include "reader/source/decoder.h"
+
+#include <fmt/format.h>
+#include <zlib.h>
+#ifdef GCORE_WITH_ZSTD
+#include <zstd.h>
+#endif
+
+#include <algorithm>
+#include <string_view>
+
+namespace gcore::reader {
+namespace {
+
+class PlainDecoder : public Decoder {
+ public:
+  const char* name() const override { return "none"; }
+  size_t decode(std::span<const std::byte>& in, std::span<std::byte> out, State& state) override {
+    const size_t n = std::min(in.size(), out.size());
+    std::copy_n(in.begin(), n, out.begin());
+    in = in.subspan(n);
+    state = State::more;
+    return n;
+  }
+  bool within_stream() const override { return false; }
+};
+
+class GzipDecoder : public Decoder {
+ public:
+  GzipDecoder() { ready_ = inflateInit2(&stream_, 15 + 16) == Z_OK; }
+  ~GzipDecoder() override { inflateEnd(&stream_); }
+  const char* name() const override { return "gzip"; }
+
+  size_t decode(std::span<const std::byte>& in, std::span<std::byte> out, State& state) override {
+    if (!within_) {  // between members: zeros pad a file on a tape, and another member may follow
+      while (started_ && !in.empty() && in.front() == std::byte{0}) in = in.subspan(1);
+      if (in.empty()) return 0;
+      if (started_) inflateReset(&stream_);
+      within_ = started_ = true;
+    }
+    stream_.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(in.data()));
+    stream_.avail_in = static_cast<uInt>(in.size());
+    stream_.next_out = reinterpret_cast<Bytef*>(out.data());
+    stream_.avail_out = static_cast<uInt>(out.size());
+    const int result = ready_ ? inflate(&stream_, Z_NO_FLUSH) : Z_MEM_ERROR;
+    in = in.last(stream_.avail_in);
+    if (result == Z_STREAM_END) within_ = false;
+    state = result == Z_STREAM_END                    ? State::end
+            : result == Z_OK || result == Z_BUF_ERROR ? State::more
+                                                      : State::damaged;
+    return out.size() - stream_.avail_out;
+  }
+  bool within_stream() const override { return within_; }
+
+ private:
+  z_stream stream_{};
+  bool ready_ = false, started_ = false, within_ = false;
+};
+
+#ifdef GCORE_WITH_ZSTD
+class ZstdDecoder : public Decoder {
+ public:
+  const char* name() const override { return "zstd"; }
+  size_t decode(std::span<const std::byte>& in, std::span<std::byte> out, State& state) override {
+    ZSTD_inBuffer from{in.data(), in.size(), 0};
+    ZSTD_outBuffer to{out.data(), out.size(), 0};
+    const size_t result = ZSTD_decompressStream(stream_.get(), &to, &from);
+    in = in.subspan(from.pos);
+    within_ = result != 0;
+    state = ZSTD_isError(result) ? State::damaged : result == 0 ? State::end : State::more;
+    return to.pos;
+  }
+  bool within_stream() const override { return within_; }
+
+ private:
+  std::unique_ptr<ZSTD_DStream, size_t (*)(ZSTD_DStream*)> stream_{ZSTD_createDStream(), ZSTD_freeDStream};
+  bool within_ = false;
+};
+#endif
+
+}  // namespace
+
+Packing packing_of(std::span<const std::byte> start) {
+  const std::string_view text(reinterpret_cast<const char*>(start.data()), start.size());
+  if (text.starts_with("\x1f\x8b")) return Packing::gzip;
+  // A zstd file may begin with a skippable frame, of which there are 16 kinds.
+  const bool skippable = text.size() >= 4 && (text[0] & 0xf0) == 0x50 && text.substr(1, 3) == "\x2a\x4d\x18";
+  return skippable || text.starts_with("\x28\xb5\x2f\xfd") ? Packing::zstd : Packing::none;
+}
+
+Expected<std::unique_ptr<Decoder>> new_decoder(Packing packing) {
+  switch (packing) {
+    case Packing::gzip:
+      return std::make_unique<GzipDecoder>();
+    case Packing::zstd:
+#ifdef GCORE_WITH_ZSTD
+      return std::make_unique<ZstdDecoder>();
+#else
+      return std::unexpected(
+          Error{Error::Kind::unsupported, "it is a zstd file, and this program was built without zstd"});
+#endif
+    case Packing::none:
+      break;
+  }
+  return std::make_unique<PlainDecoder>();
+}
+
+std::string ends_early(const char* packing, uint64_t bytes) {
+  return bytes == 0 ? fmt::format("the {} data ends early, before its first unpacked byte", packing)
+                    : fmt::format("the {} data ends early; the {} bytes that it has are used", packing, bytes);
+}
+
+std::string is_damaged(const char* packing, uint64_t bytes) {
+  return bytes == 0
+             ? fmt::format("the {} data is damaged from its first unpacked byte on", packing)
+             : fmt::format("the {} data is damaged; the {} bytes in front of the damage are used", packing, bytes);
+}
+
+}  // namespace gcore::reader

@@ -1,0 +1,33 @@
+// gzip files (RFC 1952) that are read in place. Private to the reader.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "reader/source/block_source.h"
+#include "reader/source/file.h"
+#include "reader/source/unpack.h"
+
+namespace gcore::reader {
+
+/// Opening unpacks the file once, and keeps what is needed to start again every 512 KiB: the place to the bit, and, in
+/// an unnamed temporary file, the 32 KiB in front of it (so that memory does not grow with the dump). Where a member
+/// begins nothing is in front. Stretches of zeros are only remembered as such. The checksums are checked on that pass.
+class GzipSource final : public BlockSource {
+ public:
+  /// Whoever opened the file gets it back when it has a place without a restart point for more than kMaxBlock (one
+  /// deflate block may be of any length): `file` is untouched then, and the result is nullptr. Data that ends early or
+  /// is damaged gives what came before, and a warning.
+  static Expected<std::unique_ptr<GzipSource>> open(std::unique_ptr<File>& file, const CheckStart& check,
+                                                    const OnProgress& progress, std::vector<std::string>& warnings);
+
+ private:
+  GzipSource(std::unique_ptr<File> file, std::unique_ptr<File> windows, std::vector<Block> blocks, uint64_t size);
+  int unpack(size_t block, std::span<std::byte> into) const override;
+
+  std::unique_ptr<File> file_, windows_;
+};
+
+}  // namespace gcore::reader
