@@ -215,6 +215,16 @@ class Dump {
   /// in large files takes longer than all the rest.
   std::optional<Extent> next_missing(PhysAddr address) const;
 
+  /// Memory that cannot be unpacked from a compressed dump. Empty `memory`: it is headers, notes, or what lies between
+  /// segments.
+  struct Damage {
+    std::string text;  // one sentence without a full stop: which bytes of the file, and why
+    std::vector<std::pair<PhysAddr, uint64_t>> memory;
+  };
+  /// Unpacks all of a compressed dump, which takes as long as that takes, and tells each part that is damaged. Of a
+  /// dump that is not compressed as a whole there is nothing to tell. `progress` as in OpenOptions, in unpacked bytes.
+  std::vector<Damage> check(const std::function<void(uint64_t done, uint64_t total)>& progress = nullptr) const;
+
  private:
   struct State;
   explicit Dump(std::unique_ptr<State> state);
