@@ -43,6 +43,7 @@ struct Dump::State {
   std::vector<OtherNotes> other_notes;
   std::optional<KdumpFacts> facts;
   bool truncated = false, has_note_segment = false;
+  size_t said_from = 0, said_to = 0;  // which of the warnings are what .gcore.info says
   std::vector<std::string> warnings, notices;
 
   /// What the file has of a PT_NOTE segment.
@@ -294,7 +295,9 @@ Expected<std::unique_ptr<Dump>> Dump::open_descriptor(int fd, const std::string&
   auto state = std::make_unique<State>(std::move(*container), name);
   state->warnings = warnings;  // those of unpacking explain a failure of what follows
   if (auto loaded = state->load_headers(); !loaded) return failed(loaded.error());
+  state->said_from = state->warnings.size();
   state->info = parse_info(state->elf.info_json, state->warnings);
+  state->said_to = state->info.error.empty() ? state->warnings.size() : state->said_from;
   if (const auto& said = state->info.machine; !said.empty() && said != format::machine_name(state->elf.machine))
     state->warnings.push_back(
         fmt::format("section .gcore.info says that the guest is {}, and the ELF header that it is {}", said,
@@ -339,6 +342,12 @@ std::string_view Dump::info_json() const { return state_->elf.info_json; }
 const DumpInfo& Dump::info() const { return state_->info; }
 const std::optional<KdumpFacts>& Dump::kdump_facts() const { return state_->facts; }
 std::span<const std::string> Dump::warnings() const { return state_->warnings; }
+std::vector<std::string> Dump::damage() const {
+  const auto& all = state_->warnings;
+  std::vector<std::string> found(all.begin(), all.begin() + static_cast<ptrdiff_t>(state_->said_from));
+  found.insert(found.end(), all.begin() + static_cast<ptrdiff_t>(state_->said_to), all.end());
+  return found;
+}
 std::span<const std::string> Dump::notices() const { return state_->notices; }
 std::string Dump::describe(Missing missing) const { return reader::describe(missing, file_end()); }
 

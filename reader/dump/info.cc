@@ -204,6 +204,16 @@ DumpInfo read_fields(const json::Object& from, Fields& fields, std::vector<std::
   if (info.consistency == "torn")
     warnings.push_back(
         "the guest was let go on while its memory was copied: what this dump shows of it is not of one moment");
+  fields.each(from, "source_defects", [&](const json::Value& value) {
+    const auto text = value.getAsString();
+    if (text) info.source_defects.push_back(text->str());
+    return text.has_value();
+  });
+  for (const std::string& defect : info.source_defects)
+    warnings.push_back("it was made of a dump that was damaged: " + defect);
+  if (const uint64_t all = fields.number(from, "source_defects_count").value_or(0); all > info.source_defects.size())
+    warnings.push_back(fmt::format("the dump that it was made of had {} defects, of which {} are listed", all,
+                                   info.source_defects.size()));
   info.complete = fields.boolean(from, "complete", true);
   if (const json::Object* pages = fields.object(from, "pages"))
     info.pages = {.written = fields.number(*pages, "written").value_or(0),
