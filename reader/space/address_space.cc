@@ -100,13 +100,6 @@ Expected<AddressSpace> AddressSpace::with_root(const Dump& dump, size_t cpu, uin
   return make(dump, *std::move(plan), true);
 }
 
-Expected<AddressSpace> AddressSpace::of_kernel(const Dump& dump, const GuestSystem& guest) {
-  if (!guest.kernel_paging)
-    return std::unexpected(
-        Error{Error::Kind::not_present, "nothing says where the page tables of the guest's kernel are"});
-  return make(dump, CpuPaging{*guest.kernel_paging, guest.kernel_paging_source, false}, true);
-}
-
 AddressSpace AddressSpace::make(const Dump& dump, CpuPaging plan, bool kpti_fallback) {
   std::string description = in_words(dump, plan), second_root;
   Paging& paging = plan.paging;

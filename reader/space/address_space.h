@@ -73,10 +73,6 @@ class AddressSpace {
     return with_root(dump, cpu, root, which, Options{});
   }
 
-  /// Through the tables that guest_system() has found to be those of the guest's kernel: for dumps whose vCPUs do not
-  /// show it. Error: not_present.
-  static Expected<AddressSpace> of_kernel(const Dump& dump, const GuestSystem& guest);
-
   /// See translate::Translator::translate.
   std::expected<Translation, Fault> translate(VirtAddr address, uint64_t wanted = 1) const {
     return translator_.translate(address, wanted);
