@@ -117,7 +117,11 @@ const Expected<Names>& Kernel::names() const {
   state_->all_names.get([&] {
     auto& names = state_->own_names();
     if (const auto& modules = this->modules(); names && modules)
-      for (const Module& module : *modules) names->add_module(module.name, module.symbols);
+      for (const Module& module : *modules) {
+        std::vector<Names::Extent> extents;
+        for (const Module::Region& region : module.regions) extents.push_back({region.address, region.size});
+        names->add_module(module.name, module.symbols, std::move(extents));
+      }
     return true;
   });
   return state_->own_names();

@@ -17,23 +17,6 @@ Expected<std::vector<Module>> find_modules(const KernelMemory&, const GuestSyste
   return unfinished();
 }
 PerCpu find_per_cpu(const KernelMemory&, const Expected<Names>&, const Expected<Types>&) { return {}; }
-struct Names::State {};
-Expected<Names> Names::find(const KernelMemory&, const GuestSystem&) { return unfinished(); }
-Names::Names(Names&&) noexcept = default;
-Names& Names::operator=(Names&&) noexcept = default;
-Names::~Names() = default;
-void Names::add_module(std::string_view, std::vector<Symbol>) {}
-std::span<const Symbol> Names::all() const { return {}; }
-std::optional<Symbol> Names::find(std::string_view) const { return std::nullopt; }
-std::optional<VirtAddr> Names::address_of(std::string_view) const { return std::nullopt; }
-std::vector<Symbol> Names::find_all(std::string_view) const { return {}; }
-std::optional<Place> Names::lookup(VirtAddr) const { return std::nullopt; }
-bool Names::has_data() const { return false; }
-const std::string& Names::source() const {
-  static const std::string none;
-  return none;
-}
-std::string Place::text() const { return {}; }
 struct Types::State {};
 Expected<Types> Types::find(const KernelMemory&, const Names&) { return unfinished(); }
 Expected<Types> Types::parse(std::vector<std::byte>, const Types*) { return unfinished(); }
