@@ -50,6 +50,20 @@ const Kernel* kernel_for(const Job& job, std::string_view attempt, int& status) 
   return nullptr;
 }
 
+std::string where(const Job& job, const reader::Cpu& cpu) {
+  const auto pc = program_counter(cpu);
+  if (std::string text = symbol_name(job, pc); !text.empty()) return text;
+  const Kernel* kernel = job.linux_guest.kernel_or_null();
+  const auto place = kernel != nullptr && pc ? kernel->lookup(VirtAddr(*pc)) : std::nullopt;
+  return place ? printable(place->text()) : "";
+}
+
+std::string where_and_what(const Job& job, const reader::Cpu& cpu) {
+  std::string text = where(job, cpu);
+  if (const auto task = task_of_cpu(job, cpu.index)) text += (text.empty() ? "" : ", ") + task_name(*task);
+  return text;
+}
+
 std::optional<Task> task_of_cpu(const Job& job, size_t vcpu) {
   const Kernel* kernel = job.linux_guest.kernel_or_null();
   const auto address = kernel != nullptr ? kernel->current_task(vcpu) : std::nullopt;

@@ -35,6 +35,11 @@ class LinuxGuest {
 /// "cannot ATTEMPT: WHY" has been said.
 const reader::linux_guest::Kernel* kernel_for(const Job& job, std::string_view attempt, int& status);
 
+/// Where a vCPU was: by --symbols, else by a Linux guest's own names; "" when nobody knows.
+std::string where(const Job& job, const reader::Cpu& cpu);
+/// The same, and what it ran: "do_idle+0x12/0x34, swapper/0 (idle)".
+std::string where_and_what(const Job& job, const reader::Cpu& cpu);
+
 /// The task that a vCPU runs.
 std::optional<reader::linux_guest::Task> task_of_cpu(const Job& job, size_t vcpu);
 /// "swapper/0 (idle)", "sh (PID 57)", "worker (PID 57, thread 60)".

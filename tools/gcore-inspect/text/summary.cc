@@ -34,17 +34,6 @@ std::string shared_space(const reader::Guest& guest) {
   return shared;
 }
 
-/// Where the vCPU was and what it ran there, as far as anybody knows.
-std::string where(const Job& job, const reader::Cpu& cpu) {
-  const auto* kernel = job.linux_guest.kernel_or_null();
-  std::string text = symbol_name(job, program_counter(cpu));
-  const auto pc = program_counter(cpu);
-  if (const auto place = kernel != nullptr && pc && text.empty() ? kernel->lookup(reader::VirtAddr(*pc)) : std::nullopt)
-    text = printable(place->text());
-  if (const auto task = task_of_cpu(job, cpu.index)) text += (text.empty() ? "" : ", ") + task_name(*task);
-  return text;
-}
-
 bool is_shown(const Job& job, const reader::Cpu& cpu) {
   return cpu.index < kMaxCpus || cpu.index == job.dump.faulting_cpu();
 }
@@ -69,7 +58,7 @@ void print_cpus(const Job& job) {
   std::vector<std::string> modes, places;
   bool any_place = false;
   for (const reader::Cpu& cpu : cpus) {
-    places.push_back(is_shown(job, cpu) ? where(job, cpu) : "");
+    places.push_back(is_shown(job, cpu) ? where_and_what(job, cpu) : "");
     any_place = any_place || !places.back().empty();
     modes.push_back(is_shown(job, cpu) ? state_name(job.guest, cpu) : "");
     mode_width = std::max(mode_width, modes.back().size());
