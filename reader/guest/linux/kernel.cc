@@ -162,7 +162,7 @@ std::optional<Place> Kernel::lookup(VirtAddr address) const {
 namespace {
 
 const PerCpu& per_cpu_of(const Kernel& kernel, Lazy<PerCpu>& lazy) {
-  return lazy.get([&] { return find_per_cpu(kernel.memory(), kernel.names(), kernel.types()); });
+  return lazy.get([&] { return find_per_cpu(kernel.memory(), kernel.names()); });
 }
 
 }  // namespace

@@ -24,7 +24,7 @@ struct PerCpu {
   std::vector<uint32_t> online{};
   std::vector<std::optional<uint32_t>> numbers{};  // of each vCPU of the dump
 };
-PerCpu find_per_cpu(const KernelMemory& memory, const Expected<Names>& names, const Expected<Types>& types);
+PerCpu find_per_cpu(const KernelMemory& memory, const Expected<Names>& names);
 
 // tasks.cc
 Expected<TaskList> find_tasks(const Kernel& kernel);
