@@ -6,11 +6,6 @@ namespace {
 std::unexpected<Error> unfinished() { return std::unexpected(Error{Error::Kind::unsupported, "not implemented yet"}); }
 }  // namespace
 
-// ---- messages
-Expected<Messages> read_messages(const Kernel&) { return unfinished(); }
-std::optional<uint64_t> find_uptime_ns(const Kernel&) { return std::nullopt; }
-std::optional<Kernel::Load> find_load(const Kernel&) { return std::nullopt; }
-
 // ---- names, types, modules
 Expected<std::vector<Module>> find_modules(const KernelMemory&, const GuestSystem&, const Names&,
                                            const Expected<Types>&) {
