@@ -100,6 +100,10 @@ Expected<AddressSpace> AddressSpace::with_root(const Dump& dump, size_t cpu, uin
   return make(dump, *std::move(plan), true);
 }
 
+AddressSpace AddressSpace::through(const Dump& dump, FallbackPaging tables) {
+  return make(dump, CpuPaging{std::move(tables.paging), std::move(tables.source), false}, true);
+}
+
 AddressSpace AddressSpace::make(const Dump& dump, CpuPaging plan, bool kpti_fallback) {
   std::string description = in_words(dump, plan), second_root;
   Paging& paging = plan.paging;

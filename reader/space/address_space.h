@@ -73,6 +73,9 @@ class AddressSpace {
     return with_root(dump, cpu, root, which, Options{});
   }
 
+  /// Through tables that were found without a vCPU: the kernel's own, where no vCPU shows it.
+  static AddressSpace through(const Dump& dump, FallbackPaging tables);
+
   /// See translate::Translator::translate.
   std::expected<Translation, Fault> translate(VirtAddr address, uint64_t wanted = 1) const {
     return translator_.translate(address, wanted);

@@ -21,7 +21,7 @@ namespace {
 
 using reader::AddressSpace;
 using reader::Dump;
-using reader::guest_system;
+using reader::Guest;
 using reader::GuestSystem;
 using reader::VirtAddr;
 using testing::Each;

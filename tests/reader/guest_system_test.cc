@@ -15,7 +15,7 @@ namespace {
 
 using reader::AddressSpace;
 using reader::Dump;
-using reader::guest_system;
+using reader::Guest;
 using reader::GuestSearch;
 using reader::GuestSystem;
 using reader::PhysAddr;

@@ -42,14 +42,8 @@ Expected<AddressSpace> kernel_space(const Dump& dump, const GuestSystem& guest) 
     auto space = AddressSpace::of_cpu(dump, cpu);
     if (space && shows_kernel(*space, guest)) return space;
   }
-  if (!guest.kernel_paging)
-    return no_kernel(dump, Error::Kind::not_present,
-                     "no vCPU shows it, and nothing says where its page tables are");
-  AddressSpace::Options options;
-  options.fallback = FallbackPaging{*guest.kernel_paging, guest.kernel_paging_source};
-  auto space = AddressSpace::with_root(dump, 0, guest.kernel_paging->upper.root.value, AddressSpace::Root::upper, options);
-  if (space) return space;
-  return no_kernel(dump, space.error().kind, "no vCPU shows it, and " + space.error().text);
+  if (guest.kernel_paging) return AddressSpace::through(dump, {*guest.kernel_paging, guest.kernel_paging_source});
+  return no_kernel(dump, Error::Kind::not_present, "no vCPU shows it, and nothing says where its page tables are");
 }
 
 }  // namespace
