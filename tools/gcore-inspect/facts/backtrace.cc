@@ -98,7 +98,7 @@ class Unwinder {
     if (!chain && !plausible) {
       why = fmt::format(
           "{} covers this pc, and {} ({}) is no frame pointer: give --symbols a file of the guest with "
-          ".debug_frame or .eh_frame (ORC tables are not read)",
+          ".debug_frame or .eh_frame",
           job_.symbols != nullptr ? "no unwind table of --symbols" : "no unwind table",
           convention_.names[convention_.fp], known ? fmt::format("{:#x}", fp->second) : "not in the dump");
       return std::nullopt;
