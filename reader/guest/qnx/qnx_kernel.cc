@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "writer/format/endian.h"
+#include "writer/format/machine.h"
 
 namespace gcore::reader {
 namespace {
@@ -20,10 +21,6 @@ constexpr uint64_t kOldEntries = 8, kOldCount = 0;  // in a vector of a 6.x kern
 
 std::unexpected<Error> none(std::string why) {
   return std::unexpected(Error{Error::Kind::not_present, std::move(why)});
-}
-
-uint16_t system_page_type(format::Machine machine) {
-  return machine == format::Machine::x86_64 ? 0x100 : machine == format::Machine::aarch64 ? 0x101 : 0;
 }
 
 }  // namespace
@@ -40,7 +37,7 @@ struct QnxKernel::Layout {
   static const Layout& of(format::Machine machine) {
     static constexpr Layout k32{4, 16, 20, 36, 16, 20, 24, 28, 30, 34, 40, 8, 4, 8};
     static constexpr Layout k64{8, 160, 40, 72, 32, 40, 44, 48, 50, 54, 60, 16, 8, 16};
-    return machine == format::Machine::x86 ? k32 : k64;
+    return format::machine_info(machine).word_bytes == 4 ? k32 : k64;
   }
 };
 
@@ -85,7 +82,7 @@ Expected<void> QnxKernel::open() {
   const PhysAddr page = facts->syspage->address;
   const auto type = physical_number(page + 4, 2), offset = physical_number(page + 8, 2),
              size = physical_number(page + 10, 2);
-  if (type != system_page_type(dump_->machine()) || !offset || !size || *offset == 0 ||
+  if (type != format::machine_info(dump_->machine()).system_page_type || !offset || !size || *offset == 0 ||
       *size < layout_->private_kdebug_info + layout_->pointer)
     return no_page;
   const auto info = physical_number(page + (*offset + layout_->private_kdebug_info), layout_->pointer);
