@@ -34,6 +34,28 @@ class SchedulerCode {
   std::optional<VirtAddr> start_, end_;
 };
 
+/// What the kernel says when it cannot go on, or nearly so.
+bool is_disaster(std::string_view text) {
+  constexpr std::string_view kWords[] = {
+      "Kernel panic - not syncing", "Oops: ",          "Internal error: ", "BUG: ", "Unable to handle kernel",
+      "general protection fault",   "watchdog: BUG: ", "Out of memory: "};
+  return std::ranges::any_of(kWords, [&](std::string_view words) { return text.find(words) == 0; });
+}
+
+/// The last such message; of a panic that, whatever came after it.
+std::string last_words(const Kernel& kernel) {
+  const reader::linux_guest::Message* last = nullptr;
+  if (!kernel.messages()) return "";
+  for (const auto& message : kernel.messages()->records) {
+    if (!is_disaster(message.text)) continue;
+    last = &message;
+    if (message.text.starts_with("Kernel panic")) break;
+  }
+  if (last == nullptr) return "";
+  const std::string_view text = last->text;
+  return fmt::format("[{}] {}", uptime_text(last->time_ns), printable(text.substr(0, text.find('\n'))));
+}
+
 }  // namespace
 
 const reader::Expected<std::unique_ptr<Kernel>>& LinuxGuest::kernel() const {
@@ -155,7 +177,8 @@ std::vector<std::pair<std::string, std::string>> linux_facts(const Job& job) {
     up += fmt::format("{}load {} {} {}", up.empty() ? "" : ", ", number(load->one), number(load->five),
                       number(load->fifteen));
   }
-  facts.emplace_back("up", up);
+  if (!up.empty()) facts.emplace_back("up", up);
+  if (const std::string words = last_words(*kernel); !words.empty()) facts.emplace_back("message", words);
   if (!kernel->names()) facts.emplace_back("names", printable(kernel->names().error().text));
   return facts;
 }
