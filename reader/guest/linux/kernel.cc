@@ -116,7 +116,10 @@ const Expected<Names>& Kernel::names() const {
     if (const auto& modules = this->modules(); names && modules)
       for (const Module& module : *modules) {
         std::vector<Names::Extent> extents;
-        for (const Module::Region& region : module.regions) extents.push_back({region.address, region.size});
+        for (const Module::Region& region : module.regions) {
+          extents.push_back({region.address, region.text_size});
+          extents.push_back({region.address + region.text_size, region.size - region.text_size});
+        }
         names->add_module(module.name, module.symbols, std::move(extents));
       }
     return true;

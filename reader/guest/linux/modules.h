@@ -1,7 +1,9 @@
 // The modules of a running Linux kernel.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -17,6 +19,7 @@ struct Module {
     std::string kind;
     VirtAddr address;
     uint64_t size = 0;
+    uint64_t text_size = 0;  // its leading part that is code
   };
   struct Section {
     std::string name;
@@ -31,9 +34,10 @@ struct Module {
   std::vector<std::string> used_by{};
   std::string taints{};  // as in /proc/modules: "(OE)"; may be empty
   std::vector<Region> regions{};
-  std::vector<Section> sections{};    // .text, .data, ...: where the guest says (sect_attrs)
-  std::string build_id{};             // hexadecimal; empty when it is not known
-  std::vector<Symbol> symbols{};      // of mod->kallsyms; names live as long as the Kernel
+  std::vector<Section> sections{};  // .text, .data, ...: where the guest says (sect_attrs)
+  std::string build_id{};           // hexadecimal; empty when it is not known
+  std::vector<Symbol> symbols{};    // of mod->kallsyms, as /proc/kallsyms lists them; names live as long as `texts`
+  std::shared_ptr<const void> texts{};
   std::vector<std::byte> btf{};       // mod->btf_data; empty when there is none
   std::vector<std::byte> btf_base{};  // mod->btf_base_data (6.12 and later)
 

@@ -11,11 +11,4 @@ Expected<Messages> read_messages(const Kernel&) { return unfinished(); }
 std::optional<uint64_t> find_uptime_ns(const Kernel&) { return std::nullopt; }
 std::optional<Kernel::Load> find_load(const Kernel&) { return std::nullopt; }
 
-// ---- names, types, modules
-Expected<std::vector<Module>> find_modules(const KernelMemory&, const GuestSystem&, const Names&,
-                                           const Expected<Types>&) {
-  return unfinished();
-}
-bool Module::contains(VirtAddr) const { return false; }
-
 }  // namespace gcore::reader::linux_guest
