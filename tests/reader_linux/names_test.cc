@@ -28,7 +28,7 @@ class NamesOfGuest : public testing::TestWithParam<Guest> {
     auto dump = reader::Dump::open(oracle.dump());
     ASSERT_TRUE(dump) << dump.error().text;
     dump_ = std::move(*dump);
-    guest_ = guest_system(*dump_);
+    guest_ = reader::Guest(*dump_).system();
     auto kernel = reader::linux_guest::Kernel::find(*dump_, guest_);
     ASSERT_TRUE(kernel) << kernel.error().text;
     kernel_ = std::move(*kernel);

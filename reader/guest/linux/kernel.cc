@@ -38,15 +38,12 @@ bool shows_kernel(const AddressSpace& space, const GuestSystem& guest) {
 }
 
 Expected<AddressSpace> kernel_space(const Dump& dump, const GuestSystem& guest) {
-  AddressSpace::Options options;
-  options.kernel_search = GuestSearch::quick;
   for (size_t cpu = 0; cpu < dump.cpus().size(); ++cpu) {
-    auto space = AddressSpace::of_cpu(dump, cpu, options);
+    auto space = AddressSpace::of_cpu(dump, cpu);
     if (space && shows_kernel(*space, guest)) return space;
   }
-  auto space = AddressSpace::of_kernel(dump, guest);
-  if (space) return space;
-  return no_kernel(dump, space.error().kind, "no vCPU shows it, and " + space.error().text);
+  if (guest.kernel_paging) return AddressSpace::through(dump, {*guest.kernel_paging, guest.kernel_paging_source});
+  return no_kernel(dump, Error::Kind::not_present, "no vCPU shows it, and nothing says where its page tables are");
 }
 
 }  // namespace

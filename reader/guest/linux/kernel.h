@@ -1,6 +1,6 @@
 // A running Linux kernel in a dump: what it knows of itself, found once and kept.
 //
-//   auto kernel = Kernel::find(dump, guest_system(dump));
+//   auto kernel = Kernel::find(dump, Guest(dump).system());
 //   if (!kernel) return fail(kernel.error());
 //   for (const Task& task : (*kernel)->tasks().list) print(task.pid, task.name);
 //
