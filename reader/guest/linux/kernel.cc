@@ -67,7 +67,7 @@ struct Kernel::State {
   Lazy<UnwindTables> unwind_tables;
 
   std::mutex module_types_lock;
-  std::map<std::string, Expected<Types>, std::less<>> module_base, module_types;
+  std::map<std::string, Expected<Types>, std::less<>> module_types;
 
   Expected<Names>& own_names() {
     return names.get([&] { return Names::find(memory, guest); });
@@ -138,7 +138,7 @@ const UnwindTables& Kernel::unwind_tables() const {
 const Types* Kernel::module_types(std::string_view name) const {
   if (!modules() || !types()) return nullptr;
   const auto module = std::ranges::find(*modules(), name, &Module::name);
-  if (module == modules()->end() || module->btf.empty()) return nullptr;
+  if (module == modules()->end() || module->btf.empty() || !module->btf_base.empty()) return nullptr;
   const std::scoped_lock lock(state_->module_types_lock);
   auto made = state_->module_types.find(name);
   if (made == state_->module_types.end())

@@ -19,11 +19,9 @@ bool is_in(const KernelImage& image, uint64_t address) {
 
 }  // namespace
 
-std::optional<VirtAddr> find_module_list(const KernelMemory& memory, const GuestSystem& guest, const Names& names,
-                                         const Types& types) {
-  const auto link = types.offset("module", "list"), self = types.offset("module", "mkobj.mod"),
-             state = types.offset("module", "state");
-  if (!link || !self || !state || names.all().empty()) return std::nullopt;
+std::optional<VirtAddr> find_list(const KernelMemory& memory, const GuestSystem& guest, const Names& names,
+                                  const AcceptList& accept) {
+  if (names.all().empty()) return std::nullopt;
   const auto& translator = memory.space().translator();
   const KernelImage image = memory.machine() == format::Machine::x86_64
                                 ? x86_kernel_image(translator)
@@ -41,12 +39,24 @@ std::optional<VirtAddr> find_module_list(const KernelMemory& memory, const Guest
       if (next >> 56 != 0xff || prev >> 56 != 0xff || next % 8 != 0 || prev % 8 != 0) continue;
       if (is_in(image, next) || is_in(image, prev)) continue;
       if (++candidates > kMaxCandidates) return std::nullopt;
-      const VirtAddr head = piece.start + at, module(next - *link);
-      if (memory.pointer(VirtAddr(next) + 8) != head || memory.pointer(VirtAddr(prev)) != head) continue;
-      if (memory.pointer(module + *self) == module && memory.u32(module + *state).value_or(4) < 4) return head;
+      const VirtAddr head = piece.start + at;
+      if (memory.pointer(VirtAddr(next) + 8) == head && memory.pointer(VirtAddr(prev)) == head &&
+          accept(VirtAddr(next)))
+        return head;
     }
   }
   return std::nullopt;
+}
+
+std::optional<VirtAddr> find_module_list(const KernelMemory& memory, const GuestSystem& guest, const Names& names,
+                                         const Types& types) {
+  const auto link = types.offset("module", "list"), self = types.offset("module", "mkobj.mod"),
+             state = types.offset("module", "state");
+  if (!link || !self || !state) return std::nullopt;
+  return find_list(memory, guest, names, [&](VirtAddr first) {
+    const VirtAddr module(first.value - *link);
+    return memory.pointer(module + *self) == module && memory.u32(module + *state).value_or(4) < 4;
+  });
 }
 
 }  // namespace gcore::reader::linux_guest

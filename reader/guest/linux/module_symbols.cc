@@ -56,23 +56,23 @@ void read_module_symbols(const KernelMemory& memory, const Types& types, Module&
   };
   const auto count_at = types.offset("mod_kallsyms", "num_symtab");
   const auto symtab = pointer("symtab"), strtab = pointer("strtab"), typetab = pointer("typetab");
-  const auto count = count_at ? memory.u32(*kallsyms + *count_at) : std::nullopt;
-  if (!symtab || !strtab || !count || *count == 0 || *count > kMaxSymbols) return;
+  const uint32_t count = count_at ? memory.u32(*kallsyms + *count_at).value_or(0) : 0;
+  if (!symtab || !strtab || count == 0 || count > kMaxSymbols) return;
 
   const auto order = memory.dump().byte_order();
-  std::vector<std::byte> table(kElfSymbol * *count), kinds(*count);
+  std::vector<std::byte> table(kElfSymbol * count), kinds(count);
   if (!memory.read_exactly(*symtab, table)) return;
-  if (!typetab || !memory.read_exactly(*typetab, kinds)) kinds.assign(*count, std::byte{'?'});
+  if (!typetab || !memory.read_exactly(*typetab, kinds)) kinds.assign(count, std::byte{'?'});
   uint64_t last = 0;
-  for (size_t i = 0; i < *count; ++i)
+  for (size_t i = 0; i < count; ++i)
     last = std::max<uint64_t>(last, format::load<uint32_t>(&table[kElfSymbol * i], order));
   if (last > kMaxStrings) return;
   // The table's end is not known: what can be read of the last name.
   auto texts = std::make_shared<std::vector<char>>(last + kLongestName);
   texts->resize(memory.read(*strtab, std::as_writable_bytes(std::span(*texts))));
   const auto exported = exports_of(memory, types, module.address);
-  module.symbols.reserve(*count);
-  for (size_t i = 0; i < *count; ++i) {
+  module.symbols.reserve(count);
+  for (size_t i = 0; i < count; ++i) {
     const std::byte* entry = &table[kElfSymbol * i];
     const auto name = format::load<uint32_t>(entry, order);
     if (name >= texts->size()) continue;

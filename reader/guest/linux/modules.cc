@@ -182,6 +182,37 @@ std::optional<Module> Reader::read(VirtAddr at) {
   return module;
 }
 
+/// Once a module is loaded, its own pointer to its BTF is gone, and the kernel's copy is in a list (kernel/bpf/btf.c,
+/// btf_modules). That one has been made to fit the kernel's BTF where it was of another build.
+void read_types(const KernelMemory& memory, const GuestSystem& guest, const Names& names, const Types& types,
+                std::vector<Module>& modules) {
+  const auto link = types.offset("btf_module", "list"), owner = types.offset("btf_module", "module"),
+             btf = types.offset("btf_module", "btf"), data = types.offset("btf", "data"),
+             size = types.offset("btf", "data_size");
+  if (!link || !owner || !btf || !data || !size || modules.empty()) return;
+  const auto module_of = [&](VirtAddr node) {
+    const auto module = memory.pointer(VirtAddr(node.value - *link + *owner));
+    return module ? std::ranges::find(modules, *module, &Module::address) : modules.end();
+  };
+  auto head = names.address_of("btf_modules");
+  if (!head && !names.has_data())
+    head = find_list(memory, guest, names, [&](VirtAddr node) { return module_of(node) != modules.end(); });
+  if (!head) return;
+  std::unordered_set<uint64_t> seen{head->value};
+  for (auto node = memory.pointer(*head); node && seen.insert(node->value).second && seen.size() <= kMaxModules;
+       node = memory.pointer(*node)) {
+    const auto module = module_of(*node);
+    const auto object = memory.pointer(VirtAddr(node->value - *link + *btf));
+    if (module == modules.end() || !object) continue;
+    const auto bytes = memory.pointer(*object + *data);
+    const auto count = memory.u32(*object + *size);
+    if (!bytes || !count || *count > kMaxBtf) continue;
+    module->btf.resize(*count);
+    if (!memory.read_exactly(*bytes, module->btf)) module->btf.clear();
+    module->btf_base.clear();
+  }
+}
+
 }  // namespace
 
 bool Module::contains(VirtAddr where) const {
@@ -210,6 +241,7 @@ Expected<std::vector<Module>> find_modules(const KernelMemory& memory, const Gue
     if (!module || modules.size() >= kMaxModules) break;
     if (module->state != "Unformed") modules.push_back(*std::move(module));
   }
+  read_types(memory, guest, names, *types, modules);
   return modules;
 }
 

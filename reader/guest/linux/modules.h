@@ -38,8 +38,10 @@ struct Module {
   std::string build_id{};           // hexadecimal; empty when it is not known
   std::vector<Symbol> symbols{};    // of mod->kallsyms, as /proc/kallsyms lists them; names live as long as `texts`
   std::shared_ptr<const void> texts{};
-  std::vector<std::byte> btf{};       // mod->btf_data; empty when there is none
-  std::vector<std::byte> btf_base{};  // mod->btf_base_data (6.12 and later)
+  /// Its types, split BTF to the kernel's; empty when there is none.
+  std::vector<std::byte> btf{};
+  /// While it is being loaded, 6.12 and later: what `btf` is split from in place of the kernel's (mod->btf_base_data).
+  std::vector<std::byte> btf_base{};
 
   /// Its unwind tables, x86_64 (mod->arch).
   VirtAddr orc_ip, orc_entries;
