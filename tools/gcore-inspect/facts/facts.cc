@@ -5,6 +5,7 @@
 
 #include "tools/gcore-inspect/facts/symbols.h"
 #include "tools/gcore-inspect/inspect.h"
+#include "writer/format/machine.h"
 
 namespace gcore::tools::inspect {
 namespace {
@@ -58,12 +59,6 @@ std::span<const Bit> bits_of(format::Machine machine, std::string_view name) {
   return {};
 }
 
-std::optional<uint64_t> first_of(const reader::Cpu& cpu, std::initializer_list<std::string_view> names) {
-  for (const std::string_view name : names)
-    if (const auto value = cpu.registers.get(name)) return value;
-  return std::nullopt;
-}
-
 /// One that this program may not know by its name.
 std::optional<uint64_t> extra_register(const reader::Cpu& cpu, std::string_view name) {
   if (const auto value = cpu.registers.get(name)) return value;
@@ -76,8 +71,12 @@ std::optional<uint64_t> extra_register(const reader::Cpu& cpu, std::string_view 
 
 const char* dialect_name(reader::Dialect dialect) { return dialect == reader::Dialect::qnx ? "qnx" : "vmcore"; }
 
-std::optional<uint64_t> program_counter(const reader::Cpu& cpu) { return first_of(cpu, {"rip", "eip", "elr"}); }
-std::optional<uint64_t> stack_pointer(const reader::Cpu& cpu) { return first_of(cpu, {"rsp", "esp", "sp"}); }
+std::optional<uint64_t> program_counter(const reader::Cpu& cpu) {
+  return cpu.registers.get(format::machine_info(cpu.registers.machine()).program_counter);
+}
+std::optional<uint64_t> stack_pointer(const reader::Cpu& cpu) {
+  return cpu.registers.get(format::machine_info(cpu.registers.machine()).stack_pointer);
+}
 
 std::string mode_name(const reader::Cpu& cpu) {
   if (cpu.registers.machine() == format::Machine::aarch64) {
