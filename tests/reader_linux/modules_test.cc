@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <iomanip>
 
+#include "reader/guest/guest.h"
 #include "reader/guest/linux/kernel.h"
 #include "tests/reader_linux/guests.h"
 #include "tests/reader_linux/kallsyms.h"
@@ -22,7 +23,7 @@ class ModulesOfGuest : public testing::TestWithParam<Guest> {
  protected:
   void SetUp() override {
     dump_ = open_dump(oracle_);
-    auto kernel = Kernel::find(*dump_, guest_system(*dump_));
+    auto kernel = Kernel::find(*dump_, reader::Guest(*dump_).system());
     ASSERT_TRUE(kernel) << kernel.error().text;
     kernel_ = std::move(*kernel);
     ASSERT_TRUE(kernel_->modules()) << kernel_->modules().error().text;

@@ -52,6 +52,7 @@ int print_translation(const Job& job, reader::VirtAddr address);
 int print_json(const Job& job);  // with --stats: what it prints too
 int print_backtrace(const Job& job);
 int write_html(const Job& job, const std::string& path);
+int write_symbols(const Job& job, const std::string& path, bool contents);
 int print_map(const Job& job);
 int print_stats(const Job& job);
 int diff_dumps(const Job& job, const std::string& other);

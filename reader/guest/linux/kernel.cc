@@ -52,7 +52,7 @@ struct Kernel::State {
   State(const Dump& d, const GuestSystem& g, AddressSpace space) : dump(d), guest(g), memory(d, std::move(space)) {}
 
   const Dump& dump;
-  const GuestSystem& guest;
+  const GuestSystem guest;
   KernelMemory memory;
 
   // Each uses those above it only. `names` is the kernel's own until `all_names` has added the modules' to it; whoever

@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <cctype>
 #include <cstring>
+#include <optional>
+#include <string>
 #include <string_view>
-#include <unordered_set>
+#include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "writer/format/endian.h"
 
@@ -15,33 +18,37 @@ namespace {
 constexpr uint64_t kMaxSymbols = 1 << 20, kMaxStrings = 64 << 20, kMaxExports = 1 << 17;
 constexpr size_t kElfSymbol = 24, kLongestName = 512;
 
-/// Addresses of what the module exports (mod->syms, mod->gpl_syms): an address that stands beside its own, relative
-/// (CONFIG_HAVE_ARCH_PREL32_RELOCATIONS), or a pointer.
-std::unordered_set<uint64_t> exports_of(const KernelMemory& memory, const Types& types, VirtAddr module) {
-  std::unordered_set<uint64_t> addresses;
+using Exports = std::unordered_map<uint64_t, std::vector<std::string>>;
+
+/// Names of what the module exports, by address (mod->syms, mod->gpl_syms): address and name stand beside their own
+/// place, relative to it (CONFIG_HAVE_ARCH_PREL32_RELOCATIONS), or as pointers.
+Exports exports_of(const KernelMemory& memory, const Types& types, VirtAddr module) {
+  Exports exports;
   const auto size = types.size_of("kernel_symbol"), relative = types.offset("kernel_symbol", "value_offset"),
-             plain = types.offset("kernel_symbol", "value");
-  if (!size || *size == 0 || (!relative && !plain)) return addresses;
+             relative_name = types.offset("kernel_symbol", "name_offset"),
+             plain = types.offset("kernel_symbol", "value"), plain_name = types.offset("kernel_symbol", "name");
+  const bool is_relative = relative && relative_name;
+  if (!size || *size == 0 || (!is_relative && (!plain || !plain_name))) return exports;
+  const auto target = [&](VirtAddr place) -> std::optional<VirtAddr> {
+    if (!is_relative) return memory.pointer(place);
+    return memory.u32(place).transform(
+        [&](uint32_t offset) { return place + static_cast<uint64_t>(int64_t{static_cast<int32_t>(offset)}); });
+  };
   for (const auto& [list, count] : {std::pair{"syms", "num_syms"}, std::pair{"gpl_syms", "num_gpl_syms"}}) {
     const auto list_at = types.offset("module", list), count_at = types.offset("module", count);
     const auto first = list_at ? memory.pointer(module + *list_at) : std::nullopt;
-    const auto number = count_at ? memory.u32(module + *count_at) : std::nullopt;
-    if (!first || !number || *number > kMaxExports) continue;
-    for (uint64_t i = 0; i < *number; ++i) {
+    const uint32_t number = count_at ? memory.u32(module + *count_at).value_or(0) : 0;
+    if (!first || number > kMaxExports) continue;
+    for (uint64_t i = 0; i < number; ++i) {
       const VirtAddr entry = *first + i * *size;
-      if (relative) {
-        const VirtAddr place = entry + *relative;
-        const auto offset = memory.u32(place);
-        if (!offset) break;
-        addresses.insert(place.value + static_cast<uint64_t>(int64_t{static_cast<int32_t>(*offset)}));
-      } else {
-        const auto address = memory.pointer(entry + *plain);
-        if (!address) break;
-        addresses.insert(address->value);
-      }
+      const auto address = target(entry + (is_relative ? *relative : *plain)),
+                 name = target(entry + (is_relative ? *relative_name : *plain_name));
+      const auto text = address && name ? memory.text(*name, kLongestName) : std::nullopt;
+      if (!text) break;
+      exports[address->value].push_back(*text);
     }
   }
-  return addresses;
+  return exports;
 }
 
 }  // namespace
@@ -70,7 +77,7 @@ void read_module_symbols(const KernelMemory& memory, const Types& types, Module&
   // The table's end is not known: what can be read of the last name.
   auto texts = std::make_shared<std::vector<char>>(last + kLongestName);
   texts->resize(memory.read(*strtab, std::as_writable_bytes(std::span(*texts))));
-  const auto exported = exports_of(memory, types, module.address);
+  const Exports exports = exports_of(memory, types, module.address);
   module.symbols.reserve(count);
   for (size_t i = 0; i < count; ++i) {
     const std::byte* entry = &table[kElfSymbol * i];
@@ -84,8 +91,9 @@ void read_module_symbols(const KernelMemory& memory, const Types& types, Module&
                   text,
                   {}};
     const auto letter = static_cast<unsigned char>(symbol.type);
-    symbol.type =
-        static_cast<char>(exported.contains(symbol.address.value) ? std::toupper(letter) : std::tolower(letter));
+    const auto at = exports.find(symbol.address.value);
+    const bool is_exported = at != exports.end() && std::ranges::find(at->second, text) != at->second.end();
+    symbol.type = static_cast<char>(is_exported ? std::toupper(letter) : std::tolower(letter));
     module.symbols.push_back(symbol);
   }
   module.texts = std::move(texts);
