@@ -58,6 +58,7 @@ int print_tasks(const Job& job, std::optional<uint64_t> pid);
 int print_messages(const Job& job);
 int print_modules(const Job& job);
 int write_html(const Job& job, const std::string& path);
+int write_symbols(const Job& job, const std::string& path, bool contents);
 int print_map(const Job& job);
 int print_stats(const Job& job);
 int diff_dumps(const Job& job, const std::string& other);

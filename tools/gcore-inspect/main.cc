@@ -46,6 +46,9 @@ ProgramInfo program_info() {
               {"tasks", "[PID]", "the tasks of a Linux guest: state, CPU, name, where\neach waits; of one everything"},
               {"dmesg", "", "the messages of a Linux guest's kernel"},
               {"modules", "", "the modules of a Linux guest's kernel"},
+              {"write-symbols", "FILE",
+               "an ELF file of a Linux guest's own names, types and\nunwind tables, for gdb, LLDB, drgn and crash"},
+              {"contents", "", "with --write-symbols: the kernel's text and data too,\nas crash wants them"},
               {"symbols", "ELF", "the guest's ELF file: addresses get names, in the\nsummary and in other modes",
                nullptr, true},
               {"kaslr-offset", "N|auto|none",
@@ -251,6 +254,12 @@ constexpr Mode kModes[] = {
     {.name = "find",
      .run = [](const Request& request, const Job& job) { return find(job, request.pattern); },
      .parse = parse_pattern},
+    {.name = "write-symbols",
+     .run =
+         [](const Request&, const Job& job) {
+           return write_symbols(job, *job.program.value("write-symbols"), job.program.has("contents"));
+         },
+     .takes = "contents"},
     {.name = "stats", .run = [](const Request&, const Job& job) { return print_stats(job); }},
     {.name = "verify", .run = [](const Request&, const Job& job) { return verify(job); }},
 };
@@ -280,7 +289,7 @@ Parsed choose_mode(const Program& program, Request& request) {
   if (name == "diff" && program.has("json") && program.has("html")) return together("json", "html");
   if (name == "diff" && *program.value("diff") == "-" && program.operands()[0] == "-")
     return std::unexpected("only one of two dumps can come from standard input");
-  for (const std::string option : {"exit-code", "phys", "raw", "vcpu", "root", "task"})
+  for (const std::string option : {"contents", "exit-code", "phys", "raw", "vcpu", "root", "task"})
     if (program.has(option) && !has_word(takes, option))
       return std::unexpected("--" + option + " needs " + modes_that_take(option));
   for (const std::string option : {"vcpu", "root"})
