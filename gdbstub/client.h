@@ -4,9 +4,11 @@
 // Internal to the stub. Handlers never send: they return, so that none of them can reply twice or not at all.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -30,12 +32,14 @@ struct Client {
   bool error_text = false;     // errors may be E.TEXT
   bool binary_upload = false;  // `x` replies start with b
   bool no_ack = false;
+  bool extended = false;  // speaks the extended protocol: may leave and attach again
   bool lldb = false;  // has asked what only LLDB asks
 
   bool described = false;  // has read the target description, and so numbers registers as it says
 
-  size_t listed_threads = 0;  // how far qsThreadInfo has come
-  bool exec_file_open = false;
+  size_t listed_threads = 0;     // how far qsThreadInfo has come
+  std::string threads_document = {};  // qXfer:threads, made once: a debugger asks for it piece by piece, and again and again
+  std::set<uint64_t> open_files = {};  // descriptors of the guest's ELF file, one for each time that it was opened
 
   /// A QNX process's thread in place of a vCPU, by `monitor pid`: its registers and its address space.
   struct Process {
@@ -73,6 +77,8 @@ class Task {
   virtual std::optional<Reply> step() = 0;
   /// The reply when the client interrupts it.
   virtual Reply cancelled() = 0;
+  /// It waits for somebody else's work: a step now does nothing.
+  virtual bool waiting() const { return false; }
 };
 
 struct Reply {
@@ -86,10 +92,16 @@ struct Reply {
 };
 
 using Handler = Reply (*)(Client&, std::string_view arguments);
+/// What a packet asks about, which may not be known yet: see Target::can_look() and Target::knows_guest().
+enum class Asks : uint8_t { nothing, space, guest, all };
 struct NamedHandler {
   std::string_view name;  // the packet up to its first : ; , or a single letter
   Handler run;            // gets what follows the name, and the separator with it for named packets
+  Asks asks = Asks::nothing;
 };
+
+/// What `run` replies, once it is known what it asks about.
+Reply when_known(const Client& client, Asks what, std::function<Reply()> run);
 
 /// An error reply: `why` for clients that take text, E01 for the others.
 Reply error(const Client& client, std::string_view why);

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <ctime>
 #include <map>
+#include <thread>
 #include <tuple>
 
 #include "reader/dump/dump.h"
@@ -23,7 +25,10 @@ constexpr size_t kMaxCachedSpaces = 64;
 /// QNX and GDB number these signals alike (HUP to TERM); the others they do not.
 constexpr uint8_t kLastCommonSignal = 15;
 constexpr uint64_t kMaxRing = 1 << 20;
-constexpr uint64_t kSearchSlice = 8 << 20;
+/// What a step does: milliseconds, also where memory has to be unpacked.
+constexpr uint64_t kSearchSlice = 8 << 20, kPackedSearchSlice = 1 << 20;
+constexpr size_t kMappingsAStep = 4096;
+constexpr uint64_t kTablesAStep = 256;
 
 std::string missing_text(uint64_t physical, const reader::ReadResult& result) {
   return fmt::format("guest-physical {:#x} cannot be read: {}", physical, describe(result));
@@ -32,10 +37,11 @@ std::string missing_text(uint64_t physical, const reader::ReadResult& result) {
 class DumpSearch : public Search {
  public:
   /// `tag` is added to each hit.
-  DumpSearch(reader::Search search, uint64_t tag) : search_(std::move(search)), tag_(tag) {}
+  DumpSearch(reader::Search search, uint64_t tag, uint64_t slice)
+      : search_(std::move(search)), tag_(tag), slice_(slice) {}
   bool step(std::vector<uint64_t>& hits, size_t max_hits) override {
     const size_t before = hits.size();
-    const bool more = search_.step(hits, kSearchSlice, max_hits);
+    const bool more = search_.step(hits, slice_, max_hits);
     for (size_t i = before; i < hits.size(); ++i) hits[i] += tag_;
     return more;
   }
@@ -43,7 +49,7 @@ class DumpSearch : public Search {
 
  private:
   reader::Search search_;
-  uint64_t tag_;
+  uint64_t tag_, slice_;
 };
 
 /// aarch64: the bits of an address that may hold a signature or a tag. Those that TCR_EL1 says are not translated.
@@ -56,12 +62,6 @@ std::optional<uint64_t> authentication_mask(const reader::Cpu& cpu, bool high) {
   return untranslated == 0 ? 0 : UINT64_MAX << (64 - untranslated);
 }
 
-/// How much of a segment's bytes is behind the end of the file.
-uint64_t cut_off(const reader::Dump& dump, const reader::Segment& segment) {
-  if (!dump.truncated()) return 0;
-  const uint64_t left = dump.file_size() - std::min(dump.file_size(), segment.offset.value);
-  return segment.file_size - std::min(segment.file_size, left);
-}
 
 Mapping to_mapping(const reader::Mapping& from) {
   return {.start = from.start.value,
@@ -73,6 +73,68 @@ Mapping to_mapping(const reader::Mapping& from) {
           .execute = from.permissions.execute,
           .user = from.permissions.user};
 }
+
+/// A list that is there.
+class ReadyList : public MappingList {
+ public:
+  ReadyList(std::vector<Mapping> all, std::string note) : all_(std::move(all)), note_(std::move(note)) {}
+  bool step(const std::function<bool(const Mapping&)>& each) override {
+    for (const size_t until = std::min(next_ + kMappingsAStep, all_.size()); next_ < until;)
+      if (!each(all_[next_++])) return false;
+    return next_ < all_.size();
+  }
+  std::string note() const override { return note_; }
+
+ private:
+  std::vector<Mapping> all_;
+  std::string note_;
+  size_t next_ = 0;
+};
+
+/// One that page tables are read for.
+class TableList : public MappingList {
+ public:
+  explicit TableList(translate::Enumeration enumeration) : enumeration_(std::move(enumeration)) {}
+  bool step(const std::function<bool(const Mapping&)>& each) override {
+    const bool more = enumeration_.step(
+        [&](const reader::Mapping& mapping) {
+          stopped_ = !each(to_mapping(mapping));
+          return !stopped_;
+        },
+        kTablesAStep);
+    return more && !stopped_;
+  }
+  std::string note() const override {
+    const auto& listing = enumeration_.listing();
+    if (!stopped_) return listing.note;
+    if (listing.missing_tables == 0) return {};
+    return fmt::format("{} tables on the way there, or parts of them, are not in the dump", listing.missing_tables);
+  }
+
+ private:
+  translate::Enumeration enumeration_;
+  bool stopped_ = false;
+};
+
+/// Looks for what runs in the guest, as long as the session goes on without it: in memory that is packed that may take
+/// a minute. What is found is kept with the dump.
+class Background {
+ public:
+  Background(const reader::Dump& dump, bool thorough)
+      : thread_([this, &dump, thorough] {
+          reader::guest_system(dump, reader::GuestSearch::quick);
+          knows_guest_ = true;
+          if (thorough) reader::guest_system(dump, reader::GuestSearch::thorough);
+          done_ = true;
+        }) {}
+
+  bool knows_guest() const { return knows_guest_; }
+  bool done() const { return done_; }
+
+ private:
+  std::atomic<bool> knows_guest_ = false, done_ = false;
+  std::jthread thread_;
+};
 
 /// What the writer recorded of itself, a line for each thing that is known.
 std::string origin_text(const reader::DumpInfo& info) {
@@ -114,20 +176,52 @@ std::string guest_text(const reader::GuestSystem& guest) {
   return text;
 }
 
+/// Whether a 64-bit x86 machine ran as one of 32 bits: paging or protected mode, and no vCPU in long mode. One that had
+/// just started (real mode) does not say what it will be.
+bool is_narrow(const reader::Dump& dump) {
+  constexpr uint64_t kProtected = 1, kLongActive = 1 << 10;  // CR0.PE, EFER.LMA
+  if (dump.machine() != format::Machine::x86_64) return false;
+  bool any_protected = false;
+  for (const reader::Cpu& cpu : dump.cpus()) {
+    const auto cr0 = cpu.registers.get("cr0"), efer = cpu.registers.get("efer");
+    if (!cr0 || !efer || (*efer & kLongActive) != 0) return false;
+    any_protected = any_protected || (*cr0 & kProtected) != 0;
+  }
+  return any_protected;
+}
+
+/// What a 64-bit machine calls the register that is half of it.
+std::string_view wide_name(std::string_view name) {
+  constexpr std::pair<std::string_view, std::string_view> kNames[] = {
+      {"eax", "rax"}, {"ebx", "rbx"}, {"ecx", "rcx"}, {"edx", "rdx"}, {"esi", "rsi"},
+      {"edi", "rdi"}, {"ebp", "rbp"}, {"esp", "rsp"}, {"eip", "rip"}, {"efl", "rflags"}};
+  const auto found = std::ranges::find(kNames, name, &std::pair<std::string_view, std::string_view>::first);
+  return found == std::end(kNames) ? name : found->second;
+}
+
 class DumpTarget : public Target {
  public:
-  explicit DumpTarget(const reader::Dump& dump) : dump_(dump) {
+  DumpTarget(const reader::Dump& dump, const DumpTargetOptions& options)
+      : dump_(dump), narrow_(options.narrow || is_narrow(dump)) {
     for (const auto& segment : dump.segments())
       segments_.push_back({.address = segment.address.value,
                            .size = segment.memory_size,
                            .file_size = segment.file_size,
-                           .cut_off = cut_off(dump, segment)});
-    for (size_t cpu = 0; cpu < dump.cpus().size(); ++cpu) {
-      const auto space = AddressSpace::of_cpu(dump, cpu);
-      unpaged_ = unpaged_ && space && !space->paging();
-    }
-    unpaged_ = unpaged_ && !dump.cpus().empty();
+                           .cut_off = segment.file_size - dump.bytes_in_file(segment),
+                           .scattered = !dump.has_file_offsets()});
+    for (size_t cpu = 0; cpu < dump.cpus().size(); ++cpu)
+      outlooks_.push_back(AddressSpace::outlook(dump, cpu));
+    const auto is = [this](AddressSpace::Outlook outlook) { return std::ranges::count(outlooks_, outlook) != 0; };
+    unpaged_ = !is(AddressSpace::Outlook::by_registers) && !is(AddressSpace::Outlook::search) && !outlooks_.empty();
+    background_.emplace(dump, is(AddressSpace::Outlook::search));
   }
+
+  bool can_look(const Space& space) const override {
+    return space.physical || settled() ||
+           (space.cpu < outlooks_.size() && outlooks_[space.cpu] != AddressSpace::Outlook::search);
+  }
+  bool knows_guest() const override { return background_->knows_guest(); }
+  bool settled() const override { return background_->done(); }
 
   Arch arch() const override {
     switch (dump_.machine()) {
@@ -138,7 +232,7 @@ class DumpTarget : public Target {
       case format::Machine::x86_64:
         break;
     }
-    return Arch::x86_64;
+    return narrow_ ? Arch::i386 : Arch::x86_64;
   }
   bool big_endian() const override { return dump_.byte_order() == format::ByteOrder::big; }
   std::string path() const override { return dump_.path(); }
@@ -156,6 +250,7 @@ class DumpTarget : public Target {
       return 0;
     if (cpu >= dump_.cpus().size()) return std::nullopt;
     const reader::Cpu& from = dump_.cpus()[cpu];
+    if (narrow_ && dump_.machine() == format::Machine::x86_64) name = wide_name(name);
     if (const auto value = from.registers.get(name)) return value;
     if (name.starts_with("pauth_mask")) return authentication_mask(from, name.ends_with("_high"));
     for (const auto& [other, value] : from.other_registers)  // such as the upper halves of AVX
@@ -171,7 +266,7 @@ class DumpTarget : public Target {
   Walk walk(const Space& space, uint64_t address) const override;
   uint64_t without_tag(const Space& space, uint64_t address) const override;
   AddressBits address_bits(const Space& space) const override;
-  std::string mappings(const Space& space, const std::function<bool(const Mapping&)>& each) const override;
+  std::unique_ptr<MappingList> list(const Space& space) const override;
   std::string describe(const Space& space) const override;
   std::expected<uint64_t, std::string> table_of(size_t cpu, const Root& root) const override;
 
@@ -197,14 +292,17 @@ class DumpTarget : public Target {
   }
   std::string aarch64_mode(size_t cpu) const;
   std::string x86_mode(size_t cpu) const;
-  std::string segment_mappings(const std::function<bool(const Mapping&)>& each) const;
+  std::vector<Mapping> segment_mappings() const;
 
   const reader::Dump& dump_;
+  bool narrow_;
   std::vector<Segment> segments_;
-  bool unpaged_ = true;
+  std::vector<AddressSpace::Outlook> outlooks_;  // of each vCPU
+  bool unpaged_ = false;
   // Making an address space reads tables and explains itself in text, so the ones in use are kept.
   using Key = std::tuple<size_t, std::string, uint64_t>;
   mutable std::map<Key, reader::Expected<AddressSpace>> spaces_;
+  std::optional<Background> background_;
 };
 
 const reader::Expected<AddressSpace>& DumpTarget::address_space(const Space& space) const {
@@ -223,7 +321,8 @@ std::string DumpTarget::summary() const {
   constexpr const char* kMachines[] = {"x86_64", "aarch64", "x86"};
   std::string text =
       fmt::format("{}: {} dump, {}, vCPUs: {}, memory: {} bytes in {} segment(s)\n", dump_.path(),
-                  dump_.dialect() == reader::Dialect::qnx ? "qnx" : "vmcore", kMachines[static_cast<size_t>(arch())],
+                  dump_.dialect() == reader::Dialect::qnx ? "qnx" : "vmcore", narrow_ && dump_.machine() == format::Machine::x86_64 ? "x86_64 in 32-bit mode"
+                                                                        : kMachines[static_cast<size_t>(arch())],
                   dump_.cpus().size(), dump_.memory_bytes(), dump_.segments().size());
   if (dump_.compression() == "kdump" || dump_.compression() == "flattened")
     text += fmt::format("{} format, {} bytes\n", dump_.compression(), dump_.file_size());
@@ -347,58 +446,49 @@ AddressBits DumpTarget::address_bits(const Space& space) const {
   return {.lower = bits(paging.lower), .upper = bits(paging.upper)};
 }
 
-std::string DumpTarget::segment_mappings(const std::function<bool(const Mapping&)>& each) const {
-  std::optional<Mapping> run;
+/// Segments may overlap; the list must not.
+std::vector<Mapping> DumpTarget::segment_mappings() const {
+  std::vector<Mapping> runs;
   for (const Segment& segment : segments_) {
-    // Segments may overlap; the list must not.
     const uint64_t last = segment.address + (segment.size - 1);
-    if (run) {
-      const uint64_t run_last = run->start + (run->size - 1);
-      if (segment.address <= run_last) {
-        run->size = std::max(run_last, last) - run->start + 1;
-        continue;
-      }
-      if (!each(*run)) return {};
+    if (!runs.empty() && segment.address <= runs.back().start + (runs.back().size - 1)) {
+      Mapping& run = runs.back();
+      run.size = std::max(run.start + (run.size - 1), last) - run.start + 1;
+      continue;
     }
-    run = {.start = segment.address,
-           .size = segment.size,
-           .physical = segment.address,
-           .page_size = 0,
-           .read = true,
-           .write = true,
-           .execute = true,
-           .user = true};
+    runs.push_back({.start = segment.address,
+                    .size = segment.size,
+                    .physical = segment.address,
+                    .page_size = 0,
+                    .read = true,
+                    .write = true,
+                    .execute = true,
+                    .user = true});
   }
-  if (run) each(*run);
-  return {};
+  return runs;
 }
 
-std::string DumpTarget::mappings(const Space& space, const std::function<bool(const Mapping&)>& each) const {
-  if (is_physical(space)) return segment_mappings(each);
+std::unique_ptr<MappingList> DumpTarget::list(const Space& space) const {
+  if (is_physical(space)) return std::make_unique<ReadyList>(segment_mappings(), "");
   const auto& found = address_space(space);
-  if (!found) return found.error().text;
-  bool stopped = false;
-  const auto listing = found->enumerate([&](const reader::Mapping& mapping) {
-    stopped = !each(to_mapping(mapping));
-    return !stopped;
-  });
-  if (!stopped) return listing.note;
-  if (listing.missing_tables == 0) return {};
-  return fmt::format("{} tables on the way there, or parts of them, are not in the dump", listing.missing_tables);
+  if (!found) return std::make_unique<ReadyList>(std::vector<Mapping>{}, found.error().text);
+  return std::make_unique<TableList>(found->enumeration());
 }
 
 std::expected<std::unique_ptr<Search>, std::string> DumpTarget::search(const Space& space, uint64_t first,
                                                                        uint64_t last, std::string_view pattern) const {
   const auto bytes = std::as_bytes(std::span(pattern));
+  const uint64_t slice = dump_.compression() == "none" ? kSearchSlice : kPackedSearchSlice;
   if (space.physical)
-    return std::make_unique<DumpSearch>(reader::Search::in_memory(dump_, PhysAddr(first), PhysAddr(last), bytes), 0);
+    return std::make_unique<DumpSearch>(reader::Search::in_memory(dump_, PhysAddr(first), PhysAddr(last), bytes), 0,
+                                        slice);
   const auto& found = address_space(space);
   if (!found) return std::unexpected(found.error().text);
   // A debugger that asks about tagged addresses wants hits that look alike.
   const VirtAddr plain = found->without_tag(VirtAddr(first));
   const uint64_t tag = first - plain.value;
   auto search = reader::Search::in_space(dump_, *found, plain, VirtAddr(last - tag), bytes);
-  return std::make_unique<DumpSearch>(std::move(search), tag);
+  return std::make_unique<DumpSearch>(std::move(search), tag, slice);
 }
 
 std::string DumpTarget::describe(const Space& space) const {
@@ -459,6 +549,8 @@ std::map<std::string, uint64_t, std::less<>> DumpTarget::decode_registers(std::s
 
 }  // namespace
 
-std::unique_ptr<Target> make_dump_target(const reader::Dump& dump) { return std::make_unique<DumpTarget>(dump); }
+std::unique_ptr<Target> make_dump_target(const reader::Dump& dump, const DumpTargetOptions& options) {
+  return std::make_unique<DumpTarget>(dump, options);
+}
 
 }  // namespace gcore::gdbstub

@@ -84,7 +84,11 @@ MonitorResult choose_cpu(Client& client, std::span<const std::string> words) {
              : fmt::format("monitor commands are about {}, which the debugger asked about last\n", name);
 }
 
-MonitorResult kernel_messages(Client& client, std::span<const std::string>) { return client.target.kernel_messages(); }
+MonitorResult kernel_messages(Client& client, std::span<const std::string>) {
+  auto text = client.target.kernel_messages();
+  if (!text) return std::unexpected(text.error());
+  return std::move(*text);
+}
 
 constexpr char kFlush[] =
     "now `maint flush register-cache` and `maint flush dcache`, or `continue`, make gdb look again\n";
@@ -122,26 +126,27 @@ MonitorResult change_process(Client& client, std::span<const std::string> words)
 }
 
 MonitorResult help(Client& client, std::span<const std::string> words);
+MonitorResult start_find(Client& client, std::span<const std::string> words);
 std::string no_such_command(std::string_view word);
 
 constexpr MonitorCommand kCommands[] = {
-    {"help", "[COMMAND]", "this list", help},
+    {"help", "[COMMAND]", "this list", help, Asks::nothing},
     {"as", "[cr3=ADDR|ttbr0=ADDR|ttbr1=ADDR|off]", "read memory through another root page table", change_root},
     {"phys", "[on|off]", "read guest-physical memory", change_physical},
-    {"cpu", "[N|off]", "the vCPU that monitor commands are about; off: the debugger's", choose_cpu},
+    {"cpu", "[N|off]", "the vCPU that monitor commands are about; off: the debugger's", choose_cpu,
+     Asks::nothing},
     {"info", "[registers [-a]|mem|tlb|mtree -f|version|cpus|status]",
      "what the dump says about itself and its guest; with a word, as QEMU", monitor_info},
     {"kprintf", "", "the kernel's message ring", kernel_messages},
     {"pid", "[PID[-TID]]", "look at a QNX process in place of the vCPU; 0 goes back", change_process},
+    {"find", "TEXT|0xHEX [START [LENGTH]]", "addresses of a text or of bytes", start_find},
 };
-constexpr MonitorCommand kFind = {"find", "TEXT|0xHEX [START [LENGTH]]", "addresses of a text or of bytes", nullptr};
-
 const MonitorCommand* find_command(std::string_view name) {
   for (const auto list : {std::span<const MonitorCommand>(kCommands), monitor_memory_commands()}) {
     const auto found = std::ranges::find(list, name, &MonitorCommand::name);
     if (found != list.end()) return &*found;
   }
-  return name == kFind.name ? &kFind : nullptr;
+  return nullptr;
 }
 
 std::string help_line(const MonitorCommand& command) {
@@ -166,7 +171,7 @@ size_t distance(std::string_view from, std::string_view to) {
 
 std::string no_such_command(std::string_view word) {
   constexpr size_t kTypos = 2;
-  std::string_view best = kFind.name;
+  std::string_view best = kCommands[0].name;
   const std::string_view start = word.substr(0, 16);
   word = word.substr(0, kMaxEchoed);
   for (const auto list : {std::span<const MonitorCommand>(kCommands), monitor_memory_commands()})
@@ -187,7 +192,6 @@ MonitorResult help(Client&, std::span<const std::string> words) {
   std::string text;
   for (const auto list : {std::span<const MonitorCommand>(kCommands), monitor_memory_commands()})
     for (const MonitorCommand& command : list) text += help_line(command);
-  text += help_line(kFind);
   return text +
          "Numbers are decimal or 0x, also with K, M, G or T behind them, or $REGISTER of the vCPU.\n"
          "The vCPU is the one that the debugger asked about last, which after `info threads` need not be that of the\n"
@@ -219,7 +223,7 @@ class FindTask : public Task {
   std::vector<uint64_t> hits_;
 };
 
-std::expected<Reply, std::string> start_find(const Client& client, std::span<const std::string> words) {
+MonitorResult start_find(Client& client, std::span<const std::string> words) {
   if (words.empty() || words.size() > 3 || words[0].empty())
     return std::unexpected("say find TEXT|0xHEX [START [LENGTH]]");
   std::string pattern = words[0];
@@ -238,12 +242,29 @@ std::expected<Reply, std::string> start_find(const Client& client, std::span<con
   const uint64_t last = bounds[0] + std::min(bounds[1] - 1, UINT64_MAX - bounds[0]);
   auto search = client.target.search(client.monitor_space(), bounds[0], last, pattern);
   if (!search) return std::unexpected(search.error());
-  Reply reply;
-  reply.task = std::make_unique<FindTask>(std::move(*search));
-  return reply;
+  return MonitorAnswer(std::make_unique<FindTask>(std::move(*search)));
 }
 
+class ListTask : public Task {
+ public:
+  ListTask(std::unique_ptr<MappingList> list, std::unique_ptr<MappingText> text)
+      : list_(std::move(list)), text_(std::move(text)) {}
+  std::optional<Reply> step() override {
+    if (list_->step([this](const Mapping& mapping) { return text_->add(mapping); })) return std::nullopt;
+    return Reply{.packet = "OK", .console = text_->finish(list_->note())};
+  }
+  Reply cancelled() override { return {.packet = "OK", .console = text_->finish("interrupted")}; }
+
+ private:
+  std::unique_ptr<MappingList> list_;
+  std::unique_ptr<MappingText> text_;
+};
+
 }  // namespace
+
+MonitorAnswer list_mappings(const Client& client, std::unique_ptr<MappingText> text) {
+  return MonitorAnswer(std::make_unique<ListTask>(client.target.list(client.monitor_space()), std::move(text)));
+}
 
 std::string space_owner(const Client& client) {
   return client.physical ? "" : fmt::format("vCPU {}: ", client.monitor_cpu());
@@ -295,17 +316,17 @@ Reply run_monitor(Client& client, std::string_view command) {
     words.insert(words.begin() + 1, words[0].substr(slash));
     words[0].resize(slash);
   }
-  if (words.empty()) return {.packet = "OK", .console = *help(client, {})};
+  if (words.empty()) words.emplace_back("help");
   const std::span<const std::string> arguments = std::span(words).subspan(1);
-  if (words[0] == kFind.name) {
-    auto reply = start_find(client, arguments);
-    if (reply) return std::move(*reply);
-    return {.packet = "OK", .console = fmt::format("find: {}\n", reply.error())};
-  }
   const MonitorCommand* found = find_command(words[0]);
   if (found == nullptr) return {.packet = "OK", .console = no_such_command(words[0]) + "\n"};
-  const auto result = found->run(client, arguments);
-  return {.packet = "OK", .console = result ? *result : fmt::format("{}: {}\n", words[0], result.error())};
+  return when_known(client, found->run == monitor_info ? info_asks(arguments) : found->asks,
+                    [&client, found, words = std::move(words)]() -> Reply {
+                      auto result = found->run(client, std::span(words).subspan(1));
+                      if (!result)
+                        return {.packet = "OK", .console = fmt::format("{}: {}\n", words[0], result.error())};
+                      return {.packet = "OK", .console = std::move(result->text), .task = std::move(result->task)};
+                    });
 }
 
 }  // namespace gcore::gdbstub

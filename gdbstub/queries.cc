@@ -81,7 +81,10 @@ Reply transfer(Client& client, std::string_view arguments) {
     client.described = true;
     return document_part(client, target_xml(client.target), range);
   }
-  if (object == "threads") return document_part(client, threads_xml(client), range);
+  if (object == "threads") {
+    if (client.threads_document.empty()) client.threads_document = threads_xml(client);
+    return document_part(client, client.threads_document, range);
+  }
   if (object == "memory-map" && (client.physical || client.target.unpaged()))
     return document_part(client, memory_map_xml(client), range);
   if (object == "exec-file" && client.options.exec_file != nullptr)
@@ -92,12 +95,14 @@ Reply transfer(Client& client, std::string_view arguments) {
 Reply attached(Client&, std::string_view) { return {"1"}; }
 Reply symbols_wanted(Client&, std::string_view) { return ok(); }
 
-/// Where the kernel is. GDB wants the place of its first segment. LLDB takes any such number for the distance that all
-/// sections were moved by, so that it gets that.
+/// Where the kernel is, when it was moved: an answer where it was not has scripts take the guest for a program. GDB wants
+/// the place of its first segment. LLDB takes any such number for the distance that all sections were moved by, so that
+/// it gets that.
 Reply offsets(Client& client, std::string_view) {
+  if (!client.options.tell_offsets) return {};
   const auto displacement = client.target.kernel_displacement();
   const auto linked = linked_address(client.target, client.options.exec_file);
-  if (!displacement || !linked) return {};
+  if (!displacement || *displacement == 0 || !linked) return {};
   if (client.lldb) return {fmt::format("Text={0:x};Data={0:x};Bss={0:x}", *displacement)};
   return {"TextSeg=" + hex_number(*linked + *displacement)};
 }
@@ -138,7 +143,7 @@ constexpr NamedHandler kHandlers[] = {
     {"qXfer", transfer},
     {"qAttached", attached},
     {"qSymbol", symbols_wanted},
-    {"qOffsets", offsets},
+    {"qOffsets", offsets, Asks::guest},
     {"qRcmd", monitor},
     {"qqemu.PhyMemMode", physical_mode},
     {"Qqemu.PhyMemMode", set_physical_mode},

@@ -35,12 +35,13 @@ struct Space {
 };
 
 /// A piece of the dump's memory by guest-physical address. Bytes from `file_size` on are not in the file and read as 0;
-/// of those in front of it the last `cut_off` are lost, since the file ends before them.
+/// of those in front of it `cut_off` are lost, since the file ends before them: the last ones, or, `scattered`, any.
 struct Segment {
   uint64_t address = 0;
   uint64_t size = 0;
   uint64_t file_size = 0;
   uint64_t cut_off = 0;
+  bool scattered = false;
 };
 
 /// A run of an address space. `size` is never 0, and start + size - 1 does not wrap.
@@ -84,9 +85,29 @@ class Search {
   virtual std::string problem() const { return {}; }
 };
 
+/// A list of mappings in progress; see Target::list().
+class MappingList {
+ public:
+  virtual ~MappingList() = default;
+  /// A few milliseconds' work: calls `each` for the next mappings, ascending, until it returns false. False when the
+  /// list is over.
+  virtual bool step(const std::function<bool(const Mapping&)>& each) = 0;
+  /// Once it is over: one sentence when the list, as far as it went, is not the whole truth, else empty.
+  virtual std::string note() const { return {}; }
+};
+
 class Target {
  public:
   virtual ~Target() = default;
+
+  /// What takes long, a look at much of guest memory, is done in the background from the start on. While these are
+  /// false, to ask for what they name would wait for that; all else is answered at once.
+  /// The memory of a space: read(), walk(), list(), search(), describe() and what explains them.
+  virtual bool can_look(const Space&) const { return true; }
+  /// What runs in the guest: summary(), kernel_displacement().
+  virtual bool knows_guest() const { return true; }
+  /// Neither is false of anything any more.
+  virtual bool settled() const { return true; }
 
   virtual Arch arch() const = 0;
   virtual bool big_endian() const = 0;
@@ -124,9 +145,15 @@ class Target {
   virtual uint64_t without_tag(const Space&, uint64_t address) const { return address; }
   /// aarch64: how many bits of an address page tables look at. Nothing where that is not known, and elsewhere.
   virtual AddressBits address_bits(const Space&) const { return {}; }
-  /// Calls `each` for the address space's runs, ascending, until it returns false. Physical spaces: the segments. The
-  /// result is one sentence when the list, as far as it went, is not the whole truth, else empty.
-  virtual std::string mappings(const Space& space, const std::function<bool(const Mapping&)>& each) const = 0;
+  /// The address space's runs, ascending. Physical spaces: the segments. The target outlives the list.
+  virtual std::unique_ptr<MappingList> list(const Space& space) const = 0;
+  /// All of that at once.
+  std::string mappings(const Space& space, const std::function<bool(const Mapping&)>& each) const {
+    const auto all = list(space);
+    while (all->step(each)) {
+    }
+    return all->note();
+  }
   /// Looks for `pattern` (not empty) in [first, last], in which hits lie as a whole, over the memory that there is. The
   /// error is one sentence. The target outlives the search.
   virtual std::expected<std::unique_ptr<Search>, std::string> search(const Space& space, uint64_t first, uint64_t last,
