@@ -10,7 +10,7 @@
 #include <tuple>
 
 #include "reader/dump/dump.h"
-#include "reader/guest/guest_system.h"
+#include "reader/guest/guest.h"
 #include "reader/search/search.h"
 #include "reader/space/address_space.h"
 
@@ -61,7 +61,6 @@ std::optional<uint64_t> authentication_mask(const reader::Cpu& cpu, bool high) {
   const uint64_t untranslated = (high ? *tcr >> 16 : *tcr) & kSize;
   return untranslated == 0 ? 0 : UINT64_MAX << (64 - untranslated);
 }
-
 
 Mapping to_mapping(const reader::Mapping& from) {
   return {.start = from.start.value,
@@ -117,14 +116,14 @@ class TableList : public MappingList {
 };
 
 /// Looks for what runs in the guest, as long as the session goes on without it: in memory that is packed that may take
-/// a minute. What is found is kept with the dump.
+/// a minute. What is found is kept in the Guest.
 class Background {
  public:
-  Background(const reader::Dump& dump, bool thorough)
-      : thread_([this, &dump, thorough] {
-          reader::guest_system(dump, reader::GuestSearch::quick);
+  Background(const reader::Guest& guest, bool thorough)
+      : thread_([this, &guest, thorough] {
+          guest.system(reader::GuestSearch::quick);
           knows_guest_ = true;
-          if (thorough) reader::guest_system(dump, reader::GuestSearch::thorough);
+          if (thorough) guest.system(reader::GuestSearch::thorough);
           done_ = true;
         }) {}
 
@@ -156,7 +155,9 @@ std::string origin_text(const reader::DumpInfo& info) {
   line("written by", info.program + (info.program.empty() || info.writer.empty() ? "" : ", ") + info.writer);
   if (info.pause_ns)
     line("the guest stood still for", fmt::format("{:.3f} ms", static_cast<double>(*info.pause_ns) / 1e6));
-  line("memory is of one moment", info.consistency.empty() ? "" : info.consistency == "paused" ? "yes" : "no");
+  line("memory is of one moment", info.consistency.empty()                                         ? ""
+                                  : info.consistency == "paused" || info.consistency == "snapshot" ? "yes"
+                                                                                                   : "no");
   if (!info.complete) text += "the dump is partial: its writer was stopped\n";
   return text;
 }
@@ -202,18 +203,18 @@ std::string_view wide_name(std::string_view name) {
 class DumpTarget : public Target {
  public:
   DumpTarget(const reader::Dump& dump, const DumpTargetOptions& options)
-      : dump_(dump), narrow_(options.narrow || is_narrow(dump)) {
+      : dump_(dump), guest_(dump), narrow_(options.narrow || is_narrow(dump)) {
     for (const auto& segment : dump.segments())
       segments_.push_back({.address = segment.address.value,
                            .size = segment.memory_size,
                            .file_size = segment.file_size,
                            .cut_off = segment.file_size - dump.bytes_in_file(segment),
                            .scattered = !dump.has_file_offsets()});
-    for (size_t cpu = 0; cpu < dump.cpus().size(); ++cpu)
-      outlooks_.push_back(AddressSpace::outlook(dump, cpu));
+    for (size_t cpu = 0; cpu < dump.cpus().size(); ++cpu) outlooks_.push_back(AddressSpace::outlook(dump, cpu));
+    if (outlooks_.empty()) outlooks_.push_back(AddressSpace::Outlook::search);
     const auto is = [this](AddressSpace::Outlook outlook) { return std::ranges::count(outlooks_, outlook) != 0; };
-    unpaged_ = !is(AddressSpace::Outlook::by_registers) && !is(AddressSpace::Outlook::search) && !outlooks_.empty();
-    background_.emplace(dump, is(AddressSpace::Outlook::search));
+    unpaged_ = !is(AddressSpace::Outlook::by_registers) && !is(AddressSpace::Outlook::search);
+    background_.emplace(guest_, is(AddressSpace::Outlook::search));
   }
 
   bool can_look(const Space& space) const override {
@@ -273,7 +274,7 @@ class DumpTarget : public Target {
   std::expected<std::unique_ptr<Search>, std::string> search(const Space& space, uint64_t first, uint64_t last,
                                                              std::string_view pattern) const override;
 
-  std::optional<uint64_t> kernel_displacement() const override { return reader::guest_system(dump_).kaslr_offset; }
+  std::optional<uint64_t> kernel_displacement() const override { return guest_.system().kaslr_offset; }
   std::expected<std::string, std::string> kernel_messages() const override;
   std::optional<uint64_t> system_page() const override {
     const auto& facts = dump_.kdump_facts();
@@ -295,6 +296,7 @@ class DumpTarget : public Target {
   std::vector<Mapping> segment_mappings() const;
 
   const reader::Dump& dump_;
+  reader::Guest guest_;
   bool narrow_;
   std::vector<Segment> segments_;
   std::vector<AddressSpace::Outlook> outlooks_;  // of each vCPU
@@ -310,9 +312,9 @@ const reader::Expected<AddressSpace>& DumpTarget::address_space(const Space& spa
   if (const auto found = spaces_.find(key); found != spaces_.end()) return found->second;
   if (spaces_.size() >= kMaxCachedSpaces) spaces_.clear();
   const auto make = [&] {
-    if (!space.root) return AddressSpace::of_cpu(dump_, space.cpu);
+    if (!space.root) return guest_.space_of_cpu(space.cpu);
     const auto which = space.root->name == "ttbr1" ? AddressSpace::Root::upper : AddressSpace::Root::lower;
-    return AddressSpace::with_root(dump_, space.cpu, space.root->value, which);
+    return guest_.space_with_root(space.cpu, space.root->value, which);
   };
   return spaces_.emplace(key, make()).first->second;
 }
@@ -321,7 +323,8 @@ std::string DumpTarget::summary() const {
   constexpr const char* kMachines[] = {"x86_64", "aarch64", "x86"};
   std::string text =
       fmt::format("{}: {} dump, {}, vCPUs: {}, memory: {} bytes in {} segment(s)\n", dump_.path(),
-                  dump_.dialect() == reader::Dialect::qnx ? "qnx" : "vmcore", narrow_ && dump_.machine() == format::Machine::x86_64 ? "x86_64 in 32-bit mode"
+                  dump_.dialect() == reader::Dialect::qnx ? "qnx" : "vmcore",
+                  narrow_ && dump_.machine() == format::Machine::x86_64 ? "x86_64 in 32-bit mode"
                                                                         : kMachines[static_cast<size_t>(arch())],
                   dump_.cpus().size(), dump_.memory_bytes(), dump_.segments().size());
   if (dump_.compression() == "kdump" || dump_.compression() == "flattened")
@@ -329,7 +332,7 @@ std::string DumpTarget::summary() const {
   else if (dump_.compression() != "none")
     text += fmt::format("compressed with {}, unpacked: {} bytes\n", dump_.compression(), dump_.file_size());
   if (dump_.signal() != 0) text += fmt::format("signal {} on vCPU {}\n", dump_.signal(), dump_.faulting_cpu());
-  text += origin_text(dump_.info()) + guest_text(reader::guest_system(dump_));
+  text += origin_text(dump_.info()) + guest_text(guest_.system());
   for (const std::string& warning : dump_.warnings()) text += fmt::format("warning: {}\n", warning);
   return text;
 }

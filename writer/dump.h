@@ -59,7 +59,7 @@ struct EarlierDump {
   std::optional<std::chrono::nanoseconds> requested;  // when it was asked for: since 1970, UTC
   std::optional<std::chrono::nanoseconds> paused;     // for how long its guest stood still
   bool has_reason = false;                            // the Reason is its own
-  bool is_consistent = false;                         // all of its memory is of one moment
+  std::optional<Consistency> consistency;             // of which moment its memory is
 };
 
 struct Options {

@@ -26,6 +26,17 @@ struct MemoryRange {
   const void* host = nullptr;
   int fd = -1;             // the file behind it, open until resume(); its file offset may move; -1: none
   uint64_t fd_offset = 0;  // of `address` in that file
+  /// A copy, which stays as it is when the guest goes on: `fd` and `host` are then needed until dump_ended(), not only
+  /// until resume(). The guest is resumed as soon as every range that is none has been read; in a file ranges come by
+  /// address, so one above a copy has it wait for that.
+  bool is_copy = false;
+};
+
+/// Of which moment the memory in a dump is.
+enum class Consistency : uint8_t {
+  paused,    // of one: every vCPU stood still while it was read
+  snapshot,  // of one: the guest went on, and what it was about to change was saved first
+  torn,      // of none: somebody else let the guest go on while it was read
 };
 
 /// The guest as the writer sees it. The VMM implements this.
@@ -33,8 +44,9 @@ struct MemoryRange {
 /// All calls of one dump come from one thread (the Dumper's, or the one that calls dump()), in this order: name(),
 /// machine(), pause(); then, only while paused, cpu_count(), cpu_number(), read_cpu(), process_name(), vmcoreinfo(),
 /// memory(), read_memory(); then resume(). Only read_memory() comes from another thread of the writer's, while the
-/// first one waits. When pause() succeeded, resume() follows exactly once, whatever happens in between; when it failed,
-/// resume() is not called. Strings and spans must stay valid until resume().
+/// first one waits, and after resume() for a range that is a copy. When pause() succeeded, resume() follows exactly
+/// once, whatever happens in between; when it failed, resume() is not called. After resume() come consistency() and,
+/// last, dump_ended(). Strings and spans must stay valid until resume().
 class Guest {
  public:
   virtual ~Guest() = default;
@@ -46,6 +58,10 @@ class Guest {
   /// Stops every vCPU and every device that writes guest memory; returns when they have stopped.
   virtual Status pause() = 0;
   virtual void resume() = 0;
+  /// What resume() found. The dump says so, whoever opens it is told.
+  virtual Consistency consistency() { return Consistency::paused; }
+  /// The last call of a dump whose pause() succeeded: no memory is read any more.
+  virtual void dump_ended() {}
 
   virtual size_t cpu_count() = 0;  // at most 65535
   /// The machine's number for vCPU `index`, where these have gaps (vCPUs that are not plugged). Ascending, at most

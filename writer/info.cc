@@ -52,6 +52,18 @@ const char* kind_name(Reason::Kind kind) {
   return "unknown";
 }
 
+const char* consistency_name(Consistency consistency) {
+  switch (consistency) {
+    case Consistency::paused:
+      return "paused";
+    case Consistency::snapshot:
+      return "snapshot";
+    case Consistency::torn:
+      return "torn";
+  }
+  return "unknown";
+}
+
 // What of the registers that its notes have room for the VMM did not set, for each vCPU in turn.
 class Unavailable {
  public:
@@ -135,7 +147,8 @@ std::string info_json(const Info& info, const GuestState& state) {
             "\", \"detail\": " + quoted(info.reason.detail) + ", ";
   json += "\"signal\": " + number(info.reason.signal) + ", \"cpu\": " + number(info.reason.cpu) + "}, ";
   if (const auto paused = info.taken.paused) json += "\"pause_ns\": " + number(paused->count()) + ", ";
-  if (info.taken.is_consistent) json += "\"consistency\": \"paused\", ";
+  if (info.taken.consistency)
+    json += std::string("\"consistency\": \"") + consistency_name(*info.taken.consistency) + "\", ";
   json += "\"complete\": " + std::string(info.complete ? "true" : "false");
   json += ", \"pages\": {\"size\": 4096, \"written\": " + number(info.pages.written);
   json += ", \"zero\": " + number(info.pages.zero) + ", \"absent\": " + number(info.pages.absent);

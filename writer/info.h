@@ -8,7 +8,8 @@
 //      "requested_ns": 1503317179000000000,    since 1970, UTC
 //      "reason": {"kind": "signal", "detail": "SIGUSR2", "signal": 0, "cpu": 0},
 //      "pause_ns": 1234567,
-//      "consistency": "paused",          all memory was copied while every vCPU stood still
+//      "consistency": "paused",          all memory was copied while every vCPU stood still; "snapshot": it is of one
+//                                        moment, the guest going on; "torn": of none, somebody else let the guest go on
 //      "complete": true,                 false: a partial dump, see the program headers
 //      "pages": {"size": 4096, "written": 1, "zero": 2, "absent": 3, "missing": 4},
 //      "vcpus": {"count": 4, "left_out": [2]},

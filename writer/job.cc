@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <new>
+#include <utility>
 
 #include "writer/compress.h"
 #include "writer/info.h"
@@ -20,16 +21,16 @@ static_assert(kRoomForInfo >= 2 * kInfoSize);
 
 constexpr size_t kMissingKept = 1024;  // more ranges than fit into .gcore.info
 
-// The guest, paused. Resumed at the latest when this goes out of scope.
+// The guest, paused. Resumed at the latest when this goes out of scope, and then told that the dump has ended.
 class Pause {
  public:
   Pause(Guest& guest, Control& control) : guest_(guest), control_(control) {}
-  ~Pause() { resume(); }
+  ~Pause() { end(); }
 
   Status begin() {
     start_ = Control::Clock::now();
     if (Status status = guest_.pause(); !status) return status;
-    paused_ = true;
+    paused_ = has_begun_ = true;
     control_.pause_started();
     return {};
   }
@@ -41,11 +42,16 @@ class Pause {
     duration_ = Control::Clock::now() - start_;
   }
   std::chrono::nanoseconds duration() const { return duration_; }
+  /// No memory is read any more.
+  void end() {
+    resume();
+    if (std::exchange(has_begun_, false)) guest_.dump_ended();
+  }
 
  private:
   Guest& guest_;
   Control& control_;
-  bool paused_ = false;
+  bool paused_ = false, has_begun_ = false;
   Control::Clock::time_point start_{};
   std::chrono::nanoseconds duration_{0};
 };
@@ -71,8 +77,9 @@ class Job : public std::enable_shared_from_this<Job> {
   Status open_sink();
   Status lay_out_guest();
   Status copy_memory();
+  Status copy_rest();
   Status check_room();
-  Status write_memory();
+  Status write_memory(size_t end);
   Status finish();
   Status clean_up();
   void count(const Piece& piece, uint64_t address);
@@ -94,6 +101,9 @@ class Job : public std::enable_shared_from_this<Job> {
   std::unique_ptr<Sink> sink_;
   GuestState state_{};
   Layout layout_{};
+  size_t first_copies_ = 0;  // from here on all of state_.memory is copies
+  size_t next_range_ = 0;    // of state_.memory, to be written
+  Consistency consistency_ = Consistency::paused;
   uint64_t missing_ranges_ = 0;
   std::vector<std::pair<uint64_t, uint64_t>> missing_;
   Result result_;
@@ -161,9 +171,13 @@ Status Job::take(IoThread& io) {
   Pause pause(guest_, control_);
   if (Status status = pause.begin(); !status) return status;
   Status status = lay_out_guest();
-  if (status) status = on_io(io, &Job::copy_memory);
+  if (status && first_copies_ > 0) status = on_io(io, &Job::copy_memory);
   pause.resume();
   paused_ = pause.duration();
+  consistency_ = guest_.consistency();
+  if (status && first_copies_ == 0) status = on_io(io, &Job::copy_memory);
+  if (status && first_copies_ < state_.memory.size()) status = on_io(io, &Job::copy_rest);
+  pause.end();
   if (!status) return status;
 
   control_.phase = Progress::Phase::finishing;
@@ -215,16 +229,25 @@ Status Job::lay_out_guest() {
   if (options_.dialect == Dialect::vmcore) kernel = find_kernel_image(state_.machine, state_.vmcoreinfo);
   layout_ = lay_out(state_.machine, options_.dialect, notes, state_.memory, kernel, kInfoSize);
   uint64_t total = 0;
-  for (const MemoryRange& range : state_.memory) total += range.size;
+  for (size_t index = 0; index < state_.memory.size(); ++index) {
+    total += state_.memory[index].size;
+    if (!state_.memory[index].is_copy) first_copies_ = index + 1;
+  }
   control_.memory_total = total;
   control_.phase = Progress::Phase::writing;
   return {};
 }
 
+// What the guest has to stand still for; it has gone on already when that is nothing.
 Status Job::copy_memory() {
   if (Status status = check_room(); !status) return status;
   if (Status status = sink_->write(layout_.head); !status) return status;
-  if (Status status = write_memory(); !status) return status;
+  if (Status status = write_memory(first_copies_); !status) return status;
+  return sink_->return_lent();
+}
+
+Status Job::copy_rest() {
+  if (Status status = write_memory(state_.memory.size()); !status) return status;
   return sink_->return_lent();
 }
 
@@ -251,9 +274,10 @@ Status Job::check_room() {
                            std::to_string(room) + " are free; make room, or dump to another file system or a command"};
 }
 
-Status Job::write_memory() {
+Status Job::write_memory(size_t end) {
   const PageCounts& pages = result_.pages;
-  for (const MemoryRange& range : state_.memory) {
+  for (; next_range_ < end; ++next_range_) {
+    const MemoryRange& range = state_.memory[next_range_];
     source_.start(range);
     for (uint64_t done = 0; done < range.size;) {
       Piece piece = {Piece::Kind::data, 0, nullptr};
@@ -273,7 +297,7 @@ Status Job::write_memory() {
       control_.memory_done += piece.size;
     }
   }
-  if (pages.missing > 0 && pages.written + pages.zero + pages.absent == 0)
+  if (end == state_.memory.size() && pages.missing > 0 && pages.written + pages.zero + pages.absent == 0)
     return Status(std::string("no page of the guest's memory could be read"));
   return {};
 }
@@ -311,7 +335,7 @@ void Job::note_missing(uint64_t address, uint64_t size) {
 std::string Job::info(bool complete) const {
   using std::chrono::nanoseconds, std::chrono::seconds;
   const nanoseconds requested = seconds(request_.time.tv_sec) + nanoseconds(request_.time.tv_nsec);
-  const EarlierDump this_one{requested, paused_, true, true};
+  const EarlierDump this_one{requested, paused_, true, consistency_};
   return info_json({options_.program, vm_, options_.dialect, request_.reason, options_.earlier.value_or(this_one),
                     complete, result_.pages, missing_ranges_, missing_},
                    state_);

@@ -190,6 +190,9 @@ DumpInfo read_fields(const json::Object& from, Fields& fields, std::vector<std::
   }
   info.pause_ns = fields.number(from, "pause_ns");
   info.consistency = fields.text(from, "consistency");
+  if (info.consistency == "torn")
+    warnings.push_back(
+        "the guest was let go on while its memory was copied: what this dump shows of it is not of one moment");
   info.complete = fields.boolean(from, "complete", true);
   if (const json::Object* pages = fields.object(from, "pages"))
     info.pages = {.written = fields.number(*pages, "written").value_or(0),

@@ -26,8 +26,8 @@ struct DumpInfo {
   std::optional<uint64_t> requested_ns;    // when the dump was asked for: nanoseconds since 1970, UTC
   std::string reason_kind, reason_detail;  // "signal", "SIGUSR2"; kinds: api, signal, watchdog, panic
   std::optional<uint64_t> pause_ns;        // how long the guest stood still, nanoseconds
-  std::string consistency;                 // "paused": all memory is of one moment
-  bool complete = true;                    // false: a partial dump, whose segments end where the writer stopped
+  std::string consistency;  // "paused", "snapshot": all memory is of one moment; "torn": it is not, warned of
+  bool complete = true;     // false: a partial dump, whose segments end where the writer stopped
 
   /// How many 4 KiB pages of guest memory went which way (writer::PageCounts).
   struct Pages {

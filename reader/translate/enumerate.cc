@@ -95,8 +95,8 @@ class Enumeration::Lister {
     level.piece_first = level.next;
     level.piece_last = std::min(level.next + kPiece / width, level.last);
     const size_t wanted = level.piece_last - level.piece_first;
-    const auto got =
-        read_(PhysAddr(level.table + level.piece_first * width), std::span(buffers_[level.height]).first(wanted * width));
+    const auto got = read_(PhysAddr(level.table + level.piece_first * width),
+                           std::span(buffers_[level.height]).first(wanted * width));
     level.present = got.bytes / width;
     if (level.present < wanted) level.missing = true;
   }
@@ -174,10 +174,10 @@ class Enumeration::Lister {
     auto say = [&](uint64_t count, const char* what) {
       if (count == 0) return;
       if (!listing_.note.empty()) listing_.note += ", ";
-      listing_.note += format("%" PRIu64 " %s", count, what);
+      listing_.note += formatted("%" PRIu64 " %s", count, what);
     };
     if (limit_hit_)
-      listing_.note = format("stopped after %" PRIu64 " table visits", listing_.table_visits);
+      listing_.note = formatted("stopped after %" PRIu64 " table visits", listing_.table_visits);
     else if (listing_.stopped)
       listing_.note = "stopped by the receiver";
     say(listing_.missing_tables, "tables or parts of them are not in the dump");

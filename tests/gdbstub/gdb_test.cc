@@ -335,11 +335,12 @@ int guest_loop(int n) { int local = n * 3; local += sum(&first, local); return l
 void _start(void) { for (;;) first.pid = guest_loop(first.pid); }
 )");
   const std::string elf = folder.path("vmlinux");
-  const auto compiled = run({"gcc", "-gdwarf-5", "-O2", "-fno-pic", "-mcmodel=kernel", "-static", "-nostdlib", "-ffunction-sections",
-                             "-fno-asynchronous-unwind-tables", "-Wl,-Ttext=0xffffffff80008000", "-Wl,--build-id=sha1", "-o", elf, source});
+  const auto compiled = run({"gcc", "-gdwarf-5", "-O2", "-fno-pic", "-mcmodel=kernel", "-static", "-nostdlib",
+                             "-ffunction-sections", "-fno-asynchronous-unwind-tables", "-Wl,-Ttext=0xffffffff80008000",
+                             "-Wl,--build-id=sha1", "-o", elf, source});
   ASSERT_EQ(compiled.status.code, 0) << compiled.err;
-  const auto gdb = run_gdb({pipe_command("--symbols " + elf), "info scope guest_loop", "print first.comm", "ptype struct task",
-                            "info line guest_loop", "info threads"});
+  const auto gdb = run_gdb({pipe_command("--symbols " + elf), "info scope guest_loop", "print first.comm",
+                            "ptype struct task", "info line guest_loop", "info threads"});
   ASSERT_FALSE(gdb.timed_out) << gdb.output;
   ASSERT_EQ(gdb.of.size(), 6u) << gdb.output;
   EXPECT_THAT(gdb.output, Not(HasSubstr("Dwarf Error")));

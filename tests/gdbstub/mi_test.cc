@@ -42,9 +42,8 @@ TEST_F(MiTest, CpptoolsSessionStopsWhereverItWantsToGo) {
     const std::string number = std::to_string(++token);
     says(number + command, "^" + number + "\\^(done|connected)");
   };
-  for (const char* command :
-       {"-gdb-set target-async on", "-gdb-set breakpoint pending on", "-gdb-set solib-search-path \"\"",
-        "-gdb-set stop-on-solib-events 1"})
+  for (const char* command : {"-gdb-set target-async on", "-gdb-set breakpoint pending on",
+                              "-gdb-set solib-search-path \"\"", "-gdb-set stop-on-solib-events 1"})
     done(command);
   done("-file-exec-and-symbols " + symbols);
   done("-break-insert -f guest_loop");

@@ -1,11 +1,11 @@
 // The session as a machine of bytes: what each packet is answered with, and what bytes that are no packets do.
-#include "gdbstub/session.h"
+#include "gdbstub/protocol/session.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 
-#include "gdbstub/packet.h"
+#include "gdbstub/protocol/packet.h"
 #include "tests/gdbstub/conversation.h"
 #include "tests/gdbstub/fake_target.h"
 
@@ -34,24 +34,10 @@ TEST_F(SessionTest, SupportedAnswersWhatTheClientOffers) {
 
 TEST_F(SessionTest, UnknownPacketsGetAnEmptyReply) {
   for (const char* each : {"vMustReplyEmpty",
-                           
-                           "qTStatus",
-                           "QNonStop:0",
-                           "QProgramSignals:",
-                           "R00",
-                           "",
-                           "b",
-                           "qL1",
-                           "_M",
-                           "QThreadSuffixSupported",
-                           "qXfer:auxv:read::0,10",
-                           "qXfer",
-                           "vFile",
-                           "vFile:x:",
-                           "qSearch:",
-                           "qXfer:memory-map:read::0,100",
-                           "qXfer:exec-file:read::0,100",
-                           "\x01\xff"})
+
+                           "qTStatus", "QNonStop:0", "QProgramSignals:", "R00", "", "b", "qL1", "_M",
+                           "QThreadSuffixSupported", "qXfer:auxv:read::0,10", "qXfer", "vFile", "vFile:x:", "qSearch:",
+                           "qXfer:memory-map:read::0,100", "qXfer:exec-file:read::0,100", "\x01\xff"})
     EXPECT_EQ(gdb.ask(each), "") << each;
 }
 

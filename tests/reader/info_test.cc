@@ -52,6 +52,15 @@ TEST(Info, FieldsAreThere) {
   EXPECT_THAT(dump->warnings(), IsEmpty());
 }
 
+TEST(Info, MemoryThatIsNotOfOneMomentIsWarnedOf) {
+  for (const char* consistency : {"paused", "snapshot", "torn"}) {
+    const auto dump = opened(with_info(R"({"format": 1, "consistency": ")" + std::string(consistency) + "\"}"));
+    ASSERT_TRUE(dump);
+    EXPECT_EQ(dump->info().consistency, consistency);
+    EXPECT_EQ(dump->warnings().size(), std::string_view(consistency) == "torn" ? 1u : 0u);
+  }
+}
+
 TEST(Info, ADumpWithoutItIsComplete) {
   const auto dump = opened(small_dump(two_cpus().build()));
   ASSERT_TRUE(dump);

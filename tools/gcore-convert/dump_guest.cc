@@ -22,6 +22,15 @@ std::optional<writer::Reason::Kind> reason_kind(std::string_view name) {
   return std::nullopt;
 }
 
+std::optional<writer::Consistency> consistency(std::string_view name) {
+  using writer::Consistency;
+  for (const auto& [known, value] :
+       {std::pair("paused", Consistency::paused), std::pair("snapshot", Consistency::snapshot),
+        std::pair("torn", Consistency::torn)})
+    if (name == known) return value;
+  return std::nullopt;
+}
+
 /// What the dump says of how it was taken.
 writer::EarlierDump what_it_says(const reader::DumpInfo& info) {
   const auto time = [](const std::optional<uint64_t>& count) -> std::optional<std::chrono::nanoseconds> {
@@ -31,7 +40,7 @@ writer::EarlierDump what_it_says(const reader::DumpInfo& info) {
   return {.requested = time(info.requested_ns),
           .paused = time(info.pause_ns),
           .has_reason = reason_kind(info.reason_kind).has_value(),
-          .is_consistent = info.consistency == "paused"};
+          .consistency = consistency(info.consistency)};
 }
 
 bool has_unreadable(const reader::Dump& dump, const reader::Segment& segment) {

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "gdbstub/dump_target.h"
-#include "gdbstub/server.h"
+#include "gdbstub/protocol/server.h"
 #include "tools/common/built_with.h"
 #include "tools/gcore-serve/serving.h"
 
@@ -60,7 +60,7 @@ int serve(Program& program) {
   if (stop < 0) return program.fail("cannot wait for signals", std::strerror(errno));
   const auto target = gdbstub::make_dump_target(**dump);
   if (program.has("v")) {
-    const KeepAlive keep_alive;  // it says what runs in the guest, which has to be looked for
+    const KeepAlive keep_alive;                   // it says what runs in the guest, which has to be looked for
     std::istringstream lines(target->summary());  // warnings are among them
     for (std::string line; std::getline(lines, line);) program.note(line);
   } else {

@@ -8,7 +8,7 @@
 #include <string>
 #include <thread>
 
-#include "gdbstub/exec_file.h"
+#include "gdbstub/protocol/exec_file.h"
 #include "gdbstub/target.h"
 #include "reader/dump/dump.h"
 #include "tools/common/program.h"
