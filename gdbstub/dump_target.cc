@@ -4,11 +4,14 @@
 
 #include <algorithm>
 #include <atomic>
+#include <condition_variable>
 #include <ctime>
 #include <map>
+#include <mutex>
 #include <thread>
 #include <tuple>
 
+#include "gdbstub/dump_threads.h"
 #include "reader/dump/dump.h"
 #include "reader/guest/guest.h"
 #include "reader/search/search.h"
@@ -115,23 +118,48 @@ class TableList : public MappingList {
   bool stopped_ = false;
 };
 
-/// Looks for what runs in the guest, as long as the session goes on without it: in memory that is packed that may take
-/// a minute. What is found is kept in the Guest.
+/// Looks for what runs in the guest while the session goes on without it: in memory that is packed that may take a
+/// minute. What is found of the guest is kept in it; its threads are looked for when they are wanted.
 class Background {
  public:
   Background(const reader::Guest& guest, bool thorough)
-      : thread_([this, &guest, thorough] {
-          guest.system(reader::GuestSearch::quick);
-          knows_guest_ = true;
-          if (thorough) guest.system(reader::GuestSearch::thorough);
-          done_ = true;
-        }) {}
+      : thread_([this, &guest, thorough](const std::stop_token& stop) { run(guest, thorough, stop); }) {}
 
   bool knows_guest() const { return knows_guest_; }
-  bool done() const { return done_; }
+  bool knows_tables() const { return knows_tables_; }
+  bool knows_threads() const { return knows_threads_; }
+  bool idle() const { return idle_; }
+  void want_threads() {
+    {
+      const std::lock_guard lock(mutex_);
+      wants_threads_ = true;
+      if (!knows_threads_) idle_ = false;
+    }
+    wake_.notify_one();
+  }
+  /// Once knows_threads().
+  const std::expected<DumpThreads, std::string>& threads() const { return threads_; }
 
  private:
-  std::atomic<bool> knows_guest_ = false, done_ = false;
+  void run(const reader::Guest& guest, bool thorough, const std::stop_token& stop) {
+    guest.system(reader::GuestSearch::quick);
+    knows_guest_ = true;
+    if (thorough) guest.system(reader::GuestSearch::thorough);
+    knows_tables_ = true;
+    std::unique_lock lock(mutex_);
+    idle_ = !wants_threads_;
+    if (!wake_.wait(lock, stop, [this] { return wants_threads_; })) return;
+    lock.unlock();
+    threads_ = find_threads(guest);
+    knows_threads_ = true;
+    idle_ = true;
+  }
+
+  std::atomic<bool> knows_guest_ = false, knows_tables_ = false, knows_threads_ = false, idle_ = false;
+  std::mutex mutex_;
+  std::condition_variable_any wake_;
+  bool wants_threads_ = false;
+  std::expected<DumpThreads, std::string> threads_ = std::unexpected("the guest's threads were not looked for");
   std::jthread thread_;
 };
 
@@ -210,19 +238,26 @@ class DumpTarget : public Target {
                            .file_size = segment.file_size,
                            .cut_off = segment.file_size - dump.bytes_in_file(segment),
                            .scattered = !dump.has_file_offsets()});
-    for (size_t cpu = 0; cpu < dump.cpus().size(); ++cpu) outlooks_.push_back(AddressSpace::outlook(dump, cpu));
-    if (outlooks_.empty()) outlooks_.push_back(AddressSpace::Outlook::search);
+    for (size_t cpu = 0; cpu < cpu_count(); ++cpu) outlooks_.push_back(AddressSpace::outlook(dump, cpu));
     const auto is = [this](AddressSpace::Outlook outlook) { return std::ranges::count(outlooks_, outlook) != 0; };
     unpaged_ = !is(AddressSpace::Outlook::by_registers) && !is(AddressSpace::Outlook::search);
     background_.emplace(guest_, is(AddressSpace::Outlook::search));
   }
 
   bool can_look(const Space& space) const override {
-    return space.physical || settled() ||
+    return space.physical || background_->knows_tables() ||
            (space.cpu < outlooks_.size() && outlooks_[space.cpu] != AddressSpace::Outlook::search);
   }
   bool knows_guest() const override { return background_->knows_guest(); }
-  bool settled() const override { return background_->done(); }
+  bool knows_threads() const override { return background_->knows_threads(); }
+  bool settled() const override { return background_->idle(); }
+  void want_threads() const override { background_->want_threads(); }
+  std::expected<std::span<const GuestThread>, std::string> threads() const override {
+    if (!knows_threads()) return std::unexpected("the guest's threads were not looked for");
+    const auto& found = background_->threads();
+    if (!found) return std::unexpected(found.error());
+    return std::span<const GuestThread>(found->list);
+  }
 
   Arch arch() const override {
     switch (dump_.machine()) {
@@ -249,6 +284,12 @@ class DumpTarget : public Target {
   std::optional<uint64_t> register_value(size_t cpu, std::string_view name) const override {
     if (dump_.cpus().empty() && name == (arch() == Arch::aarch64 ? "elr" : arch() == Arch::i386 ? "eip" : "rip"))
       return 0;
+    size_t place = 0;
+    if (const DumpThreads* threads = thread_at(cpu, place)) {
+      const auto value = threads->states[place].registers.get(name);
+      // GDB ends a list of threads at the first one without a program counter.
+      return !value && name == (arch() == Arch::aarch64 ? "elr" : "rip") ? 0 : value;
+    }
     if (cpu >= dump_.cpus().size()) return std::nullopt;
     const reader::Cpu& from = dump_.cpus()[cpu];
     if (narrow_ && dump_.machine() == format::Machine::x86_64) name = wide_name(name);
@@ -286,10 +327,19 @@ class DumpTarget : public Target {
 
  private:
   const reader::Expected<AddressSpace>& address_space(const Space& space) const;
+  /// The same for one address: all threads have the kernel's in common.
+  const reader::Expected<AddressSpace>& space_at(const Space& space, uint64_t address) const;
+  /// A thread of the guest and its place, by index; null for a vCPU's.
+  const DumpThreads* thread_at(size_t index, size_t& place) const;
   bool is_physical(const Space& space) const {
     if (space.physical) return true;
     const auto& found = address_space(space);
     return found && !found->paging();
+  }
+  /// A vCPU whose registers say how the kernel's addresses translate, or the first one.
+  size_t kernel_cpu() const {
+    const auto found = std::ranges::find(outlooks_, AddressSpace::Outlook::by_registers);
+    return found == outlooks_.end() ? 0 : static_cast<size_t>(found - outlooks_.begin());
   }
   std::string aarch64_mode(size_t cpu) const;
   std::string x86_mode(size_t cpu) const;
@@ -304,10 +354,30 @@ class DumpTarget : public Target {
   // Making an address space reads tables and explains itself in text, so the ones in use are kept.
   using Key = std::tuple<size_t, std::string, uint64_t>;
   mutable std::map<Key, reader::Expected<AddressSpace>> spaces_;
-  std::optional<Background> background_;
+  mutable std::optional<Background> background_;
 };
 
-const reader::Expected<AddressSpace>& DumpTarget::address_space(const Space& space) const {
+const DumpThreads* DumpTarget::thread_at(size_t index, size_t& place) const {
+  if (index < cpu_count() || !knows_threads() || !background_->threads()) return nullptr;
+  place = index - cpu_count();
+  return place < background_->threads()->list.size() ? &*background_->threads() : nullptr;
+}
+
+const reader::Expected<AddressSpace>& DumpTarget::space_at(const Space& space, uint64_t address) const {
+  constexpr uint64_t kKernelHalf = uint64_t{1} << 55;  // of both machines that have such threads, with a tag or without
+  if (space.cpu < cpu_count() || space.root || (address & kKernelHalf) == 0) return address_space(space);
+  return address_space({.cpu = kernel_cpu(), .physical = false, .root = {}});
+}
+
+const reader::Expected<AddressSpace>& DumpTarget::address_space(const Space& given) const {
+  Space space = given;
+  size_t place = 0;
+  if (const DumpThreads* threads = thread_at(space.cpu, place)) {
+    // A thread of the kernel has no memory of its own.
+    const auto& root = threads->states[place].root;
+    if (root && !space.root) space.root = Root{arch() == Arch::aarch64 ? "ttbr0" : "cr3", root->value};
+    space.cpu = kernel_cpu();
+  }
   const Key key{space.cpu, space.root ? space.root->name : "", space.root ? space.root->value : 0};
   if (const auto found = spaces_.find(key); found != spaces_.end()) return found->second;
   if (spaces_.size() >= kMaxCachedSpaces) spaces_.clear();
@@ -338,6 +408,8 @@ std::string DumpTarget::summary() const {
 }
 
 std::string DumpTarget::cpu_name(size_t cpu) const {
+  size_t place = 0;
+  if (const DumpThreads* threads = thread_at(cpu, place)) return threads->list[place].name;
   const std::string mode = arch() == Arch::aarch64 ? aarch64_mode(cpu) : x86_mode(cpu);
   return fmt::format("vCPU {}", cpu) + (mode.empty() ? "" : " [" + mode + "]");
 }
@@ -365,14 +437,19 @@ std::string DumpTarget::x86_mode(size_t cpu) const {
 }
 
 std::string DumpTarget::cpu_details(size_t cpu) const {
+  size_t place = 0;
+  if (const DumpThreads* threads = thread_at(cpu, place)) return threads->list[place].details;
   if (cpu >= dump_.cpus().size()) return "the dump has no registers";
+  if (knows_threads() && background_->threads())
+    if (const auto found = background_->threads()->on_cpu.find(cpu); found != background_->threads()->on_cpu.end())
+      return found->second;
   const std::string& process = dump_.cpus()[cpu].process_name;
   return process.empty() ? "" : "process " + process;
 }
 
 size_t DumpTarget::read(const Space& space, uint64_t address, std::span<std::byte> into) const {
   if (space.physical) return dump_.read(PhysAddr(address), into).bytes;
-  const auto& found = address_space(space);
+  const auto& found = space_at(space, address);
   return found ? found->read(found->without_tag(VirtAddr(address)), into).bytes : 0;
 }
 

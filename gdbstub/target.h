@@ -29,9 +29,16 @@ struct Root {
 
 /// Which addresses are meant: those of a vCPU's address space, of another root table, or guest-physical ones.
 struct Space {
-  size_t cpu = 0;
+  size_t cpu = 0;  // or a thread of the guest: see Target::threads()
   bool physical = false;
   std::optional<Root> root;
+};
+
+/// A thread of the guest that runs on no vCPU, as the guest's kernel keeps it.
+struct GuestThread {
+  uint64_t number = 0;  // what debuggers call it, unique among them and not 0: of Linux its PID
+  std::string name;     // as the guest's ps has it
+  std::string details;  // such as "PID 812 of 800, S"
 };
 
 /// A piece of the dump's memory by guest-physical address. Bytes from `file_size` on are not in the file and read as 0;
@@ -106,6 +113,9 @@ class Target {
   virtual bool can_look(const Space&) const { return true; }
   /// What runs in the guest: summary(), kernel_displacement().
   virtual bool knows_guest() const { return true; }
+  /// The guest's threads. They are looked for once somebody wants them.
+  virtual bool knows_threads() const { return true; }
+  virtual void want_threads() const {}
   /// Neither is false of anything any more.
   virtual bool settled() const { return true; }
 
@@ -129,6 +139,12 @@ class Target {
   /// A register by the name it has in writer/format/registers.h; nothing when the dump does not have it. Of aarch64
   /// also pauth_mask and pauth_mask_high: the bits of a lower and of an upper address that page tables do not look at.
   virtual std::optional<uint64_t> register_value(size_t cpu, std::string_view name) const = 0;
+
+  /// The guest's threads that run on no vCPU; the error is one sentence. Wherever a vCPU is named by its index, thread
+  /// `i` of these is named by cpu_count() + i: it has the registers that it sleeps with and its process's memory.
+  virtual std::expected<std::span<const GuestThread>, std::string> threads() const {
+    return std::unexpected("the guest's threads are not known");
+  }
 
   /// The dump's memory, ascending.
   virtual std::vector<Segment> segments() const = 0;

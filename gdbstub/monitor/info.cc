@@ -161,7 +161,7 @@ constexpr MonitorCommand kTopics[] = {
 
 std::string hint_text(const Client& client) {
   const std::string hint = missing_file_hint(client.target, client.options.exec_file);
-  return hint.empty() ? "" : hint + "\n";
+  return (hint.empty() ? "" : hint + "\n") + moved_symbols_advice(client.target, client.options.exec_file);
 }
 
 }  // namespace

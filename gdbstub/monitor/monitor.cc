@@ -125,6 +125,38 @@ MonitorResult change_process(Client& client, std::span<const std::string> words)
                      found->process.name, found->root, client.monitor_cpu(), kFlush);
 }
 
+MonitorResult threads_text(const Client& client) {
+  if (!client.tasks) return "threads are vCPUs only; `monitor threads tasks` shows the guest's threads too\n";
+  const auto all = client.target.threads();
+  if (!all) return std::unexpected(all.error());
+  return fmt::format("threads are the vCPUs, and the {} threads of the guest that run on none\n", all->size());
+}
+
+/// Waits until the guest's threads are found.
+class ThreadsTask : public Task {
+ public:
+  explicit ThreadsTask(const Client& client) : client_(client) {}
+  std::optional<Reply> step() override {
+    if (waiting()) return std::nullopt;
+    const auto text = threads_text(client_);
+    return Reply{.packet = "OK", .console = text ? text->text : "threads: " + text.error() + "\n"};
+  }
+  Reply cancelled() override { return {.packet = "OK", .console = "they are still being looked for\n"}; }
+  bool waiting() const override { return !client_.target.knows_threads(); }
+
+ private:
+  const Client& client_;
+};
+
+/// What a thread is to the debugger, which looks at the list again when it is asked for it.
+MonitorResult choose_threads(Client& client, std::span<const std::string> words) {
+  if (words.size() > 1 || (!words.empty() && words[0] != "tasks" && words[0] != "cpus"))
+    return std::unexpected("say threads tasks, threads cpus or threads");
+  if (!words.empty()) show_tasks(client, words[0] == "tasks");
+  if (!client.tasks || client.target.knows_threads()) return threads_text(client);
+  return MonitorAnswer(std::make_unique<ThreadsTask>(client));
+}
+
 MonitorResult help(Client& client, std::span<const std::string> words);
 MonitorResult start_find(Client& client, std::span<const std::string> words);
 std::string no_such_command(std::string_view word);
@@ -138,6 +170,8 @@ constexpr MonitorCommand kCommands[] = {
      "what the dump says about itself and its guest; with a word, as QEMU", monitor_info},
     {"kprintf", "", "the kernel's message ring", kernel_messages},
     {"pid", "[PID[-TID]]", "look at a QNX process in place of the vCPU; 0 goes back", change_process},
+    {"threads", "[tasks|cpus]", "show the guest's threads after the vCPUs, or vCPUs only", choose_threads,
+     Asks::nothing},
     {"find", "TEXT|0xHEX [START [LENGTH]]", "addresses of a text or of bytes", start_find},
 };
 const MonitorCommand* find_command(std::string_view name) {
@@ -266,7 +300,9 @@ MonitorAnswer list_mappings(const Client& client, std::unique_ptr<MappingText> t
 }
 
 std::string space_owner(const Client& client) {
-  return client.physical ? "" : fmt::format("vCPU {}: ", client.monitor_cpu());
+  const size_t which = client.monitor_cpu();
+  if (client.physical) return "";
+  return client.is_cpu(which) ? fmt::format("vCPU {}: ", which) : client.target.cpu_name(which) + ": ";
 }
 
 std::string space_text(const Client& client) {

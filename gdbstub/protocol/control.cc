@@ -77,12 +77,12 @@ Reply breakpoint(Client&, std::string_view arguments) {
 }
 
 constexpr NamedHandler kHandlers[] = {
-    {"?", why_stopped},
+    {"?", why_stopped, Asks::threads},
     {"c", resume},
     {"C", resume},
     {"s", resume},
     {"S", resume},
-    {"vCont", resume_threads},
+    {"vCont", resume_threads, Asks::threads},
     {"vCont?", resume_actions},
     {"D", detach},
     {"vKill", detach},
@@ -106,7 +106,8 @@ std::span<const NamedHandler> control_handlers() { return kHandlers; }
 std::string stop_reply(const Client& client, size_t cpu, uint8_t signal) {
   std::string hex;
   append_hex(hex, std::as_bytes(std::span(&signal, 1)));
-  return "T" + hex + "thread:" + thread_id(client, cpu) + ";";
+  const bool offers_file = client.lldb && client.options.exec_file != nullptr;
+  return "T" + hex + "thread:" + thread_id(client, cpu) + ";" + (offers_file ? "library:1;" : "");
 }
 
 }  // namespace gcore::gdbstub

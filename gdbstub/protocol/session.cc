@@ -38,8 +38,10 @@ bool is_known(const Client& client, Asks what) {
       return client.target.can_look(client.space()) && client.target.can_look(client.monitor_space());
     case Asks::guest:
       return client.target.knows_guest();
+    case Asks::threads:
+      return !client.tasks || client.target.knows_threads();
     case Asks::all:
-      return client.target.settled();
+      return client.target.knows_guest() && is_known(client, Asks::space);
     case Asks::nothing:
       break;
   }
@@ -90,7 +92,9 @@ std::string framed(const Reply& reply) {
 
 struct Session::State {
   State(const Target& target, SessionOptions given)
-      : options(std::move(given)), client{.target = target, .options = options, .cpu = target.faulting_cpu()} {}
+      : options(std::move(given)), client{.target = target, .options = options, .cpu = target.faulting_cpu()} {
+    if (options.tasks) show_tasks(client, true);
+  }
 
   SessionOptions options;
   Client client;

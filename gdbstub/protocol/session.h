@@ -25,6 +25,8 @@ struct SessionOptions {
   const ExecFile* exec_file = nullptr;
   /// Name and version for `monitor info version`.
   std::string program = "gcore";
+  /// Show the guest's threads too, from the start on.
+  bool tasks = false;
   /// Tell a debugger by how much the kernel was moved (qOffsets).
   bool tell_offsets = true;
   /// When not empty: why the client is not served. Its first packet is answered by that, and the conversation ends.

@@ -81,7 +81,7 @@ Expected<Cpu> cpu_of(const Dump& dump, size_t cpu) {
 AddressSpace::Outlook AddressSpace::outlook(const Dump& dump, size_t cpu) {
   const auto found = cpu_of(dump, cpu);
   if (!found) return Outlook::by_registers;  // that is an error, which needs no search
-  const auto plan = paging_of_cpu(dump, **found, dump.vmcoreinfo());
+  const auto plan = paging_of_cpu(dump, *found, dump.vmcoreinfo());
   if (plan) return plan->paging.mode == Mode::identity ? Outlook::paging_off : Outlook::by_registers;
   return plan.error().kind == Error::Kind::not_present ? Outlook::search : Outlook::by_registers;
 }

@@ -35,6 +35,8 @@ ProgramInfo program_info() {
               {"stdio", "", "serve standard input and output, for\n`target remote | gcore-serve --stdio DUMP`"},
               {"once", "", "end when the first client leaves"},
               {"symbols", "ELF", "offer the guest's ELF file to the debugger"},
+              {"threads", "cpus|tasks",
+               "what a thread is: a vCPU (default), or also each thread of\nthe guest that runs on none"},
               {"no-offsets", "", "do not tell the debugger by how much the kernel was\nmoved at boot (qOffsets)"},
               {"log", "FILE", "write every packet to FILE, the client's number before it"},
           },
@@ -95,6 +97,9 @@ int serve(Program& program) {
   const std::string& path = program.operands()[0];
   if (program.has("stdio") && path == "-")
     return program.usage_error("standard input cannot be the dump and the client");
+  const std::string threads = program.value("threads").value_or("cpus");
+  if (threads != "cpus" && threads != "tasks")
+    return program.usage_error("--threads " + printable(threads) + ": say cpus or tasks");
   const std::string listen = program.value("listen").value_or(kDefaultAddress);
   const auto tcp = gdbstub::TcpAddress::parse(listen);
   if (!tcp) return program.usage_error("--listen " + listen + ": " + tcp.error());
@@ -112,6 +117,7 @@ int serve(Program& program) {
   options.session.exec_file = symbols ? &*symbols : nullptr;
   options.session.program = "gcore-serve " GCORE_VERSION;
   options.session.tell_offsets = !program.has("no-offsets");
+  options.session.tasks = threads == "tasks";
   std::optional<PacketLog> log;
   if (const auto file = program.value("log")) {
     std::vector<PacketLog::ReadFile> read = {{"the dump", path}};
