@@ -131,8 +131,8 @@ class Collector {
     const std::byte* from = note.descriptor.data();
     const size_t v0 = *format::find_register(machine_, "v0.lo");  // the 64 halves have consecutive slots
     for (size_t i = 0; i < 64; ++i) registers.set_slot(v0 + i, load<uint64_t>(from + 8 * i, order_));
-    registers.set("fpsr", load<uint32_t>(from + 512, order_));
-    registers.set("fpcr", load<uint32_t>(from + 516, order_));
+    registers.put("fpsr", load<uint32_t>(from + 512, order_));
+    registers.put("fpcr", load<uint32_t>(from + 516, order_));
   }
 
   void add_qemu(size_t index, const ElfNote& note) {

@@ -1,5 +1,7 @@
 #include "writer/format/registers.h"
 
+#include <cassert>
+
 namespace gcore::format {
 
 std::optional<size_t> find_register(Machine machine, std::string_view name) {
@@ -14,6 +16,12 @@ bool RegisterFile::set(std::string_view name, uint64_t value) {
   if (!slot) return false;
   set_slot(*slot, value);
   return true;
+}
+
+void RegisterFile::put(std::string_view name, uint64_t value) {
+  const auto slot = find_register(machine_, name);
+  assert(slot);
+  if (slot) set_slot(*slot, value);
 }
 
 std::optional<uint64_t> RegisterFile::get(std::string_view name) const {
