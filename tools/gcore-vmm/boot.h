@@ -25,10 +25,10 @@
  *
  * aarch64: EL1h with MMU and caches off, exceptions masked, floating point usable. A guest builds its own page tables.
  *
- * WHAT THE EMULATOR DOES NOT DO (Unicorn 2.0.1). No interrupts and no exceptions are delivered: a vCPU that takes one (a
- * page fault, say) is stopped for good and the VMM says so; the other vCPUs run on. A mapping that a vCPU has used must
- * not change later, and on x86_64 a virtual address inside the guest's RAM range can only be mapped to itself. Locked
- * instructions are not atomic between vCPUs; aligned stores of up to 8 bytes are seen whole and in order.
+ * WHAT THE EMULATOR DOES NOT DO (Unicorn 2.0.1). No interrupts and no exceptions are delivered: a vCPU that takes one
+ * (a page fault, say) is stopped for good and the VMM says so; the other vCPUs run on. A mapping that a vCPU has used
+ * must not change later, and on x86_64 a virtual address inside the guest's RAM range can only be mapped to itself.
+ * Locked instructions are not atomic between vCPUs; aligned stores of up to 8 bytes are seen whole and in order.
  *
  * DEVICES. The clock ticks every GCORE_TICK_MILLISECONDS. HLT with interrupts enabled, or WFI, sleeps until the next
  * tick (or for less: pausing the VM wakes it too); HLT with interrupts disabled ends the vCPU.
