@@ -5,7 +5,9 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -23,8 +25,10 @@ constexpr uint64_t kAtOnce = 64 << 20;       // protected by one system call
 constexpr uint64_t kReleased = 2 << 20;      // let go by one: a huge page stays whole
 constexpr uint64_t kGap = 32 * kPageSize;    // what is protected already and lies between costs less than another call
 constexpr uint64_t kLargestBlock = 2 << 20;  // who writes to a larger one would wait too long
-constexpr size_t kFewEnough = 32;            // blocks to be protected in the pause
-constexpr int kMostRounds = 6;
+constexpr uint64_t kTogether = 4 * kPageSize;  // copied aside for one fault: who writes a page writes its neighbours
+constexpr size_t kFewEnough = 32;              // blocks to be protected in the pause
+constexpr int kMostRounds = 16;
+constexpr int kPriority = -15;
 
 constexpr unsigned kPagesAWord = 32;
 
@@ -58,7 +62,7 @@ std::unique_ptr<Snapshot> Snapshot::protect(const std::vector<MemoryRange>& memo
       const std::lock_guard lock(snapshot->mutex_);
       left = snapshot->written_.size();
     }
-    if (left <= kFewEnough || left > before / 2) break;
+    if (left <= kFewEnough || left > before / 8 * 7) break;
     before = left;
     status = snapshot->protect_written();
     if (status) status = control.check();
@@ -91,9 +95,9 @@ Status Snapshot::set_up(const std::vector<MemoryRange>& memory, const Options& o
       return Status(std::string("guest memory is mapped at one host address for two guest-physical ones"));
 
   states_.reset(new (std::nothrow) std::atomic<uint64_t>[pages_ / kPagesAWord + 1]());
-  block_.reset(new (std::nothrow) std::byte[largest_block_ + 1]);
-  if (!states_ || !block_) return system_error(ENOMEM, "memory for the state of the guest's pages");
-  const uint64_t least = std::max(largest_block_, kPageSize) / kPageSize;
+  buffer_.reset(new (std::nothrow) std::byte[std::max(largest_block_, kTogether)]);
+  if (!states_ || !buffer_) return system_error(ENOMEM, "memory for the state of the guest's pages");
+  const uint64_t least = std::max(largest_block_, kTogether) / kPageSize;
   const uint64_t slots = std::min<uint64_t>(std::max(options.live_memory / kPageSize, least), UINT32_MAX);
   if (Status status = slots_.make(slots * kPageSize); !status) return status;
   if (Status status = slot_of_.make((pages_ + 1) * sizeof(uint32_t)); !status) return status;
@@ -190,6 +194,8 @@ void Snapshot::start_handler(Status& status) {
 // ---- the handler ----
 
 void Snapshot::serve() {
+  // A vCPU waits for this thread, which does little and then sleeps. Best effort: it takes CAP_SYS_NICE.
+  setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), kPriority);
   while (!stop_) {
     pollfd fds[2] = {{protection_.fd(), POLLIN, 0}, {wake_.get(), POLLIN, 0}};
     if (poll(fds, 2, -1) < 0) continue;
@@ -214,7 +220,16 @@ void Snapshot::serve_one(uint64_t address) {
       return;
     }
   }
-  if (phase_ == Phase::frozen && save(*range, position) == Outcome::no_room) {
+  uint64_t first = position, size = range->block;
+  if (phase_ == Phase::frozen && range->block < kTogether) {
+    first = down(position, kTogether);
+    size = std::min(kTogether, range->size - first);
+    if (save(*range, first, size) == Outcome::no_room) {
+      first = position;
+      size = range->block;
+    }
+  }
+  if (phase_ == Phase::frozen && save(*range, first, size) == Outcome::no_room) {
     waiting_.push_back(address);
     is_waiting_ = true;
     // Room that was given back before that is not announced any more.
@@ -222,7 +237,7 @@ void Snapshot::serve_one(uint64_t address) {
     if (!free_slots_.empty() || phase_ == Phase::ended) eventfd_write(wake_.get(), 1);
     return;
   }
-  protection_.release(range->host + position, range->block);
+  protection_.release(range->host + first, size);
 }
 
 void Snapshot::serve_waiting() {
@@ -232,20 +247,20 @@ void Snapshot::serve_waiting() {
   for (const uint64_t address : addresses) serve_one(address);
 }
 
-// Copies aside what of a block is in nobody's hands yet.
-Snapshot::Outcome Snapshot::save(const Range& range, uint64_t position) {
-  const uint64_t first = range.first_page + position / kPageSize, count = range.block / kPageSize;
+// Copies aside what of that is in nobody's hands yet.
+Snapshot::Outcome Snapshot::save(const Range& range, uint64_t position, uint64_t size) {
+  const uint64_t first = range.first_page + position / kPageSize, count = size / kPageSize;
   bool is_needed = false;
   for (uint64_t i = 0; i < count && !is_needed; ++i) is_needed = state(first + i) == State::untouched;
   if (!is_needed) return Outcome::done;
-  if (!read_block(range, position)) {
+  if (!read_memory(range, position, size)) {
     fail(Status("a page of guest memory could not be copied aside before the guest changed it: " +
                 system_error(errno, "reading it").text()));
     return Outcome::done;
   }
   for (uint64_t i = 0; i < count; ++i) {
     if (state(first + i) != State::untouched) continue;
-    if (save_page(range, position + i * kPageSize, block_.get() + i * kPageSize) == Outcome::no_room)
+    if (save_page(range, position + i * kPageSize, buffer_.get() + i * kPageSize) == Outcome::no_room)
       return Outcome::no_room;
   }
   return Outcome::done;
@@ -277,22 +292,22 @@ Snapshot::Outcome Snapshot::save_page(const Range& range, uint64_t position, con
 }
 
 // By system calls: a page that cannot be read must not be the VMM's end, and no fault of ours may wait for ourselves.
-bool Snapshot::read_block(const Range& range, uint64_t position) {
-  std::byte* to = block_.get();
+bool Snapshot::read_memory(const Range& range, uint64_t position, uint64_t size) {
+  std::byte* to = buffer_.get();
   if (range.fd >= 0) {
     uint64_t done = 0;
-    while (done < range.block) {
+    while (done < size) {
       const ssize_t got =
-          pread(range.fd, to + done, range.block - done, static_cast<off_t>(range.fd_offset + position + done));
+          pread(range.fd, to + done, size - done, static_cast<off_t>(range.fd_offset + position + done));
       if (got < 0 && errno == EINTR) continue;
       if (got <= 0) break;
       done += static_cast<uint64_t>(got);
     }
-    if (done == range.block) return true;
+    if (done == size) return true;
   }
-  const iovec local = {to, range.block};
-  const iovec remote = {reinterpret_cast<void*>(range.host + position), range.block};
-  return process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == static_cast<ssize_t>(range.block);
+  const iovec local = {to, size};
+  const iovec remote = {reinterpret_cast<void*>(range.host + position), size};
+  return process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == static_cast<ssize_t>(size);
 }
 
 bool Snapshot::store(uint64_t page, const std::byte* bytes) {

@@ -81,9 +81,9 @@ class Snapshot {
   void serve();
   void serve_one(uint64_t address);
   void serve_waiting();
-  Outcome save(const Range& range, uint64_t position);
+  Outcome save(const Range& range, uint64_t position, uint64_t size);
   Outcome save_page(const Range& range, uint64_t position, const std::byte* bytes);
-  bool read_block(const Range& range, uint64_t position);
+  bool read_memory(const Range& range, uint64_t position, uint64_t size);
   bool store(uint64_t page, const std::byte* bytes);
   void take_page(uint64_t page, std::byte* bytes);
   void release_taken(Range& range, uint64_t end);
@@ -117,7 +117,7 @@ class Snapshot {
   Mapping slots_, slot_of_;           // pages; a uint32_t for each page of guest memory, touched only where it is used
   std::vector<uint32_t> free_slots_;  // under mutex_
   UniqueFd store_;                    // pages at the offset of their number, or none
-  std::unique_ptr<std::byte[]> block_;  // the handler's
+  std::unique_ptr<std::byte[]> buffer_;  // the handler's
   uint64_t largest_block_ = 0;
 
   std::vector<uint64_t> waiting_;  // the handler's: for a slot

@@ -1,12 +1,13 @@
 // Takes one dump of a guest that goes on writing its memory, for run-writer.
 //
-//   bench_live [--paused] [--rate PAGES] [--hot MIB] KIND MIB TARGET
+//   bench_live [--paused] [--rate PAGES] [--hot MIB] [--aside MIB] KIND MIB TARGET
 //
 // KIND is memfd, anonymous, huge (transparent huge pages) or hugetlb; all MIB of it are resident and not zero. A thread
 // stands for the vCPUs: it writes PAGES pages a second (default 180,000), 95 of 100 within the first HOT MiB (default
-// 256), at random. TARGET is the dump option's argument. Prints one line: seconds of the dump, milliseconds of the
-// pause, the longest stall of the writing thread in milliseconds outside the pause, the same in as long a time before
-// the dump (what the machine's other load makes), pages a second while the dump was taken, and before.
+// 256), at random. --aside is Options::live_memory. TARGET is the dump option's argument. Prints one line: seconds of
+// the dump, milliseconds of the pause, the longest stall of the writing thread in milliseconds outside the pause, the
+// same in as long a time before the dump (what the machine's other load makes), pages a second while the dump was
+// taken, and before.
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -118,16 +119,17 @@ class BusyGuest final : public writer::Guest {
 
 int main(int argc, char** argv) {
   bool live = true;
-  uint64_t rate = 180000, hot = 256;
+  uint64_t rate = 180000, hot = 256, aside = 0;
   int at = 1;
   for (; at < argc && std::string_view(argv[at]).starts_with("--"); ++at) {
     const std::string_view argument = argv[at];
     if (argument == "--paused") live = false;
     if (argument == "--rate" && at + 1 < argc) rate = std::strtoull(argv[++at], nullptr, 10);
+    if (argument == "--aside" && at + 1 < argc) aside = std::strtoull(argv[++at], nullptr, 10);
     if (argument == "--hot" && at + 1 < argc) hot = std::strtoull(argv[++at], nullptr, 10);
   }
   if (argc - at != 3) {
-    std::fprintf(stderr, "usage: bench_live [--paused] [--rate PAGES] [--hot MIB] KIND MIB TARGET\n");
+    std::fprintf(stderr, "usage: bench_live [--paused] [--rate PAGES] [--hot MIB] [--aside MIB] KIND MIB TARGET\n");
     return 2;
   }
   BusyGuest guest(argv[at], std::strtoull(argv[at + 1], nullptr, 10) << 20, rate, hot << 20);
@@ -135,6 +137,7 @@ int main(int argc, char** argv) {
   options.target = argv[at + 2];
   options.live = live;
   options.sync = false;
+  if (aside > 0) options.live_memory = aside << 20;
   std::thread vcpu([&] { guest.run(); });
   constexpr auto kBefore = std::chrono::seconds(1);
   std::this_thread::sleep_for(kBefore);
