@@ -31,7 +31,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// README.md, CONTRIBUTING.md, docs/*.md, those beside the sources, and the manuals, by their paths from the root of the tree.
+/// README.md, CONTRIBUTING.md, docs/*.md, those beside the sources, and the manuals, by their paths from the root of
+/// the tree.
 std::vector<std::string> documents() {
   std::vector<std::string> names{"README.md", "CONTRIBUTING.md"};
   for (const char* top : {"docs", "tools", "writer"})
