@@ -44,7 +44,8 @@ enum class Consistency : uint8_t {
 /// All calls of one dump come from one thread (the Dumper's, or the one that calls dump()), in this order: name(),
 /// machine(), pause(); then, only while paused, cpu_count(), cpu_number(), read_cpu(), process_name(), vmcoreinfo(),
 /// memory(), read_memory(); then resume(). Only read_memory() comes from another thread of the writer's, while the
-/// first one waits, and after resume() for a range that is a copy. When pause() succeeded, resume() follows exactly
+/// first one waits, and after resume() for a range that is a copy. For a live dump memory() is also called before
+/// pause(), and says the same then. When pause() succeeded, resume() follows exactly
 /// once, whatever happens in between; when it failed, resume() is not called. After resume() come consistency() and,
 /// last, dump_ended(). Strings and spans must stay valid until resume().
 class Guest {
