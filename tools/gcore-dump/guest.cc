@@ -50,7 +50,7 @@ std::expected<void, std::string> Guest::prepare(bool leave_paused) {
   if (!memory) return std::unexpected("cannot learn where the guest's memory is: " + memory.error());
   memory_ = std::move(*memory);
   found_vmcoreinfo_ = {};
-  if (settings_.vmcore) found_vmcoreinfo_.search(memory_->shared_ranges(), qmp_, machine_, {});
+  if (settings_.vmcore) found_vmcoreinfo_.search(memory_->readable(), qmp_, machine_, {});
   return {};
 }
 
@@ -59,6 +59,8 @@ writer::Status Guest::stop() {
   if (!before) return writer::Status("cannot pause the guest: " + before.error().text);
   if (before->name == "inmigrate")
     return writer::Status("the guest has no state yet: QEMU waits for an incoming migration");
+  resumes_ = qmp_.events_waiting("RESUME");
+  if (before->name == "paused" && !settings_.watched) notes_.push_back(kPausedBefore);
   if (!before->running) return {};
   const auto stopped = qmp_.execute("stop", {}, kStopTimeout);
   if (!stopped) {
@@ -66,6 +68,7 @@ writer::Status Guest::stop() {
     ran_ = stopped.error().kind != Kind::refused;
     return writer::Status("cannot pause the guest: " + stopped.error().text);
   }
+  resumes_ = qmp_.events_waiting("RESUME");
   // QEMU may have paused it just before for a reason of its own (a watchdog, a panic, a disk error): that one holds.
   const auto after = query_state(qmp_);
   ran_ = !after || after->name == "paused";
@@ -83,13 +86,13 @@ std::optional<std::string> Guest::read_state() {
     memory_ = std::move(*memory);
   }
   stopwatch.add_to(times_.layout);
-  CaptureLimits to{settings_.directory};
+  CaptureLimits to{.directory = settings_.directory, .give_up = settings_.give_up};
   if (settings_.deadline.count() > 0) to.deadline = Clock::now() + settings_.deadline;
-  auto ranges = memory_->ranges(qmp_, to);
+  auto ranges = memory_->ranges(qmp_, settings_.private_memory, to);
   if (!ranges) return "cannot read the guest's memory: " + ranges.error();
   ranges_ = std::move(*ranges);
-  notes_ = memory_->notes();
-  stopwatch.add_to(times_.through_qemu);
+  notes_.insert(notes_.end(), memory_->notes().begin(), memory_->notes().end());
+  stopwatch.add_to(times_.copies);
   auto states = read_registers(qmp_, machine_, memory_->notes_dump(), memory_->regions().front().address);
   if (!states) return "cannot read the guest's registers: " + states.error();
   states_ = std::move(*states);
@@ -106,9 +109,11 @@ std::optional<std::string> Guest::read_state() {
 void Guest::choose_vmcoreinfo() {
   std::vector<size_t> cpus;
   for (const CpuStates::Cpu& cpu : states_.cpus) cpus.push_back(cpu.number);
+  std::vector<Readable> copies;
+  for (const writer::MemoryRange& range : memory_->copied_ranges())
+    copies.push_back({.fd = range.fd, .start = range.fd_offset, .size = range.size});
   found_vmcoreinfo_.put_first(states_.vmcoreinfo);
-  if (!found_vmcoreinfo_.is_confirmed(qmp_, machine_, cpus))
-    found_vmcoreinfo_.search(memory_->captured_ranges(), qmp_, machine_, cpus);
+  if (!found_vmcoreinfo_.is_confirmed(qmp_, machine_, cpus)) found_vmcoreinfo_.search(copies, qmp_, machine_, cpus);
   vmcoreinfo_ = found_vmcoreinfo_.best();
   if (vmcoreinfo_.empty())
     notes_.push_back(
@@ -132,10 +137,10 @@ writer::Status Guest::pause() {
   resume_problem_.clear();
   times_ = {};
   ran_ = gone_ = false;
+  consistency_ = writer::Consistency::paused;
   Stopwatch stopwatch;
   writer::Status stopped = stop();
   stopwatch.add_to(times_.stopping);
-  resumes_ = qmp_.events_waiting("RESUME");
   if (!stopped) {
     let_go_on();
     return stopped;
@@ -144,19 +149,28 @@ writer::Status Guest::pause() {
   memory_start_ = Clock::now();
   if (!problem) return {};
   resume();
+  dump_ended();
   return writer::Status(*problem);
 }
 
 void Guest::resume() {
   times_.memory = Clock::now() - memory_start_;
+  Stopwatch stopwatch;
+  const auto resumed = [this] {  // so often since the guest had stopped
+    (void)qmp_.receive();        // if QEMU has gone, that shows in a moment
+    return qmp_.events_waiting("RESUME") - resumes_;
+  };
+  bool torn = resumed() > 0;
+  const bool by_us = ran_ && !leave_paused_;
+  let_go_on();
+  torn = torn || resumed() > (by_us ? 1 : 0);  // what came before our own has arrived by now
+  if (torn) consistency_ = writer::Consistency::torn;
+  stopwatch.add_to(times_.resuming);
+}
+
+void Guest::dump_ended() {
   ranges_.clear();
   memory_.reset();
-  (void)qmp_.receive();  // if it has gone, that shows in a moment
-  if (qmp_.events_waiting("RESUME") > resumes_)
-    notes_.push_back("somebody else let the guest go on while it was dumped: its memory is not of one moment");
-  Stopwatch stopwatch;
-  let_go_on();
-  stopwatch.add_to(times_.resuming);
 }
 
 void Guest::let_go_on() {
@@ -205,6 +219,10 @@ QmpResult<void> Guest::tell_to_go_on(Qmp& qmp) {
 }
 
 std::vector<writer::MemoryRange> Guest::memory() { return ranges_; }
+
+size_t Guest::read_memory(uint64_t address, void* to, size_t size) {
+  return memory_ ? memory_->read(address, to, size) : 0;
+}
 
 bool Guest::read_cpu(size_t index, format::RegisterFile& registers) {
   if (index >= states_.cpus.size()) return false;
