@@ -8,7 +8,7 @@
 #include <tuple>
 
 #include "reader/dump/dump.h"
-#include "reader/guest/guest_system.h"
+#include "reader/guest/guest.h"
 #include "reader/search/search.h"
 #include "reader/space/address_space.h"
 
@@ -118,14 +118,14 @@ std::string guest_text(const reader::GuestSystem& guest) {
 
 class DumpTarget : public Target {
  public:
-  explicit DumpTarget(const reader::Dump& dump) : dump_(dump) {
+  explicit DumpTarget(const reader::Dump& dump) : dump_(dump), guest_(dump) {
     for (const auto& segment : dump.segments())
       segments_.push_back({.address = segment.address.value,
                            .size = segment.memory_size,
                            .file_size = segment.file_size,
                            .cut_off = cut_off(dump, segment)});
     for (size_t cpu = 0; cpu < dump.cpus().size(); ++cpu) {
-      const auto space = AddressSpace::of_cpu(dump, cpu);
+      const auto space = guest_.space_of_cpu(cpu);
       unpaged_ = unpaged_ && space && !space->paging();
     }
     unpaged_ = unpaged_ && !dump.cpus().empty();
@@ -180,7 +180,7 @@ class DumpTarget : public Target {
   std::expected<std::unique_ptr<Search>, std::string> search(const Space& space, uint64_t first, uint64_t last,
                                                              std::string_view pattern) const override;
 
-  std::optional<uint64_t> kernel_displacement() const override { return reader::guest_system(dump_).kaslr_offset; }
+  std::optional<uint64_t> kernel_displacement() const override { return guest_.system().kaslr_offset; }
   std::expected<std::string, std::string> kernel_messages() const override;
   std::optional<uint64_t> system_page() const override {
     const auto& facts = dump_.kdump_facts();
@@ -202,6 +202,7 @@ class DumpTarget : public Target {
   std::string segment_mappings(const std::function<bool(const Mapping&)>& each) const;
 
   const reader::Dump& dump_;
+  reader::Guest guest_;
   std::vector<Segment> segments_;
   bool unpaged_ = true;
   // Making an address space reads tables and explains itself in text, so the ones in use are kept.
@@ -214,9 +215,9 @@ const reader::Expected<AddressSpace>& DumpTarget::address_space(const Space& spa
   if (const auto found = spaces_.find(key); found != spaces_.end()) return found->second;
   if (spaces_.size() >= kMaxCachedSpaces) spaces_.clear();
   const auto make = [&] {
-    if (!space.root) return AddressSpace::of_cpu(dump_, space.cpu);
+    if (!space.root) return guest_.space_of_cpu(space.cpu);
     const auto which = space.root->name == "ttbr1" ? AddressSpace::Root::upper : AddressSpace::Root::lower;
-    return AddressSpace::with_root(dump_, space.cpu, space.root->value, which);
+    return guest_.space_with_root(space.cpu, space.root->value, which);
   };
   return spaces_.emplace(key, make()).first->second;
 }
@@ -232,7 +233,7 @@ std::string DumpTarget::summary() const {
   else if (dump_.compression() != "none")
     text += fmt::format("compressed with {}, unpacked: {} bytes\n", dump_.compression(), dump_.file_size());
   if (dump_.signal() != 0) text += fmt::format("signal {} on vCPU {}\n", dump_.signal(), dump_.faulting_cpu());
-  text += origin_text(dump_.info()) + guest_text(reader::guest_system(dump_));
+  text += origin_text(dump_.info()) + guest_text(guest_.system());
   for (const std::string& warning : dump_.warnings()) text += fmt::format("warning: {}\n", warning);
   return text;
 }

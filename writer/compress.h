@@ -17,6 +17,7 @@ class FilterSink : public Sink {
   std::string path() const override { return next_->path(); }
   uint64_t bytes() const override { return next_->bytes(); }
   int command_status() const override { return next_->command_status(); }
+  int command_signal() const override { return next_->command_signal(); }
 
  protected:
   Sink& next() { return *next_; }

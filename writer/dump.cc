@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <condition_variable>
 #include <mutex>
@@ -22,9 +23,25 @@ timespec now() {
   return time;
 }
 
-constexpr int64_t kSecond = 1000000000;
-int64_t to_ns(const timespec& time) { return time.tv_sec * kSecond + time.tv_nsec; }
-timespec from_ns(int64_t ns) { return {static_cast<time_t>(ns / kSecond), static_cast<long>(ns % kSecond)}; }
+// The requests that wait, in one word, so that a signal handler adds one, and the Dumper takes all, in one step: how
+// many there are (16 bits) and when the first one came (48 bits: steps of 10 us since 1970, until 2059).
+namespace pending {
+
+constexpr uint64_t kMost = UINT16_MAX, kStepsASecond = 100000, kStep = 10000;  // ns
+constexpr unsigned kTimeShift = 16;
+
+constexpr uint64_t count(uint64_t word) { return word & kMost; }
+uint64_t first(const timespec& time) {
+  const uint64_t steps = static_cast<uint64_t>(std::max<time_t>(time.tv_sec, 0)) * kStepsASecond +
+                         static_cast<uint64_t>(time.tv_nsec) / kStep;
+  return std::min(steps, UINT64_MAX >> kTimeShift) << kTimeShift | 1;
+}
+timespec time(uint64_t word) {
+  const uint64_t steps = word >> kTimeShift;
+  return {static_cast<time_t>(steps / kStepsASecond), static_cast<long>(steps % kStepsASecond * kStep)};
+}
+
+}  // namespace pending
 
 void poke(int eventfd) {
   const uint64_t one = 1;
@@ -48,7 +65,8 @@ Result dump(Guest& guest, const Options& options, const Reason& reason) {
                    thread ? *thread : here);
 }
 
-// Requests are numbered; a dump answers all up to a number. That number is the serial which a cancellation refers to.
+// Requests are numbered; a dump answers all up to a number. That number is the serial which a cancellation refers to. A
+// request is among those that wait before it is counted in `requested`, so that nobody waits for one that none answers.
 struct Dumper::Impl {
   Impl(Guest& the_guest, Options the_options, OnDone the_on_done)
       : guest(the_guest), options(std::move(the_options)), on_done(std::move(the_on_done)) {}
@@ -60,16 +78,17 @@ struct Dumper::Impl {
   Guest& guest;
   const Options options;
   const OnDone on_done;
+  std::string notice;
   UniqueFd wake, cancel;  // eventfds
   pthread_t thread{};
   bool has_thread = false;
 
   // Written by request(), also in a signal handler: atomics only.
+  std::atomic<uint64_t> waiting{0};  // see above
   std::atomic<uint64_t> requested{0};
-  std::atomic<int64_t> first_time{0};  // of the requests that wait; ns, 0 = none
   const std::shared_ptr<std::atomic<uint64_t>> cancelled_up_to = std::make_shared<std::atomic<uint64_t>>(0);
   std::atomic<bool> stopping{false};
-  static_assert(std::atomic<uint64_t>::is_always_lock_free && std::atomic<int64_t>::is_always_lock_free);
+  static_assert(std::atomic<uint64_t>::is_always_lock_free);
 
   mutable std::mutex mutex;
   std::condition_variable answered;
@@ -85,10 +104,12 @@ struct Dumper::Impl {
 Dumper::Dumper() = default;
 
 std::unique_ptr<Dumper> Dumper::create(Guest& guest, Options options, OnDone on_done, Status& status) {
-  if (status = check_options(options); !status) return nullptr;
+  std::string notice;
+  if (status = prepare_target(options, notice); !status) return nullptr;
   std::unique_ptr<Dumper> dumper(new Dumper);
   dumper->impl_ = std::make_unique<Impl>(guest, std::move(options), std::move(on_done));
   Impl& impl = *dumper->impl_;
+  impl.notice = std::move(notice);
   impl.wake = UniqueFd(eventfd(0, EFD_CLOEXEC));
   impl.cancel = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!impl.wake || !impl.cancel) {
@@ -115,6 +136,8 @@ std::unique_ptr<Dumper> Dumper::create(Guest& guest, Options options, OnDone on_
   return dumper;
 }
 
+const std::string& Dumper::notice() const { return impl_->notice; }
+
 Dumper::~Dumper() {
   if (!impl_->has_thread) return;
   impl_->stopping = true;
@@ -126,9 +149,12 @@ Dumper::~Dumper() {
 
 void Dumper::request() noexcept {
   const int saved_errno = errno;
-  int64_t none = 0;
-  impl_->first_time.compare_exchange_strong(none, to_ns(now()));
-  ++impl_->requested;
+  const uint64_t first = pending::first(now());
+  uint64_t before = impl_->waiting;
+  bool counts = true;  // more than can be counted are answered by the same dump
+  do counts = pending::count(before) < pending::kMost;
+  while (counts && !impl_->waiting.compare_exchange_weak(before, before == 0 ? first : before + 1));
+  if (counts) ++impl_->requested;
   poke(impl_->wake.get());
   errno = saved_errno;
 }
@@ -173,21 +199,20 @@ Progress Dumper::progress() const {
 void Dumper::Impl::run() {
   while (true) {
     const bool last_round = stopping;  // on_done may go on requesting for ever
-    if (requested != served) answer();
+    if (waiting != 0) answer();
     if (last_round) return;
-    if (requested != served) continue;
+    if (waiting != 0) continue;
     uint64_t pokes;
     [[maybe_unused]] const ssize_t ignored = read(wake.get(), &pokes, sizeof pokes);  // EINTR: looks again
   }
 }
 
-// `served` is written by this thread only, so run() may read it without the lock.
 Request Dumper::Impl::take_requests() {
   const std::lock_guard lock(mutex);
   Request request;
-  request.count = requested - served;
-  const int64_t time = first_time.exchange(0);
-  request.time = time != 0 ? from_ns(time) : now();
+  const uint64_t word = waiting.exchange(0);
+  request.count = pending::count(word);
+  request.time = pending::time(word);
   if (has_reason) {
     request.reason = std::move(reason);
   } else {

@@ -64,7 +64,9 @@ struct EarlierDump {
 
 struct Options {
   /// The argument of the VMM's `dump` option: a directory, or `|COMMAND` for a shell command that gets the dump on
-  /// stdin.
+  /// stdin. A directory that is not there is made, with mode 0700, when the one above it is. The command has in its
+  /// environment GCORE_NAME (the guest's name, as it stands in file names), GCORE_REASON (api, signal, watchdog,
+  /// panic), GCORE_TIME (2017-08-21T12:06:19Z) and GCORE_FILE (the name that a file would get, without -1 to -9).
   std::string target;
   Dialect dialect = Dialect::qnx;
   Compression compression = Compression::none;
@@ -100,9 +102,13 @@ struct Result {
   uint64_t bytes = 0;  // length of the dump: the file's, or what went into the pipe
   std::chrono::nanoseconds paused{0};
   int command_status = 0;  // of |COMMAND: its exit status; 128 + N when signal N ended it; -1 when unknown
+  int command_signal = 0;  // of |COMMAND: the signal that ended it, which tells 128 + N from that exit status; or 0
   PageCounts pages;
   bool cancelled = false;  // status then says so too
   uint64_t requests = 0;   // how many requests this dump answers; more than 1 when they came during another dump
+  /// What else its user should know, be the dump good or not; one sentence, or "": the directory that was made for it,
+  /// why memory could not be read.
+  std::string notice;
 };
 
 struct Progress {
@@ -110,6 +116,11 @@ struct Progress {
   uint64_t memory_done = 0, memory_total = 0;  // bytes of guest memory; holes count when they are passed
   uint64_t dumps = 0;                          // finished since create(), in whichever way
 };
+
+/// Whether a dump can go to options.target, in so far as that is known beforehand; makes a missing directory and then
+/// says so in `notice`. Dumper::create() and each dump begin with this. For a program that wants to know before it has
+/// a guest. Waits for the file system.
+Status prepare_target(const Options& options, std::string& notice);
 
 /// Takes one dump on the calling thread and returns when it is written, or has failed. SIGPIPE and SIGXFSZ are blocked
 /// on this thread meanwhile, and the file system is waited for in a thread of its own. Not cancellable.
@@ -123,8 +134,11 @@ class Dumper {
 
   /// `guest` must outlive the Dumper. `on_done` (may be empty) is called on the Dumper's thread after each dump, the
   /// guest running again; it may call request() and must not destroy the Dumper. nullptr on error: `status` then says
-  /// why.
+  /// why. A target that cannot be used is an error here, not at the first dump (prepare_target()).
   static std::unique_ptr<Dumper> create(Guest& guest, Options options, OnDone on_done, Status& status);
+
+  /// What create() did besides, for the VMM's log: the directory that it made. "" as a rule.
+  const std::string& notice() const;
 
   /// Cancels what runs, drops what waits, and joins the thread.
   ~Dumper();

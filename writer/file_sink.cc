@@ -38,6 +38,7 @@ class FileSink final : public Sink {
   uint64_t room() const override;
   bool can_patch() const override { return true; }
   Status patch(uint64_t offset, std::span<const std::byte> bytes) override;
+  Status reserve(uint64_t offset, uint64_t size) override;
   Status truncate(uint64_t size) override;
   Status finish_partial() override;
   std::string path() const override;
@@ -142,6 +143,18 @@ Status FileSink::patch(uint64_t offset, std::span<const std::byte> bytes) {
   }
   position_ = std::max(position_, offset);
   return {};
+}
+
+// Blocks, not a hole. A file system that cannot give them in advance gets bytes to keep.
+Status FileSink::reserve(uint64_t offset, uint64_t size) {
+  const auto begin = static_cast<off_t>(offset);
+  if (fallocate(fd_.get(), FALLOC_FL_KEEP_SIZE, begin, static_cast<off_t>(size)) == 0) return {};
+  if (errno != EOPNOTSUPP && errno != ENOSYS) return failed("taking room for the dump file's end", errno);
+  const std::string bytes(size, ' ');
+  const uint64_t position = position_;
+  Status status = patch(offset, std::as_bytes(std::span(bytes)));
+  position_ = position;
+  return status;
 }
 
 Status FileSink::truncate(uint64_t size) {

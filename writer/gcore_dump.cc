@@ -1,6 +1,9 @@
 #include "writer/gcore_dump.h"
 
+#include "writer/gcore_registers.h"
+
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <limits>
 #include <type_traits>
@@ -18,11 +21,24 @@ namespace {
 
 std::string_view text_of(const char* text) { return text ? std::string_view(text) : std::string_view(); }
 
-// A structure of an older program is shorter; what it lacks keeps its default.
+// Less was never set by an _init function: what is not optional ends there, or the first version did. So much more than
+// any version will ever have was not, either.
+constexpr size_t kLeastGuest = offsetof(gcore_guest, read_memory), kLeastOptions = offsetof(gcore_options, dialect);
+constexpr size_t kLeastResult = offsetof(gcore_result, notice) + sizeof gcore_result::notice;
+constexpr size_t kMostOfAny = size_t{1} << 20;
+
 template <class T>
-T complete(const T* given, void (*init)(T*)) {
+bool is_set_up(const T* given, size_t least) {
+  return given && given->struct_size >= least && given->struct_size <= kMostOfAny;
+}
+
+// A structure of an older program is shorter; what it lacks keeps its default. One that was not set up has nothing but
+// defaults: trouble() says so.
+template <class T>
+T complete(const T* given, size_t least, void (*init)(T*)) {
   T result;
   init(&result);
+  if (!is_set_up(given, least)) return result;
   std::memcpy(&result, given, std::min(given->struct_size, sizeof result));
   result.struct_size = sizeof result;
   return result;
@@ -38,9 +54,21 @@ Enumeration number(int value) {
 
 class CGuest final : public writer::Guest {
  public:
-  explicit CGuest(const gcore_guest* guest) : c_(complete(guest, gcore_guest_init)) {}
+  explicit CGuest(const gcore_guest* guest) : c_(complete(guest, kLeastGuest, gcore_guest_init)) {}
 
-  bool is_complete() const { return c_.pause && c_.resume && c_.cpu_count && c_.read_cpu && c_.memory; }
+  /// The functions that are not optional and are not there: "pause, resume".
+  std::string missing() const {
+    std::string names;
+    const auto look = [&names](bool is_there, const char* name) {
+      if (!is_there) names += (names.empty() ? "" : ", ") + std::string(name);
+    };
+    look(c_.pause, "pause");
+    look(c_.resume, "resume");
+    look(c_.cpu_count, "cpu_count");
+    look(c_.read_cpu, "read_cpu");
+    look(c_.memory, "memory");
+    return names;
+  }
 
   std::string_view name() override { return c_.name ? text_of(c_.name(c_.self)) : std::string_view(); }
   format::Machine machine() override { return number<format::Machine>(c_.machine); }
@@ -50,6 +78,7 @@ class CGuest final : public writer::Guest {
   }
   void resume() override { c_.resume(c_.self); }
   size_t cpu_count() override { return c_.cpu_count(c_.self); }
+  size_t cpu_number(size_t index) override { return c_.cpu_number ? c_.cpu_number(c_.self, index) : index; }
   bool read_cpu(size_t index, format::RegisterFile& file) override {
     gcore_registers registers{file};
     return c_.read_cpu(c_.self, index, &registers) == 0;
@@ -82,10 +111,27 @@ class CGuest final : public writer::Guest {
   gcore_guest c_;
 };
 
-constexpr char kIncompleteGuest[] = "struct gcore_guest lacks a function that is not optional";
+// What is wrong with the structures of a call, or success.
+writer::Status trouble(const gcore_guest* guest, const gcore_options* options) {
+  const auto of = [](const void* given, size_t size, const char* what, const std::string& why) {
+    const std::string name = std::string("struct ") + what;
+    if (!given) return writer::Status("the pointer to " + name + " is NULL");
+    return writer::Status(name + " has a struct_size of " + std::to_string(size) + ": call " + what + "_init() first" +
+                          why);
+  };
+  const std::string missing = CGuest(guest).missing();
+  if (!is_set_up(guest, kLeastGuest))
+    return of(guest, guest ? guest->struct_size : 0, "gcore_guest", ", then set " + missing);
+  if (!is_set_up(options, kLeastOptions))
+    return of(options, options ? options->struct_size : 0, "gcore_options", ", then set target");
+  if (!missing.empty())
+    return writer::Status("struct gcore_guest lacks what is not optional: " + missing +
+                          "; set it after gcore_guest_init()");
+  return {};
+}
 
 writer::Options options_of(const gcore_options* given) {
-  const gcore_options c = complete(given, gcore_options_init);
+  const gcore_options c = complete(given, kLeastOptions, gcore_options_init);
   writer::Options options;
   options.target = text_of(c.target);
   options.dialect = number<writer::Dialect>(c.dialect);
@@ -100,7 +146,7 @@ writer::Options options_of(const gcore_options* given) {
 }
 
 uint8_t signal_of(const gcore_options* given) {
-  return static_cast<uint8_t>(complete(given, gcore_options_init).signal);
+  return static_cast<uint8_t>(complete(given, kLeastOptions, gcore_options_init).signal);
 }
 
 writer::Reason reason_of(int reason, const char* detail, uint8_t signal, unsigned cpu) {
@@ -115,10 +161,10 @@ void copy(char* to, size_t room, const std::string& text) {
   to[size] = '\0';
 }
 
-int fill(gcore_result* c, const writer::Result& result) {
-  const int returned = result.status.ok() ? 0 : -1;
-  if (!c) return returned;
-  *c = {};
+gcore_result result_of(const writer::Result& result) {
+  gcore_result whole = {};
+  gcore_result* c = &whole;
+  gcore_result_init(c);
   c->ok = result.status.ok();
   c->cancelled = result.cancelled;
   c->error_code = result.status.ok() ? 0 : result.status.error().code;
@@ -132,7 +178,32 @@ int fill(gcore_result* c, const writer::Result& result) {
   c->pages_absent = result.pages.absent;
   c->pages_missing = result.pages.missing;
   c->requests = result.requests;
-  return returned;
+  c->command_signal = result.command_signal;
+  copy(c->notice, sizeof c->notice, result.notice);
+  return whole;
+}
+
+// As much as the caller's has room for. One that was not set up has room for the first version's, and is told.
+int fill(gcore_result* to, const writer::Result& result) {
+  if (!to) return result.status.ok() ? 0 : -1;
+  gcore_result whole = result_of(result);
+  const bool usable = is_set_up(to, kLeastResult);
+  const size_t size = usable ? to->struct_size : kLeastResult;
+  if (!usable) {
+    whole.ok = 0;
+    copy(whole.error, sizeof whole.error,
+         "struct gcore_result has a struct_size of " + std::to_string(to->struct_size) +
+             ": call gcore_result_init() first" + (result.status.ok() ? "" : "; " + result.status.text()));
+  }
+  whole.struct_size = size;
+  std::memcpy(to, &whole, std::min(size, sizeof whole));
+  return whole.ok ? 0 : -1;
+}
+
+int fill_error(gcore_result* to, writer::Status status) {
+  writer::Result failed;
+  failed.status = std::move(status);
+  return fill(to, failed);
 }
 
 }  // namespace
@@ -147,7 +218,19 @@ struct gcore_dumper {
 extern "C" {
 
 int gcore_register_set(gcore_registers* registers, const char* name, uint64_t value) {
-  return registers->file.set(name, value) ? 0 : -1;
+  return registers && name && registers->file.set(name, value) ? 0 : -1;
+}
+
+size_t gcore_register_count(int machine) { return format::registers(number<format::Machine>(machine)).size(); }
+
+const char* gcore_register_name(int machine, size_t index) {
+  const auto all = format::registers(number<format::Machine>(machine));
+  return index < all.size() ? all[index].name.data() : nullptr;  // of a literal, which ends in NUL
+}
+
+int gcore_register_bytes(int machine, size_t index) {
+  const auto all = format::registers(number<format::Machine>(machine));
+  return index < all.size() ? all[index].bytes : 0;
 }
 
 void gcore_guest_init(struct gcore_guest* guest) {
@@ -162,38 +245,45 @@ void gcore_options_init(struct gcore_options* options) {
   options->sync = 1;
 }
 
+void gcore_result_init(struct gcore_result* result) {
+  *result = {};
+  result->struct_size = sizeof *result;
+}
+
 int gcore_compression_supported(int compression) {
   return writer::is_supported(number<writer::Compression>(compression)) ? 1 : 0;
 }
 
 int gcore_dump(const struct gcore_guest* guest, const struct gcore_options* options, int reason, const char* detail,
                unsigned cpu, struct gcore_result* result) {
+  if (result && !is_set_up(result, kLeastResult))
+    return fill_error(result, writer::Status(std::string("nothing was dumped")));
+  if (writer::Status status = trouble(guest, options); !status) return fill_error(result, std::move(status));
   CGuest adapter(guest);
-  if (!adapter.is_complete()) {
-    writer::Result failed;
-    failed.status = writer::Status(std::string(kIncompleteGuest));
-    return fill(result, failed);
-  }
   return fill(result, writer::dump(adapter, options_of(options), reason_of(reason, detail, signal_of(options), cpu)));
 }
 
 gcore_dumper* gcore_dumper_create(const struct gcore_guest* guest, const struct gcore_options* options,
                                   void (*on_done)(void* self, const struct gcore_result* result), void* on_done_self,
                                   char* error, size_t error_size) {
+  if (const writer::Status status = trouble(guest, options); !status) {
+    copy(error, error_size, status.text());
+    return nullptr;
+  }
   auto dumper = std::make_unique<gcore_dumper>(guest, signal_of(options));
   writer::Dumper::OnDone callback;
   if (on_done)
     callback = [on_done, on_done_self](const writer::Result& result) {
-      gcore_result c;
-      fill(&c, result);
+      const gcore_result c = result_of(result);
       on_done(on_done_self, &c);
     };
-  writer::Status status(std::string{kIncompleteGuest});
-  if (dumper->guest.is_complete())
-    dumper->dumper = writer::Dumper::create(dumper->guest, options_of(options), std::move(callback), status);
+  writer::Status status;
+  dumper->dumper = writer::Dumper::create(dumper->guest, options_of(options), std::move(callback), status);
   copy(error, error_size, status.text());
   return dumper->dumper ? dumper.release() : nullptr;
 }
+
+const char* gcore_dumper_notice(const gcore_dumper* dumper) { return dumper->dumper->notice().c_str(); }
 
 void gcore_dumper_destroy(gcore_dumper* dumper) { delete dumper; }
 

@@ -1,8 +1,10 @@
-/* The writer for VMMs written in C: what dump.h and guest.h declare, as plain functions. Contracts that are not
- * repeated here are those of these two headers. Everything starts with gcore_.
+/* The interface of the writer for C, complete: a VMM written in C needs no other header. gcore_registers.h has the
+ * names of the registers. What a function or a field means that is not said here is said where dump.h and guest.h have
+ * the same for C++. Everything starts with gcore_.
  *
- * Every structure that the caller fills starts with its size, set by its _init function, so that a program compiled
- * against an older header goes on working with a newer library. */
+ * Every structure that may grow starts with its size, which its _init function sets, so that a program compiled against
+ * an older header goes on working with a newer library: neither reads or writes what the other does not know. A
+ * structure that was not set up so is refused with a sentence that names that function. */
 /* NOLINTBEGIN(readability-identifier-naming): C's habit */
 #ifndef GCORE_WRITER_GCORE_DUMP_H
 #define GCORE_WRITER_GCORE_DUMP_H
@@ -39,8 +41,8 @@ struct gcore_memory_range {
 /* The registers of one vCPU, while read_cpu() runs. */
 typedef struct gcore_registers gcore_registers;
 
-/* Sets a register by name ("rip", "cr3", "x0"; see format/registers.h). 0, or -1 when the machine has none of that
- * name. */
+/* Sets a register by name ("rip", "cr3", "x0"; gcore_registers.h has them all). 0, or -1 when the machine has none of
+ * that name, or `registers` or `name` is NULL. */
 int gcore_register_set(gcore_registers* registers, const char* name, uint64_t value);
 
 /* What the VMM implements. `self` is passed to each function; the functions are called as guest.h says. Optional ones
@@ -59,6 +61,7 @@ struct gcore_guest {
   size_t (*read_memory)(void* self, uint64_t address, void* to, size_t size); /* optional */
   const char* (*process_name)(void* self, size_t cpu);                        /* optional */
   const char* (*vmcoreinfo)(void* self);                                      /* optional */
+  size_t (*cpu_number)(void* self, size_t index); /* optional; the machine's number for it, where these have gaps */
 };
 void gcore_guest_init(struct gcore_guest* guest);
 
@@ -78,8 +81,10 @@ struct gcore_options {
 };
 void gcore_options_init(struct gcore_options* options);
 
-/* See Result in dump.h. `error` is one sentence, "" on success; text that does not fit is cut off. */
+/* See Result in dump.h. `error` and `notice` are one sentence each, or ""; text that does not fit is cut off. Set it up
+ * with gcore_result_init() before it is passed to a function; one that on_done gets is the library's. */
 struct gcore_result {
+  size_t struct_size;
   int ok, cancelled;
   int error_code; /* errno, or 0 */
   char error[1024];
@@ -88,13 +93,16 @@ struct gcore_result {
   int command_status;
   uint64_t pages_written, pages_zero, pages_absent, pages_missing;
   uint64_t requests;
+  int command_signal;
+  char notice[1024];
 };
+void gcore_result_init(struct gcore_result* result);
 
 /* Whether this build of the writer has that compression (an enum gcore_compression): 1 or 0. */
 int gcore_compression_supported(int compression);
 
 /* Takes one dump on the calling thread. 0, or -1: then result->error says why. `reason` is an enum gcore_reason;
- * `detail` may be NULL. */
+ * `detail` and `result` may be NULL. */
 int gcore_dump(const struct gcore_guest* guest, const struct gcore_options* options, int reason, const char* detail,
                unsigned cpu, struct gcore_result* result);
 
@@ -102,10 +110,13 @@ int gcore_dump(const struct gcore_guest* guest, const struct gcore_options* opti
 typedef struct gcore_dumper gcore_dumper;
 
 /* `on_done` may be NULL; it is called on the dumper's thread. What `guest` points to is copied, what its `self` points
- * to must outlive the dumper. NULL on error: `error` (may be NULL) then has the sentence. */
+ * to must outlive the dumper. NULL on error, be it a target that cannot be used: `error` (may be NULL) then has the
+ * sentence. */
 gcore_dumper* gcore_dumper_create(const struct gcore_guest* guest, const struct gcore_options* options,
                                   void (*on_done)(void* self, const struct gcore_result* result), void* on_done_self,
                                   char* error, size_t error_size);
+/* What creation did besides, for the VMM's log: the directory that it made. "" as a rule. Until destruction. */
+const char* gcore_dumper_notice(const gcore_dumper* dumper);
 /* Cancels and joins. NULL is allowed. */
 void gcore_dumper_destroy(gcore_dumper* dumper);
 

@@ -2,10 +2,12 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cinttypes>
 #include <cstdio>
 
 #include "writer/notes.h"
+#include "writer/utf8.h"
 
 #ifndef GCORE_VERSION
 #define GCORE_VERSION "unknown"
@@ -14,20 +16,27 @@
 namespace gcore::writer {
 namespace {
 
-constexpr size_t kLongestString = 512, kUnavailableLimit = 6000;
+constexpr size_t kUnavailableLimit = 6000, kLeftOutLimit = 1000;
+// What everything but the list of missing ranges takes at most: four texts, two lists, and all the rest, which has been
+// counted generously. So that list may be empty, and nothing is ever cut in two.
+constexpr size_t kRestLimit = 2500;
+static_assert(4 * (kLongestText + 2) + kUnavailableLimit + kLeftOutLimit + kRestLimit <= kInfoSize);
 
 std::string quoted(std::string_view text) {
   std::string result = "\"";
-  for (const char c : text.substr(0, kLongestString)) {
-    const auto code = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') result += '\\';
-    if (code >= ' ' && code < 0x7f) {
-      result += c;
-      continue;
+  while (!text.empty()) {
+    const size_t length = utf8_length(text);
+    const auto code = static_cast<unsigned char>(text.front());
+    std::string character(text.substr(0, std::max<size_t>(length, 1)));
+    if (code == '"' || code == '\\') character.insert(0, 1, '\\');
+    if (length == 0 || code < ' ' || code == 0x7f) {
+      char escape[8];
+      std::snprintf(escape, sizeof escape, "\\u%04x", code);
+      character = escape;
     }
-    char escape[8];  // bytes that may not be UTF-8 are taken as Latin-1, so that the object is always valid
-    std::snprintf(escape, sizeof escape, "\\u%04x", code);
-    result += escape;
+    if (result.size() + character.size() > kLongestText + 1) break;
+    result += character;
+    text.remove_prefix(std::max<size_t>(length, 1));
   }
   return result + '"';
 }
@@ -36,20 +45,6 @@ std::string hex(uint64_t value) {
   char text[24];
   std::snprintf(text, sizeof text, "\"0x%" PRIx64 "\"", value);
   return text;
-}
-
-const char* kind_name(Reason::Kind kind) {
-  switch (kind) {
-    case Reason::Kind::api:
-      return "api";
-    case Reason::Kind::signal:
-      return "signal";
-    case Reason::Kind::watchdog:
-      return "watchdog";
-    case Reason::Kind::panic:
-      return "panic";
-  }
-  return "unknown";
 }
 
 const char* consistency_name(Consistency consistency) {
@@ -109,7 +104,7 @@ std::string unavailable(const GuestState& state, Dialect dialect) {
     for (size_t slot = 0, names = 0; slot < all.size(); ++slot)
       if (set[slot]) entry.append(names++ == 0 ? 0 : 1, ' ').append(all[slot].name);
     entry += "\"}";
-    is_full = is_full || list.size() + entry.size() > kUnavailableLimit;
+    is_full = is_full || list.size() + entry.size() + 2 > kUnavailableLimit;
     if (!is_full) list += (list.empty() ? "" : ", ") + entry;
   }
   return "\"unavailable_vcpus\": " + std::to_string(vcpus) + ", \"unavailable\": [" + list + "]";
@@ -118,8 +113,9 @@ std::string unavailable(const GuestState& state, Dialect dialect) {
 std::string left_out(const GuestState& state) {
   std::string list;
   for (const size_t index : state.cpus_left_out) {
-    if (list.size() > 1000) break;
-    list += (list.empty() ? "" : ", ") + std::to_string(index);
+    const std::string entry = (list.empty() ? "" : ", ") + std::to_string(index);
+    if (list.size() + entry.size() > kLeftOutLimit) break;
+    list += entry;
   }
   return "[" + list + "]";
 }
@@ -131,6 +127,20 @@ std::string host_name() {
 }
 
 }  // namespace
+
+const char* kind_name(Reason::Kind kind) {
+  switch (kind) {
+    case Reason::Kind::api:
+      return "api";
+    case Reason::Kind::signal:
+      return "signal";
+    case Reason::Kind::watchdog:
+      return "watchdog";
+    case Reason::Kind::panic:
+      return "panic";
+  }
+  return "unknown";
+}
 
 std::string info_json(const Info& info, const GuestState& state) {
   const auto number = [](auto value) { return std::to_string(value); };

@@ -21,7 +21,9 @@
 // Of a dump that is written again (Options::earlier), what that one does not say is left out: "requested_ns", "kind"
 // and "detail" of the reason, "pause_ns", "consistency".
 //
-// Lists are cut off where they do not fit: unavailable_vcpus, missing_ranges and pages.missing still count all.
+// It is always one whole object of valid JSON in UTF-8. A byte that is no part of a character in UTF-8 is taken as
+// Latin-1. Texts are cut off after kLongestText bytes, lists where they do not fit: vcpus.count less the vCPUs that
+// have records, unavailable_vcpus, missing_ranges and pages.missing still count all.
 #pragma once
 
 #include <chrono>
@@ -37,6 +39,12 @@ namespace gcore::writer {
 
 /// The size of the section: known before its contents are. The object is padded with blanks and ends in a newline.
 inline constexpr size_t kInfoSize = 16384;
+
+/// A text takes at most so many bytes, escapes included.
+inline constexpr size_t kLongestText = 1024;
+
+/// "api", "signal", "watchdog", "panic".
+const char* kind_name(Reason::Kind kind);
 
 struct Info {
   std::string program, vm;

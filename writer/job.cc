@@ -15,7 +15,7 @@
 namespace gcore::writer {
 namespace {
 
-// Given up of a partial dump on a full disk, in the file system's blocks whatever their size.
+// Kept free for the end of a partial dump on a full disk: .gcore.info, in the file system's blocks whatever their size.
 constexpr uint64_t kRoomForInfo = 64 * 1024;
 static_assert(kRoomForInfo >= 2 * kInfoSize);
 
@@ -75,6 +75,7 @@ class Job : public std::enable_shared_from_this<Job> {
   Status on_io(IoThread& io, Status (Job::*step)(), std::chrono::milliseconds grace = kGrace);
   Result left_behind(Status status) const;
   Status open_sink();
+  std::vector<std::string> command_environment() const;
   Status lay_out_guest();
   Status copy_memory();
   Status copy_rest();
@@ -84,6 +85,7 @@ class Job : public std::enable_shared_from_this<Job> {
   Status clean_up();
   void count(const Piece& piece, uint64_t address);
   void note_missing(uint64_t address, uint64_t size);
+  void add_notice(const std::string& text) { result_.notice += (result_.notice.empty() ? "" : "; ") + text; }
   bool keep_partial();
   std::string info(bool complete) const;
 
@@ -157,8 +159,8 @@ Status Job::on_io(IoThread& io, Status (Job::*step)(), std::chrono::milliseconds
 }
 
 Status Job::take(IoThread& io) {
-  if (Status status = check_options(options_); !status) return status;
   if (Status status = control_.check(); !status) return status;
+  if (Status status = check_options(options_); !status) return status;
   vm_ = guest_.name();
   state_.machine = guest_.machine();
   if (format::registers(state_.machine).empty())
@@ -194,17 +196,22 @@ Status Job::clean_up() {
   }
   result_.bytes = sink_->bytes();
   result_.command_status = sink_->command_status();
+  result_.command_signal = sink_->command_signal();
+  if (result_.pages.missing > 0 && result_.status.ok())
+    add_notice(std::to_string(result_.pages.missing) + (result_.pages.missing == 1 ? " page" : " pages") +
+               " of guest memory could not be read, the first one " + source_.trouble());
   result_.paused = paused_;
   if (has_path || options_.target.starts_with('|')) result_.path = sink_->path();
   return {};
 }
 
 Status Job::open_sink() {
-  Status status;
+  Status status = look_at_target(options_, result_.notice);
+  if (!status) return status;
   if (options_.target.starts_with('|')) {
     const bool compressed = options_.compression != Compression::none;
-    sink_ = open_pipe_sink(options_.target.substr(1), compressed ? PipeMemory::copy : options_.pipe_memory, control_,
-                           status);
+    sink_ = open_pipe_sink(options_.target.substr(1), command_environment(),
+                           compressed ? PipeMemory::copy : options_.pipe_memory, control_, status);
   } else {
     FileName name;
     name.stem = dump_stem(vm_, request_.time.tv_sec);
@@ -214,6 +221,17 @@ Status Job::open_sink() {
   }
   if (status && options_.compression != Compression::none) sink_ = compress(options_.compression, std::move(sink_));
   return status;
+}
+
+// What a script needs to name what it gets.
+std::vector<std::string> Job::command_environment() const {
+  char time[32] = "";
+  struct tm utc = {};
+  gmtime_r(&request_.time.tv_sec, &utc);
+  std::strftime(time, sizeof time, "%Y-%m-%dT%H:%M:%SZ", &utc);
+  return {"GCORE_NAME=" + dump_prefix(vm_), std::string("GCORE_REASON=") + kind_name(request_.reason.kind),
+          std::string("GCORE_TIME=") + time,
+          "GCORE_FILE=" + dump_stem(vm_, request_.time.tv_sec) + dump_extension(options_.compression)};
 }
 
 // What the guest has to be asked for while it is paused.
@@ -240,8 +258,13 @@ Status Job::lay_out_guest() {
 
 // What the guest has to stand still for; it has gone on already when that is nothing.
 Status Job::copy_memory() {
-  if (Status status = check_room(); !status) return status;
+  // What is to be kept half-way may as well be begun on a disk that is too small for all of it.
+  const bool partial_will_do = options_.keep_partial && sink_->can_patch();
+  if (!partial_will_do)
+    if (Status status = check_room(); !status) return status;
   if (Status status = sink_->write(layout_.head); !status) return status;
+  if (partial_will_do)
+    if (Status status = sink_->reserve(layout_.info_offset, kRoomForInfo); !status) return status;
   if (Status status = write_memory(first_copies_); !status) return status;
   return sink_->return_lent();
 }
@@ -298,7 +321,7 @@ Status Job::write_memory(size_t end) {
     }
   }
   if (end == state_.memory.size() && pages.missing > 0 && pages.written + pages.zero + pages.absent == 0)
-    return Status(std::string("no page of the guest's memory could be read"));
+    return Status("no page of the guest's memory could be read: " + source_.trouble());
   return {};
 }
 
@@ -350,16 +373,17 @@ Status Job::finish() {
 // True when a partial file was left as asked for.
 bool Job::keep_partial() {
   if (!options_.keep_partial || !sink_->can_patch() || layout_.segments.empty()) return false;
-  if (sink_->bytes() <= layout_.head.size()) return false;
+  if (sink_->bytes() < layout_.head.size()) return false;  // the registers alone are worth keeping
   const std::string json = info(false);
-  const auto put_info = [&] {
-    cut_off(layout_, sink_->bytes());
-    return sink_->patch(layout_.info_offset, std::as_bytes(std::span(json))).ok();
-  };
-  if (!put_info()) {
-    // No room: the end of the memory makes some. What was put of it already goes, too.
-    const uint64_t least = layout_.head.size(), end = layout_.info_offset;
-    if (!sink_->truncate(end > least + kRoomForInfo ? end - kRoomForInfo : least) || !put_info()) return false;
+  const uint64_t least = layout_.head.size(), end = sink_->bytes();
+  // Cutting off gives back the room that was kept. Should somebody else have taken that, the end of the memory makes
+  // some; how much of it there is that takes room, and is no hole, nobody knows.
+  for (uint64_t given_up = 0;; given_up = given_up == 0 ? kRoomForInfo : given_up * 4) {
+    const uint64_t kept = end > least + given_up ? end - given_up : least;
+    if (!sink_->truncate(kept)) return false;
+    cut_off(layout_, kept);
+    if (sink_->patch(layout_.info_offset, std::as_bytes(std::span(json)))) break;
+    if (kept == least) return false;
   }
   return sink_->patch(0, layout_.head) && sink_->finish_partial();
 }
@@ -384,7 +408,7 @@ namespace {
 void add_stack_of_kernel_mode(format::RegisterFile& registers) {
   if (registers.machine() != format::Machine::x86 || (registers.get("cs").value_or(0) & 3) != 0) return;
   const auto esp = registers.get("esp");
-  if (esp && !registers.get("exx")) registers.set("exx", static_cast<uint32_t>(*esp - 12));
+  if (esp && !registers.get("exx")) registers.put("exx", static_cast<uint32_t>(*esp - 12));
 }
 
 }  // namespace

@@ -163,7 +163,7 @@ void cut_off(Layout& layout, uint64_t end) {
     std::memcpy(&header, at, sizeof header);
     const uint64_t written = written_of(segment, end);
     header.file_size = written;
-    if (written > 0) header.memory_size = written;
+    header.memory_size = written > 0 ? written : segment.size;
     std::memcpy(at, &header, sizeof header);
   }
   if (layout.has_kernel_image) {

@@ -1,11 +1,11 @@
 // Where everything stands in the file.
 //
 //     ELF header            64 bytes
-//     program headers       PT_NOTE, then a PT_LOAD for each range of memory, by address; in the vmcore dialect one more
-//     for the kernel's image, if it is known: the same bytes again, by virtual addresses
-//     section headers       none (its sh_info holds the number of program headers from 65535 on), .gcore.info,
-//     .shstrtab .shstrtab notes                 PT_NOTE padding to 4096 memory                the PT_LOADs, each at a
-//     multiple of 4096 .gcore.info           JSON, in no segment; last, because only then all of it is known
+//     program headers       PT_NOTE, then a PT_LOAD for each range of memory, by address; in the vmcore dialect one
+//     more for the kernel's image, if it is known: the same bytes again, by virtual addresses section headers none (its
+//     sh_info holds the number of program headers from 65535 on), .gcore.info, .shstrtab .shstrtab notes PT_NOTE
+//     padding to 4096 memory                the PT_LOADs, each at a multiple of 4096 .gcore.info           JSON, in no
+//     segment; last, because only then all of it is known
 //
 // So everything but .gcore.info can be written before the first byte of memory: a pipe needs that.
 #pragma once

@@ -92,6 +92,7 @@ void MemorySource::find_extent() {
   const uint64_t at = range_->fd_offset + position_;
   if (at >= file_size_) {  // a mapping of this would raise SIGBUS
     extent_kind_ = Piece::Kind::missing;
+    note_trouble();
     return;
   }
   const auto whole_pages_to = [&](uint64_t offset) {  // never backwards, never beyond the range
@@ -165,6 +166,7 @@ Piece MemorySource::next() {
     buffered_ = read(buffer_.get(), static_cast<size_t>(std::min<uint64_t>(left, kBufferSize)));
     consumed_ = 0;
     if (buffered_ == 0) {
+      note_trouble();
       position_ += kPageSize;
       return {Piece::Kind::missing, kPageSize, nullptr};
     }
@@ -178,8 +180,32 @@ Piece MemorySource::next() {
   return {zero ? Piece::Kind::zero : Piece::Kind::data, size, start};
 }
 
+// The causes are told apart: a descriptor that is none, a file that is too short, an address where nothing is mapped.
+void MemorySource::note_trouble() {
+  if (!trouble_.empty() || control_.is_abandoned()) return;
+  char text[192];
+  std::snprintf(text, sizeof text, "at guest-physical 0x%" PRIx64 " ", range_->address + position_);
+  trouble_ = text;
+  if (range_->fd >= 0 && file_size_ != UINT64_MAX && range_->fd_offset + position_ >= file_size_) {
+    std::snprintf(text, sizeof text, "the file of its fd %d has ended (after %" PRIu64 " bytes)", range_->fd,
+                  file_size_);
+    trouble_ += text;
+  } else if (range_->fd >= 0) {
+    trouble_ += system_error(file_error_, "pread of its fd " + std::to_string(range_->fd)).text();
+  }
+  if (range_->host && host_error_ != 0) {
+    std::snprintf(text, sizeof text, "process_vm_readv of its host address %p",
+                  static_cast<const void*>(static_cast<const char*>(range_->host) + position_));
+    trouble_ += (range_->fd >= 0 ? ", and " : "") + system_error(host_error_, text).text();
+    if (host_error_ == EFAULT) trouble_ += " (nothing is mapped there that can be read)";
+  }
+  if (range_->fd < 0 && !range_->host)
+    trouble_ += "the range has neither a host address nor an fd, and read_memory() read nothing";
+}
+
 // How many leading bytes could be read: whole pages; 0 when the first page cannot be read.
 size_t MemorySource::read(std::byte* to, size_t size) {
+  file_error_ = host_error_ = 0;
   if (range_->fd >= 0) {
     bool usable = true;
     if (!control_.enter_guest()) return 0;
@@ -201,6 +227,7 @@ size_t MemorySource::read_file(std::byte* to, size_t size, bool& usable) {
     const ssize_t got =
         pread(range_->fd, to + done, size - done, static_cast<off_t>(range_->fd_offset + position_ + done));
     if (got < 0 && errno == EINTR) continue;
+    if (got < 0) file_error_ = errno;
     if (got < 0 && done == 0) usable = false;
     if (got <= 0) break;
     done += static_cast<size_t>(got);
@@ -221,6 +248,7 @@ size_t MemorySource::read_host(std::byte* to, size_t size) {
     const iovec local{to, length};
     const iovec remote{const_cast<char*>(from), length};
     const ssize_t got = process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
+    if (got < 0) host_error_ = errno;
     if (got >= static_cast<ssize_t>(kPageSize)) return round_down(static_cast<size_t>(got));
   }
   return 0;

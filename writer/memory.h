@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "writer/control.h"
@@ -53,6 +54,9 @@ class MemorySource {
   /// The first `size` bytes of stretch() went out without next().
   void pass(uint64_t size) { position_ += size; }
 
+  /// Of the first page that could not be read: its guest-physical address and why not; "" as long as there is none.
+  const std::string& trouble() const { return trouble_; }
+
   /// How many bytes of `range` are not known to be zero without reading them.
   uint64_t touched(const MemoryRange& range);
 
@@ -62,6 +66,7 @@ class MemorySource {
   size_t read(std::byte* to, size_t size);
   size_t read_file(std::byte* to, size_t size, bool& usable);
   size_t read_host(std::byte* to, size_t size);
+  void note_trouble();
 
   Guest& guest_;
   Control& control_;
@@ -78,7 +83,9 @@ class MemorySource {
     int fd = -1;
     uint64_t first = 0, end = 0;
   } data_;
-  size_t buffered_ = 0, consumed_ = 0;  // bytes in buffer_, and how many of them were handed out
+  size_t buffered_ = 0, consumed_ = 0;   // bytes in buffer_, and how many of them were handed out
+  int file_error_ = 0, host_error_ = 0;  // errno values of the last read()
+  std::string trouble_;
 };
 
 }  // namespace gcore::writer

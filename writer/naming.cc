@@ -1,19 +1,23 @@
 #include "writer/naming.h"
 
+#include "writer/utf8.h"
+
 namespace gcore::writer {
 
-std::string dump_stem(std::string_view system, time_t requested) {
-  constexpr size_t kLongestPrefix = 200;  // of 255, with room for the date, the number, the extension and ".partial"
-  std::string stem(system.substr(0, kLongestPrefix));
-  for (char& c : stem)
+std::string dump_prefix(std::string_view system) {
+  constexpr size_t kLongest = 200;  // of 255, with room for the date, the number, the extension and ".partial"
+  std::string prefix(system.substr(0, whole_characters(system, kLongest)));
+  for (char& c : prefix)
     if (c == '/' || static_cast<unsigned char>(c) < ' ' || c == '\x7f') c = '_';
-  if (stem.empty()) stem = "qvm-guest";
+  return prefix.empty() ? "qvm-guest" : prefix;
+}
 
+std::string dump_stem(std::string_view system, time_t requested) {
   struct tm local = {};
   char date[32] = "";
   localtime_r(&requested, &local);
   std::strftime(date, sizeof date, "-%Y%m%d-%H%M%S", &local);
-  return stem + date;
+  return dump_prefix(system) + date;
 }
 
 const char* dump_extension(Compression compression) {

@@ -10,8 +10,11 @@
 
 namespace gcore::writer {
 
-/// The name without number and extension. The date is local time. In `system`, '/' and control characters become '_';
-/// what would not fit into a file name is cut off; an empty one is "qvm-guest".
+/// The VM's name as file names have it: '/' and control characters become '_'; what would not fit into a file name is
+/// cut off, between two characters of UTF-8; an empty one is "qvm-guest".
+std::string dump_prefix(std::string_view system);
+
+/// The name without number and extension: the prefix, and the date in local time.
 std::string dump_stem(std::string_view system, time_t requested);
 
 /// ".gcore", ".gcore.gz" or ".gcore.zst".

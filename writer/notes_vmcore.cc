@@ -1,6 +1,7 @@
 #include <cstring>
 #include <string>
 
+#include "writer/format/machine.h"
 #include "writer/format/vmcore_notes.h"
 #include "writer/notes.h"
 
@@ -42,20 +43,18 @@ void append(std::vector<std::byte>& notes, std::string_view name, uint32_t type,
 
 uint64_t value(const Values& registers, std::string_view name) { return registers.get(name); }
 
-void append_prstatus_x86_64(std::vector<std::byte>& notes, const CpuState& cpu, const Values& registers) {
-  static constexpr const char* kOrder[] = {"r15",    "r14", "r13", "r12",     "rbp",     "rbx", "r11", "r10", "r9",
-                                           "r8",     "rax", "rcx", "rdx",     "rsi",     "rdi", "",    "rip", "cs",
-                                           "rflags", "rsp", "ss",  "fs_base", "gs_base", "ds",  "es",  "fs",  "gs"};
-  format::PrstatusX86_64 status = {};
-  static_assert(sizeof kOrder / sizeof *kOrder * sizeof(Le64) == offsetof(format::PrstatusX86_64, fpvalid) - 112);
-  status.head.pid = static_cast<uint32_t>(cpu.index + 1);
-  auto* slot = reinterpret_cast<std::byte*>(&status) + offsetof(format::PrstatusX86_64, r15);
-  for (const char* name : kOrder) {
+// NT_PRSTATUS, whose head has nothing but the vCPU's number + 1. Its bytes are little-endian like all that is written.
+std::vector<std::byte> prstatus(const format::PrstatusLayout& layout, const CpuState& cpu, const Values& registers) {
+  std::vector<std::byte> status(layout.size);
+  const Le32 pid = static_cast<uint32_t>(cpu.index + 1);
+  std::memcpy(&status[layout.pid], &pid, sizeof pid);
+  std::byte* slot = &status[layout.registers];
+  for (const std::string_view name : layout.order) {
     const Le64 number = value(registers, name);
     std::memcpy(slot, &number, sizeof number);
-    slot += sizeof number;
+    slot += layout.width;
   }
-  append(notes, format::kNoteNameCore, format::kNotePrstatus, &status, sizeof status);
+  return status;
 }
 
 void append_qemu(std::vector<std::byte>& notes, const Values& registers) {
@@ -97,18 +96,7 @@ void append_qemu(std::vector<std::byte>& notes, const Values& registers) {
   append(notes, format::kNoteNameQemu, format::kNoteQemu, &state, sizeof state);
 }
 
-void append_prstatus_aarch64(std::vector<std::byte>& notes, const CpuState& cpu, const Values& registers) {
-  const bool has_vectors = cpu.registers.get("v0.lo").has_value();
-  format::PrstatusAarch64 status = {};
-  status.head.pid = static_cast<uint32_t>(cpu.index + 1);
-  for (size_t i = 0; i < 31; ++i) status.x[i] = value(registers, "x" + std::to_string(i));
-  status.sp = value(registers, "sp");
-  status.pc = value(registers, "elr");
-  status.pstate = value(registers, "pstate");
-  status.fpvalid = has_vectors ? 1 : 0;
-  append(notes, format::kNoteNameCore, format::kNotePrstatus, &status, sizeof status);
-  if (!has_vectors) return;
-
+void append_fp_aarch64(std::vector<std::byte>& notes, const Values& registers) {
   format::PrfpregAarch64 vectors = {};
   for (size_t i = 0; i < 32; ++i) {
     vectors.v[i][0] = value(registers, "v" + std::to_string(i) + ".lo");
@@ -119,17 +107,26 @@ void append_prstatus_aarch64(std::vector<std::byte>& notes, const CpuState& cpu,
   append(notes, format::kNoteNameCore, format::kNotePrfpreg, &vectors, sizeof vectors);
 }
 
+void append_prstatus(std::vector<std::byte>& notes, const CpuState& cpu, const Values& registers) {
+  const format::Machine machine = cpu.registers.machine();
+  auto status = prstatus(format::machine_info(machine).prstatus, cpu, registers);
+  const bool has_fp = machine == format::Machine::aarch64 && cpu.registers.get("v0.lo").has_value();
+  if (has_fp) {
+    const Le32 valid = 1;
+    std::memcpy(&status[offsetof(format::PrstatusAarch64, fpvalid)], &valid, sizeof valid);
+  }
+  append(notes, format::kNoteNameCore, format::kNotePrstatus, status.data(), status.size());
+  if (has_fp) append_fp_aarch64(notes, registers);
+}
+
 }  // namespace
 
 RegisterSet vmcore_registers(const CpuState& cpu) {
   const Values values(cpu.registers);
   std::vector<std::byte> notes;
-  if (cpu.registers.machine() == format::Machine::aarch64) {
-    append_prstatus_aarch64(notes, cpu, values);
-  } else {
-    append_prstatus_x86_64(notes, cpu, values);
+  append_prstatus(notes, cpu, values);
+  if (format::machine_info(cpu.registers.machine()).vmcore == format::VmcoreDialect::written_with_qemu_note)
     append_qemu(notes, values);
-  }
   return values.asked();
 }
 
@@ -143,13 +140,11 @@ std::vector<size_t> registers_without_place(Dialect dialect, const format::Regis
 }
 
 Status vmcore_notes(const GuestState& state, std::vector<std::byte>& notes) {
-  using format::Machine;
-  if (state.machine == Machine::x86_64) {
-    for (const CpuState& cpu : state.cpus) append_prstatus_x86_64(notes, cpu, Values(cpu.registers));
+  const auto dialect = format::machine_info(state.machine).vmcore;
+  for (const CpuState& cpu : state.cpus) append_prstatus(notes, cpu, Values(cpu.registers));
+  if (dialect == format::VmcoreDialect::written_with_qemu_note) {
     for (const CpuState& cpu : state.cpus) append_qemu(notes, Values(cpu.registers));
-  } else if (state.machine == Machine::aarch64) {
-    for (const CpuState& cpu : state.cpus) append_prstatus_aarch64(notes, cpu, Values(cpu.registers));
-  } else {
+  } else if (dialect == format::VmcoreDialect::not_written) {
     return Status(std::string("the vmcore dialect has x86_64 and aarch64 guests only; use the qnx dialect"));
   }
   if (!state.vmcoreinfo.empty())

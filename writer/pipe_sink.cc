@@ -35,8 +35,8 @@ alignas(kPageSize) constexpr std::byte kZeros[64 * 1024] = {};
 
 class PipeSink final : public Sink {
  public:
-  PipeSink(const std::string& command, PipeMemory memory, Control& control)
-      : command_(command), memory_(memory), control_(control) {}
+  PipeSink(const std::string& command, std::vector<std::string> environment, PipeMemory memory, Control& control)
+      : command_(command), environment_(std::move(environment)), memory_(memory), control_(control) {}
   ~PipeSink() override { abandon(); }
 
   Status open();
@@ -51,10 +51,12 @@ class PipeSink final : public Sink {
   std::string path() const override { return "|" + command_; }
   uint64_t bytes() const override { return position_; }
   int command_status() const override { return command_status_; }
+  int command_signal() const override { return command_signal_; }
 
  private:
   int spawn(int input);
   int spawn_filtered(int input);
+  std::vector<char*> whole_environment();
   template <class Put>
   Status put(uint64_t size, uint64_t& done, Put put);
   Status stopped_reading();
@@ -67,11 +69,12 @@ class PipeSink final : public Sink {
   std::string exit_text() const;
 
   std::string command_;
-  PipeMemory memory_;  // `automatic` only until the command was started
+  std::vector<std::string> environment_;  // what it has more than the VMM
+  PipeMemory memory_;                     // `automatic` only until the command was started
   Control& control_;
   UniqueFd pipe_;
   pid_t pid_ = -1;  // also the process group; -1 when there is nothing to reap
-  int command_status_ = 0;
+  int command_status_ = 0, command_signal_ = 0;
   uint64_t position_ = 0;
   bool has_lent_ = false;
 };
@@ -115,6 +118,21 @@ int PipeSink::spawn_filtered(int input) {
   return spawn(input);
 }
 
+// The VMM's, in which ours take the place of what has the same name.
+std::vector<char*> PipeSink::whole_environment() {
+  const auto is_ours = [this](std::string_view variable) {
+    return std::any_of(environment_.begin(), environment_.end(), [variable](const std::string& own) {
+      return variable.starts_with(std::string_view(own).substr(0, own.find('=') + 1));
+    });
+  };
+  std::vector<char*> all;
+  for (char** variable = environ; variable && *variable; ++variable)
+    if (!is_ours(*variable)) all.push_back(*variable);
+  for (std::string& own : environment_) all.push_back(own.data());
+  all.push_back(nullptr);
+  return all;
+}
+
 // 0 or an errno value.
 int PipeSink::spawn(int input) {
   posix_spawnattr_t attributes;
@@ -138,16 +156,21 @@ int PipeSink::spawn(int input) {
   const std::string shell = "/bin/sh", option = "-c";
   char* const arguments[] = {const_cast<char*>("sh"), const_cast<char*>(option.c_str()),
                              const_cast<char*>(command_.c_str()), nullptr};
+  std::vector<char*> environment = whole_environment();
   pid_t pid = -1;
-  if (code == 0) code = posix_spawn(&pid, shell.c_str(), &actions, &attributes, arguments, environ);
+  if (code == 0) code = posix_spawn(&pid, shell.c_str(), &actions, &attributes, arguments, environment.data());
   if (code == 0) pid_ = pid;
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
   return code;
 }
 
+// What is left in the pipe the command has not read.
 Status PipeSink::stopped_reading() {
+  int left = 0;
+  if (ioctl(pipe_.get(), FIONREAD, &left) == 0 && left > 0) position_ -= static_cast<uint64_t>(left);
   pipe_.reset();
+  if (position_ == 0) return command_failed("it read nothing", EPIPE);
   return command_failed("it stopped reading after " + std::to_string(position_) + " bytes", EPIPE);
 }
 
@@ -234,7 +257,6 @@ Status PipeSink::wait_until_read() {
     pollfd end = {pipe_.get(), 0, 0};
     if (poll(&end, 1, 0) <= 0 || (end.revents & POLLERR) == 0) continue;
     if (ioctl(pipe_.get(), FIONREAD, &left) != 0 || left == 0) break;  // read to the end, and ended
-    position_ -= static_cast<uint64_t>(left);
     return stopped_reading();
   }
   return {};
@@ -252,7 +274,7 @@ Status PipeSink::finish() {
 std::string PipeSink::exit_text() const {
   if (command_status_ < 0)
     return "ended with a status that is unknown, since the VMM reaps children that are not its own";
-  if (command_status_ > 128) return "was ended by signal " + std::to_string(command_status_ - 128);
+  if (command_signal_ != 0) return "was ended by signal " + std::to_string(command_signal_);
   return "exited with status " + std::to_string(command_status_);
 }
 
@@ -265,7 +287,8 @@ bool PipeSink::reap(int options) {
   while (got < 0 && errno == EINTR);
   if (got == 0) return false;
   // ECHILD: the VMM ignores SIGCHLD, or waits for any child.
-  command_status_ = got < 0 ? -1 : WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+  command_signal_ = got > 0 && WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+  command_status_ = got < 0 ? -1 : command_signal_ != 0 ? 128 + command_signal_ : WEXITSTATUS(status);
   pid_ = -1;
   return true;
 }
@@ -300,8 +323,9 @@ void PipeSink::abandon() {
 
 }  // namespace
 
-std::unique_ptr<Sink> open_pipe_sink(const std::string& command, PipeMemory memory, Control& control, Status& status) {
-  auto sink = std::make_unique<PipeSink>(command, memory, control);
+std::unique_ptr<Sink> open_pipe_sink(const std::string& command, std::vector<std::string> environment,
+                                     PipeMemory memory, Control& control, Status& status) {
+  auto sink = std::make_unique<PipeSink>(command, std::move(environment), memory, control);
   status = sink->open();
   if (!status) return nullptr;
   return sink;

@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "writer/control.h"
 #include "writer/memory.h"
@@ -42,6 +43,8 @@ class Sink {
   /// Files only: writes anywhere, whatever the limits say, so that an unfinished dump can be made valid.
   virtual bool can_patch() const { return false; }
   virtual Status patch(uint64_t /*offset*/, std::span<const std::byte> /*bytes*/) { return {}; }
+  /// Files only: takes room for `size` bytes at `offset` now, so that they can be written when the disk is full.
+  virtual Status reserve(uint64_t /*offset*/, uint64_t /*size*/) { return {}; }
   /// Files only: gives up what is beyond `size`, and the room that it takes.
   virtual Status truncate(uint64_t /*size*/) { return {}; }
   /// Files only: finish() under the name that tells that the dump is not complete.
@@ -51,6 +54,7 @@ class Sink {
   virtual std::string path() const = 0;
   virtual uint64_t bytes() const = 0;  // that went out, holes included
   virtual int command_status() const { return 0; }
+  virtual int command_signal() const { return 0; }
 };
 
 /// The name that a finished file gets.
@@ -69,8 +73,10 @@ enum class Invisible : uint8_t { automatic, hidden_name };
 std::unique_ptr<Sink> open_file_sink(const std::string& directory, FileName name, bool sync, Control& control,
                                      Status& status, Invisible invisible = Invisible::automatic);
 
-/// The standard input of `/bin/sh -c command`. SIGPIPE must be blocked on this thread.
-std::unique_ptr<Sink> open_pipe_sink(const std::string& command, PipeMemory memory, Control& control, Status& status);
+/// The standard input of `/bin/sh -c command`, which has the VMM's environment and, NAME=VALUE, what `environment` adds
+/// to it. SIGPIPE must be blocked on this thread.
+std::unique_ptr<Sink> open_pipe_sink(const std::string& command, std::vector<std::string> environment,
+                                     PipeMemory memory, Control& control, Status& status);
 
 /// Passes on to `next` what is written to it, compressed.
 std::unique_ptr<Sink> compress(Compression compression, std::unique_ptr<Sink> next);

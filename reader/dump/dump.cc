@@ -5,11 +5,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <limits>
-#include <mutex>
 
 #include "reader/dump/container.h"
 #include "reader/dump/elf_file.h"
@@ -17,7 +15,6 @@
 #include "reader/dump/memory_map.h"
 #include "reader/dump/qnx_note.h"
 #include "reader/dump/vmcore_notes.h"
-#include "reader/guest/find_guest.h"
 
 namespace gcore::reader {
 
@@ -47,13 +44,6 @@ struct Dump::State {
   std::optional<KdumpFacts> facts;
   bool truncated = false;
   std::vector<std::string> warnings, notices;
-
-  struct LazyGuest {
-    std::once_flag once;
-    std::atomic<bool> done = false;
-    GuestSystem found;
-  };
-  LazyGuest guest, guest_of_thorough_search;
 
   /// What the file has of a PT_NOTE segment.
   struct NoteSegment {
@@ -359,19 +349,6 @@ std::optional<Dump::Extent> Dump::next_extent(PhysAddr address) const {
 
 std::optional<Dump::Extent> Dump::next_missing(PhysAddr address) const {
   return state_->memory.next_missing(*state_->source, address);
-}
-
-const GuestSystem& guest_system(const Dump& dump, GuestSearch search) {
-  auto& quick = dump.state_->guest;
-  std::call_once(quick.once, [&] { quick.found = find_guest(dump, GuestSearch::quick); });
-  if (!worth_more_search(quick.found)) return quick.found;
-  auto& thorough = dump.state_->guest_of_thorough_search;
-  if (search == GuestSearch::quick) return thorough.done ? thorough.found : quick.found;
-  std::call_once(thorough.once, [&] {
-    thorough.found = find_guest(dump, GuestSearch::thorough);
-    thorough.done = true;
-  });
-  return thorough.found;
 }
 
 }  // namespace gcore::reader

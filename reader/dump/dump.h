@@ -30,9 +30,6 @@
 
 namespace gcore::reader {
 
-struct GuestSystem;
-enum class GuestSearch : uint8_t;
-
 /// One PT_LOAD program header. The guest has memory in [address, address + memory_size). Of these bytes the first
 /// file_size stand in the file, from `offset` on; the others read as zeros, as everywhere in ELF, except when file_size
 /// is 0: then the writer left the segment out, and reading it says so (Missing::left_out). memory_size is the larger of
@@ -220,7 +217,6 @@ class Dump {
 
  private:
   struct State;
-  friend const GuestSystem& guest_system(const Dump& dump, GuestSearch search);  // guest_system.h
   explicit Dump(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };

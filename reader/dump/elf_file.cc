@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "reader/dump/displaced.h"
+#include "writer/format/machine.h"
 
 // The only file that knows LLVM's Object library, whose names would collide with many others.
 #include <llvm/Object/ELF.h>
@@ -37,6 +38,37 @@ const char* name_of_type(uint16_t type) {
       return "a shared library or position-independent program (type 3)";
     default:
       return nullptr;
+  }
+}
+
+/// "x86_64 (62), aarch64 (183) and x86 (3)".
+std::string known_machines() {
+  std::string text;
+  const auto all = format::machines();
+  for (size_t i = 0; i < all.size(); ++i)
+    text += fmt::format("{}{} ({})",
+                        i == 0                ? ""
+                        : i + 1 == all.size() ? " and "
+                                              : ", ",
+                        all[i].name, static_cast<unsigned>(all[i].machine));
+  return text;
+}
+
+/// The name of a machine that people have dumps of and this reader does not know; else "".
+std::string_view name_of_other_machine(uint16_t machine) {
+  switch (machine) {
+    case llvm::ELF::EM_PPC64:
+      return "ppc64, ";
+    case llvm::ELF::EM_S390:
+      return "s390x, ";
+    case llvm::ELF::EM_ARM:
+      return "32-bit ARM, ";
+    case llvm::ELF::EM_RISCV:
+      return "riscv64, ";
+    case llvm::ELF::EM_LOONGARCH:
+      return "loongarch64, ";
+    default:
+      return "";
   }
 }
 
@@ -76,23 +108,14 @@ class Parser {
         return fail(Error::Kind::not_core, "it is {}, not a core file (type 4)", name);
       return fail(Error::Kind::not_core, "it is an ELF file of type {}, not a core file (type 4)", type);
     }
-    switch (machine) {
-      case llvm::ELF::EM_386:
-      case llvm::ELF::EM_IAMCU:
-        out_.machine = format::Machine::x86;
-        break;  // 6 was the 80486 once
-      case llvm::ELF::EM_X86_64:
-        out_.machine = format::Machine::x86_64;
-        break;
-      case llvm::ELF::EM_AARCH64:
-        out_.machine = format::Machine::aarch64;
-        break;
-      default:
-        return fail(Error::Kind::unsupported,
-                    "it is a core file for machine {}; this reader knows 3 (x86), 62 (x86_64) "
-                    "and 183 (aarch64)",
-                    machine);
-    }
+    const auto known = format::machine_of_elf(machine);
+    if (!known)
+      return fail(
+          Error::Kind::unsupported,
+          "it is a core file for {}machine {}; this reader knows {}; crash and drgn read dumps of more machines, "
+          "with the kernel's vmlinux",
+          name_of_other_machine(machine), machine, known_machines());
+    out_.machine = *known;
     out_.is_64_bit = ELFT::Is64Bits;
     out_.by_qemu = header_.e_ehsize == 8 && header_.e_shoff != 0 && header_.e_shoff < header_.e_phoff;
     out_.order = ELFT::Endianness == llvm::endianness::little ? format::ByteOrder::little : format::ByteOrder::big;

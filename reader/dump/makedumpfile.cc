@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "writer/format/endian.h"
+#include "writer/format/machine.h"
 
 namespace gcore::reader {
 
@@ -96,17 +97,18 @@ class HeaderReader {
     name = name.substr(0, name.find('\0'));
     header_.by_qemu = bytes_[12] == std::byte{0} && !name.empty();
     const uint32_t size = first_note_size();
-    if (size == 144 || !header_.is_64_bit) {
+    const auto by_note = std::ranges::find(format::machines(), size, [](const auto& one) { return one.prstatus.size; });
+    const auto by_name = std::ranges::find(format::machines(), name, &format::MachineInfo::name);
+    if (!header_.is_64_bit)
       header_.machine = format::Machine::x86;
-    } else if (size == 392 || name == "aarch64") {
-      header_.machine = format::Machine::aarch64;
-    } else if (size == 336 || name == "x86_64") {
-      header_.machine = format::Machine::x86_64;
-    } else {
+    else if (by_note != format::machines().end())
+      header_.machine = by_note->machine;
+    else if (by_name != format::machines().end() && by_name->word_bytes == 8)
+      header_.machine = by_name->machine;
+    else
       return fail(Error::Kind::unsupported,
                   "it is a kdump-compressed dump of a machine \"{}\"; this reader knows x86_64, i686 and aarch64",
                   printable(name));
-    }
     return {};
   }
 

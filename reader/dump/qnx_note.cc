@@ -227,8 +227,8 @@ class NoteReader {
   /// writer/format/registers.cc.
   static void fix_kernel_stack(format::RegisterFile& registers) {
     if ((registers.get("cs").value_or(3) & 3) != 0) return;
-    registers.set("esp", static_cast<uint32_t>(registers.get("exx").value_or(0) + 12));
-    registers.set("ss", 0);
+    registers.put("esp", static_cast<uint32_t>(registers.get("exx").value_or(0) + 12));
+    registers.put("ss", 0);
   }
 
   std::span<const std::byte> bytes_;

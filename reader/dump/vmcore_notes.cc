@@ -8,6 +8,7 @@
 #include <string_view>
 #include <utility>
 
+#include "writer/format/machine.h"
 #include "writer/format/vmcore_notes.h"
 
 namespace gcore::reader {
@@ -19,35 +20,6 @@ using format::Machine;
 constexpr size_t kMaxCpus = 65'536;
 constexpr uint32_t kNotePrpsinfo = 3, kNoteAuxv = 6;
 constexpr uint64_t kCr3AddressBits = 0x000f'ffff'ffff'f000;
-
-/// Where NT_PRSTATUS has what: the kernel's struct elf_prstatus of each machine. Names in the order of the registers;
-/// "" is one that a guest's dump has no use for (orig_rax).
-struct PrstatusLayout {
-  size_t size, pid, registers, width;
-  std::span<const std::string_view> names;
-};
-
-constexpr std::string_view kX86_64[] = {"r15",    "r14", "r13", "r12",     "rbp",     "rbx", "r11", "r10", "r9",
-                                        "r8",     "rax", "rcx", "rdx",     "rsi",     "rdi", "",    "rip", "cs",
-                                        "rflags", "rsp", "ss",  "fs_base", "gs_base", "ds",  "es",  "fs",  "gs"};
-constexpr std::string_view kX86[] = {"ebx", "ecx", "edx", "esi", "edi", "ebp", "eax", "ds", "es",
-                                     "fs",  "gs",  "",    "eip", "cs",  "efl", "esp", "ss"};
-constexpr std::string_view kAarch64[] = {"x0",  "x1",  "x2",  "x3",  "x4",  "x5",  "x6",    "x7",  "x8",
-                                         "x9",  "x10", "x11", "x12", "x13", "x14", "x15",   "x16", "x17",
-                                         "x18", "x19", "x20", "x21", "x22", "x23", "x24",   "x25", "x26",
-                                         "x27", "x28", "x29", "x30", "sp",  "elr", "pstate"};
-
-PrstatusLayout layout_of(Machine machine) {
-  switch (machine) {
-    case Machine::x86_64:
-      return {sizeof(format::PrstatusX86_64), 32, 112, 8, kX86_64};
-    case Machine::aarch64:
-      return {sizeof(format::PrstatusAarch64), 32, 112, 8, kAarch64};
-    case Machine::x86:
-      return {144, 24, 72, 4, kX86};  // struct elf_prstatus of a 32-bit x86 kernel
-  }
-  return {};
-}
 
 /// QemuCpuState's offsets (see the format header, whose structure is little-endian by construction).
 constexpr std::string_view kQemuGeneral[] = {"rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", "r8",
@@ -72,8 +44,8 @@ constexpr QemuSegmentNames kQemuSegments[] = {{"cs", "cs_limit", "cs_flags", "cs
 class Collector {
  public:
   Collector(Machine machine, format::ByteOrder order, std::vector<std::string>& warnings)
-      : machine_(machine), order_(order), layout_(layout_of(machine)), warnings_(warnings) {
-    for (const auto name : layout_.names) slots_.push_back(format::find_register(machine, name));
+      : machine_(machine), order_(order), layout_(format::machine_info(machine).prstatus), warnings_(warnings) {
+    for (const auto name : layout_.order) slots_.push_back(format::find_register(machine, name));
   }
 
   VmcoreNotes collect(std::span<const ElfNote> notes) {
@@ -119,7 +91,7 @@ class Collector {
       too_many_ = true;
       return;
     }
-    const size_t needed = layout_.registers + layout_.names.size() * layout_.width;
+    const size_t needed = layout_.registers + layout_.order.size() * layout_.width;
     Cpu& cpu = new_cpu();
     if (note.descriptor.size() < needed) {
       warnings_.push_back(
@@ -159,8 +131,8 @@ class Collector {
     const std::byte* from = note.descriptor.data();
     const size_t v0 = *format::find_register(machine_, "v0.lo");  // the 64 halves have consecutive slots
     for (size_t i = 0; i < 64; ++i) registers.set_slot(v0 + i, load<uint64_t>(from + 8 * i, order_));
-    registers.set("fpsr", load<uint32_t>(from + 512, order_));
-    registers.set("fpcr", load<uint32_t>(from + 516, order_));
+    registers.put("fpsr", load<uint32_t>(from + 512, order_));
+    registers.put("fpcr", load<uint32_t>(from + 516, order_));
   }
 
   void add_qemu(size_t index, const ElfNote& note) {
@@ -225,7 +197,7 @@ class Collector {
 
   Machine machine_;
   format::ByteOrder order_;
-  PrstatusLayout layout_;
+  format::PrstatusLayout layout_;
   std::vector<std::optional<size_t>> slots_;
   std::vector<std::string>& warnings_;
   std::vector<ElfNote> qemu_notes_;

@@ -1,4 +1,4 @@
-// Finding out which guest system a dump is of; what guest_system() keeps. Private to the reader.
+// Finding out which guest system a dump is of; what Guest keeps. Private to the reader.
 #pragma once
 
 #include "reader/dump/dump.h"

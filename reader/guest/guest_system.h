@@ -1,8 +1,5 @@
 // Which operating system runs in the guest of a dump, and what is known of its kernel: from the dump's notes, and from
-// guest memory alone where they say nothing.
-//
-//   const GuestSystem& guest = guest_system(*dump);
-//   if (guest.kaslr_offset) address = symbol + *guest.kaslr_offset;
+// guest memory alone where they say nothing. Guest (guest.h) looks for it and keeps it.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +8,6 @@
 #include <vector>
 
 #include "reader/address.h"
-#include "reader/dump/dump.h"
 #include "reader/translate/paging.h"
 
 namespace gcore::reader {
@@ -65,10 +61,5 @@ const char* to_string(GuestSystem::Kind kind);
 /// How much of memory may be read. `quick` looks where kernels are, through the vCPUs' page tables, and then at a part
 /// of memory, for some tens of milliseconds at most; `thorough` at all of memory if it must.
 enum class GuestSearch : uint8_t { quick, thorough };
-
-/// Looked for at the first call, then kept with the dump, whose lifetime it has. A kernel that is found is the same
-/// for both kinds of search; what a thorough one has found, a quick one after it gives too. May be called from several
-/// threads.
-const GuestSystem& guest_system(const Dump& dump, GuestSearch search = GuestSearch::quick);
 
 }  // namespace gcore::reader

@@ -4,7 +4,6 @@
 #include <optional>
 #include <utility>
 
-#include "reader/guest/guest_system.h"
 #include "reader/space/cpu_paging.h"
 #include "reader/space/dump_translator.h"
 #include "reader/space/table_isolation.h"
@@ -14,27 +13,24 @@
 namespace gcore::reader {
 namespace {
 
-using translate::format;
+using translate::formatted;
 using translate::Half;
 using translate::Mode;
 using translate::Paging;
 
-/// From the registers; where they have no root, from what the guest's kernel says of its own tables.
-Expected<CpuPaging> plan_of(const Dump& dump, const Cpu& cpu, GuestSearch search) {
+/// From the registers or the record; where these have no root, the fall-back.
+Expected<CpuPaging> plan_of(const Dump& dump, const Cpu& cpu, const std::optional<FallbackPaging>& fallback) {
   auto plan = paging_of_cpu(dump, cpu, dump.vmcoreinfo());
-  if (plan || plan.error().kind != Error::Kind::not_present) return plan;
-  const GuestSystem& guest = guest_system(dump, search);
-  if (guest.kernel_paging) return CpuPaging{*guest.kernel_paging, guest.kernel_paging_source, false};
-  plan.error().text += ", and no Linux kernel with its tables was found in guest memory";
-  return plan;
+  if (plan || plan.error().kind != Error::Kind::not_present || !fallback) return plan;
+  return CpuPaging{fallback->paging, fallback->source, false};
 }
 
 // ---- in words
 
 std::string half_in_words(const Half& half, const char* name) {
-  if (!half.usable) return format("%s none (%s)", name, half.why_unusable.c_str());
-  return format("%s 0x%" PRIx64 " (%u-bit, %uK granule)", name, half.root.value, half.address_bits,
-                1u << (half.page_shift - 10));
+  if (!half.usable) return formatted("%s none (%s)", name, half.why_unusable.c_str());
+  return formatted("%s 0x%" PRIx64 " (%u-bit, %uK granule)", name, half.root.value, half.address_bits,
+                   1u << (half.page_shift - 10));
 }
 
 std::string in_words(const Dump& dump, const CpuPaging& plan) {
@@ -51,7 +47,7 @@ std::string in_words(const Dump& dump, const CpuPaging& plan) {
       text = "x86, PAE";
       break;
     case Mode::x86_64:
-      text = format("x86_64, %u-level", paging.lower.levels);
+      text = formatted("x86_64, %u-level", paging.lower.levels);
       break;
     case Mode::aarch64:
       text = "aarch64, " + half_in_words(paging.lower, "TTBR0");
@@ -59,23 +55,25 @@ std::string in_words(const Dump& dump, const CpuPaging& plan) {
       if (paging.big_endian) text += ", big-endian tables";
       break;
   }
-  if (paging.mode != Mode::aarch64) text += format(", root 0x%" PRIx64, paging.lower.root.value);
+  if (paging.mode != Mode::aarch64) text += formatted(", root 0x%" PRIx64, paging.lower.root.value);
   text += " from " + plan.source;
-  if (paging.encryption_mask != 0) text += format(", memory encryption mask 0x%" PRIx64, paging.encryption_mask);
+  if (paging.encryption_mask != 0) text += formatted(", memory encryption mask 0x%" PRIx64, paging.encryption_mask);
   if (!paging.assumed.empty()) text += "; assumed: " + paging.assumed;
   return text;
 }
 
 Error about(const Dump& dump, size_t cpu, Error error) {
-  error.text = format("cannot use the address space of vCPU %zu of ", cpu) + dump.path() + ": " + error.text;
+  error.text = formatted("cannot use the address space of vCPU %zu of ", cpu) + dump.path() + ": " + error.text;
   return error;
 }
 
-Expected<const Cpu*> cpu_of(const Dump& dump, size_t cpu) {
+/// A dump without vCPUs has one of which nothing is known.
+Expected<Cpu> cpu_of(const Dump& dump, size_t cpu) {
   const auto cpus = dump.cpus();
-  if (cpu < cpus.size()) return &cpus[cpu];
+  if (cpu < cpus.size()) return cpus[cpu];
+  if (cpus.empty() && cpu == 0) return Cpu{.registers = format::RegisterFile(dump.machine())};
   return std::unexpected(about(
-      dump, cpu, {Error::Kind::usage, format("the dump has %zu vCPU%s", cpus.size(), cpus.size() == 1 ? "" : "s")}));
+      dump, cpu, {Error::Kind::usage, formatted("the dump has %zu vCPU%s", cpus.size(), cpus.size() == 1 ? "" : "s")}));
 }
 
 }  // namespace
@@ -83,29 +81,27 @@ Expected<const Cpu*> cpu_of(const Dump& dump, size_t cpu) {
 Expected<AddressSpace> AddressSpace::of_cpu(const Dump& dump, size_t cpu, const Options& options) {
   const auto found = cpu_of(dump, cpu);
   if (!found) return std::unexpected(found.error());
-  auto plan = plan_of(dump, **found, options.kernel_search);
+  auto plan = plan_of(dump, *found, options.fallback);
   if (!plan) return std::unexpected(about(dump, cpu, plan.error()));
 
   return make(dump, *std::move(plan), options.kpti_fallback);
 }
 
-Expected<AddressSpace> AddressSpace::with_root(const Dump& dump, size_t cpu, uint64_t root, Root which) {
+Expected<AddressSpace> AddressSpace::with_root(const Dump& dump, size_t cpu, uint64_t root, Root which,
+                                               const Options& options) {
   const auto found = cpu_of(dump, cpu);
   if (!found) return std::unexpected(found.error());
   std::optional<Paging> base;  // x86 says all that matters in its registers and in VMCOREINFO
-  if (dump.machine() == gcore::format::Machine::aarch64)
-    if (auto plan = plan_of(dump, **found, GuestSearch::thorough)) base = std::move(plan->paging);
-  auto plan = paging_with_root(dump, **found, base, dump.vmcoreinfo(), root, which == Root::upper);
+  if (dump.machine() == format::Machine::aarch64)
+    if (auto plan = plan_of(dump, *found, options.fallback)) base = std::move(plan->paging);
+  auto plan = paging_with_root(dump, *found, base, dump.vmcoreinfo(), root, which == Root::upper);
   if (!plan) return std::unexpected(about(dump, cpu, plan.error()));
   plan->of_cpu = false;
   return make(dump, *std::move(plan), true);
 }
 
-Expected<AddressSpace> AddressSpace::of_kernel(const Dump& dump, const GuestSystem& guest) {
-  if (!guest.kernel_paging)
-    return std::unexpected(
-        Error{Error::Kind::not_present, "nothing says where the page tables of the guest's kernel are"});
-  return make(dump, CpuPaging{*guest.kernel_paging, guest.kernel_paging_source, false}, true);
+AddressSpace AddressSpace::through(const Dump& dump, FallbackPaging tables) {
+  return make(dump, CpuPaging{std::move(tables.paging), std::move(tables.source), false}, true);
 }
 
 AddressSpace AddressSpace::make(const Dump& dump, CpuPaging plan, bool kpti_fallback) {
@@ -113,11 +109,11 @@ AddressSpace AddressSpace::make(const Dump& dump, CpuPaging plan, bool kpti_fall
   Paging& paging = plan.paging;
   if (const auto kernel = kpti_fallback ? kernel_root_beside(dump, paging) : std::nullopt) {
     const bool arm = paging.mode == Mode::aarch64;
-    second_root = format("through root 0x%" PRIx64 ": that of %s (0x%" PRIx64 ") is the %s of page-table isolation",
-                         kernel->value, arm ? format("ttbr1_el%d", paging.level).c_str() : plan.source.c_str(),
-                         arm ? paging.upper.root.value : paging.lower.root.value, arm ? "trampoline" : "user half");
+    second_root = formatted("through root 0x%" PRIx64 ": that of %s (0x%" PRIx64 ") is the %s of page-table isolation",
+                            kernel->value, arm ? formatted("ttbr1_el%d", paging.level).c_str() : plan.source.c_str(),
+                            arm ? paging.upper.root.value : paging.lower.root.value, arm ? "trampoline" : "user half");
     set_root(paging, paging.upper, *kernel);
-    description += format("; kernel addresses through root 0x%" PRIx64 " (page-table isolation)", kernel->value);
+    description += formatted("; kernel addresses through root 0x%" PRIx64 " (page-table isolation)", kernel->value);
   }
   return AddressSpace(translator_of(dump, std::move(paging)), std::move(description), std::move(second_root),
                       plan.of_cpu);

@@ -8,13 +8,14 @@
 
 #include <cstddef>
 #include <expected>
+#include <optional>
 #include <span>
 #include <string>
 
 #include "reader/address.h"
 #include "reader/dump/dump.h"
 #include "reader/error.h"
-#include "reader/guest/guest_system.h"
+#include "reader/translate/paging.h"
 #include "reader/translate/translator.h"
 #include "reader/translate/types.h"
 
@@ -34,6 +35,13 @@ using translate::Translation;
 using translate::VirtReadResult;
 using translate::Walk;
 
+/// How to translate where a vCPU has no root: by the kernel's own tables, say. `source` says where it was learnt:
+/// "VMCOREINFO (the kernel's)".
+struct FallbackPaging {
+  translate::Paging paging;
+  std::string source;
+};
+
 /// Holds a reference to the dump, which must outlive it. Movable; all const methods may be called from several threads.
 class AddressSpace {
  public:
@@ -43,28 +51,30 @@ class AddressSpace {
     /// kernel's root beside it, where the tables there plausibly are its other half: then describe() and Walk::note
     /// say so.
     bool kpti_fallback = true;
-    /// How hard to look for the kernel's tables where the dump has no root.
-    GuestSearch kernel_search = GuestSearch::thorough;
+    /// Used where neither the vCPU's registers nor its record in the dump have a root. Guest::space_of_cpu finds it.
+    std::optional<FallbackPaging> fallback = std::nullopt;
   };
   /// Which root with_root() replaces on aarch64: TTBR0 (a process) or TTBR1 (the kernel). Other machines have one.
   enum class Root { lower, upper };
 
   /// As vCPU `cpu` (an index into dump.cpus()) translates. The root comes from its control registers; where the dump
-  /// has none, from Cpu::page_table, then from the Linux kernel that VMCOREINFO tells of or that is found in guest
-  /// memory (its own tables; see guest_system.h: the first call may read all of memory, later ones do not); describe()
-  /// says which and what had to be assumed. Identity when the vCPU had paging off. Errors: usage (no such vCPU),
-  /// not_present (no root is known).
+  /// has none, from Cpu::page_table, then from `options.fallback`; describe() says which and what had to be assumed.
+  /// Identity when the vCPU had paging off. In a dump without vCPUs cpu 0 is one of which nothing is known. Errors:
+  /// usage (no such vCPU), not_present (no root is known).
   static Expected<AddressSpace> of_cpu(const Dump& dump, size_t cpu, const Options& options);
   static Expected<AddressSpace> of_cpu(const Dump& dump, size_t cpu) { return of_cpu(dump, cpu, Options{}); }
 
   /// The same with another root table, by what CR3, TTBR0 or TTBR1 would hold: its physical address, to which PCID,
-  /// ASID and flags add nothing. Uses the vCPU's mode; where that had paging off or has no root, the mode that its
-  /// machine most likely has. translator().paging() says where the table is.
-  static Expected<AddressSpace> with_root(const Dump& dump, size_t cpu, uint64_t root, Root which = Root::lower);
+  /// ASID and flags add nothing. Uses the vCPU's mode; where that had paging off or has no root, that of
+  /// `options.fallback`, else the mode that its machine most likely has. translator().paging() says where the table is.
+  static Expected<AddressSpace> with_root(const Dump& dump, size_t cpu, uint64_t root, Root which,
+                                          const Options& options);
+  static Expected<AddressSpace> with_root(const Dump& dump, size_t cpu, uint64_t root, Root which = Root::lower) {
+    return with_root(dump, cpu, root, which, Options{});
+  }
 
-  /// Through the tables that guest_system() has found to be those of the guest's kernel: for dumps whose vCPUs do not
-  /// show it. Error: not_present.
-  static Expected<AddressSpace> of_kernel(const Dump& dump, const GuestSystem& guest);
+  /// Through tables that were found without a vCPU: the kernel's own, where no vCPU shows it.
+  static AddressSpace through(const Dump& dump, FallbackPaging tables);
 
   /// See translate::Translator::translate.
   std::expected<Translation, Fault> translate(VirtAddr address, uint64_t wanted = 1) const {

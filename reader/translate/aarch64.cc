@@ -96,7 +96,8 @@ Half half_of(const Paging& paging, const Regime& regime, uint64_t tcr, const Tcr
   const auto ttbr = fields.digit == '0' ? regime.ttbr0 : regime.ttbr1;
   Half half;
   half.page_shift = page_shift(fields, tcr);
-  if (half.page_shift == 0) return unusable(format("TCR_EL%d.TG%c has the reserved value", regime.level, fields.digit));
+  if (half.page_shift == 0)
+    return unusable(formatted("TCR_EL%d.TG%c has the reserved value", regime.level, fields.digit));
   half.level_bits = half.page_shift - 3;
   half.ignore_tag = bit(tcr, fields.ignore_tag);
   half.flat_permissions = bit(tcr, fields.flat);
@@ -111,16 +112,16 @@ Half half_of(const Paging& paging, const Regime& regime, uint64_t tcr, const Tcr
   const unsigned most = half.page_shift == 16 || half.wide_ds ? 52 : 48;
   const unsigned least = half.page_shift == 16 ? 17 : 16;
   if (address_bits > most || address_bits < least)
-    return unusable(format("TCR_EL%d.T%cSZ is %u, which means %u-bit addresses; this granule has %u to %u",
-                           regime.level, fields.digit, size, address_bits, least, most));
+    return unusable(formatted("TCR_EL%d.T%cSZ is %u, which means %u-bit addresses; this granule has %u to %u",
+                              regime.level, fields.digit, size, address_bits, least, most));
   half.address_bits = static_cast<uint8_t>(address_bits);
   half.levels = static_cast<uint8_t>((address_bits - half.page_shift + half.level_bits - 1u) / half.level_bits);
   half.root_bits = static_cast<uint8_t>(address_bits - half.page_shift - (half.levels - 1u) * half.level_bits);
 
   if (fields.disable && bit(tcr, *fields.disable))
-    half.why_unusable = format("TCR_EL%d.EPD%c disables it", regime.level, fields.digit);
+    half.why_unusable = formatted("TCR_EL%d.EPD%c disables it", regime.level, fields.digit);
   else if (!ttbr)
-    half.why_unusable = format("the dump has no ttbr%c_el%d", fields.digit, regime.level);
+    half.why_unusable = formatted("the dump has no ttbr%c_el%d", fields.digit, regime.level);
   if (!half.why_unusable.empty()) return half;
   set_root(paging, half, table_of_ttbr(half, *ttbr));
   return half;
@@ -198,15 +199,15 @@ reader::Expected<Paging> aarch64_paging(const Aarch64Registers& registers) {
   if (!regime.ttbr0 && (!regime.ttbr1 || !regime.two_halves))
     return not_present(
         regime.two_halves
-            ? format("the dump has neither ttbr0_el%d nor ttbr1_el%d, nor a root table", regime.level, regime.level)
+            ? formatted("the dump has neither ttbr0_el%d nor ttbr1_el%d, nor a root table", regime.level, regime.level)
             : std::string("the vCPU is in EL2, and the dump has no ttbr0_el2, nor a root table"));
 
   constexpr uint64_t kTcr48Bits4K = uint64_t{16} | uint64_t{16} << 16 | uint64_t{2} << 30, kTcrOnly48Bits4K = 16;
   const uint64_t tcr = regime.tcr.value_or(regime.two_halves ? kTcr48Bits4K : kTcrOnly48Bits4K);
   if (!regime.tcr)
-    paging.assumed = format("4K granule and 48-bit addresses (the dump has no tcr_el%d)", regime.level);
+    paging.assumed = formatted("4K granule and 48-bit addresses (the dump has no tcr_el%d)", regime.level);
   else if (regime.level == 2 && !registers.hcr_el2)
-    paging.assumed = format("HCR_EL2.E2H = %d, by the form of tcr_el2 (the dump has no hcr_el2)", regime.two_halves);
+    paging.assumed = formatted("HCR_EL2.E2H = %d, by the form of tcr_el2 (the dump has no hcr_el2)", regime.two_halves);
   paging.mode = Mode::aarch64;
   paging.level = regime.level;
   paging.one_privilege = !regime.two_halves;

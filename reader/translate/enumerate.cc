@@ -121,10 +121,10 @@ class Lister {
     auto say = [&](uint64_t count, const char* what) {
       if (count == 0) return;
       if (!listing_.note.empty()) listing_.note += ", ";
-      listing_.note += format("%" PRIu64 " %s", count, what);
+      listing_.note += formatted("%" PRIu64 " %s", count, what);
     };
     if (limit_hit_)
-      listing_.note = format("stopped after %" PRIu64 " table visits", listing_.table_visits);
+      listing_.note = formatted("stopped after %" PRIu64 " table visits", listing_.table_visits);
     else if (listing_.stopped)
       listing_.note = "stopped by the receiver";
     say(listing_.missing_tables, "tables or parts of them are not in the dump");

@@ -9,7 +9,7 @@
 
 namespace gcore::translate {
 
-std::string format(const char* pattern, ...) {
+std::string formatted(const char* pattern, ...) {
   std::array<char, 512> text;
   va_list arguments;
   va_start(arguments, pattern);
@@ -63,18 +63,18 @@ std::expected<Position, Fault> start(const Paging& paging, VirtAddr address) {
   const bool upper = two_halves && (address.value >> (paging.mode == Mode::aarch64 ? 55 : 63) & 1) != 0;
   const Half& half = upper ? paging.upper : paging.lower;
   if (!half.usable)
-    return std::unexpected(Fault{Fault::Kind::no_root,
-                                 format("0x%" PRIx64 " has no tables: %s", address.value, half.why_unusable.c_str())});
+    return std::unexpected(Fault{
+        Fault::Kind::no_root, formatted("0x%" PRIx64 " has no tables: %s", address.value, half.why_unusable.c_str())});
   // Of an x86_64 address the topmost bit that is translated is the sign; on aarch64 the sign is above those bits.
   const unsigned sign_bits = paging.mode == Mode::x86_64 ? half.address_bits - 1u : half.address_bits;
-  std::string why = two_halves ? format("bits 63:%u are not all equal", sign_bits)
-                               : format("it is wider than %u bits", half.address_bits);
+  std::string why = two_halves ? formatted("bits 63:%u are not all equal", sign_bits)
+                               : formatted("it is wider than %u bits", half.address_bits);
   if (paging.mode == Mode::aarch64 && !half.ignore_tag)
-    why = format("bits 63:%u are not all copies of bit 55", sign_bits);
-  if (paging.mode == Mode::aarch64 && half.ignore_tag) why = format("bits 55:%u are not all equal", sign_bits);
+    why = formatted("bits 63:%u are not all copies of bit 55", sign_bits);
+  if (paging.mode == Mode::aarch64 && half.ignore_tag) why = formatted("bits 55:%u are not all equal", sign_bits);
   return std::unexpected(
-      Fault{Fault::Kind::not_canonical, format("0x%" PRIx64 " is not a canonical address of %u bits: %s", address.value,
-                                               half.address_bits, why.c_str())});
+      Fault{Fault::Kind::not_canonical, formatted("0x%" PRIx64 " is not a canonical address of %u bits: %s",
+                                                  address.value, half.address_bits, why.c_str())});
 }
 
 bool step(const Paging& paging, const ReadPhysical& read, Position& position, Block& block) {
@@ -133,13 +133,13 @@ Fault fault_of(const Paging& paging, const Position& position, const Block& bloc
   const char* level = level_name(paging.mode, position.height);
   if (block.decoded.meaning == Step::Meaning::unreadable) {
     fault.kind = Fault::Kind::table_missing;
-    fault.text = format("%s at 0x%" PRIx64 " cannot be read: %s", level, block.entry_address,
-                        describe(block.missing, block.file_end).c_str());
+    fault.text = formatted("%s at 0x%" PRIx64 " cannot be read: %s", level, block.entry_address,
+                           describe(block.missing, block.file_end).c_str());
     return fault;
   }
   if (block.decoded.meaning == Step::Meaning::malformed) fault.kind = Fault::Kind::malformed;
   fault.text =
-      format("%s at 0x%" PRIx64 " is 0x%" PRIx64 ": %s", level, block.entry_address, block.entry, block.decoded.why);
+      formatted("%s at 0x%" PRIx64 " is 0x%" PRIx64 ": %s", level, block.entry_address, block.entry, block.decoded.why);
   return fault;
 }
 

@@ -126,6 +126,6 @@ inline void set_translation(Translation& translation, const Paging& paging, cons
 Fault fault_of(const Paging& paging, const Position& position, const Block& block);
 
 /// printf into a string, for sentences.
-[[gnu::format(printf, 1, 2)]] std::string format(const char* pattern, ...);
+[[gnu::format(printf, 1, 2)]] std::string formatted(const char* pattern, ...);
 
 }  // namespace gcore::translate

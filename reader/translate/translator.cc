@@ -17,8 +17,8 @@ std::expected<Translation, Fault> identity(const Paging& paging, VirtAddr addres
   const uint64_t end = uint64_t{1} << paging.identity_bits;
   if (address.value >= end)
     return std::unexpected(
-        Fault{Fault::Kind::not_canonical, format("0x%" PRIx64 " is beyond %u-bit physical addresses (paging is off)",
-                                                 address.value, paging.identity_bits)});
+        Fault{Fault::Kind::not_canonical, formatted("0x%" PRIx64 " is beyond %u-bit physical addresses (paging is off)",
+                                                    address.value, paging.identity_bits)});
   return Translation{PhysAddr(address.value), end - address.value, 0, {}};
 }
 
@@ -225,9 +225,9 @@ VirtReadResult Translator::read(VirtAddr address, std::span<std::byte> into) con
       const uint64_t lost = run->address.value + got.bytes;
       const std::string why = describe(result.missing, got.file_end);
       result.why = paging_.mode == Mode::identity
-                       ? format("physical 0x%" PRIx64 " cannot be read: %s", lost, why.c_str())
-                       : format("0x%" PRIx64 " maps to physical 0x%" PRIx64 ", which cannot be read: %s",
-                                at.value + got.bytes, lost, why.c_str());
+                       ? formatted("physical 0x%" PRIx64 " cannot be read: %s", lost, why.c_str())
+                       : formatted("0x%" PRIx64 " maps to physical 0x%" PRIx64 ", which cannot be read: %s",
+                                   at.value + got.bytes, lost, why.c_str());
       return result;
     }
     if (left == 0) return result;

@@ -20,8 +20,8 @@ class DamagedGuest : public FakeGuest {
     vm_name = "damaged";
     on_read_cpu = [](size_t cpu, format::RegisterFile& registers) {
       if (cpu == 1) return false;
-      for (const char* name : {"rip", "rsp", "cs", "cr0", "cr3"}) registers.set(name, 0x10 + cpu);
-      if (cpu == 0) registers.set("efer", 0xd01);
+      for (const char* name : {"rip", "rsp", "cs", "cr0", "cr3"}) registers.put(name, 0x10 + cpu);
+      if (cpu == 0) registers.put("efer", 0xd01);
       return true;
     };
   }

@@ -7,11 +7,13 @@
 #include <filesystem>
 #include <set>
 #include <sstream>
+#include <tuple>
 
 #include "tests/docs/markdown.h"
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
+#include "writer/format/registers.h"
 
 namespace gcore::tests {
 namespace {
@@ -70,9 +72,62 @@ TEST(Pages, BlocksSayWhatTheyAre) {
   }
 }
 
+// The manual page and the header name each register, and none that there is not.
+TEST(Manuals, RegistersAreThoseOfTheWriter) {
+  const auto expand = [](const std::string& text) {  // "st0.lo st0.hi \fRto\fP st7.lo st7.hi", "r8 to r15"
+    std::istringstream words(text);
+    std::vector<std::string> names;
+    bool range = false;
+    const auto split = [](const std::string& name) {
+      const size_t digit = name.find_first_of("0123456789");
+      const size_t end = name.find_first_not_of("0123456789", digit);
+      return std::tuple(name.substr(0, digit), name.substr(digit, end - digit),
+                        end == std::string::npos ? "" : name.substr(end));
+    };
+    for (std::string word; words >> word;) {
+      if (word == "\\fRto\\fP") {
+        range = true;
+        continue;
+      }
+      if (range) {  // from the one before to this one, with all the endings that those between have
+        const auto [stem, from, ending] = split(names.back());
+        const auto [same, to, its_ending] = split(word);
+        for (int number = std::stoi(from) + 1; number <= std::stoi(to); ++number)
+          for (const char* half : {".lo", ".hi"})
+            names.push_back(stem + std::to_string(number) + (ending.empty() ? "" : half));
+        range = false;
+      }
+      names.push_back(word);
+    }
+    return names;
+  };
+  const std::string manual = read_file(source_dir() + "/docs/gcore-registers.7");
+  const std::string header = read_file(source_dir() + "/writer/gcore_registers.h");
+  const std::pair<const char*, format::Machine> machines[] = {{".SH X86_64\n", format::Machine::x86_64},
+                                                              {".SH AARCH64\n", format::Machine::aarch64},
+                                                              {".SH X86\n", format::Machine::x86}};
+  for (const auto& [heading, machine] : machines) {
+    const size_t begin = manual.find(heading);
+    ASSERT_NE(begin, std::string::npos) << heading;
+    std::istringstream section(manual.substr(begin, manual.find("\n.SH", begin) - begin));
+    std::set<std::string> named, known;
+    std::string before;
+    for (std::string line; std::getline(section, line); before = line) {
+      if (before != ".TP" || !line.starts_with(".B ")) continue;
+      for (const std::string& name : expand(line.substr(3))) named.insert(name);
+    }
+    for (const auto& info : format::registers(machine)) known.insert(std::string(info.name));
+    EXPECT_EQ(named, known) << heading;
+    for (const std::string& name : known) {
+      const std::string stem = name.substr(0, name.find_first_of("._0123456789"));
+      EXPECT_THAT(header, testing::HasSubstr(stem)) << name;
+    }
+  }
+}
+
 TEST(Manuals, FormatWithoutWarnings) {
   std::vector<std::string> manuals = files(".1");
-  manuals.emplace_back("docs/gcore.5");
+  manuals.insert(manuals.end(), {"docs/gcore.5", "docs/gcore-registers.7"});
   EXPECT_GE(manuals.size(), 7U);
   for (const std::string& name : manuals) {
     Process::Options options;

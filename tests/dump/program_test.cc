@@ -193,12 +193,15 @@ TEST(GcoreDumpErrors, AreOneLineEach) {
   };
   fails(gcore_dump({"--qmp", folder.path("none"), folder.path()}), "no such file");
   fails(gcore_dump({"--qmp", file, folder.path()}), "nobody listens");
-  fails(gcore_dump({"--qmp", file, folder.path("none")}), "No such file or directory");
+  fails(gcore_dump({"--qmp", file, folder.path("none/at/all")}), "No such file or directory; make it with mkdir -p");
   fails(gcore_dump({"--qmp", file, file}), "Not a directory");
   fails(gcore_dump({"--qmp", file, "--watch", folder.path()}), "nobody listens");
   fails(gcore_dump({"--qmp", "unix:" + file + ",server=on", folder.path()}), "takes the path alone");
   fails(gcore_dump({"--qmp", "localhost:4444", folder.path()}), "takes the path of a UNIX socket");
   EXPECT_THAT(folder.entries(), testing::ElementsAre("file"));
+  const Completed made = gcore_dump({"--qmp", file, folder.path("dumps")});
+  EXPECT_THAT(made.err, testing::StartsWith("gcore-dump: made the dump directory '" + folder.path("dumps") +
+                                            "' (mode 0700)\ngcore-dump: "));
 }
 
 TEST(GcoreDumpErrors, OfUsage) {

@@ -9,7 +9,7 @@
 #include <sstream>
 
 #include "reader/dump/vmcoreinfo.h"
-#include "reader/guest/guest_system.h"
+#include "reader/guest/guest.h"
 #include "reader/space/address_space.h"
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
@@ -21,7 +21,7 @@ namespace {
 
 using reader::AddressSpace;
 using reader::Dump;
-using reader::guest_system;
+using reader::Guest;
 using reader::GuestSystem;
 using reader::VirtAddr;
 using testing::Each;
@@ -108,7 +108,8 @@ class GuestSystemOf : public testing::TestWithParam<Kind> {
     auto opened = Dump::open(path);
     ASSERT_TRUE(opened) << opened.error().text;
     const Dump& dump = **opened;
-    const GuestSystem& guest = guest_system(dump);
+    const reader::Guest found(dump);
+    const GuestSystem& guest = found.system();
     EXPECT_EQ(guest.kind, GuestSystem::Kind::linux_kernel);
     EXPECT_EQ(guest.banner, console.version());
     EXPECT_THAT(guest.banner, HasSubstr(guest.release));
@@ -125,7 +126,7 @@ class GuestSystemOf : public testing::TestWithParam<Kind> {
     EXPECT_EQ(*guest.kaslr_offset == 0, std::string(GetParam().append) == "nokaslr");
     expect_direct_map(dump, guest);
     for (const reader::Cpu& cpu : dump.cpus()) {
-      const auto space = AddressSpace::of_cpu(dump, cpu.index);
+      const auto space = found.space_of_cpu(cpu.index);
       ASSERT_TRUE(space) << space.error().text;
       const auto there = space->translate(VirtAddr(*start));
       ASSERT_TRUE(there) << there.error().text << " with " << space->describe();

@@ -12,6 +12,7 @@
 #include <sstream>
 
 #include "reader/dump/dump.h"
+#include "reader/guest/guest.h"
 #include "reader/space/address_space.h"
 #include "tests/e2e/serve_process.h"
 #include "tests/support/gdb_session.h"
@@ -222,7 +223,7 @@ void LinuxGuest::compare_registers_in_gdb() {
 
 void LinuxGuest::compare_mappings() {
   for (size_t cpu = 0; cpu < kCpus; cpu++) {
-    auto space = reader::AddressSpace::of_cpu(*dump_, cpu);
+    auto space = reader::Guest(*dump_).space_of_cpu(cpu);
     ASSERT_TRUE(space) << space.error().text;
     // Linux maps one table at 65,536 addresses (espfix): all of them are wanted.
     reader::Limits everything;

@@ -4,7 +4,7 @@
 #include <cstdio>
 
 #include "gdbstub/dump_target.h"
-#include "gdbstub/server.h"
+#include "gdbstub/protocol/server.h"
 #include "reader/dump/dump.h"
 #include "reader/space/address_space.h"
 

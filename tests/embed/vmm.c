@@ -47,6 +47,7 @@ int main(int argc, char** argv) {
   char error[1024];
   int status;
 
+  gcore_result_init(&result);
   vm.fd = memfd_create("guest", MFD_CLOEXEC);
   if (argc != 2 || vm.fd < 0 || ftruncate(vm.fd, kSize) != 0) return 2;
   vm.ram = mmap(NULL, kSize, PROT_READ | PROT_WRITE, MAP_SHARED, vm.fd, 0);

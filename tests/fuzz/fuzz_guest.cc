@@ -7,7 +7,7 @@
 #include <string>
 
 #include "reader/dump/dump.h"
-#include "reader/guest/guest_system.h"
+#include "reader/guest/guest.h"
 #include "reader/space/address_space.h"
 #include "tests/fuzz/input_file.h"
 
@@ -43,11 +43,12 @@ void look_around(const AddressSpace& space, uint64_t image) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto dump = Dump::open_descriptor(gcore::tests::input_file(data, size), "input");
   if (!dump) return -1;  // for fuzz_open
-  check_guest(guest_system(**dump, GuestSearch::quick));
-  const GuestSystem& guest = guest_system(**dump, GuestSearch::thorough);
+  const Guest found(**dump);
+  check_guest(found.system());
+  const GuestSystem& guest = found.system(GuestSearch::thorough);
   check_guest(guest);
   for (size_t cpu = 0; cpu < (*dump)->cpus().size() && cpu < 3; ++cpu) {
-    const auto space = AddressSpace::of_cpu(**dump, cpu);
+    const auto space = found.space_of_cpu(cpu);
     if (space)
       look_around(*space, guest.image_address.value_or(VirtAddr(0)).value);
     else

@@ -11,7 +11,7 @@
 #include <span>
 #include <string>
 
-#include "gdbstub/session.h"
+#include "gdbstub/protocol/session.h"
 #include "tests/gdbstub/fake_target.h"
 
 namespace {

@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "gdbstub/session.h"
+#include "gdbstub/protocol/session.h"
 #include "tests/gdbstub/fake_target.h"
 
 namespace {

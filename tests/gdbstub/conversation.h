@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "gdbstub/session.h"
+#include "gdbstub/protocol/session.h"
 
 namespace gcore::tests {
 

@@ -4,7 +4,7 @@
 
 #include <stdexcept>
 
-#include "gdbstub/packet.h"
+#include "gdbstub/protocol/packet.h"
 #include "reader/dump/dump.h"
 #include "tests/gdbstub/conversation.h"
 #include "tests/gdbstub/small_dump.h"

@@ -1,4 +1,4 @@
-#include "gdbstub/exec_file.h"
+#include "gdbstub/protocol/exec_file.h"
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>

@@ -1,4 +1,4 @@
-#include "gdbstub/packet.h"
+#include "gdbstub/protocol/packet.h"
 
 #include <gtest/gtest.h>
 

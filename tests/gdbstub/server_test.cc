@@ -1,5 +1,5 @@
 // Connections: many at once, and none of them at the cost of another.
-#include "gdbstub/server.h"
+#include "gdbstub/protocol/server.h"
 
 #include <gtest/gtest.h>
 #include <sys/socket.h>

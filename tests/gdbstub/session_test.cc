@@ -1,11 +1,11 @@
 // The session as a machine of bytes: what each packet is answered with, and what bytes that are no packets do.
-#include "gdbstub/session.h"
+#include "gdbstub/protocol/session.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 
-#include "gdbstub/packet.h"
+#include "gdbstub/protocol/packet.h"
 #include "tests/gdbstub/conversation.h"
 #include "tests/gdbstub/fake_target.h"
 

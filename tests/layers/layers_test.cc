@@ -2,6 +2,9 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <filesystem>
+#include <regex>
+#include <set>
 
 #include "tests/layers/include_rules.h"
 #include "tests/support/paths.h"
@@ -18,13 +21,39 @@ using testing::IsEmpty;
 TEST(Layers, EveryIncludeKeepsTheTable) {
   const auto files = source_files(source_dir());
   for (const char* folder :
-       {"writer/format/", "writer/", "reader/translate/", "reader/", "gdbstub/", "tools/", "tests/"}) {
+       {"writer/format/", "writer/", "reader/source/", "reader/dump/", "reader/translate/", "reader/space/",
+        "reader/search/", "reader/guest/", "reader/", "gdbstub/", "tools/", "tests/"}) {
     EXPECT_THAT(files, Contains(testing::StartsWith(folder)));
   }
   for (const std::string& file : files) {
     for (const std::string& violation : include_violations(file, read_file(source_dir() + "/" + file))) {
       ADD_FAILURE() << violation;
     }
+  }
+}
+
+// What a program of ours includes, one that is built against an installation has too.
+TEST(Layers, ToolsIncludePublicHeadersOnly) {
+  std::set<std::string> installed;
+  const std::regex header("[a-z]+/[a-z0-9_/]+\\.h");
+  for (const char* library : {"writer", "writer/kvm", "reader", "gdbstub"}) {
+    const std::string path = source_dir() + "/" + library + "/CMakeLists.txt";
+    if (!std::filesystem::exists(path)) continue;
+    const std::string text = read_file(path);
+    const std::regex list("gcore_install_library\\(([^)]*)\\)");
+    for (std::sregex_iterator it(text.begin(), text.end(), list), end; it != end; ++it) {
+      const std::string names = (*it)[1];
+      for (std::sregex_iterator name(names.begin(), names.end(), header); name != end; ++name)
+        installed.insert(name->str());
+    }
+  }
+  EXPECT_THAT(installed, Contains("reader/dump/dump.h"));
+  const std::regex include("#include \"((?:writer|reader|gdbstub)/[^\"]+)\"");
+  for (const std::string& file : source_files(source_dir())) {
+    if (!file.starts_with("tools/")) continue;
+    const std::string text = read_file(source_dir() + "/" + file);
+    for (std::sregex_iterator it(text.begin(), text.end(), include), end; it != end; ++it)
+      EXPECT_TRUE(installed.contains((*it)[1])) << file << " includes " << (*it)[1] << ", which is not installed";
   }
 }
 
@@ -69,12 +98,15 @@ INSTANTIATE_TEST_SUITE_P(
                     Planted{"writer/x.cc", "#include \"dump.h\"\n", "path from the root"},
                     Planted{"writer/x.cc", "  #  include <elf.h>  // allowed here\n", "elf.h"},
                     Planted{"reader/x.cc", "#include \"writer/dump.h\"\n", "reader/ may not"},
+                    Planted{"reader/source/x.cc", "#include \"reader/dump/dump.h\"\n", "reader/source/ may not"},
+                    Planted{"reader/dump/x.cc", "#include \"reader/guest/guest.h\"\n", "reader/dump/ may not"},
+                    Planted{"reader/space/x.cc", "#include \"reader/guest/guest.h\"\n", "reader/space/ may not"},
                     Planted{"reader/x.h", "#include <llvm/Object/ELF.h>\n", "headers of reader/"},
                     Planted{"reader/x.cc", "#include \"gdbstub/target.h\"\n", "reader/ may not"},
                     Planted{"reader/translate/x.cc", "#include \"reader/dump/dump.h\"  // NOLINT: layers\n",
                             "may not include"},
                     Planted{"reader/translate/x.cc", "#include <fmt/format.h>\n", "may not use this library"},
-                    Planted{"gdbstub/session.cc", "#include \"reader/dump/dump.h\"\n", "gdbstub/ may not"},
+                    Planted{"gdbstub/protocol/session.cc", "#include \"reader/dump/dump.h\"\n", "gdbstub/ may not"},
                     Planted{"gdbstub/dump_target.cc", "#include \"tools/common/program.h\"\n", "may not include"},
                     Planted{"gdbstub/x.cc", "#include <boost/program_options.hpp>\n", "may not use this library"},
                     Planted{"tools/x.cc", "#include \"tests/support/paths.h\"\n", "tools/ may not"},

@@ -13,6 +13,7 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "reader/guest/guest.h"
 #include "tests/dump/dump_files.h"
 #include "tests/support/gdb_session.h"
 #include "tests/support/paths.h"
@@ -218,7 +219,7 @@ void check_in_crash(StoppedGuest& guest) {
   const Completed made =
       run({source_dir() + "/tests/oracle/make-namelist", program("gcore-inspect"), guest.vmcore_path(), namelist});
   ASSERT_EQ(made.status, kDone) << made.err;
-  auto space = reader::AddressSpace::of_cpu(guest.vmcore(), 0);
+  auto space = reader::Guest(guest.vmcore()).space_of_cpu(0);
   ASSERT_TRUE(space) << space.error().text;
   std::vector<uint64_t> addresses, values;
   std::string commands = "rd linux_banner 2\n";

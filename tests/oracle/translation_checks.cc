@@ -7,6 +7,7 @@
 #include <iostream>
 #include <sstream>
 
+#include "reader/guest/guest.h"
 #include "tests/oracle/addresses.h"
 #include "tests/oracle/comparison.h"
 #include "tests/oracle/kdumpfile.h"
@@ -170,7 +171,7 @@ void check_against_libkdumpfile_as_used(StoppedGuest& guest, size_t count) {
       return "it takes the kernel's image for one piece";
     return "";
   });
-  const auto space = reader::AddressSpace::of_cpu(guest.vmcore(), 0);
+  const auto space = reader::Guest(guest.vmcore()).space_of_cpu(0);
   ASSERT_TRUE(space) << space.error().text;
   for (const uint64_t address : draw_addresses(list_mappings(*space), count, kSeed)) {
     if (address >> 63 == 0) continue;  // it knows the kernel's half alone
@@ -180,7 +181,7 @@ void check_against_libkdumpfile_as_used(StoppedGuest& guest, size_t count) {
 }
 
 void check_against_drgn(StoppedGuest& guest, size_t count) {
-  const auto space = reader::AddressSpace::of_cpu(guest.vmcore(), 0);
+  const auto space = reader::Guest(guest.vmcore()).space_of_cpu(0);
   ASSERT_TRUE(space) << space.error().text;
   std::vector<uint64_t> addresses;
   std::ostringstream list;

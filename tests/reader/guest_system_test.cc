@@ -1,6 +1,6 @@
 // Which guest system a dump is of. The guests here are made of a few pages; tests/e2e/guest_system_test.cc has real
 // ones.
-#include "reader/guest/guest_system.h"
+#include "reader/guest/guest.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -15,7 +15,7 @@ namespace {
 
 using reader::AddressSpace;
 using reader::Dump;
-using reader::guest_system;
+using reader::Guest;
 using reader::GuestSearch;
 using reader::GuestSystem;
 using reader::PhysAddr;
@@ -80,7 +80,8 @@ std::unique_ptr<Dump> open(const DumpBuilder& builder) {
 
 TEST(GuestSystem, LinuxByAPointerInItsImage) {
   const auto dump = open(X86Kernel().build());
-  const GuestSystem& guest = guest_system(*dump);
+  const Guest found(*dump);
+  const GuestSystem& guest = found.system();
   EXPECT_EQ(guest.kind, GuestSystem::Kind::linux_kernel);
   EXPECT_EQ(guest.release, "6.1.0-9-amd64");
   EXPECT_EQ(guest.banner, kBanner);
@@ -92,22 +93,23 @@ TEST(GuestSystem, LinuxByAPointerInItsImage) {
   EXPECT_THAT(guest.vmcoreinfo, HasSubstr("KERNELOFFSET=9000000"));
   EXPECT_EQ(guest.page_offset, 0xffff888000000000);
   EXPECT_EQ(guest.page_size, 4096u);
-  EXPECT_EQ(&guest_system(*dump), &guest);
+  EXPECT_EQ(&found.system(), &guest);
 }
 
 TEST(GuestSystem, NoDirectMapWhereMemoryIsElsewhere) {
   X86Kernel kernel;
   kernel.memory.put(0x5000, 0x40000083 | uint64_t{1} << 63, 8);  // the next gigabyte
   const auto dump = open(kernel.build());
-  EXPECT_EQ(guest_system(*dump).banner, kBanner);
-  EXPECT_EQ(guest_system(*dump).page_offset, std::nullopt);
+  EXPECT_EQ(Guest(*dump).system().banner, kBanner);
+  EXPECT_EQ(Guest(*dump).system().page_offset, std::nullopt);
 }
 
 TEST(GuestSystem, LinuxWithoutVmcoreinfo) {
   X86Kernel kernel;
   kernel.with_note = false;
   const auto dump = open(kernel.build());
-  const GuestSystem& guest = guest_system(*dump);
+  const Guest found(*dump);
+  const GuestSystem& guest = found.system();
   EXPECT_EQ(guest.kind, GuestSystem::Kind::linux_kernel);
   EXPECT_EQ(guest.release, "6.1.0-9-amd64");
   EXPECT_EQ(guest.banner, kBanner);
@@ -123,14 +125,14 @@ TEST(GuestSystem, RootlessLinuxByItsNoteInMemory) {
   X86Kernel kernel;
   kernel.with_cr3 = false;
   const auto dump = open(kernel.build());
-  const auto space = AddressSpace::of_cpu(*dump, 0);
+  const auto space = Guest(*dump).space_of_cpu(0);
   ASSERT_TRUE(space) << space.error().text;
   EXPECT_EQ(space->describe(),
             "x86_64, 4-level, root 0x1000 from VMCOREINFO, found in guest memory at 0xa00000 (the kernel's)");
   const auto there = space->translate(VirtAddr(X86Kernel::kImage + 0x123));
   ASSERT_TRUE(there) << there.error().text;
   EXPECT_EQ(there->address, PhysAddr(X86Kernel::kPhysical + 0x123));
-  EXPECT_EQ(guest_system(*dump).banner, kBanner);
+  EXPECT_EQ(Guest(*dump).system().banner, kBanner);
 }
 
 TEST(GuestSystem, ANoteThatTheTablesContradictIsOfAnotherKernel) {
@@ -140,8 +142,8 @@ TEST(GuestSystem, ANoteThatTheTablesContradictIsOfAnotherKernel) {
     kernel.with_cr3 = with_cr3;
     kernel.vmcoreinfo.replace(kernel.vmcoreinfo.find("8a000000"), 8, "8b000000");  // _stext
     const auto dump = open(kernel.build());
-    EXPECT_EQ(guest_system(*dump).vmcoreinfo_source, GuestSystem::Source::none);
-    const auto space = AddressSpace::of_cpu(*dump, 0);
+    EXPECT_EQ(Guest(*dump).system().vmcoreinfo_source, GuestSystem::Source::none);
+    const auto space = Guest(*dump).space_of_cpu(0);
     ASSERT_TRUE(space) << space.error().text;
     EXPECT_EQ(space->describe().find("VMCOREINFO"), std::string::npos) << space->describe();
   }
@@ -152,7 +154,8 @@ TEST(GuestSystem, ANoteOfTheDumpThatTheVcpusContradictIsOfAnotherKernel) {
   std::string stale = kernel.vmcoreinfo;
   stale.replace(stale.find("8a000000"), 8, "8b000000").replace(stale.find("6.1.0-9"), 7, "5.9.9-1");
   const auto dump = open(kernel.build().note(elf_note("VMCOREINFO", 0, stale)));
-  const GuestSystem& guest = guest_system(*dump);
+  const Guest found(*dump);
+  const GuestSystem& guest = found.system();
   EXPECT_EQ(guest.release, "6.1.0-9-amd64");
   EXPECT_EQ(guest.vmcoreinfo_source, GuestSystem::Source::memory);
   EXPECT_EQ(guest.kaslr_offset, X86Kernel::kDisplacement);
@@ -164,7 +167,8 @@ TEST(GuestSystem, ANoteWhoseTablesAreNotInTheDumpIsBetterThanNothing) {
   kernel.with_cr3 = kernel.with_banner = false;
   kernel.vmcoreinfo.replace(kernel.vmcoreinfo.find("89e01000"), 8, "8f001000");  // init_top_pgt: beyond the memory
   const auto dump = open(kernel.build());
-  const GuestSystem& guest = guest_system(*dump);
+  const Guest found(*dump);
+  const GuestSystem& guest = found.system();
   EXPECT_EQ(guest.kind, GuestSystem::Kind::linux_kernel);
   EXPECT_EQ(guest.release, "6.1.0-9-amd64");
   EXPECT_EQ(guest.vmcoreinfo_address, PhysAddr(X86Kernel::kNote));
@@ -175,18 +179,19 @@ TEST(GuestSystem, RootlessLinuxByItsTablesAlone) {
   X86Kernel kernel;
   kernel.with_cr3 = kernel.with_note = false;
   const auto dump = open(kernel.build());
-  EXPECT_EQ(guest_system(*dump).kind, GuestSystem::Kind::unknown);
-  const auto space = AddressSpace::of_cpu(*dump, 0);
+  EXPECT_EQ(Guest(*dump).system().kind, GuestSystem::Kind::unknown);
+  const auto space = Guest(*dump).space_of_cpu(0);
   ASSERT_TRUE(space) << space.error().text;
   EXPECT_EQ(space->describe(), "x86_64, 4-level, root 0x1000 from guest memory, where these tables map a Linux kernel");
   EXPECT_FALSE(space->has_root_of_cpu());
-  const GuestSystem& guest = guest_system(*dump, GuestSearch::thorough);
+  const Guest found(*dump);
+  const GuestSystem& guest = found.system(GuestSearch::thorough);
   EXPECT_EQ(guest.banner, kBanner);
   EXPECT_EQ(guest.kaslr_offset, X86Kernel::kDisplacement);
 
   kernel.with_banner = false;
   const auto nothing = open(kernel.build());
-  const auto none = AddressSpace::of_cpu(*nothing, 0);
+  const auto none = Guest(*nothing).space_of_cpu(0);
   ASSERT_FALSE(none) << none->describe();
   EXPECT_THAT(none.error().text, testing::EndsWith("no Linux kernel with its tables was found in guest memory"));
 }
@@ -195,9 +200,9 @@ TEST(GuestSystem, OnlyARealBannerMakesALinux) {
   X86Kernel kernel;
   kernel.with_note = kernel.with_banner = false;
   const auto dump = open(kernel.build());
-  EXPECT_EQ(guest_system(*dump).kind, GuestSystem::Kind::unknown);
-  EXPECT_EQ(guest_system(*dump).kaslr_offset, std::nullopt);
-  EXPECT_EQ(guest_system(*dump, GuestSearch::thorough).kind, GuestSystem::Kind::unknown);
+  EXPECT_EQ(Guest(*dump).system().kind, GuestSystem::Kind::unknown);
+  EXPECT_EQ(Guest(*dump).system().kaslr_offset, std::nullopt);
+  EXPECT_EQ(Guest(*dump).system(GuestSearch::thorough).kind, GuestSystem::Kind::unknown);
 }
 
 /// aarch64, 4K pages, 48 bits, 16 MiB of memory at 0x40000000. Root at 0x40001000: all of memory from
@@ -217,15 +222,15 @@ TEST(GuestSystem, RootlessAarch64ByItsTablesAlone) {
   builder.machine = kEmAarch64;
   const auto dump =
       open(builder.note(elf_note("CORE", 1, prstatus(kEmAarch64, 1, {{"pc", 0x400000}}))).memory(kRam, memory.str()));
-  EXPECT_EQ(guest_system(*dump).banner, kBanner) << "a quick search looks where memory begins";
-  const auto space = AddressSpace::of_cpu(*dump, 0);
+  const Guest found(*dump);
+  EXPECT_EQ(found.system().banner, kBanner) << "a quick search looks where memory begins";
+  const auto space = found.space_of_cpu(0);
   ASSERT_TRUE(space) << space.error().text;
   EXPECT_EQ(space->describe(),
             "aarch64, TTBR0 none (the dump has no ttbr0_el1), TTBR1 0x40001000 (48-bit, 4K granule) from guest memory, "
             "where these tables map a Linux kernel");
   EXPECT_FALSE(space->has_root_of_cpu());
-  const GuestSystem& guest =
-      guest_system(*dump);  // which was asked for no search of all of memory: that was made already
+  const GuestSystem& guest = found.system();  // which was asked for no search of all of memory: that was made already
   EXPECT_EQ(guest.banner, kBanner);
   EXPECT_EQ(guest.image_address, VirtAddr(0xffff800008000000));
   EXPECT_EQ(guest.image_physical, PhysAddr(kRam + 2 * kMiB));
@@ -239,7 +244,8 @@ TEST(GuestSystem, LinuxByTheDumpsOwnNote) {
   dump.note(elf_note("CORE", 1, prstatus(kEmX86_64, 1, {})) +
             elf_note("VMCOREINFO", 0, "OSRELEASE=5.4.0\nKERNELOFFSET=1e000000\n"));
   const auto open_dump = open(dump.memory(0, std::string(8192, '\0')));
-  const GuestSystem& guest = guest_system(*open_dump);
+  const Guest found(*open_dump);
+  const GuestSystem& guest = found.system();
   EXPECT_EQ(guest.kind, GuestSystem::Kind::linux_kernel);
   EXPECT_EQ(guest.release, "5.4.0");
   EXPECT_EQ(guest.kaslr_offset, 0x1e000000u);
@@ -261,15 +267,15 @@ std::unique_ptr<Dump> qnx(const std::string& page, const std::string& image = st
 
 TEST(GuestSystem, QnxByItsSystemPage) {
   const auto dump = qnx(system_page(200, 2048, 0x100, 4));
-  EXPECT_EQ(guest_system(*dump).kind, GuestSystem::Kind::qnx);
-  EXPECT_THAT(guest_system(*dump).notes.at(0), HasSubstr("system page at 0x10000 (2048 bytes, 4 CPUs)"));
+  EXPECT_EQ(Guest(*dump).system().kind, GuestSystem::Kind::qnx);
+  EXPECT_THAT(Guest(*dump).system().notes.at(0), HasSubstr("system page at 0x10000 (2048 bytes, 4 CPUs)"));
 }
 
 TEST(GuestSystem, WhatIsNoSystemPage) {
   for (const std::string& page :
        {system_page(200, 2048, 0x101, 4), system_page(200, 100, 0x100, 4), system_page(200, 8192, 0x100, 4),
         system_page(200, 2048, 0x100, 0), system_page(4, 2048, 0x100, 1)})
-    EXPECT_EQ(guest_system(*qnx(page)).kind, GuestSystem::Kind::unknown);
+    EXPECT_EQ(Guest(*qnx(page)).system().kind, GuestSystem::Kind::unknown);
 }
 
 std::string image_file_system(uint32_t size, uint32_t directory_end, uint32_t directory) {
@@ -278,17 +284,17 @@ std::string image_file_system(uint32_t size, uint32_t directory_end, uint32_t di
 
 TEST(GuestSystem, QnxByItsImage) {
   const auto dump = qnx(std::string(4096, '\0'), std::string(4096, '\1') + image_file_system(8000, 512, 92));
-  EXPECT_EQ(guest_system(*dump).kind, GuestSystem::Kind::qnx);
-  EXPECT_THAT(guest_system(*dump).notes.at(0), HasSubstr("image file system at 0x1000 (8000 bytes)"));
+  EXPECT_EQ(Guest(*dump).system().kind, GuestSystem::Kind::qnx);
+  EXPECT_THAT(Guest(*dump).system().notes.at(0), HasSubstr("image file system at 0x1000 (8000 bytes)"));
   for (const std::string& image : {image_file_system(80000, 512, 92), image_file_system(8000, 80, 92),
                                    image_file_system(8000, 9000, 92), image_file_system(8000, 512, 8)})
-    EXPECT_EQ(guest_system(*qnx(std::string(4096, '\0'), image)).kind, GuestSystem::Kind::unknown);
+    EXPECT_EQ(Guest(*qnx(std::string(4096, '\0'), image)).system().kind, GuestSystem::Kind::unknown);
 }
 
 TEST(GuestSystem, NothingIsKnownOfADumpWithoutMemoryOrVcpus) {
-  EXPECT_EQ(guest_system(*open(DumpBuilder().memory(0, std::string(64, 'x')))).kind, GuestSystem::Kind::unknown);
+  EXPECT_EQ(Guest(*open(DumpBuilder().memory(0, std::string(64, 'x')))).system().kind, GuestSystem::Kind::unknown);
   const auto dump = open(DumpBuilder().note(elf_note("CORE", 1, prstatus(kEmAarch64, 1, {}))));
-  EXPECT_EQ(guest_system(*dump, GuestSearch::thorough).kind, GuestSystem::Kind::unknown);
+  EXPECT_EQ(Guest(*dump).system(GuestSearch::thorough).kind, GuestSystem::Kind::unknown);
 }
 
 /// Every page of hostile memory claims to be a note, and every entry of its tables to be a table.
@@ -306,7 +312,7 @@ TEST(GuestSystem, HostileMemoryEnds) {
   dump.note(elf_note("CORE", 1, prstatus(kEmX86_64, 1, {})) +
             elf_note("QEMU", 0, qemu_note({{"cr0", 0x80000001}, {"cr3", 0x1000}, {"cr4", 0x1020}})));
   const auto hostile = open(dump.memory(0, memory));
-  EXPECT_EQ(guest_system(*hostile, GuestSearch::thorough).banner, "");
+  EXPECT_EQ(Guest(*hostile).system(GuestSearch::thorough).banner, "");
 }
 
 }  // namespace

@@ -40,9 +40,9 @@ class CutGuest : public writer::Guest {
   size_t cpu_count() override { return 3; }
   bool read_cpu(size_t index, format::RegisterFile& registers) override {
     if (index == 2) return false;
-    for (const char* name : {"rip", "rsp", "cs", "cr0"}) registers.set(name, 0x10 + index);
+    for (const char* name : {"rip", "rsp", "cs", "cr0"}) registers.put(name, 0x10 + index);
     if (index == 0)
-      for (const char* name : {"cr3", "rax", "xcr0"}) registers.set(name, 0);  // 0, and known to be
+      for (const char* name : {"cr3", "rax", "xcr0"}) registers.put(name, 0);  // 0, and known to be
     return true;
   }
   std::vector<writer::MemoryRange> memory() override {

@@ -1,10 +1,32 @@
 #include "tests/support/qemu_guest.h"
 
+#include <filesystem>
 #include <stdexcept>
 
 #include "tests/support/paths.h"
 
 namespace gcore::tests {
+
+namespace {
+
+/// The guest's own initramfs, or where it gets more files that and a second one after it, which the kernel unpacks too.
+std::string initramfs(const TempDir& folder, const std::string& own,
+                      const std::vector<std::pair<std::string, std::string>>& files) {
+  if (files.empty()) return own;
+  const std::filesystem::path root = folder.path("more-files");
+  for (const auto& [there, here] : files) {
+    std::filesystem::create_directories((root / there).parent_path());
+    std::filesystem::copy_file(here, root / there);
+  }
+  const std::string both = folder.path("initrd");
+  const std::string script =
+      R"(cd "$1" && { cat "$2"; find . | cpio --create --format=newc --quiet | gzip -1; } >"$3")";
+  const Completed packed = run({"bash", "-c", "set -o pipefail; " + script, "pack", root, own, both}, 60s);
+  if (packed.status != ExitStatus{0, 0}) throw std::runtime_error("cannot pack an initramfs: " + packed.err);
+  return both;
+}
+
+}  // namespace
 
 QemuGuest::QemuGuest(Options options) {
   std::vector<std::string> prepare{source_dir() + "/tests/guests/linux", options.machine};
@@ -26,7 +48,7 @@ QemuGuest::QemuGuest(Options options) {
       // Vectors no longer than the kernel's own default: all vCPUs then have the same, and QEMU's dump is an oracle.
       // Where they differ QEMU writes wrong headers (tests/reader/displaced_test.cc).
       options.cpu + (!x86 && options.cpu == "max" ? ",sve-max-vq=4" : ""), "-device", "vmcoreinfo", "-kernel",
-      files + "/vmlinuz", "-initrd", files + "/initrd.gz", "-append",
+      files + "/vmlinuz", "-initrd", initramfs(folder_, files + "/initrd.gz", options.files), "-append",
       std::string(x86 ? "console=ttyS0" : "console=ttyAMA0") + " " + options.append, "-display", "none", "-serial",
       "stdio", "-monitor", "none", "-qmp", "unix:" + folder_.path("own-qmp"), "-qmp",
       "unix:" + qmp_socket() + ",server=on,wait=off", "-gdb", "unix:" + gdb_socket() + ",server=on,wait=off",

@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/support/process.h"
@@ -19,8 +20,10 @@ class QemuGuest {
     std::string kernel{};            ///< series, as tests/guests/linux knows it ("6.12"); empty: its default
     unsigned cpus = 2;
     unsigned memory_mib = 512;
-    std::string name{};                    ///< as -name; empty: none
-    std::string append{};                  ///< more kernel arguments
+    std::string name{};    ///< as -name; empty: none
+    std::string append{};  ///< more kernel arguments
+    /// More files of the guest's root: path there ("modules/x.ko"), path here.
+    std::vector<std::pair<std::string, std::string>> files{};
     std::vector<std::string> arguments{};  ///< more arguments of QEMU (devices and the like)
   };
 

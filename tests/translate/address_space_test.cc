@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "reader/guest/guest.h"
 #include "tests/support/dump_builder.h"
 
 namespace gcore::tests {
@@ -15,6 +16,7 @@ namespace {
 
 using reader::AddressSpace;
 using reader::Dump;
+using reader::Guest;
 using reader::PhysAddr;
 using reader::VirtAddr;
 
@@ -202,7 +204,7 @@ TEST(AddressSpace, KernelRootFromVmcoreinfo) {
   const auto dump = vmcore(kEmX86_64, x86_image(),
                            "OSRELEASE=6.1.0\nPAGESIZE=4096\nSYMBOL(init_top_pgt)=ffffffff82601000\n"
                            "NUMBER(phys_base)=-39845888\nNUMBER(pgtable_l5_enabled)=0\n");
-  const auto space = AddressSpace::of_cpu(*dump, 0);
+  const auto space = Guest(*dump).space_of_cpu(0);
   ASSERT_TRUE(space) << space.error().text;
   EXPECT_EQ(space->describe(), "x86_64, 4-level, root 0x1000 from VMCOREINFO (the kernel's)");
   EXPECT_EQ(physical(*space, kMapped), 0x9000u);
@@ -363,7 +365,7 @@ TEST(AddressSpace, Aarch64KernelRootFromVmcoreinfo) {
       vmcore(kEmAarch64, aarch64_image(),
              "OSRELEASE=6.1.0\nPAGESIZE=4096\nSYMBOL(swapper_pg_dir)=ffff800009402000\nNUMBER(VA_BITS)=48\n"
              "NUMBER(kimage_voffset)=0xffff800009400000\nNUMBER(TCR_EL1_T1SZ)=0x10\n");
-  const auto space = AddressSpace::of_cpu(*dump, 0);
+  const auto space = Guest(*dump).space_of_cpu(0);
   ASSERT_TRUE(space) << space.error().text;
   EXPECT_EQ(physical(*space, 0xffff000000000123), 0x40000123u);
   EXPECT_EQ(space->describe(),
@@ -378,7 +380,7 @@ TEST(AddressSpace, Aarch64SwapperHasTheSizeThatTheKernelWasBuiltFor) {
       vmcore(kEmAarch64, image,
              "OSRELEASE=6.1.0\nPAGESIZE=65536\nSYMBOL(swapper_pg_dir)=ffff800009402000\nNUMBER(VA_BITS)=52\n"
              "NUMBER(kimage_voffset)=0xffff800009400000\nNUMBER(TCR_EL1_T1SZ)=0x10\n");
-  const auto space = AddressSpace::of_cpu(*dump, 0);
+  const auto space = Guest(*dump).space_of_cpu(0);
   ASSERT_TRUE(space) << space.error().text;
   EXPECT_EQ(physical(*space, 0xfffffc0020000123), 0x40000123u);
 }

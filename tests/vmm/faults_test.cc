@@ -164,7 +164,10 @@ TEST_F(VmmFaults, DirectoriesThatAreGoneOrElsewhere) {
   auto vmm = start(kTwoCpus + ("dump " + dumps));
   ASSERT_TRUE(heartbeat(vmm, 0));
   fs::remove(dumps);
-  expect_failure(vmm, dumps + "'.*No such file or directory");
+  vmm.signal(SIGUSR2);
+  ASSERT_TRUE(vmm.wait_for_line(kErr, "made the dump directory '" + dumps)) << vmm.err();
+  ASSERT_TRUE(vmm.wait_for_line(kErr, kWritten)) << vmm.err();
+  fs::remove_all(dumps);
   dir_.write("dumps", "a file");
   expect_failure(vmm, dumps + "'.*Not a directory");
   fs::remove(dumps);
@@ -186,7 +189,8 @@ TEST_F(VmmFaults, ADirectoryThatCannotBeWrittenIsRefusedAtStart) {
   disk.make_read_only();
   const Completed done = run({program("gcore-vmm"), config("dump " + disk.directory().path())});
   EXPECT_EQ(done.status, (ExitStatus{1, 0}));
-  EXPECT_EQ(done.err, "gcore-vmm: dump directory " + disk.directory().path() + ": Read-only file system\n");
+  EXPECT_EQ(done.err, "gcore-vmm: preparing dumps: the dump directory '" + disk.directory().path() +
+                          "': Read-only file system\n");
 }
 
 TEST_F(VmmFaults, ADirectoryThatBecomesReadOnly) {

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/stat.h>
 
+#include <filesystem>
 #include <fstream>
 
 #include "tests/vmm/vmm_program.h"
@@ -139,6 +140,16 @@ TEST_F(VmmProgram, WritesTheOtherDialectAndCompressed) {
   ASSERT_TRUE(vmm.wait_for_line(kErr, "dump written: .*\\.gcore\\.gz")) << vmm.err();
 }
 
+TEST_F(VmmProgram, MakesTheLastComponentOfAMissingDirectoryAndSaysSo) {
+  const std::string dumps = dir_.path("dumps");
+  auto vmm = start("cpu\nram 16M\ndump " + dumps);
+  ASSERT_TRUE(heartbeat(vmm, 0));
+  EXPECT_EQ(vmm.err(), "gcore-vmm: made the dump directory '" + dumps + "' (mode 0700)\n");
+  EXPECT_EQ(std::filesystem::status(dumps).permissions(), std::filesystem::perms::owner_all);
+  vmm.signal(SIGUSR2);
+  ASSERT_TRUE(vmm.wait_for_line(kErr, "dump written: " + dumps + "/")) << vmm.err();
+}
+
 struct StartError {
   const char *config, *message;
   int status;
@@ -146,8 +157,12 @@ struct StartError {
 
 TEST_F(VmmProgram, RefusesToStartInOneLine) {
   const StartError errors[] = {
-      {"dump /nowhere/at/all", "gcore-vmm: dump directory /nowhere/at/all: No such file or directory\n", 1},
-      {"dump /dev/null", "gcore-vmm: dump directory /dev/null: Not a directory\n", 1},
+      {"dump /nowhere/at/all",
+       "gcore-vmm: preparing dumps: the dump directory '/nowhere/at/all': No such file or directory; make it with "
+       "mkdir "
+       "-p\n",
+       1},
+      {"dump /dev/null", "gcore-vmm: preparing dumps: the dump directory '/dev/null': Not a directory\n", 1},
       {"ram 8M", "16M or more", 1},
       {"load /nowhere/x", "gcore-vmm: starting the VM: /nowhere/x: No such file or directory\n", 1},
       {"cpu\ncpu\nrma 1G", "vm.conf:3: unknown option 'rma', did you mean 'ram'?\n", 1},

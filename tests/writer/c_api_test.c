@@ -20,6 +20,7 @@ static int read_cpu(void* self, size_t index, gcore_registers* registers) {
   if (gcore_register_set(registers, "no_such_register", 1) != -1) return -1;
   return gcore_register_set(registers, "rip", 0x1234);
 }
+static size_t cpu_number(void* self, size_t index) { return ((struct c_guest*)self)->first_number + index; }
 static size_t memory(void* self, struct gcore_memory_range* ranges, size_t room) {
   struct c_guest* guest = self;
   for (size_t i = 0; i < guest->ranges && i < room; ++i) {
@@ -41,6 +42,7 @@ void c_guest_functions(struct gcore_guest* functions, struct c_guest* guest) {
   functions->cpu_count = cpu_count;
   functions->read_cpu = read_cpu;
   functions->memory = memory;
+  functions->cpu_number = cpu_number;
 }
 
 int c_dump(struct c_guest* guest, const char* target, struct gcore_result* result) {

@@ -12,6 +12,7 @@ struct c_guest {
   const char* page; /* one page of memory, which all ranges show */
   size_t ranges;
   int pause_error, pauses, resumes;
+  size_t first_number; /* of its one vCPU */
 };
 
 void c_guest_functions(struct gcore_guest* functions, struct c_guest* guest);

@@ -260,6 +260,73 @@ TEST(Dumper, BadOptionsAreRefusedAtCreation) {
   EXPECT_FALSE(status.ok());
 }
 
+TEST(Dumper, TargetIsLookedAtAtCreation) {
+  FakeGuest guest;
+  TempDir directory;
+  const auto error_of = [&](const std::string& target) {
+    writer::Status status;
+    EXPECT_EQ(Dumper::create(guest, to(target), {}, status), nullptr) << target;
+    return status.text();
+  };
+  EXPECT_THAT(error_of(directory.path("no/such")),
+              testing::EndsWith("No such file or directory; make it with mkdir -p"));
+  EXPECT_EQ(error_of("/dev/null"), "the dump directory '/dev/null': Not a directory");
+  EXPECT_EQ(error_of("/proc"), "creation of a dump file in directory '/proc': No such file or directory");
+  EXPECT_TRUE(directory.entries().empty());
+  const auto dumper = make(guest, to(directory.path("dumps")));
+  EXPECT_EQ(dumper->notice(), "made the dump directory '" + directory.path("dumps") + "' (mode 0700)");
+  EXPECT_THAT(directory.entries(), testing::ElementsAre("dumps"));
+  EXPECT_EQ(make(guest, to(directory.path("dumps")))->notice(), "");
+}
+
+/// The time that the file says the dump was asked for.
+int64_t requested_ns(const std::string& path) {
+  const std::string info = Bytes(read_file(path)).info(), key = "\"requested_ns\": ";
+  return std::stoll(info.substr(info.find(key) + key.size()));
+}
+
+// Each dump bears the time of the first request that it answers, however close that came to the one before it was
+// taken.
+TEST(Dumper, EveryRequestHasItsOwnTime) {
+  constexpr uint64_t kDumps = 2000;
+  constexpr int64_t kStep = 10'000;  // what the time is rounded down to
+  FakeGuest guest(2);
+  TempDir directory;
+  struct Span {
+    int64_t before, after;
+  };
+  constexpr uint64_t kMostWaiting = 50'000;  // a dump counts no more than some 65,000
+  std::vector<Span> requests(4'000'000);
+  std::vector<std::pair<uint64_t, int64_t>> dumps;  // the number of the first request, the time in the file
+  std::atomic<uint64_t> answered{0}, finished{0};
+  Options options = to(directory.path());
+  options.sync = false;
+  options.file_name = "dump";
+  options.replace = true;
+  const auto dumper = make(guest, options, [&](const Result& result) {
+    dumps.emplace_back(answered, requested_ns(result.path));
+    answered += result.requests;
+    ++finished;
+  });
+  const auto now = [] {
+    const auto since = std::chrono::system_clock::now().time_since_epoch();
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(since).count();
+  };
+  uint64_t made = 0;
+  for (; made < requests.size() && finished < kDumps; ++made) {
+    wait_until([&] { return made - answered < kMostWaiting; });
+    requests[made].before = now();
+    dumper->request();
+    requests[made].after = now();
+  }
+  dumper->wait();
+  ASSERT_EQ(answered, made);
+  for (const auto& [first, time] : dumps) {
+    EXPECT_GE(time + kStep, requests[first].before) << "request " << first;
+    EXPECT_LE(time, requests[first].after) << "request " << first;
+  }
+}
+
 TEST(Dumper, ManyRequestsFromManyThreadsAreAllCounted) {
   FakeGuest guest;
   TempDir directory;

@@ -56,7 +56,7 @@ class FakeGuest : public writer::Guest {
   bool read_cpu(size_t index, format::RegisterFile& registers) override {
     EXPECT_TRUE(paused);
     if (on_read_cpu) return on_read_cpu(index, registers);
-    registers.set(machine_kind == format::Machine::aarch64 ? "elr" : "rip", 0x1000 + index);
+    registers.put(machine_kind == format::Machine::aarch64 ? "elr" : "rip", 0x1000 + index);
     return true;
   }
   std::vector<writer::MemoryRange> memory() override {

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <filesystem>
 
 #include "tests/writer/fake_guest.h"
 #include "writer/naming.h"
@@ -183,9 +184,32 @@ INSTANTIATE_TEST_SUITE_P(BothWays, Names, testing::Values(writer::Invisible::aut
 TEST(File, DirectoryThatIsMissingIsOneSentenceAndNoPause) {
   FakeGuest guest;
   const Result result = writer::dump(guest, to("/nonexistent/dumps"));
-  EXPECT_EQ(result.status.text(), "open of the dump directory '/nonexistent/dumps': No such file or directory");
+  EXPECT_EQ(result.status.text(),
+            "the dump directory '/nonexistent/dumps': No such file or directory; make it with mkdir -p");
   EXPECT_EQ(result.path, "");
   EXPECT_EQ(guest.pauses, 0);
+}
+
+TEST(File, LastComponentOfTheDirectoryIsMadeAndThatIsSaid) {
+  TempDir above;
+  const std::string dumps = above.path("dumps");
+  FakeGuest guest;
+  const mode_t before = umask(0);
+  const Result result = writer::dump(guest, to(dumps));
+  umask(before);
+  ASSERT_TRUE(result.status.ok()) << result.status.text();
+  EXPECT_EQ(result.notice, "made the dump directory '" + dumps + "' (mode 0700)");
+  EXPECT_EQ(std::filesystem::status(dumps).permissions(), std::filesystem::perms::owner_all);
+  EXPECT_EQ(writer::dump(guest, to(dumps)).notice, "") << "it is there now";
+}
+
+TEST(File, DirectoryOfAnExactFileNameIsNotMade) {
+  TempDir above;
+  FakeGuest guest;
+  Options options = to(above.path("none"));
+  options.file_name = "x";
+  EXPECT_EQ(writer::dump(guest, options).status.error().code, ENOENT);
+  EXPECT_THAT(above.entries(), IsEmpty());
 }
 
 TEST(File, FileInsteadOfDirectory) {
@@ -225,6 +249,44 @@ TEST(File, TooSmallADiskIsFoundOutBeforehand) {
   EXPECT_EQ(result.pages.written, 0U);
   EXPECT_THAT(small.directory().entries(), IsEmpty());
   EXPECT_EQ(guest.resumes, 1);
+}
+
+/// On a disk of 1 MiB, a guest of which every `every`-th page is full of 'x' and the others are zeros.
+void expect_what_fits(uint64_t pages, uint64_t every) {
+  const SmallFileSystem small("1m");
+  FakeGuest guest(pages, FakeGuest::Backing::host);
+  guest.ranges = {guest.range(0, 0, pages * kPage)};
+  for (uint64_t page = 0; page < pages; page += every) guest.fill(page, 'x');
+  Options options = to(small.directory().path());
+  options.keep_partial = true;
+  const Result result = writer::dump(guest, options);
+  EXPECT_EQ(result.status.error().code, ENOSPC) << result.status.text();
+  ASSERT_THAT(result.path, testing::EndsWith(".gcore.partial"));
+  const Bytes file(read_file(result.path));
+  EXPECT_THAT(file.info(), HasSubstr(R"("complete": false)"));
+  EXPECT_EQ(file.u16(file.p_offset(0) + 4), 2) << "vCPUs in the note";
+  const uint64_t kept = file.p_filesz(1) / kPage;
+  EXPECT_GE(kept / every, 200U) << "of 256 that the disk holds, with room for the rest of the file";
+  for (uint64_t page = 0; page < kept; ++page)
+    ASSERT_EQ(file.text(file.p_offset(1) + page * kPage, kPage), std::string(kPage, page % every == 0 ? 'x' : '\0'));
+}
+
+TEST(File, WhatFitsIsKeptWhenTheDiskIsTooSmallFromTheStart) { expect_what_fits(512, 1); }
+
+TEST(File, WhatFitsOfASparseGuestIsKept) { expect_what_fits(65536, 128); }
+
+TEST(File, RegistersAreKeptWhereNoMemoryFits) {
+  const SmallFileSystem small("64k");
+  FakeGuest guest(128);
+  guest.fill(0, 'x', 128);
+  guest.cpus = 64;
+  Options options = to(small.directory().path());
+  options.keep_partial = true;
+  const Result result = writer::dump(guest, options);
+  ASSERT_THAT(result.path, testing::EndsWith(".gcore.partial")) << result.status.text();
+  const Bytes file(read_file(result.path));
+  EXPECT_EQ(file.u16(file.p_offset(0) + 4), 64) << "the number of vCPUs in the note";
+  EXPECT_EQ(file.p_filesz(0), 40U + 64 * (128 + 160));
 }
 
 TEST(File, ZerosNeedNoRoom) {

@@ -153,7 +153,7 @@ TEST(MemoryMissing, NothingReadableIsAFailure) {
   FakeGuest guest(8, FakeGuest::Backing::callback);
   guest.unreadable_from = 0;
   const Result result = dump_to(guest, directory);
-  EXPECT_EQ(result.status.text(), "no page of the guest's memory could be read");
+  EXPECT_THAT(result.status.text(), testing::StartsWith("no page of the guest's memory could be read: "));
   EXPECT_TRUE(directory.entries().empty());
   EXPECT_EQ(guest.resumes, 1);
 }
@@ -196,6 +196,53 @@ TEST(MemoryRange, NoMemoryIsRefused) {
   } guest;
   TempDir directory;
   EXPECT_EQ(dump_to(guest, directory).status.text(), "the guest has no memory");
+}
+
+/// The error of a dump of one range of which nothing can be read.
+std::string trouble_with(const writer::MemoryRange& range) {
+  TempDir directory;
+  FakeGuest guest;
+  guest.ranges = {range};
+  guest.unreadable_from = 0;
+  writer::Options options;
+  options.target = directory.path();
+  return writer::dump(guest, options).status.text();
+}
+
+TEST(MemoryTrouble, CausesOfUnreadableMemoryAreToldApart) {
+  constexpr char kStart[] = "no page of the guest's memory could be read: at guest-physical 0x10000 ";
+  void* nothing = mmap(nullptr, kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_EQ(munmap(nothing, kPage), 0);
+  char address[32];
+  std::snprintf(address, sizeof address, "%p", nothing);
+  const std::string host_error = "process_vm_readv of its host address " + std::string(address) +
+                                 ": Bad address (nothing is mapped there that can be read)";
+  EXPECT_EQ(trouble_with({0x10000, kPage, nothing, -1, 0}), kStart + host_error);
+  EXPECT_EQ(trouble_with({0x10000, kPage, nullptr, 999, 0}),
+            std::string(kStart) + "pread of its fd 999: Bad file descriptor");
+  EXPECT_EQ(trouble_with({0x10000, kPage, nothing, 999, 0}),
+            std::string(kStart) + "pread of its fd 999: Bad file descriptor, and " + host_error);
+  EXPECT_EQ(trouble_with({0x10000, kPage, nullptr, -1, 0}),
+            std::string(kStart) + "the range has neither a host address nor an fd, and read_memory() read nothing");
+  const int empty = memfd_create("empty", MFD_CLOEXEC);
+  EXPECT_EQ(trouble_with({0x10000, kPage, nullptr, empty, 0}),
+            std::string(kStart) + "the file of its fd " + std::to_string(empty) + " has ended (after 0 bytes)");
+  close(empty);
+}
+
+TEST(MemoryTrouble, UnreadablePartIsSaidInTheNotice) {
+  TempDir directory;
+  FakeGuest guest(64, FakeGuest::Backing::memfd_without_mapping);
+  guest.fill(0, 'x', 64);
+  guest.ranges = {guest.range(0, 0, 32 * kPage), {FakeGuest::kHigh, kPage, nullptr, 999, 0}};
+  writer::Options options;
+  options.target = directory.path();
+  const writer::Result result = writer::dump(guest, options);
+  ASSERT_TRUE(result.status.ok()) << result.status.text();
+  EXPECT_EQ(
+      result.notice,
+      "1 page of guest memory could not be read, the first one at guest-physical 0x100000000 pread of its fd 999: "
+      "Bad file descriptor");
 }
 
 }  // namespace

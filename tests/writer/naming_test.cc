@@ -34,6 +34,9 @@ TEST_F(Naming, NoNameLeavesTheDirectory) {
 }
 
 TEST_F(Naming, LongPrefixStillMakesAFileName) {
+  EXPECT_EQ(dump_stem(std::string(199, 'x') + "\xc3\xbc", kTime), std::string(199, 'x') + "-20170821-120619")
+      << "no half of a character";
+  EXPECT_EQ(dump_stem("M\xc3\xbcller", kTime), "M\xc3\xbcller-20170821-120619");
   const FileName name{dump_stem(std::string(5000, 'x'), kTime), dump_extension(Compression::zstd)};
   EXPECT_LE((candidate(name, 9) + ".partial").size(), 255U);
 }

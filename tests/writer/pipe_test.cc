@@ -71,6 +71,54 @@ TEST(Pipe, SignalOfTheCommandIsReported) {
   EXPECT_EQ(result.command_status, 128 + SIGKILL);
 }
 
+TEST(Pipe, StatusThatLooksLikeASignalIsAStatus) {
+  FakeGuest guest;
+  const Result result = writer::dump(guest, to("cat > /dev/null; exit 255"));  // as ssh does
+  EXPECT_THAT(result.status.text(), testing::EndsWith(": it exited with status 255"));
+  EXPECT_EQ(result.command_status, 255);
+  EXPECT_EQ(result.command_signal, 0);
+  EXPECT_EQ(writer::dump(guest, to("cat > /dev/null; kill -9 $$")).command_signal, SIGKILL);
+}
+
+TEST(Pipe, WhatOnlyThePipeTookIsNotSaidToBeRead) {
+  FakeGuest guest(4096);
+  guest.fill(0, 'x', 4096);
+  for (const writer::PipeMemory memory : {writer::PipeMemory::copy, writer::PipeMemory::lend}) {
+    Options options = to("false");
+    options.pipe_memory = memory;
+    const Result none = writer::dump(guest, options);
+    EXPECT_EQ(none.status.text(), "dump to command 'false': it read nothing and exited with status 1");
+    EXPECT_EQ(none.bytes, 0U);
+    options.target = "|head -c 5000 >/dev/null; exit 2";
+    const Result some = writer::dump(guest, options);
+    // head's buffer decides: what it asked for, not what the pipe holds.
+    EXPECT_THAT(some.status.text(),
+                testing::MatchesRegex(".*: it stopped reading after [0-9]{4,5} bytes and exited.*"));
+    EXPECT_LT(some.bytes, 100000U);
+  }
+}
+
+TEST(Pipe, EnvironmentSaysWhatTheDumpIs) {
+  TempDir directory;
+  FakeGuest guest;
+  guest.vm_name = "M\xc3\xbcller/7";
+  setenv("GCORE_NAME", "of the VMM's own", 1);
+  setenv("GCORE_TEST_OTHER", "stays", 1);
+  const std::string out = directory.path("environment");
+  Options options = to("cat > /dev/null; env | grep ^GCORE_ | grep -v GCORE_GO | sort > " + out);
+  options.compression = writer::Compression::zstd;
+  const Result result = writer::dump(guest, options, {writer::Reason::Kind::watchdog, "wdt-ib700", 0, 0});
+  unsetenv("GCORE_NAME");
+  unsetenv("GCORE_TEST_OTHER");
+  ASSERT_TRUE(result.status.ok()) << result.status.text();
+  EXPECT_THAT(read_file(out),
+              testing::MatchesRegex("GCORE_FILE=M\xc3\xbcller_7-[0-9]{8}-[0-9]{6}\\.gcore\\.zst\n"
+                                    "GCORE_NAME=M\xc3\xbcller_7\n"
+                                    "GCORE_REASON=watchdog\n"
+                                    "GCORE_TEST_OTHER=stays\n"
+                                    "GCORE_TIME=[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\n"));
+}
+
 TEST(Pipe, CommandThatIsNotThere) {
   FakeGuest guest;
   const Result result = writer::dump(guest, to("/nonexistent/program 2>/dev/null"));
@@ -105,7 +153,7 @@ TEST(Pipe, CommandThatStopsReadingAndGoesOnIsEnded) {
   const Result result = writer::dump(guest, to("exec 0<&-; sleep 1000"));
   const auto elapsed = std::chrono::steady_clock::now() - start;
   EXPECT_EQ(result.status.error().code, EPIPE);
-  EXPECT_THAT(result.status.text(), testing::EndsWith(" bytes"));
+  EXPECT_THAT(result.status.text(), testing::EndsWith(": it read nothing"));
   EXPECT_EQ(result.command_status, 128 + SIGKILL);
   EXPECT_GE(elapsed - result.paused, std::chrono::milliseconds(900)) << "the guest ran while the end was awaited";
   EXPECT_EQ(guest.resumes, 1);

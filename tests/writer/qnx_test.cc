@@ -53,13 +53,13 @@ TEST_F(Qnx, NoteHasCoreAndExtraRegistersOfEachCpu) {
   FakeGuest guest;
   guest.process = std::string(150, 'x') + "tail";
   guest.on_read_cpu = [](size_t index, format::RegisterFile& registers) {
-    registers.set("rdi", 0x1111111111111111 + index);
-    registers.set("rip", 0xffffffff80001000);
-    registers.set("cs", 0x10);
-    registers.set("ss", 0x18);
-    registers.set("rsp", 0x7000);
-    registers.set("cr3", 0x8000000012345fffULL);
-    if (index == 1) registers.set("xmm15.hi", 0xabc);
+    registers.put("rdi", 0x1111111111111111 + index);
+    registers.put("rip", 0xffffffff80001000);
+    registers.put("cs", 0x10);
+    registers.put("ss", 0x18);
+    registers.put("rsp", 0x7000);
+    registers.put("cr3", 0x8000000012345fffULL);
+    if (index == 1) registers.put("xmm15.hi", 0xabc);
     return true;
   };
   const Bytes file = dump_bytes(guest, directory_);
@@ -100,12 +100,12 @@ TEST_F(Qnx, Aarch64RecordsTheTableOfTheExceptionLevelAndTcr) {
   FakeGuest guest;
   guest.machine_kind = format::Machine::aarch64;
   guest.on_read_cpu = [](size_t index, format::RegisterFile& registers) {
-    registers.set("x30", 30);
-    registers.set("elr", 0x4000);
-    registers.set("pstate", index == 0 ? 0x3c5 : 0);  // EL1h, EL0
-    registers.set("ttbr0_el1", 0x1000000040000001);
-    registers.set("ttbr1_el1", 0x2000000050000001);
-    registers.set("tcr_el1", 0x12b5503510);
+    registers.put("x30", 30);
+    registers.put("elr", 0x4000);
+    registers.put("pstate", index == 0 ? 0x3c5 : 0);  // EL1h, EL0
+    registers.put("ttbr0_el1", 0x1000000040000001);
+    registers.put("ttbr1_el1", 0x2000000050000001);
+    registers.put("tcr_el1", 0x12b5503510);
     return true;
   };
   const Bytes file = dump_bytes(guest, directory_);
@@ -136,12 +136,12 @@ TEST_F(Qnx, Aarch64RecordsTheTableOfTheHypervisor) {
     FakeGuest guest;
     guest.machine_kind = format::Machine::aarch64;
     guest.on_read_cpu = [&one](size_t, format::RegisterFile& registers) {
-      registers.set("pstate", one.pstate);
-      registers.set("hcr_el2", one.hcr);
-      registers.set("ttbr0_el2", 0x1000000010000001);
-      registers.set("ttbr1_el2", 0x1000000020000001);
-      registers.set("ttbr0_el1", 0x1000000030000001);
-      registers.set("ttbr1_el1", 0x1000000040000001);
+      registers.put("pstate", one.pstate);
+      registers.put("hcr_el2", one.hcr);
+      registers.put("ttbr0_el2", 0x1000000010000001);
+      registers.put("ttbr1_el2", 0x1000000020000001);
+      registers.put("ttbr0_el1", 0x1000000030000001);
+      registers.put("ttbr1_el1", 0x1000000040000001);
       return true;
     };
     const Bytes file = dump_bytes(guest, directory_);
@@ -166,7 +166,7 @@ TEST_F(Qnx, CpuThatCannotBeReadIsLeftOut) {
   FakeGuest guest;
   guest.cpus = 3;
   guest.on_read_cpu = [](size_t index, format::RegisterFile& registers) {
-    registers.set("rip", index);
+    registers.put("rip", index);
     return index != 1;
   };
   const Bytes file = dump_bytes(guest, directory_, {}, {Reason::Kind::api, "", 0, 2});
@@ -196,6 +196,58 @@ TEST_F(Qnx, InfoSectionTellsWhoWhenAndWhy) {
     EXPECT_NE(info.find(part), std::string::npos) << part << "\n" << info;
   // Outside every segment, and the last thing in the file.
   EXPECT_EQ(file.p_offset(2) + file.p_filesz(2) + 16384, file.size());
+}
+
+/// The object as a program reads it that knows JSON.
+std::string with_python(const TempDir& directory, const std::string& info, const std::string& expression) {
+  const std::string path = directory.write("info.json", info);
+  const std::string command = "python3 -c 'import json; o = json.loads(open(\"" + path +
+                              "\", \"rb\").read().decode(\"utf-8\", \"strict\")); print(" + expression + ", end=\"\")'";
+  std::FILE* pipe = popen(command.c_str(), "r");
+  std::string text;
+  for (int c = 0; (c = std::fgetc(pipe)) != EOF;) text += static_cast<char>(c);
+  EXPECT_EQ(pclose(pipe), 0) << info;
+  return text;
+}
+
+TEST_F(Qnx, TextsInUtf8AreKeptAndOtherBytesEscaped) {
+  FakeGuest guest(8);
+  // Umlaut, euro sign, an emoji; a byte of Latin-1, a spelling that is too long, half of a surrogate, the end of a
+  // text.
+  guest.vm_name = "M\xc3\xbcller \xe2\x82\xac \xf0\x9f\x90\xa7 \xfc \xc0\x80 \xed\xa0\x80 \xc3";
+  const std::string info = dump_bytes(guest, directory_).info();
+  EXPECT_THAT(info, testing::HasSubstr("\"vm\": \"M\xc3\xbcller \xe2\x82\xac \xf0\x9f\x90\xa7 "
+                                       "\\u00fc \\u00c0\\u0080 \\u00ed\\u00a0\\u0080 \\u00c3\""));
+  EXPECT_EQ(with_python(directory_, info, "o[\"vm\"][:6]"), "M\xc3\xbcller");
+}
+
+TEST_F(Qnx, InfoIsWholeHoweverLongItsTextsAndListsAre) {
+  FakeGuest guest(4096, FakeGuest::Backing::callback);
+  guest.fill(0, 'x', 4096);
+  guest.cpus = 4000;
+  guest.on_read_cpu = [](size_t index, format::RegisterFile& registers) {
+    registers.put(index % 2 == 0 ? "rip" : "cr3", index);
+    registers.put("xmm15.hi", 1);
+    return index % 3 != 0;
+  };
+  for (uint64_t i = 0; i < 2000; ++i) guest.ranges.push_back(guest.range(i * 2 * kPage, 0, kPage));
+  guest.on_read_memory = [&](uint64_t address) { guest.unreadable_from = address / kPage % 8 == 0 ? UINT64_MAX : 0; };
+  for (const std::string& unit :
+       {std::string("\xfc"), std::string("\""), std::string("\xf0\x9f\x90\xa7"), std::string("x")}) {
+    std::string text;
+    for (int i = 0; i < 5000; ++i) text += unit;
+    guest.vm_name = text;
+    writer::Options options;
+    options.program = text;
+    options.file_name = "dump";
+    options.replace = true;
+    options.sync = false;
+    const Bytes file = dump_bytes(guest, directory_, options, {Reason::Kind::watchdog, text, 0, 1});
+    const std::string info = file.info();
+    EXPECT_EQ(with_python(directory_, info, "o[\"vcpus\"][\"count\"], o[\"missing_ranges\"], len(o[\"missing\"]) > 9"),
+              "4000 1500 True");
+    EXPECT_EQ(file.p_offset(2000) + file.p_filesz(2000) + 16384, file.size());
+  }
 }
 
 /// A dump with this many ranges of a page each, at every second page; the last one is full of 'x'. It is large and

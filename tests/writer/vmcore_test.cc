@@ -94,14 +94,14 @@ TEST(Vmcore, Aarch64HasPrstatusAndFloatingPointOnly) {
   FakeGuest guest;
   guest.machine_kind = format::Machine::aarch64;
   guest.on_read_cpu = [](size_t index, format::RegisterFile& registers) {
-    registers.set("x0", 5);
-    registers.set("x30", 6);
-    registers.set("sp", 7);
-    registers.set("elr", 8);
-    registers.set("pstate", 9);
-    if (index == 0) registers.set("v0.lo", 10);
-    if (index == 0) registers.set("v31.hi", 11);
-    if (index == 0) registers.set("fpcr", 12);
+    registers.put("x0", 5);
+    registers.put("x30", 6);
+    registers.put("sp", 7);
+    registers.put("elr", 8);
+    registers.put("pstate", 9);
+    if (index == 0) registers.put("v0.lo", 10);
+    if (index == 0) registers.put("v31.hi", 11);
+    if (index == 0) registers.put("fpcr", 12);
     return true;
   };
   const Bytes file = dump_bytes(guest, directory, vmcore());
@@ -175,8 +175,8 @@ TEST(Vmcore, RegistersThatNoVcpuHasAreListed) {
   guest.cpus = 64;
   guest.on_read_cpu = [](size_t index, format::RegisterFile& registers) {
     for (const auto& info : format::registers(registers.machine()))
-      if (info.name != "cr3" && info.name != "rax" && info.name != "dr7") registers.set(info.name, 1);
-    if (index == 9) registers.set("cr3", 0x5000);
+      if (info.name != "cr3" && info.name != "rax" && info.name != "dr7") registers.put(info.name, 1);
+    if (index == 9) registers.put("cr3", 0x5000);
     return true;
   };
   writer::Options options;
@@ -194,8 +194,8 @@ TEST(Vmcore, Aarch64VectorsAreUnavailableOnlyWhereThereIsANoteForThem) {
   guest.machine_kind = format::Machine::aarch64;
   guest.on_read_cpu = [](size_t index, format::RegisterFile& registers) {
     for (const auto& info : format::registers(registers.machine()))
-      if (info.core_offset >= 0) registers.set(info.name, 1);
-    if (index == 1) registers.set("v0.lo", 1);
+      if (info.core_offset >= 0) registers.put(info.name, 1);
+    if (index == 1) registers.put("v0.lo", 1);
     return true;
   };
   writer::Options options;

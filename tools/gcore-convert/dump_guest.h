@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "reader/dump/dump.h"
-#include "reader/guest/guest_system.h"
+#include "reader/guest/guest.h"
 #include "writer/dump.h"
 
 namespace gcore::tools::convert {
@@ -33,7 +33,7 @@ class DumpGuest : public writer::Guest {
   size_t read_memory(uint64_t address, void* to, size_t size) override;
   std::string_view process_name(size_t cpu) override { return cpus_[cpu].second->process_name; }
   /// As the dump has it in a note, else as it was found in guest memory.
-  std::string_view vmcoreinfo() override { return reader::guest_system(dump_).vmcoreinfo; }
+  std::string_view vmcoreinfo() override { return guest_.system().vmcoreinfo; }
 
   /// Why the dump was taken, if it says so itself (taken().has_reason), and for which signal on which vCPU.
   const writer::Reason& reason() const { return reason_; }
@@ -51,6 +51,7 @@ class DumpGuest : public writer::Guest {
   void read_info();
 
   const reader::Dump& dump_;
+  reader::Guest guest_{dump_};
   const std::vector<ChosenRange> chosen_;
   std::vector<std::pair<size_t, const reader::Cpu*>> cpus_;  // by number; nullptr: the dump's writer left it out
   std::string name_, program_;

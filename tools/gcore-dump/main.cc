@@ -1,9 +1,4 @@
 // gcore-dump [options] DIRECTORY | '|COMMAND': dumps a guest that QEMU runs, over its QMP socket.
-#include <sys/stat.h>
-
-#include <cerrno>
-#include <cstring>
-
 #include "tools/common/built_with.h"
 #include "tools/common/dump_limits.h"
 #include "tools/gcore-dump/watch.h"
@@ -130,12 +125,10 @@ std::expected<Settings, std::string> parse(const Program& program) {
 int run(Program& program) {
   const auto settings = parse(program);
   if (!settings) return program.usage_error(settings.error());
-  const std::string& target = settings->dump.target;
-  struct stat facts;
-  if (!target.starts_with('|')) {  // said before the guest is touched
-    const int problem = stat(target.c_str(), &facts) != 0 ? errno : S_ISDIR(facts.st_mode) ? 0 : ENOTDIR;
-    if (problem != 0) return program.fail("dump into " + target, std::strerror(problem));
-  }
+  std::string notice;  // said before the guest is touched
+  if (const writer::Status usable = writer::prepare_target(settings->dump, notice); !usable)
+    return program.fail("preparing the dump", usable.text());
+  if (!notice.empty()) program.note(notice);
   block_signals();
   return settings->stays ? watch(program, *settings) : dump_once(program, *settings);
 }

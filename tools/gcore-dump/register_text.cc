@@ -84,13 +84,13 @@ void set_fpu(const FpuState& fpu, RegisterFile& registers) {
       continue;
     }
     const std::string name = "st" + std::to_string((physical - top) & 7);
-    registers.set(name + ".lo", *fpu.mantissa[physical]);
-    registers.set(name + ".hi", fpu.exponent[physical]);
+    registers.put(name + ".lo", *fpu.mantissa[physical]);
+    registers.put(name + ".hi", fpu.exponent[physical]);
     const bool used = fpu.abridged_tags.value_or(0) >> physical & 1;
     const uint64_t tag = used ? tag_of(*fpu.mantissa[physical], fpu.exponent[physical]) : 3;
     tags |= tag << (2 * physical);
   }
-  if (all) registers.set("ftag", tags);
+  if (all) registers.put("ftag", tags);
 }
 
 /// "ES =0000 0000000000000000 00000000 00000000": selector, base, limit, flags.
@@ -104,10 +104,10 @@ bool take_segment(std::string_view name, const Words& values, RegisterFile& regi
   if (!base || !limit) return true;
   const std::string ours = lower(name);
   // RegisterFile::set() takes the names that it knows: not every segment's base, limit and flags are among them.
-  if (!table && selector) registers.set(name == "LDT" ? "ldtr" : ours, *selector);
-  registers.set(ours + "_base", *base);
-  registers.set(ours + "_limit", *limit);
-  if (const auto flags = number(3); flags && !table) registers.set(ours + "_flags", *flags);
+  if (!table && selector) registers.put(name == "LDT" ? "ldtr" : ours, *selector);
+  registers.put(ours + "_base", *base);
+  registers.put(ours + "_limit", *limit);
+  if (const auto flags = number(3); flags && !table) registers.put(ours + "_flags", *flags);
   return true;
 }
 
@@ -125,8 +125,8 @@ bool take_vector(std::string_view name, const Words& values, RegisterFile& regis
   const auto high = hex(last.substr(0, 16)), low = hex(last.substr(16));
   const std::string ours = "xmm" + std::to_string(index);
   if (!high || !low) return true;
-  registers.set(ours + ".lo", *low);
-  registers.set(ours + ".hi", *high);
+  registers.put(ours + ".lo", *low);
+  registers.put(ours + ".hi", *high);
   return true;
 }
 
@@ -158,7 +158,7 @@ RegisterFile parse_cpu(std::string_view text) {
     if (values.empty()) continue;
     if (take_segment(name, values, registers) || take_vector(name, values, registers) || take_fpu(name, values, fpu))
       continue;
-    if (const auto value = hex(values[0])) registers.set(our_name(name), *value);
+    if (const auto value = hex(values[0])) static_cast<void>(registers.set(our_name(name), *value));
   }
   set_fpu(fpu, registers);
   return registers;

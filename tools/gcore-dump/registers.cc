@@ -54,7 +54,7 @@ std::expected<void, std::string> add_x86_registers(Qmp& qmp, CpuStates& states) 
     // Without an argument it is the APIC of the vCPU that the monitor is set to.
     const auto apic = qmp.human("info lapic", static_cast<int>(number));
     if (!apic) continue;
-    if (const auto cr8 = parse_cr8(*apic)) registers.set("cr8", *cr8);
+    if (const auto cr8 = parse_cr8(*apic)) registers.put("cr8", *cr8);
   }
   return {};
 }
@@ -75,8 +75,8 @@ RegisterFile of_notes(const reader::Cpu& cpu, Machine machine) {
   RegisterFile registers(machine);
   if (machine != Machine::x86_64 || cpu.registers.machine() != Machine::x86) return registers;
   for (const char* name : {"cs", "ss", "ds", "es", "fs", "gs", "cr0", "cr2", "cr3", "cr4"})
-    if (const auto value = cpu.registers.get(name)) registers.set(name, *value);
-  for (const auto& [name, value] : cpu.other_registers) registers.set(name, value);
+    if (const auto value = cpu.registers.get(name)) static_cast<void>(registers.set(name, *value));
+  for (const auto& [name, value] : cpu.other_registers) static_cast<void>(registers.set(name, value));
   return registers;
 }
 

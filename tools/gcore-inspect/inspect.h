@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "reader/dump/dump.h"
+#include "reader/guest/guest.h"
 #include "reader/space/address_space.h"
 #include "tools/common/program.h"
 
@@ -29,6 +30,7 @@ struct Root {
 struct Job {
   const Program& program;
   const reader::Dump& dump;
+  const reader::Guest& guest;
   bool colour;                // of standard output
   std::optional<size_t> cpu;  // --vcpu (or the N of --registers), which the dump has
   std::optional<Root> root;   // --root
@@ -39,8 +41,7 @@ struct Job {
   size_t chosen_cpu() const { return cpu.value_or(dump.faulting_cpu()); }
   /// That vCPU's address space, or what it is with --root.
   reader::Expected<reader::AddressSpace> chosen_space() const {
-    return root ? reader::AddressSpace::with_root(dump, chosen_cpu(), root->value, root->which)
-                : reader::AddressSpace::of_cpu(dump, chosen_cpu());
+    return root ? guest.space_with_root(chosen_cpu(), root->value, root->which) : guest.space_of_cpu(chosen_cpu());
   }
 };
 
@@ -98,7 +99,7 @@ struct Gap {
 std::vector<Gap> gaps(const reader::Dump& dump);
 
 /// What a reader of the dump wants to know first: (name, value) in the order in which it is shown. headline.cc
-std::vector<std::pair<std::string, std::string>> headline(const reader::Dump& dump);
+std::vector<std::pair<std::string, std::string>> headline(const reader::Guest& guest);
 
 /// Registers that belong together, as they are shown. registers.cc
 struct RegisterRow {

@@ -1,27 +1,18 @@
 // gcore-inspect DUMP: what a dump of a virtual machine says, for a person or (with --json) for a program.
 #include <unistd.h>
 
-#include <array>
+#include <algorithm>
 #include <cstdio>
 
 #include "tools/common/built_with.h"
 #include "tools/common/open_dump.h"
-#include "tools/gcore-inspect/guest_symbols.h"
+#include "tools/gcore-inspect/facts/guest_symbols.h"
+#include "tools/gcore-inspect/facts/memory_pages.h"
+#include "tools/gcore-inspect/facts/symbols.h"
 #include "tools/gcore-inspect/inspect.h"
-#include "tools/gcore-inspect/pages.h"
-#include "tools/gcore-inspect/symbols.h"
 
 namespace gcore::tools::inspect {
 namespace {
-
-/// The options that choose what is printed; at most one of them may be given.
-constexpr std::array kModes = {"diff",      "backtrace", "json", "html", "registers", "segments",
-                               "translate", "read",      "find", "map",  "stats",     "verify"};
-
-/// May the second mode be given with the first one: it then says in which form.
-bool go_together(std::string_view mode, std::string_view form) {
-  return (mode == "diff" && (form == "json" || form == "html")) || (mode == "json" && form == "stats");
-}
 
 ProgramInfo program_info() {
   const auto cpu_or_all = [](std::string_view word) { return word == "all" || parse_number(word).has_value(); };
@@ -77,9 +68,11 @@ ProgramInfo program_info() {
   };
 }
 
+struct Mode;
+
 /// What the command line asks for, understood as far as that goes without the dump.
 struct Request {
-  std::string mode;  // one of kModes, or "" for the summary
+  const Mode* mode = nullptr;  // one of kModes; nullptr: the summary
   std::optional<uint64_t> cpu;
   std::optional<uint64_t> address;
   ReadRequest read;
@@ -91,35 +84,23 @@ struct Request {
 
 using Parsed = std::expected<void, std::string>;  // the error is wrong usage
 
-Parsed choose_mode(const Program& program, Request& request) {
-  for (const char* mode : kModes) {
-    if (!program.has(mode)) continue;
-    if (go_together(request.mode, mode)) continue;
-    if (!request.mode.empty())
-      return std::unexpected("--" + request.mode + " and --" + mode + " cannot be given together");
-    request.mode = mode;
+/// An option that chooses what is printed; at most one of them may be given.
+struct Mode {
+  std::string_view name;
+  int (*run)(const Request& request, const Job& job);
+  std::string_view takes = {};  // options that say more about it, among others' too
+  std::string_view forms = {};  // modes that may be given with it: in which form
+  Parsed (*parse)(const Program& program, Request& request) = nullptr;  // of its own argument
+};
+
+/// Whether a list of words has this one.
+bool has_word(std::string_view list, std::string_view word) {
+  for (size_t at = 0; at < list.size();) {
+    const size_t end = std::min(list.find(' ', at), list.size());
+    if (list.substr(at, end - at) == word) return true;
+    at = end + 1;
   }
-  const std::string& mode = request.mode;
-  if (mode == "diff" && program.has("json") && program.has("html"))
-    return std::unexpected("--json and --html cannot be given together");
-  if (program.has("exit-code") && mode != "diff") return std::unexpected("--exit-code needs --diff");
-  if (mode == "diff" && *program.value("diff") == "-" && program.operands()[0] == "-")
-    return std::unexpected("only one of two dumps can come from standard input");
-  for (const char* option : {"phys", "raw"})
-    if (program.has(option) && mode != "read") return std::unexpected(std::string("--") + option + " needs --read");
-  if (program.has("vcpu") && mode != "translate" && mode != "read" && mode != "map" && mode != "registers" &&
-      mode != "backtrace")
-    return std::unexpected("--vcpu needs --translate, --read, --map, --registers or --backtrace");
-  if (program.has("root") && mode != "translate" && mode != "read" && mode != "map")
-    return std::unexpected("--root needs --translate, --read or --map");
-  for (const std::string option : {"vcpu", "root"})
-    if (program.has(option) && program.has("phys"))
-      return std::unexpected("--" + option +
-                             " and --phys cannot be given together: guest-physical memory is the same " +
-                             "for all vCPUs and page tables");
-  if (program.has("vcpu") && program.value("registers"))
-    return std::unexpected("--vcpu and an argument of --registers cannot be given together");
-  return {};
+  return false;
 }
 
 std::expected<uint64_t, std::string> number_of(const Program& program, const std::string& option) {
@@ -128,7 +109,9 @@ std::expected<uint64_t, std::string> number_of(const Program& program, const std
   return number;
 }
 
-Parsed parse_read(const std::string& text, ReadRequest& read) {
+Parsed parse_read(const Program& program, Request& request) {
+  const std::string text = *program.value("read");
+  ReadRequest& read = request.read;
   const size_t colon = text.rfind(':');
   if (colon == std::string::npos)
     return std::unexpected("--read: '" + printable(text) + "' is not ADDR:LEN, as in 0x1000:256");
@@ -144,7 +127,9 @@ Parsed parse_read(const std::string& text, ReadRequest& read) {
   return {};
 }
 
-Parsed parse_pattern(const std::string& text, std::string& pattern) {
+Parsed parse_pattern(const Program& program, Request& request) {
+  const std::string text = *program.value("find");
+  std::string& pattern = request.pattern;
   if (text.starts_with("0x") || text.starts_with("0X")) {
     const std::string_view digits = std::string_view(text).substr(2);
     if (digits.empty() || digits.size() % 2 != 0 ||
@@ -157,27 +142,6 @@ Parsed parse_pattern(const std::string& text, std::string& pattern) {
   }
   if (pattern.find_first_not_of('\0') == std::string::npos)
     return std::unexpected("--find: zeros alone are nearly everywhere; --stats counts pages of them");
-  return {};
-}
-
-Parsed parse_arguments(const Program& program, Request& request) {
-  const std::string registers = program.value("registers").value_or("");
-  request.all_registers = registers == "all";
-  for (const std::string option : {"vcpu", "registers"}) {
-    if (!program.value(option) || (option == "registers" && request.all_registers)) continue;
-    const auto number = number_of(program, option);
-    if (!number) return std::unexpected(number.error());
-    request.cpu = *number;
-  }
-  if (request.mode == "translate") {
-    const auto number = number_of(program, "translate");
-    if (!number) return std::unexpected(number.error());
-    request.address = *number;
-  }
-  request.read.physical = program.has("phys");
-  request.read.raw = program.has("raw");
-  if (request.mode == "read") return parse_read(*program.value("read"), request.read);
-  if (request.mode == "find") return parse_pattern(*program.value("find"), request.pattern);
   return {};
 }
 
@@ -211,21 +175,100 @@ Parsed parse_root(const Program& program, format::Machine machine, Request& requ
   return {};
 }
 
-int run_mode(const Request& request, const Job& job) {
-  const std::string& mode = request.mode;
-  if (mode == "diff") return diff_dumps(job, *job.program.value("diff"));
-  if (mode == "backtrace") return print_backtrace(job);
-  if (mode == "json") return print_json(job);
-  if (mode == "html") return write_html(job, *job.program.value("html"));
-  if (mode == "registers") return print_registers(job, request.all_registers);
-  if (mode == "segments") return print_segments(job);
-  if (mode == "translate") return print_translation(job, reader::VirtAddr(*request.address));
-  if (mode == "read") return read_memory(job, request.read);
-  if (mode == "find") return find(job, request.pattern);
-  if (mode == "map") return print_map(job);
-  if (mode == "stats") return print_stats(job);
-  if (mode == "verify") return verify(job);
-  return print_summary(job);
+Parsed parse_registers(const Program& program, Request& request) {
+  const auto which = program.value("registers");
+  request.all_registers = which == "all";
+  if (!which || request.all_registers) return {};
+  const auto number = number_of(program, "registers");
+  if (!number) return std::unexpected(number.error());
+  request.cpu = *number;
+  return {};
+}
+
+Parsed parse_translate(const Program& program, Request& request) {
+  const auto number = number_of(program, "translate");
+  if (!number) return std::unexpected(number.error());
+  request.address = *number;
+  return {};
+}
+
+constexpr Mode kModes[] = {
+    {.name = "diff",
+     .run = [](const Request&, const Job& job) { return diff_dumps(job, *job.program.value("diff")); },
+     .takes = "exit-code",
+     .forms = "json html"},
+    {.name = "backtrace", .run = [](const Request&, const Job& job) { return print_backtrace(job); }, .takes = "vcpu"},
+    {.name = "json", .run = [](const Request&, const Job& job) { return print_json(job); }, .forms = "stats"},
+    {.name = "html", .run = [](const Request&, const Job& job) { return write_html(job, *job.program.value("html")); }},
+    {.name = "registers",
+     .run = [](const Request& request, const Job& job) { return print_registers(job, request.all_registers); },
+     .takes = "vcpu",
+     .parse = parse_registers},
+    {.name = "segments", .run = [](const Request&, const Job& job) { return print_segments(job); }},
+    {.name = "translate",
+     .run = [](const Request& request,
+               const Job& job) { return print_translation(job, reader::VirtAddr(*request.address)); },
+     .takes = "vcpu root",
+     .parse = parse_translate},
+    {.name = "read",
+     .run = [](const Request& request, const Job& job) { return read_memory(job, request.read); },
+     .takes = "vcpu root phys raw",
+     .parse = parse_read},
+    {.name = "find",
+     .run = [](const Request& request, const Job& job) { return find(job, request.pattern); },
+     .parse = parse_pattern},
+    {.name = "map", .run = [](const Request&, const Job& job) { return print_map(job); }, .takes = "vcpu root"},
+    {.name = "stats", .run = [](const Request&, const Job& job) { return print_stats(job); }},
+    {.name = "verify", .run = [](const Request&, const Job& job) { return verify(job); }},
+};
+
+/// "--translate, --read or --map": the modes that take the option, in the order of kModes but for those told first.
+std::string modes_that_take(std::string_view option) {
+  std::vector<std::string> names;
+  for (const Mode& mode : kModes)
+    if (has_word(mode.takes, option)) names.push_back("--" + std::string(mode.name));
+  std::string text;
+  for (size_t i = 0; i < names.size(); ++i) text += (i == 0 ? "" : i + 1 == names.size() ? " or " : ", ") + names[i];
+  return text;
+}
+
+Parsed choose_mode(const Program& program, Request& request) {
+  const auto together = [](std::string_view a, std::string_view b) {
+    return std::unexpected("--" + std::string(a) + " and --" + std::string(b) + " cannot be given together");
+  };
+  for (const Mode& mode : kModes) {
+    if (!program.has(std::string(mode.name))) continue;
+    if (request.mode != nullptr && has_word(request.mode->forms, mode.name)) continue;
+    if (request.mode != nullptr) return together(request.mode->name, mode.name);
+    request.mode = &mode;
+  }
+  const std::string_view name = request.mode != nullptr ? request.mode->name : "",
+                         takes = request.mode != nullptr ? request.mode->takes : "";
+  if (name == "diff" && program.has("json") && program.has("html")) return together("json", "html");
+  if (name == "diff" && *program.value("diff") == "-" && program.operands()[0] == "-")
+    return std::unexpected("only one of two dumps can come from standard input");
+  for (const std::string option : {"exit-code", "phys", "raw", "vcpu", "root"})
+    if (program.has(option) && !has_word(takes, option))
+      return std::unexpected("--" + option + " needs " + modes_that_take(option));
+  for (const std::string option : {"vcpu", "root"})
+    if (program.has(option) && program.has("phys"))
+      return std::unexpected("--" + option +
+                             " and --phys cannot be given together: guest-physical memory is the same " +
+                             "for all vCPUs and page tables");
+  if (program.has("vcpu") && program.value("registers"))
+    return std::unexpected("--vcpu and an argument of --registers cannot be given together");
+  return {};
+}
+
+Parsed parse_arguments(const Program& program, Request& request) {
+  if (program.value("vcpu")) {
+    const auto number = number_of(program, "vcpu");
+    if (!number) return std::unexpected(number.error());
+    request.cpu = *number;
+  }
+  request.read.physical = program.has("phys");
+  request.read.raw = program.has("raw");
+  return request.mode != nullptr && request.mode->parse != nullptr ? request.mode->parse(program, request) : Parsed{};
 }
 
 int run(Program& program) {
@@ -238,12 +281,13 @@ int run(Program& program) {
   const auto dump = open_dump(program, program.operands()[0]);
   if (!dump) {
     // To --verify, a file that cannot be understood is a defect like any other.
-    if (request.mode == "verify" && dump.error().kind != reader::Error::Kind::io)
+    if (request.mode != nullptr && request.mode->name == "verify" && dump.error().kind != reader::Error::Kind::io)
       std::printf("%s\n", printable(dump.error().text).c_str());
     return program.fail(printable(dump.error().text));
   }
   if (parsed = parse_root(program, (*dump)->machine(), request); !parsed) return program.usage_error(parsed.error());
-  Job job{program, **dump, colour_wanted(STDOUT_FILENO), std::nullopt, request.root, nullptr};
+  const reader::Guest guest(**dump);
+  Job job{program, **dump, guest, colour_wanted(STDOUT_FILENO), std::nullopt, request.root, nullptr};
   if (request.cpu) {
     const size_t count = (*dump)->cpus().size();
     if (*request.cpu >= count)
@@ -258,11 +302,11 @@ int run(Program& program) {
     auto loaded = Symbols::load(program.values("symbols"), (*dump)->machine(), remarks);
     if (!loaded) return program.fail("read symbols", printable(loaded.error()));
     symbols = std::move(*loaded);
-    fit_symbols(**dump, request.kaslr_offset, *symbols, remarks);
+    fit_symbols(guest, request.kaslr_offset, *symbols, remarks);
     for (const std::string& remark : remarks) program.note(printable(remark));
     job.symbols = &*symbols;
   }
-  return run_mode(request, job);
+  return request.mode != nullptr ? request.mode->run(request, job) : print_summary(job);
 }
 
 }  // namespace

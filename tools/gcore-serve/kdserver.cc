@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "gdbstub/dump_target.h"
-#include "gdbstub/server.h"
+#include "gdbstub/protocol/server.h"
 #include "tools/common/built_with.h"
 #include "tools/gcore-serve/serving.h"
 

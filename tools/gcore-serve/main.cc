@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "gdbstub/dump_target.h"
-#include "gdbstub/exec_file.h"
-#include "gdbstub/server.h"
+#include "gdbstub/protocol/exec_file.h"
+#include "gdbstub/protocol/server.h"
 #include "tools/common/built_with.h"
 #include "tools/common/open_dump.h"
 #include "tools/common/program.h"

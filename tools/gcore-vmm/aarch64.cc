@@ -134,26 +134,26 @@ class Aarch64 : public Arch {
   }
 
   void read_registers(uc_engine* engine, format::RegisterFile& registers) const override {
-    for (int i = 0; i <= 30; ++i) registers.set("x" + std::to_string(i), read_register(engine, general_register(i)));
-    registers.set("sp", read_register(engine, UC_ARM64_REG_SP));
-    registers.set("elr", read_register(engine, UC_ARM64_REG_PC));
+    for (int i = 0; i <= 30; ++i) registers.put("x" + std::to_string(i), read_register(engine, general_register(i)));
+    registers.put("sp", read_register(engine, UC_ARM64_REG_SP));
+    registers.put("elr", read_register(engine, UC_ARM64_REG_PC));
     const uint64_t pstate = read_register(engine, UC_ARM64_REG_PSTATE) & 0xffffffff;
-    registers.set("pstate", pstate);
+    registers.put("pstate", pstate);
     for (const SystemRegister& which : kSystem)
-      if (const auto value = read_system(engine, which)) registers.set(which.name, *value);
+      if (const auto value = read_system(engine, which)) registers.put(which.name, *value);
     // The engine keeps the stack pointer that is in use apart from its bank.
     const bool own_stack = (pstate & 1) != 0;
-    registers.set("sp_el0", read_register(engine, own_stack ? UC_ARM64_REG_SP_EL0 : UC_ARM64_REG_SP));
-    registers.set("sp_el1", read_register(engine, own_stack ? UC_ARM64_REG_SP : UC_ARM64_REG_SP_EL1));
+    registers.put("sp_el0", read_register(engine, own_stack ? UC_ARM64_REG_SP_EL0 : UC_ARM64_REG_SP));
+    registers.put("sp_el1", read_register(engine, own_stack ? UC_ARM64_REG_SP : UC_ARM64_REG_SP_EL1));
     for (int i = 0; i < 32; ++i) {
       uint8_t bytes[16] = {};
       if (uc_reg_read(engine, UC_ARM64_REG_V0 + i, bytes) != UC_ERR_OK) continue;
       const std::string name = "v" + std::to_string(i);
-      registers.set(name + ".lo", format::load<uint64_t>(bytes, format::ByteOrder::little));
-      registers.set(name + ".hi", format::load<uint64_t>(bytes + 8, format::ByteOrder::little));
+      registers.put(name + ".lo", format::load<uint64_t>(bytes, format::ByteOrder::little));
+      registers.put(name + ".hi", format::load<uint64_t>(bytes + 8, format::ByteOrder::little));
     }
-    registers.set("fpsr", read_register(engine, UC_ARM64_REG_FPSR) & 0xffffffff);
-    registers.set("fpcr", read_register(engine, UC_ARM64_REG_FPCR) & 0xffffffff);
+    registers.put("fpsr", read_register(engine, UC_ARM64_REG_FPSR) & 0xffffffff);
+    registers.put("fpcr", read_register(engine, UC_ARM64_REG_FPCR) & 0xffffffff);
   }
 };
 

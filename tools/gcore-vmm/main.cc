@@ -1,7 +1,6 @@
 // gcore-vmm: the reference VMM. It runs a guest and has the writer dump it on SIGUSR2.
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -82,14 +81,6 @@ std::expected<Config, std::string> configuration(const Program& program) {
   return config;
 }
 
-// Why the directory cannot be dumped into, or "".
-std::string directory_trouble(const std::string& directory) {
-  struct stat status{};
-  if (stat(directory.c_str(), &status) != 0) return std::strerror(errno);
-  if (!S_ISDIR(status.st_mode)) return std::strerror(ENOTDIR);
-  return access(directory.c_str(), W_OK | X_OK) == 0 ? "" : std::strerror(errno);
-}
-
 // The file appears with its contents or not at all.
 std::string write_pid_file(const std::string& path) {
   const std::string temporary = path + "." + std::to_string(getpid());
@@ -129,6 +120,7 @@ class Session {
 };
 
 void Session::report(const writer::Result& result) {
+  if (!result.notice.empty()) program_.note(result.notice);
   if (!result.status.ok()) {
     const bool partial = result.path.ends_with(".partial");
     program_.note("dump failed: " + result.status.text() +
@@ -296,9 +288,14 @@ int run_vmm(Program& program) {
     if (const auto size = parse_size(*rate); !size) return program.usage_error("--rate: " + size.error());
   const auto config = configuration(program);
   if (!config) return program.fail("reading the configuration", config.error());
-  if (config->dump && config->dump->front() != '|')
-    if (const std::string why = directory_trouble(*config->dump); !why.empty())
-      return program.fail("dump directory " + *config->dump, why);
+  if (config->dump) {  // said before the guest is loaded
+    writer::Options options;
+    options.target = *config->dump;
+    std::string notice;
+    if (const writer::Status usable = writer::prepare_target(options, notice); !usable)
+      return program.fail("preparing dumps", usable.text());
+    if (!notice.empty()) program.note(notice);
+  }
   return Session(program, *config).run();
 }
 

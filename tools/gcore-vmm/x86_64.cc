@@ -148,10 +148,10 @@ class X86_64 : public Arch {
   }
 
   void read_registers(uc_engine* engine, format::RegisterFile& registers) const override {
-    for (const NamedRegister& plain : kPlain) registers.set(plain.name, read_register(engine, plain.id));
+    for (const NamedRegister& plain : kPlain) registers.put(plain.name, read_register(engine, plain.id));
     for (const auto& named : kMsrs) {
       uc_x86_msr msr{named.msr, 0};
-      if (uc_reg_read(engine, UC_X86_REG_MSR, &msr) == UC_ERR_OK) registers.set(named.name, msr.value);
+      if (uc_reg_read(engine, UC_X86_REG_MSR, &msr) == UC_ERR_OK) registers.put(named.name, msr.value);
     }
     read_descriptor_tables(engine, registers);
     read_vectors(engine, registers);
@@ -162,9 +162,9 @@ class X86_64 : public Arch {
     const auto read = [&](int id, const char* selector, const char* base, const char* limit) {
       uc_x86_mmr table{};
       if (uc_reg_read(engine, id, &table) != UC_ERR_OK) return;
-      if (selector != nullptr) registers.set(selector, table.selector);
-      registers.set(base, table.base);
-      registers.set(limit, table.limit);
+      if (selector != nullptr) registers.put(selector, table.selector);
+      registers.put(base, table.base);
+      registers.put(limit, table.limit);
     };
     read(UC_X86_REG_GDTR, nullptr, "gdt_base", "gdt_limit");
     read(UC_X86_REG_IDTR, nullptr, "idt_base", "idt_limit");
@@ -177,15 +177,15 @@ class X86_64 : public Arch {
       uint8_t bytes[16] = {};
       if (uc_reg_read(engine, UC_X86_REG_ST0 + i, bytes) != UC_ERR_OK) continue;
       const std::string name = "st" + std::to_string(i);
-      registers.set(name + ".lo", format::load<uint64_t>(bytes, format::ByteOrder::little));
-      registers.set(name + ".hi", format::load<uint16_t>(bytes + 8, format::ByteOrder::little));
+      registers.put(name + ".lo", format::load<uint64_t>(bytes, format::ByteOrder::little));
+      registers.put(name + ".hi", format::load<uint16_t>(bytes + 8, format::ByteOrder::little));
     }
     for (int i = 0; i < 16; ++i) {
       uint8_t bytes[16] = {};
       if (uc_reg_read(engine, UC_X86_REG_XMM0 + i, bytes) != UC_ERR_OK) continue;
       const std::string name = "xmm" + std::to_string(i);
-      registers.set(name + ".lo", format::load<uint64_t>(bytes, format::ByteOrder::little));
-      registers.set(name + ".hi", format::load<uint64_t>(bytes + 8, format::ByteOrder::little));
+      registers.put(name + ".lo", format::load<uint64_t>(bytes, format::ByteOrder::little));
+      registers.put(name + ".hi", format::load<uint64_t>(bytes + 8, format::ByteOrder::little));
     }
   }
 };

@@ -31,7 +31,8 @@ file(GLOB_RECURSE manuals "${usr_of_tools}/share/man/*.[1-9]")
 if(NOT manuals)
   message(FATAL_ERROR "finishing the Debian packages: no manuals in ${usr_of_tools}")
 endif()
-run(gzip -9n ${manuals})
+file(GLOB_RECURSE manuals_of_development "${usr_of_development}/share/man/*.[1-9]")
+run(gzip -9n ${manuals} ${manuals_of_development})
 
 # Debian's zsh looks for what packages bring in a folder of its own.
 if(EXISTS "${usr_of_tools}/share/zsh/site-functions")
@@ -39,6 +40,7 @@ if(EXISTS "${usr_of_tools}/share/zsh/site-functions")
 endif()
 # Documentation is in the folder of its package; the licence is in `copyright`.
 file(RENAME "${usr_of_tools}/share/doc/gcore" "${usr_of_tools}/share/doc/gcore-tools")
+file(RENAME "${usr_of_development}/share/doc/gcore" "${usr_of_development}/share/doc/libgcore-dev")
 file(REMOVE "${usr_of_tools}/share/doc/gcore-tools/LICENSE")
 file(RENAME "${usr_of_tools}/share/doc/gcore-tools/CHANGELOG.md" "${usr_of_tools}/share/doc/gcore-tools/changelog")
 run(gzip -9n "${usr_of_tools}/share/doc/gcore-tools/changelog")

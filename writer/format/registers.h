@@ -45,8 +45,11 @@ class RegisterFile {
 
   Machine machine() const { return machine_; }
 
-  /// Sets a register. False when the machine has none of that name (a programmer's error; nothing is changed).
-  bool set(std::string_view name, uint64_t value);
+  /// Sets a register. False when the machine has none of that name; nothing is changed then. A name that is misspelt is
+  /// a register that the dump lacks, so look at it, or use put().
+  [[nodiscard]] bool set(std::string_view name, uint64_t value);
+  /// Sets a register that the machine has for certain: any other name is a programmer's error, which an assert tells.
+  void put(std::string_view name, uint64_t value);
   std::optional<uint64_t> get(std::string_view name) const;
 
   void set_slot(size_t slot, uint64_t value) {

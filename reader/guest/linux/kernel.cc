@@ -38,15 +38,12 @@ bool shows_kernel(const AddressSpace& space, const GuestSystem& guest) {
 }
 
 Expected<AddressSpace> kernel_space(const Dump& dump, const GuestSystem& guest) {
-  AddressSpace::Options options;
-  options.kernel_search = GuestSearch::quick;
   for (size_t cpu = 0; cpu < dump.cpus().size(); ++cpu) {
-    auto space = AddressSpace::of_cpu(dump, cpu, options);
+    auto space = AddressSpace::of_cpu(dump, cpu);
     if (space && shows_kernel(*space, guest)) return space;
   }
-  auto space = AddressSpace::of_kernel(dump, guest);
-  if (space) return space;
-  return no_kernel(dump, space.error().kind, "no vCPU shows it, and " + space.error().text);
+  if (guest.kernel_paging) return AddressSpace::through(dump, {*guest.kernel_paging, guest.kernel_paging_source});
+  return no_kernel(dump, Error::Kind::not_present, "no vCPU shows it, and nothing says where its page tables are");
 }
 
 }  // namespace
@@ -67,6 +64,7 @@ struct Kernel::State {
   Lazy<PerCpu> per_cpu;
   Lazy<Expected<TaskList>> tasks;
   Lazy<Expected<Messages>> messages;
+  Lazy<UnwindTables> unwind_tables;
 
   std::mutex module_types_lock;
   std::map<std::string, Expected<Types>, std::less<>> module_base, module_types;
@@ -113,7 +111,11 @@ const Expected<Names>& Kernel::names() const {
   state_->all_names.get([&] {
     auto& names = state_->own_names();
     if (const auto& modules = this->modules(); names && modules)
-      for (const Module& module : *modules) names->add_module(module.name, module.symbols);
+      for (const Module& module : *modules) {
+        std::vector<Names::Extent> extents;
+        for (const Module::Region& region : module.regions) extents.push_back({region.address, region.size});
+        names->add_module(module.name, module.symbols, std::move(extents));
+      }
     return true;
   });
   return state_->own_names();
@@ -124,6 +126,10 @@ const Expected<TaskList>& Kernel::tasks() const {
 }
 const Expected<Messages>& Kernel::messages() const {
   return state_->messages.get([&] { return read_messages(*this); });
+}
+
+const UnwindTables& Kernel::unwind_tables() const {
+  return state_->unwind_tables.get([&] { return find_unwind_tables(*this); });
 }
 
 const Types* Kernel::module_types(std::string_view name) const {
@@ -150,7 +156,7 @@ std::optional<Place> Kernel::lookup(VirtAddr address) const {
 namespace {
 
 const PerCpu& per_cpu_of(const Kernel& kernel, Lazy<PerCpu>& lazy) {
-  return lazy.get([&] { return find_per_cpu(kernel.memory(), kernel.names(), kernel.types()); });
+  return lazy.get([&] { return find_per_cpu(kernel.memory(), kernel.names()); });
 }
 
 }  // namespace
@@ -171,6 +177,7 @@ std::optional<uint32_t> Kernel::cpu_number(size_t vcpu) const {
 std::span<const uint32_t> Kernel::online_cpus() const { return per_cpu_of(*this, state_->per_cpu).online; }
 
 std::optional<VirtAddr> Kernel::current_task(size_t vcpu) const { return find_current_task(*this, vcpu); }
+std::optional<Task> Kernel::task_at(VirtAddr address) const { return find_task(*this, address); }
 std::optional<uint64_t> Kernel::uptime_ns() const { return find_uptime_ns(*this); }
 std::optional<Kernel::Load> Kernel::load() const { return find_load(*this); }
 Stack Kernel::stack_of(const Task& task) const { return find_stack(*this, task); }

@@ -1,6 +1,6 @@
 // A running Linux kernel in a dump: what it knows of itself, found once and kept.
 //
-//   auto kernel = Kernel::find(dump, guest_system(dump));
+//   auto kernel = Kernel::find(dump, Guest(dump).system());
 //   if (!kernel) return fail(kernel.error());
 //   for (const Task& task : (*kernel)->tasks().list) print(task.pid, task.name);
 //
@@ -27,11 +27,13 @@
 #include "reader/guest/linux/tasks.h"
 #include "reader/guest/linux/types.h"
 #include "reader/guest/linux/unwind.h"
+#include "reader/guest/linux/unwind_tables.h"
 
 namespace gcore::reader::linux_guest {
 
 struct TaskList {
   std::vector<Task> list{};             // processes in the order of the kernel's list, each followed by its threads
+  std::vector<Task> idle{};             // of each CPU the one that runs when none else does: PID 0, on no list
   std::vector<std::string> problems{};  // what could not be followed or read, one sentence each
 };
 
@@ -53,6 +55,8 @@ class Kernel {
   const Expected<std::vector<Module>>& modules() const;
   const Expected<TaskList>& tasks() const;
   const Expected<Messages>& messages() const;
+  /// x86_64: the ORC tables. Empty on other machines.
+  const UnwindTables& unwind_tables() const;
 
   /// Names and types of modules, by name of the module; nullptr where it has no BTF or that is not sound.
   const Types* module_types(std::string_view module) const;
@@ -68,6 +72,8 @@ class Kernel {
   /// The kernel's number of a vCPU (index into Dump::cpus()), and the address of the task that runs there.
   std::optional<uint32_t> cpu_number(size_t vcpu) const;
   std::optional<VirtAddr> current_task(size_t vcpu) const;
+  /// The task at this address, which need not be on the lists; nothing when there is none.
+  std::optional<Task> task_at(VirtAddr address) const;
   /// Online CPUs that the kernel knows, by number.
   std::span<const uint32_t> online_cpus() const;
 

@@ -24,11 +24,12 @@ struct PerCpu {
   std::vector<uint32_t> online{};
   std::vector<std::optional<uint32_t>> numbers{};  // of each vCPU of the dump
 };
-PerCpu find_per_cpu(const KernelMemory& memory, const Expected<Names>& names, const Expected<Types>& types);
+PerCpu find_per_cpu(const KernelMemory& memory, const Expected<Names>& names);
 
 // tasks.cc
 Expected<TaskList> find_tasks(const Kernel& kernel);
 std::optional<VirtAddr> find_current_task(const Kernel& kernel, size_t vcpu);
+std::optional<Task> find_task(const Kernel& kernel, VirtAddr address);
 Expected<std::vector<MemoryArea>> find_areas(const Kernel& kernel, const Task& task);
 std::optional<format::RegisterFile> find_user_registers(const Kernel& kernel, const Task& task);
 Stack find_stack(const Kernel& kernel, const Task& task);

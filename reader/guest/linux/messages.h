@@ -13,6 +13,7 @@ struct Message {
   uint8_t facility = 0;
   uint8_t level = 0;       // 0 emerg, 1 alert, 2 crit, 3 err, 4 warning, 5 notice, 6 info, 7 debug
   bool continues = false;  // not ended by a newline: the next record of the caller goes on
+  bool finished = true;    // false: more may have been about to come; the guest's own dmesg does not show it yet
   uint32_t caller = 0;     // a task's pid, or 0x80000000 + CPU; 0 when it is not known
   std::string text;        // as the guest has it, may hold newlines
 };
@@ -23,7 +24,8 @@ struct Messages {
   std::string source{};  // "prb by BTF", "log_buf by VMCOREINFO", ...
 };
 
-/// As the guest's `dmesg` prints them: "[    0.000000] text", a line for each of the text's lines.
+/// As the guest's `dmesg` prints them: "[    0.000000] text", a line for each of the text's lines. What is neither a
+/// tab nor printable UTF-8 stands there as \xNN.
 std::string dmesg_text(const Messages& messages);
 
 }  // namespace gcore::reader::linux_guest

@@ -45,8 +45,14 @@ class Names {
   Names& operator=(Names&&) noexcept;
   ~Names();
 
-  /// Adds a module's symbols. They come after the kernel's in all().
-  void add_module(std::string_view module, std::vector<Symbol> symbols);
+  /// A stretch of addresses.
+  struct Extent {
+    VirtAddr address;
+    uint64_t size = 0;
+  };
+  /// Adds a module's symbols, whose texts must outlive the Names. They come after the kernel's in all(). lookup() finds
+  /// them for addresses in `extents`, the memory that the module has. Makes spans of all() invalid.
+  void add_module(std::string_view module, std::vector<Symbol> symbols, std::vector<Extent> extents);
 
   /// All symbols, the kernel's in the order of its table (ascending addresses), then those of each module.
   std::span<const Symbol> all() const;

@@ -12,21 +12,21 @@
 namespace gcore::reader::linux_guest {
 
 struct Task {
-  VirtAddr address;            // of its task_struct
+  VirtAddr address{};          // of its task_struct
   int32_t pid = 0;             // of the thread: what ps calls LWP
   int32_t tgid = 0;            // of the process: what ps calls PID
   int32_t parent = 0;          // real_parent's tgid
-  std::string name;            // comm: at most 15 bytes, as the guest has it
+  std::string name{};          // comm: at most 15 bytes, as the guest has it
   std::string command_line{};  // arguments joined by blanks; empty for kernel threads and where its memory is not there
   char state = '?';            // as ps shows it: R S D T t X Z P I
   uint64_t state_bits = 0;
   std::optional<uint32_t> cpu{};       // the CPU it runs on or ran on last
   std::optional<size_t> running_on{};  // index of the vCPU (Dump::cpus()) whose current task it is
   bool is_kernel_thread = false;
-  VirtAddr stack;  // lowest address of its kernel stack; 0: not known
+  VirtAddr stack{};  // lowest address of its kernel stack; 0: not known
   uint64_t stack_size = 0;
   std::optional<PhysAddr> root{};  // of its page tables; none for kernel threads
-  VirtAddr mm;                     // 0: none
+  VirtAddr mm{};                   // 0: none
   /// Registers that it sleeps with (callee-saved ones, sp, pc); of a running one those of its vCPU.
   format::RegisterFile registers;
   std::optional<uint64_t> start_ns{};     // when it was created, since boot
@@ -40,9 +40,9 @@ struct Task {
 /// One stretch of a process's address space.
 struct MemoryArea {
   VirtAddr start, end;
-  std::string permissions;  // "r-xp" as in /proc/PID/maps
+  std::string permissions{};  // "r-xp" as in /proc/PID/maps
   uint64_t file_offset = 0;
-  std::string file;  // path, or [stack], [heap], [vdso]; empty: anonymous
+  std::string file{};  // path, or [stack], [heap], [vdso]; empty: anonymous
 };
 
 }  // namespace gcore::reader::linux_guest

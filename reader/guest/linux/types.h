@@ -88,6 +88,9 @@ class Types {
   TypeId end_id() const;
   /// Nothing for an id that is not there. Views live as long as the Types.
   std::optional<Type> type(TypeId id) const;
+  /// The same of less: its kind; what it is of (Type::target). Fast, where type() makes a list of fields.
+  std::optional<Type::Kind> kind(TypeId id) const;
+  TypeId target(TypeId id) const;
 
   /// The first struct, union, enum, typedef, integer of that name ("task_struct", "pid_t"); 0 when there is none.
   TypeId find_type(std::string_view name) const;

@@ -21,10 +21,12 @@ struct FrameRegisters {
 
 struct Frame {
   VirtAddr pc;  // of the innermost frame and after an interrupt the instruction itself; else the return address
-  VirtAddr sp;  // stack pointer in that frame (0: not known)
+  VirtAddr sp;  // stack pointer in that frame (0: not known); aarch64: where its frame record is, which functions keep
+                // at the bottom of their frame
   bool is_exact = false;  // pc is an instruction that was interrupted (or is next), not a return address: look up pc,
                           // not pc - 1
-  bool is_interrupt = false;     // entered by an interrupt or exception: the frame before it is what was interrupted
+  bool is_interrupt = false;     // entry code of an interrupt, exception or system call: the next frame out is what was
+                                 // interrupted
   std::optional<Place> place{};  // name and offset of pc, as the kernel prints it
   bool is_guess = false;  // found by scanning the stack, as where tables say nothing ("?" in the kernel's own traces)
   FrameRegisters registers;
@@ -38,7 +40,9 @@ struct Stack {
   std::optional<FrameRegisters> user{};
 };
 
-/// Unwinds from these registers (of a vCPU or of a sleeping task). At most `max_frames`; bounded on any memory.
+/// Unwinds from these registers: of a vCPU, or of a sleeping task, which have no flags (rflags, pstate), and whose pc
+/// is a return address. In user mode there is no frame, and `user` has the registers. At most `max_frames`; bounded on
+/// any memory.
 Stack unwind(const Kernel& kernel, const format::RegisterFile& registers, size_t max_frames = 256);
 
 }  // namespace gcore::reader::linux_guest

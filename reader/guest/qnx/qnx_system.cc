@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "writer/format/endian.h"
+#include "writer/format/machine.h"
 
 namespace gcore::reader {
 
@@ -17,9 +18,7 @@ std::string qnx_system_page(const Dump& dump) {
   if (dump.read(segment.address, head).bytes != head.size()) return "";
   const auto field = [&](size_t at) { return format::load<uint16_t>(&head[at], dump.byte_order()); };
   const uint16_t size = field(0), total = field(2), type = field(4), cpus = field(6);
-  const uint16_t expected = dump.machine() == format::Machine::x86_64    ? 0x100
-                            : dump.machine() == format::Machine::aarch64 ? 0x101
-                                                                         : 0;
+  const uint16_t expected = format::machine_info(dump.machine()).system_page_type;
   constexpr uint16_t kSmallest = 16, kMostCpus = 1024;
   if (type != expected || size < kSmallest || total < size || total > segment.memory_size) return "";
   if (cpus == 0 || cpus > kMostCpus) return "";

@@ -1,0 +1,227 @@
+// What the two sides agree on, and the documents that describe the machine.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "gdbstub/protocol/client.h"
+#include "gdbstub/protocol/packet.h"
+#include "gdbstub/protocol/registers.h"
+
+namespace gcore::gdbstub {
+namespace {
+
+Reply supported(Client& client, std::string_view arguments) {
+  const auto offers = [arguments](std::string_view feature) {
+    for (size_t at = 0; at < arguments.size();) {
+      const size_t end = std::min(arguments.find_first_of(";:", at), arguments.size());
+      if (arguments.substr(at, end - at) == feature) return true;
+      at = end + 1;
+    }
+    return false;
+  };
+  client.multiprocess = offers("multiprocess+");
+  client.error_text = offers("error-message+");
+  client.binary_upload = offers("binary-upload+");
+  std::string reply = fmt::format(
+      "PacketSize={:x};QStartNoAckMode+;multiprocess+;vContSupported+;qXfer:features:read+;qXfer:threads:read+",
+      kMaxPayload);
+  if (client.target.unpaged()) reply += ";qXfer:memory-map:read+";
+  if (client.options.exec_file != nullptr) reply += ";qXfer:exec-file:read+";
+  if (client.error_text) reply += ";error-message+";
+  if (client.binary_upload) reply += ";binary-upload+";
+  return {reply};
+}
+
+std::string threads_xml(const Client& client) {
+  std::string xml = "<?xml version=\"1.0\"?>\n<threads>\n";
+  for (size_t i = 0; i < client.target.cpu_count(); ++i) {
+    const size_t cpu = listed_cpu(client, i);
+    xml += fmt::format("<thread id=\"{}\" core=\"{}\" name=\"{}\">{}</thread>\n", thread_id(client, cpu), cpu,
+                       xml_escape(client.target.cpu_name(cpu)), xml_escape(client.target.cpu_details(cpu)));
+  }
+  return xml + "</threads>\n";
+}
+
+/// Overlapping segments are merged: GDB refuses a map in which regions overlap.
+std::string memory_map_xml(const Client& client) {
+  std::string xml =
+      "<?xml version=\"1.0\"?>\n<!DOCTYPE memory-map PUBLIC \"+//IDN gnu.org//DTD GDB Memory Map V1.0//EN\" "
+      "\"http://sourceware.org/gdb/gdb-memory-map.dtd\">\n<memory-map>\n";
+  const auto add = [&xml](uint64_t start, uint64_t last) {
+    if (start == 0 && last == UINT64_MAX) last -= 1;
+    xml += fmt::format("<memory type=\"ram\" start=\"{:#x}\" length=\"{:#x}\"/>\n", start, last - start + 1);
+  };
+  std::optional<std::pair<uint64_t, uint64_t>> run;
+  for (const Segment& segment : client.target.segments()) {
+    const uint64_t last = segment.address + segment.size - 1;
+    if (run && (run->second == UINT64_MAX || segment.address <= run->second + 1)) {
+      run->second = std::max(run->second, last);
+      continue;
+    }
+    if (run) add(run->first, run->second);
+    run = {segment.address, last};
+  }
+  if (run) add(run->first, run->second);
+  return xml + "</memory-map>\n";
+}
+
+/// qXfer:OBJECT:read:ANNEX:OFFSET,LENGTH
+Reply transfer(Client& client, std::string_view arguments) {
+  if (!arguments.starts_with(':')) return {};
+  arguments.remove_prefix(1);
+  const size_t object_end = arguments.find(':');
+  if (object_end == std::string_view::npos || !arguments.substr(object_end).starts_with(":read:")) return {};
+  const std::string_view object = arguments.substr(0, object_end);
+  const std::string_view rest = arguments.substr(object_end + 6);
+  const size_t annex_end = rest.rfind(':');
+  if (annex_end == std::string_view::npos) return error(client, "qXfer needs an annex and a range");
+  const std::string_view annex = rest.substr(0, annex_end), range = rest.substr(annex_end + 1);
+  if (object == "features") {
+    if (annex != "target.xml") return error(client, "there is no such description");
+    client.described = true;
+    return document_part(client, target_xml(client.target), range);
+  }
+  if (object == "threads") return document_part(client, threads_xml(client), range);
+  if (object == "memory-map" && (client.physical || client.target.unpaged()))
+    return document_part(client, memory_map_xml(client), range);
+  if (object == "exec-file" && client.options.exec_file != nullptr)
+    return document_part(client, client.options.exec_file->path(), range);
+  return {};
+}
+
+Reply attached(Client&, std::string_view) { return {"1"}; }
+Reply symbols_wanted(Client&, std::string_view) { return ok(); }
+
+/// Where the kernel is. GDB wants the place of its first segment. LLDB takes any such number for the distance that all
+/// sections were moved by, so that it gets that.
+Reply offsets(Client& client, std::string_view) {
+  const auto displacement = client.target.kernel_displacement();
+  const auto linked = linked_address(client.target, client.options.exec_file);
+  if (!displacement || !linked) return {};
+  if (client.lldb) return {fmt::format("Text={0:x};Data={0:x};Bss={0:x}", *displacement)};
+  return {"TextSeg=" + hex_number(*linked + *displacement)};
+}
+
+Reply monitor(Client& client, std::string_view arguments) {
+  const auto command = from_hex(arguments.substr(arguments.empty() ? 0 : 1));
+  if (!command) return error(client, "the command is not in hex");
+  return run_monitor(client, *command);
+}
+
+Reply physical_mode(Client& client, std::string_view) { return {client.physical ? "1" : "0"}; }
+
+Reply set_physical_mode(Client& client, std::string_view arguments) {
+  if (arguments != ":0" && arguments != ":1") return error(client, "the mode is 0 or 1");
+  client.physical = arguments == ":1";
+  return ok();
+}
+
+/// QEMU's: which parts of the machine go on while it steps. None do.
+Reply step_bits(Client&, std::string_view) { return {"ENABLE=1,NOIRQ=2,NOTIMER=4"}; }
+Reply step_setting(Client&, std::string_view) { return {"0x7"}; }
+Reply set_step_setting(Client&, std::string_view) { return ok(); }
+
+Reply all_registers(Client& client, std::string_view) { return {general_registers_hex(client)}; }
+
+Reply one_register(Client& client, std::string_view arguments) {
+  const auto number = parse_hex(arguments);
+  const RegisterSet& set = register_set(client.target.arch());
+  if (!number || *number >= set.all.size()) return error(client, "there is no such register");
+  if (!client.described && *number >= set.undescribed_count) return {};  // means another register to it
+  const Register& reg = set.all[*number];
+  if (client.lldb && !has_register(client, reg)) return {"E01"};  // it would take x for digits, and show a value
+  return {register_hex(client, reg)};
+}
+
+constexpr NamedHandler kHandlers[] = {
+    {"qSupported", supported},
+    {"qXfer", transfer},
+    {"qAttached", attached},
+    {"qSymbol", symbols_wanted},
+    {"qOffsets", offsets},
+    {"qRcmd", monitor},
+    {"qqemu.PhyMemMode", physical_mode},
+    {"Qqemu.PhyMemMode", set_physical_mode},
+    {"qqemu.sstepbits", step_bits},
+    {"qqemu.sstep", step_setting},
+    {"Qqemu.sstep", set_step_setting},
+    {"Qqemu.sstepbits", step_bits},
+    {"g", all_registers},
+    {"p", one_register},
+};
+
+}  // namespace
+
+std::span<const NamedHandler> query_handlers() { return kHandlers; }
+
+Reply ok() { return {"OK"}; }
+
+Reply error(const Client& client, std::string_view why) {
+  if (!client.error_text) return {"E01"};
+  std::string text = "E.";
+  for (const char c : why)
+    text += c >= 0x20 && c < 0x7f && std::string_view("#$}*").find(c) == std::string_view::npos ? c : '?';
+  return {text};
+}
+
+std::optional<AddressLength> parse_address_length(std::string_view text, char separator) {
+  const size_t at = text.find(separator);
+  if (at == std::string_view::npos) return std::nullopt;
+  const auto address = parse_hex(text.substr(0, at)), length = parse_hex(text.substr(at + 1));
+  if (!address || !length) return std::nullopt;
+  return AddressLength{*address, *length};
+}
+
+Reply document_part(const Client& client, std::string_view document, std::string_view range) {
+  const auto wanted = parse_address_length(range);
+  if (!wanted || wanted->address > document.size()) return error(client, "the range is outside the document");
+  // Escaping may double the bytes.
+  const size_t length = std::min<uint64_t>(wanted->length, kMaxPayload / 2 - 1);
+  const std::string_view part = document.substr(wanted->address, length);
+  return {(wanted->address + part.size() == document.size() ? "l" : "m") + std::string(part)};
+}
+
+std::string printable(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if ((c >= 0x20 && c < 0x7f) || c == '\n' || c == '\t')
+      out += c;
+    else
+      out += fmt::format("\\x{:02x}", static_cast<uint8_t>(c));
+  }
+  return out;
+}
+
+std::string xml_escape(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out += c >= 0x20 && c < 0x7f ? c : '?';  // names in a dump may be any bytes, XML may not
+    }
+  }
+  return out;
+}
+
+std::string json_string(std::string_view text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c >= 0x20 && c < 0x7f ? c : '?';
+  }
+  return out + "\"";
+}
+
+}  // namespace gcore::gdbstub

@@ -1,0 +1,104 @@
+#include "reader/guest/linux/messages.h"
+
+#include <fmt/format.h>
+
+#include <iterator>
+
+#include "reader/dump/vmcoreinfo.h"
+#include "reader/guest/linux/kernel_parts.h"
+#include "reader/guest/linux/message_sources.h"
+
+namespace gcore::reader::linux_guest {
+namespace {
+
+// include/linux/printk.h, kernel/printk/internal.h: LOG_NEWLINE
+constexpr uint8_t kEndsWithNewline = 2;
+
+/// Bytes of the UTF-8 sequence at the start of the text; 0 for what is none.
+size_t utf8_length(std::string_view text) {
+  const auto at = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
+  const size_t length = at(0) < 0xc2 ? 0 : at(0) < 0xe0 ? 2 : at(0) < 0xf0 ? 3 : at(0) < 0xf5 ? 4 : 0;
+  if (length == 0 || length > text.size()) return 0;
+  for (size_t i = 1; i < length; ++i)
+    if (at(i) >> 6 != 2) return 0;
+  // U+0080 to U+009F are control characters.
+  return at(0) == 0xc2 && at(1) < 0xa0 ? 0 : length;
+}
+
+/// As dmesg does: what could steer a terminal stands there as \xNN.
+void append_printable(std::string& out, std::string_view text) {
+  while (!text.empty()) {
+    const auto byte = static_cast<uint8_t>(text[0]);
+    size_t length = byte >= 0x80 ? utf8_length(text) : byte >= 0x20 && byte != 0x7f ? 1 : byte == '\t' ? 1 : 0;
+    if (length == 0) {
+      fmt::format_to(std::back_inserter(out), "\\x{:02x}", byte);
+      length = 1;
+    } else {
+      out += text.substr(0, length);
+    }
+    text.remove_prefix(length);
+  }
+}
+
+}  // namespace
+
+PrintkLayout::PrintkLayout(const Kernel& kernel) : kernel_(kernel) {}
+
+uint64_t PrintkLayout::or_missing(std::optional<uint64_t> value, std::string what) {
+  if (!value && missing_.empty()) missing_ = std::move(what);
+  return value.value_or(0);
+}
+
+uint64_t PrintkLayout::offset(std::string_view type, std::string_view member) {
+  const Vmcoreinfo info(kernel_.guest().vmcoreinfo);
+  auto value = info.number(fmt::format("OFFSET({}.{})", type, member));
+  if (!value && (value = kernel_.offset(type, member))) used_btf_ = true;
+  return or_missing(value, fmt::format("the offset of {}.{}", type, member));
+}
+
+uint64_t PrintkLayout::size(std::string_view type) {
+  const Vmcoreinfo info(kernel_.guest().vmcoreinfo);
+  auto value = info.number(fmt::format("SIZE({})", type));
+  if (!value && kernel_.types() && (value = kernel_.types()->size_of(type))) used_btf_ = true;
+  return or_missing(value, fmt::format("the size of {}", type));
+}
+
+std::optional<VirtAddr> PrintkLayout::symbol(std::string_view name) const {
+  if (const auto value = Vmcoreinfo(kernel_.guest().vmcoreinfo).symbol(name)) return VirtAddr(*value);
+  return kernel_.address_of(name);
+}
+
+void set_flags_and_level(Message& message, uint8_t bits, format::ByteOrder order) {
+  const bool little = order == format::ByteOrder::little;
+  message.level = static_cast<uint8_t>(little ? bits >> 5 : bits & 7);
+  message.continues = ((little ? bits & 31 : bits >> 3) & kEndsWithNewline) == 0;
+}
+
+Expected<Messages> read_messages(const Kernel& kernel) {
+  const PrintkLayout layout(kernel);
+  if (const auto ring = layout.symbol("prb")) return read_message_ring(kernel, *ring);
+  if (const auto log = layout.symbol("log_buf")) return read_message_log(kernel, *log);
+  return std::unexpected(Error{Error::Kind::not_present,
+                               "cannot read the kernel's messages: neither VMCOREINFO nor the kernel's own names say "
+                               "where they are (prb, log_buf)"});
+}
+
+std::string dmesg_text(const Messages& messages) {
+  std::string out;
+  for (const Message& message : messages.records) {
+    const std::string prefix =
+        fmt::format("[{:5}.{:06}] ", message.time_ns / 1'000'000'000, message.time_ns % 1'000'000'000 / 1000);
+    std::string_view rest = message.text;
+    while (true) {
+      const size_t end = rest.find('\n');
+      out += prefix;
+      append_printable(out, rest.substr(0, end));
+      out += '\n';
+      if (end == std::string_view::npos) break;
+      rest.remove_prefix(end + 1);
+    }
+  }
+  return out;
+}
+
+}  // namespace gcore::reader::linux_guest

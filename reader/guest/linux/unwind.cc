@@ -1,0 +1,59 @@
+#include "reader/guest/linux/unwind.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "reader/guest/linux/kernel.h"
+#include "reader/guest/linux/unwind_machine.h"
+
+namespace gcore::reader::linux_guest {
+
+bool FrameList::add(const format::RegisterFile& registers, VirtAddr pc, VirtAddr sp, bool is_exact, bool is_guess) {
+  auto& frames = stack_.frames;
+  if (frames.size() >= max_frames_) {
+    stack_.why_ended = "there are more frames, which are not shown";
+    return false;
+  }
+  // Stacks grow down, so that a frame that lies above the one before it is new. Where a CPU changed stacks it is not
+  // above, and has to be one that was not seen.
+  if (!frames.empty() && sp <= frames.back().sp && sp != VirtAddr(0) &&
+      std::ranges::any_of(frames, [&](const Frame& frame) { return frame.sp == sp && frame.pc == pc; })) {
+    stack_.why_ended =
+        fmt::format("the frame of {:#x} at {:#x} is there already: the stack leads in a circle", pc.value, sp.value);
+    return false;
+  }
+  Frame frame{.pc = pc, .sp = sp, .is_exact = is_exact, .is_guess = is_guess, .registers = {registers}};
+  frame.place = kernel_.lookup(is_exact ? pc : VirtAddr(pc.value - 1));
+  if (frame.place && !is_exact) ++frame.place->offset;
+  frames.push_back(std::move(frame));
+  return true;
+}
+
+bool is_kernel_code(const Kernel& kernel, VirtAddr address) {
+  if (!kernel.memory().is_kernel_address(address)) return false;
+  // Names are asked first: code that was freed after boot is mapped no more.
+  if (const auto place = kernel.lookup(address))
+    return place->symbol.type == 't' || place->symbol.type == 'T' || place->symbol.type == 'w' ||
+           place->symbol.type == 'W' || place->symbol.type == 'i';
+  const auto page = kernel.memory().space().translate(address);
+  return page && page->permissions.execute && !page->permissions.user;
+}
+
+bool is_user_mode(const format::RegisterFile& registers) {
+  if (registers.machine() == format::Machine::x86_64) {
+    const auto cs = registers.get("cs");
+    return cs && (*cs & 3) == 3;
+  }
+  const auto pstate = registers.get("pstate"), pc = registers.get("elr");
+  return pstate && (*pstate & 0xf) == 0 && pc && *pc >> 55 == 0;
+}
+
+Stack unwind(const Kernel& kernel, const format::RegisterFile& registers, size_t max_frames) {
+  if (registers.machine() != kernel.memory().machine())
+    return {.why_ended = "the registers are of another machine than the kernel"};
+  return registers.machine() == format::Machine::x86_64 ? unwind_x86_64(kernel, registers, max_frames)
+                                                        : unwind_aarch64(kernel, registers, max_frames);
+}
+
+}  // namespace gcore::reader::linux_guest

@@ -1,0 +1,104 @@
+#include "tools/gcore-inspect/facts/guest_symbols.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "reader/guest/guest_system.h"
+#include "tools/common/program.h"
+#include "tools/gcore-inspect/facts/guest.h"
+#include "tools/gcore-inspect/inspect.h"
+
+namespace gcore::tools::inspect {
+namespace {
+
+using reader::GuestSystem;
+
+/// The value of a line KEY=value of VMCOREINFO.
+std::string_view value_of(std::string_view vmcoreinfo, std::string_view key) {
+  while (!vmcoreinfo.empty()) {
+    const std::string_view line = vmcoreinfo.substr(0, vmcoreinfo.find('\n'));
+    if (line.starts_with(key) && line.substr(key.size()).starts_with('=')) return line.substr(key.size() + 1);
+    vmcoreinfo.remove_prefix(std::min(vmcoreinfo.size(), line.size() + 1));
+  }
+  return {};
+}
+
+/// By how much the kernel is displaced from the addresses of its file (KASLR). Nothing when that is not known: `why`
+/// then says so in a clause. Two places of one symbol are believed before what the kernel says of its displacement:
+/// that is wrong of a file whose addresses are those of the running kernel already, as some tools make one.
+std::optional<uint64_t> kernel_displacement(const reader::Guest& of, const Symbols& symbols, std::string& why) {
+  const auto text = symbols.kernel_symbol({"_text"}), stext = symbols.kernel_symbol({"_stext"});
+  if (!text && !stext) return 0;  // nothing that could be displaced
+  const GuestSystem& guest = of.system();
+  const auto running = parse_number("0x" + std::string(value_of(guest.vmcoreinfo, "SYMBOL(_stext)")));
+  if (running && stext) return *running - *stext;
+  // x86_64's image starts with _text, which older kernels have some bytes before _stext; aarch64's is mapped from
+  // _stext.
+  const auto start = of.dump().machine() == format::Machine::aarch64 ? stext : text ? text : stext;
+  if (guest.image_address && start) return guest.image_address->value - *start;
+  if (guest.kaslr_offset) return guest.kaslr_offset;
+  why = guest.kind == GuestSystem::Kind::linux_kernel ? "the dump does not tell where the guest's kernel is"
+                                                      : "no Linux kernel was found in the guest";
+  return std::nullopt;
+}
+
+std::string hex(std::string_view bytes) {
+  std::string text;
+  for (const char byte : bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  return text;
+}
+
+/// "" or a sentence: the file is not that of the guest's kernel. That has its build ID in VMCOREINFO (since Linux 5.9),
+/// and in memory, where the file has its own.
+std::string mismatch(const reader::Guest& guest, const Symbols::BuildId& file) {
+  const std::string own = hex(file.bytes);
+  const auto running = value_of(guest.system().vmcoreinfo, "BUILD-ID");
+  if (!running.empty() && running != own)
+    return fmt::format(
+        "{} is not the file of the guest's kernel, so names and lines are wrong: its build ID is {}, that of "
+        "the kernel {}",
+        file.path, own, running);
+  if (!running.empty() || !file.address) return "";
+  std::string bytes(file.bytes.size(), '\0');
+  for (const reader::Cpu& cpu : guest.dump().cpus()) {
+    const auto space = quick_space(guest, cpu.index);
+    const auto into = std::as_writable_bytes(std::span(bytes));
+    if (!space || space->read(reader::VirtAddr(*file.address), into).bytes < bytes.size()) continue;
+    if (bytes == file.bytes) return "";
+    return fmt::format(
+        "{} is not the file of the guest's kernel, or is displaced by another distance, so names and lines "
+        "are wrong: its build ID, {}, is not in guest memory at {:#x}",
+        file.path, own, *file.address);
+  }
+  return "";
+}
+
+bool names_any_pc(const reader::Dump& dump, const Symbols& symbols) {
+  return std::ranges::any_of(dump.cpus(), [&](const reader::Cpu& cpu) {
+    const auto pc = program_counter(cpu);
+    return pc && !symbols.frames(*pc).empty();
+  });
+}
+
+}  // namespace
+
+void fit_symbols(const reader::Guest& guest, std::optional<uint64_t> displacement, Symbols& symbols,
+                 std::vector<std::string>& remarks) {
+  std::string why;
+  if (!displacement) displacement = kernel_displacement(guest, symbols, why);
+  if (displacement)
+    symbols.move_kernel(*displacement);
+  else
+    remarks.push_back("the kernel's symbols are taken where its file has them: " + why + "; --kaslr-offset says it");
+  for (const Symbols::BuildId& id : symbols.kernel_build_ids()) {
+    const std::string remark = displacement ? mismatch(guest, id) : "";
+    if (!remark.empty()) remarks.push_back(remark);
+  }
+  if (remarks.empty() && !guest.dump().cpus().empty() && !names_any_pc(guest.dump(), symbols))
+    remarks.push_back(
+        "no symbol is at the program counter of any vCPU: the files may be of another build, or of programs "
+        "that did not run");
+}
+
+}  // namespace gcore::tools::inspect
