@@ -1,8 +1,10 @@
 // What a VMM implements, so that the writer can dump its guest.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -45,8 +47,8 @@ enum class Consistency : uint8_t {
 /// machine(), pause(); then, only while paused, cpu_count(), cpu_number(), read_cpu(), process_name(), vmcoreinfo(),
 /// memory(), read_memory(); then resume(). Only read_memory() comes from another thread of the writer's, while the
 /// first one waits, and after resume() for a range that is a copy. When pause() succeeded, resume() follows exactly
-/// once, whatever happens in between; when it failed, resume() is not called. After resume() come consistency() and,
-/// last, dump_ended(). Strings and spans must stay valid until resume().
+/// once, whatever happens in between; when it failed, resume() is not called. After resume() come consistency(),
+/// paused() and, last, dump_ended(). Strings and spans must stay valid until resume().
 class Guest {
  public:
   virtual ~Guest() = default;
@@ -60,6 +62,9 @@ class Guest {
   virtual void resume() = 0;
   /// What resume() found. The dump says so, whoever opens it is told.
   virtual Consistency consistency() { return Consistency::paused; }
+  /// For how long the guest stood still, where that is not from pause() to resume(): it may have gone on in between,
+  /// with all of its memory copied or saved.
+  virtual std::optional<std::chrono::nanoseconds> paused() { return std::nullopt; }
   /// The last call of a dump whose pause() succeeded: no memory is read any more.
   virtual void dump_ended() {}
 

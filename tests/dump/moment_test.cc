@@ -53,7 +53,8 @@ void expect_torn(const std::string& path) {
   EXPECT_EQ(dump->info().consistency, "torn");
   EXPECT_THAT(std::vector<std::string>(dump->warnings().begin(), dump->warnings().end()),
               Contains(HasSubstr("is not of one moment")));
-  EXPECT_THAT(run({program("gcore-inspect"), path}).err, HasSubstr("is not of one moment"));
+  const Completed shown = run({program("gcore-inspect"), path});
+  EXPECT_THAT(shown.out + shown.err, HasSubstr("is not of one moment"));
 }
 
 TEST(Moment, SomebodyElsesContIsInTheDumpAndInTheExitStatus) {

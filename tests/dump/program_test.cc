@@ -204,6 +204,30 @@ TEST(GcoreDumpErrors, AreOneLineEach) {
                                             "' (mode 0700)\ngcore-dump: "));
 }
 
+TEST(GcoreDump, MakesTheDirectoryAndSaysSo) {
+  BareMachine machine(kX86, kLoop, kShared);
+  const TempDir folder;
+  const std::string target = folder.path("dumps");
+  const Completed done = gcore_dump({"--qmp", machine.socket(), target});
+  EXPECT_EQ(done.status, kDone);
+  EXPECT_EQ(done.err, "gcore-dump: made the dump directory '" + target + "' (mode 0700)\n");
+  EXPECT_EQ(std::filesystem::status(target).permissions(), std::filesystem::perms::owner_all);
+  EXPECT_EQ(gcore_dump({"--qmp", machine.socket(), target}).err, "");
+}
+
+TEST(GcoreDump, KeepsAnUmlaut) {
+  BareMachine machine(kX86, kLoop, with(kShared, {"-name", "Müller"}));
+  const TempDir out;
+  const Completed done = gcore_dump({"--qmp", machine.socket(), "--log-format", "json", out.path()});
+  EXPECT_EQ(done.status, kDone);
+  const std::string path = line(done.out);
+  EXPECT_THAT(path, HasSubstr("/Müller-"));
+  EXPECT_THAT(done.err, HasSubstr(path));
+  EXPECT_EQ(open_dump(path)->info().vm, "Müller");
+  EXPECT_THAT(run({program("gcore-inspect"), path, "--json"}).out, testing::ContainsRegex("\"vm\": *\"Müller\""));
+  EXPECT_THAT(run({program("gcore-inspect"), path}).out, HasSubstr("VM        Müller\n"));
+}
+
 TEST(GcoreDumpErrors, OfUsage) {
   const std::vector<std::vector<std::string>> wrong{
       {},

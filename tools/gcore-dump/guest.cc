@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "tools/common/names.h"
+#include "tools/gcore-dump/stream_registers.h"
 #include "writer/dump.h"
 
 namespace gcore::tools::qemu {
@@ -110,8 +111,8 @@ void Guest::choose_vmcoreinfo() {
   std::vector<size_t> cpus;
   for (const CpuStates::Cpu& cpu : states_.cpus) cpus.push_back(cpu.number);
   std::vector<Readable> copies;
-  for (const writer::MemoryRange& range : memory_->copied_ranges())
-    copies.push_back({.fd = range.fd, .start = range.fd_offset, .size = range.size});
+  for (const writer::MemoryRange& range : ranges_)
+    if (range.is_copy) copies.push_back({.fd = range.fd, .start = range.fd_offset, .size = range.size});
   found_vmcoreinfo_.put_first(states_.vmcoreinfo);
   if (!found_vmcoreinfo_.is_confirmed(qmp_, machine_, cpus)) found_vmcoreinfo_.search(copies, qmp_, machine_, cpus);
   vmcoreinfo_ = found_vmcoreinfo_.best();
@@ -138,6 +139,9 @@ writer::Status Guest::pause() {
   times_ = {};
   ran_ = gone_ = false;
   consistency_ = writer::Consistency::paused;
+  const auto snapshot = go_on_meanwhile();
+  if (!snapshot) return writer::Status(snapshot.error());
+  if (*snapshot) return {};
   Stopwatch stopwatch;
   writer::Status stopped = stop();
   stopwatch.add_to(times_.stopping);
@@ -153,7 +157,61 @@ writer::Status Guest::pause() {
   return writer::Status(*problem);
 }
 
+/// A snapshot, if one is wanted and the guest runs: false when it is to be paused instead.
+std::expected<bool, std::string> Guest::go_on_meanwhile() {
+  snapshot_.reset();
+  if (settings_.live == Live::no || leave_paused_) return false;
+  const auto state = query_state(qmp_);
+  if (!state) return std::unexpected("cannot dump it while it runs: " + state.error().text);
+  if (!state->running) return false;  // it stands still anyway
+  const auto taken = take_live();
+  if (taken) return true;
+  snapshot_.reset();
+  const std::string why = "it cannot be dumped while it runs: " + taken.error().text;
+  if (settings_.live == Live::always || taken.error().kind != Kind::refused)
+    return std::unexpected(why + (taken.error().kind == Kind::refused ? "; --live=try pauses it then" : ""));
+  notes_.push_back("the guest is paused meanwhile: " + why);
+  return false;
+}
+
+std::expected<void, QmpError> Guest::take_live() {
+  // Where memory is the stream does not say: it has to be there before and after. (While firmware runs, it moves.)
+  constexpr int kAttempts = 3;
+  for (int attempt = 0;; ++attempt) {
+    auto snapshot = take_snapshot(qmp_, {.directory = settings_.directory, .give_up = settings_.give_up});
+    if (!snapshot) return std::unexpected(snapshot.error());
+    snapshot_ = std::move(*snapshot);
+    const auto current = memory_->is_current(qmp_);
+    if (!current) return std::unexpected(QmpError{Kind::closed, current.error()});
+    if (*current) break;
+    if (attempt + 1 == kAttempts)
+      return std::unexpected(QmpError{Kind::refused, "the guest's memory is never for long where it was"});
+    auto memory = Memory::find(qmp_);
+    if (!memory) return std::unexpected(QmpError{Kind::closed, memory.error()});
+    memory_ = std::move(*memory);
+  }
+  const auto refused = [](std::string why) { return std::unexpected(QmpError{Kind::refused, std::move(why)}); };
+  auto ranges = snapshot_->ranges(memory_->regions());
+  if (!ranges) return refused(ranges.error());
+  auto cpus = stream_registers(snapshot_->guest, machine_);
+  if (!cpus) return refused(cpus.error());
+  ranges_ = std::move(*ranges);
+  states_ = {std::move(*cpus), "", {}};
+  vmcoreinfo_.clear();
+  if (settings_.vmcore) {
+    choose_vmcoreinfo();
+    note_dropped_registers();
+  }
+  consistency_ = writer::Consistency::snapshot;
+  return {};
+}
+
+std::optional<std::chrono::nanoseconds> Guest::paused() {
+  return snapshot_ ? std::optional(snapshot_->paused) : std::nullopt;
+}
+
 void Guest::resume() {
+  if (snapshot_) return;  // it runs
   times_.memory = Clock::now() - memory_start_;
   Stopwatch stopwatch;
   const auto resumed = [this] {  // so often since the guest had stopped
@@ -170,6 +228,7 @@ void Guest::resume() {
 
 void Guest::dump_ended() {
   ranges_.clear();
+  snapshot_.reset();
   memory_.reset();
 }
 

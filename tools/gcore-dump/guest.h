@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "tools/gcore-dump/live.h"
 #include "tools/gcore-dump/memory.h"
 #include "tools/gcore-dump/qmp.h"
 #include "tools/gcore-dump/registers.h"
@@ -21,6 +22,13 @@ inline constexpr char kPausedBefore[] =
     "the guest was paused before: by its user, or by a gcore-dump that was killed; it stays so (QMP's `cont` lets it "
     "go "
     "on)";
+
+/// Whether the guest goes on while its memory is copied.
+enum class Live : uint8_t {
+  no,
+  always,  // or there is no dump
+  if_possible,
+};
 
 /// What a dump's pause consisted of.
 struct PauseTimes {
@@ -42,6 +50,7 @@ class Guest : public writer::Guest {
     std::string socket;     // of QMP: where to connect again if the connection breaks while the guest is paused
     std::string directory;  // where copies of private memory go
     Memory::Private private_memory = Memory::Private::in_place;
+    Live live = Live::no;
     bool watched = false;                   // by a gcore-dump that has said in which state it found the guest
     bool vmcore = false;                    // the dump is to be of that dialect
     std::chrono::milliseconds deadline{0};  // for what QEMU copies while the guest is paused; 0: none
@@ -63,6 +72,7 @@ class Guest : public writer::Guest {
   writer::Status pause() override;
   void resume() override;
   writer::Consistency consistency() override { return consistency_; }
+  std::optional<std::chrono::nanoseconds> paused() override;
   void dump_ended() override;
   size_t cpu_count() override { return states_.cpus.size(); }
   size_t cpu_number(size_t index) override { return states_.cpus[index].number; }
@@ -84,6 +94,8 @@ class Guest : public writer::Guest {
  private:
   using Clock = std::chrono::steady_clock;
 
+  std::expected<bool, std::string> go_on_meanwhile();
+  std::expected<void, QmpError> take_live();
   writer::Status stop();
   std::optional<std::string> read_state();
   void choose_vmcoreinfo();
@@ -98,6 +110,7 @@ class Guest : public writer::Guest {
   size_t resumes_ = 0;  // RESUME events when the guest had stopped
   writer::Consistency consistency_ = writer::Consistency::paused;
   std::optional<Memory> memory_;
+  std::optional<Snapshot> snapshot_;
   std::vector<writer::MemoryRange> ranges_;
   CpuStates states_;
   VmcoreinfoSearch found_vmcoreinfo_;

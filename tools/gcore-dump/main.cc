@@ -23,6 +23,9 @@ ProgramInfo program_info() {
                "how the dump says what it says (default: qnx); vmcore is\nfor crash, drgn and gdb"},
               {"compress", "none|gzip|zstd", "default: none; the file name gets .gz or .zst"},
               {"pid-file", "FILE", "write the process id there once connected; removed at the\nend"},
+              {"live", "[=try]",
+               "the guest goes on while its memory is copied; where that\ncannot be: fail (=try: pause it)",
+               [](std::string_view) { return false; }},
               {"set-action", "",
                "with --watch: have QEMU pause a guest that panics or whose\nwatchdog expires, so that it can be "
                "dumped"},
@@ -92,6 +95,11 @@ std::expected<Settings, std::string> parse(const Program& program) {
   if (auto parsed = parse_limits(program, settings.dump); !parsed) return std::unexpected(parsed.error());
   settings.timing = program.has("timing");
   settings.pid_file = program.value("pid-file").value_or("");
+  if (program.has("live")) {
+    const auto how = program.value("live");
+    if (how && *how != "try") return std::unexpected("--live takes nothing or =try, not \"" + *how + "\"");
+    settings.live = how ? Live::if_possible : Live::always;
+  }
   settings.stays = program.has("watch");
   settings.reconnect = program.has("reconnect");
   settings.set_action = program.has("set-action");
@@ -128,7 +136,7 @@ int run(Program& program) {
   std::string notice;  // said before the guest is touched
   if (const writer::Status usable = writer::prepare_target(settings->dump, notice); !usable)
     return program.fail("preparing the dump", usable.text());
-  if (!notice.empty()) program.note(notice);
+  if (!notice.empty()) Log(program, settings->log).note(notice);
   block_signals();
   return settings->stays ? watch(program, *settings) : dump_once(program, *settings);
 }

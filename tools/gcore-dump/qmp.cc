@@ -251,6 +251,12 @@ size_t Qmp::events_waiting(std::string_view name) const {
   return static_cast<size_t>(std::ranges::count(events_, name, &QmpEvent::name));
 }
 
+std::optional<QmpEvent> Qmp::last_event(std::string_view name) const {
+  const auto found =
+      std::find_if(events_.rbegin(), events_.rend(), [&](const auto& event) { return event.name == name; });
+  return found != events_.rend() ? std::optional(*found) : std::nullopt;
+}
+
 std::optional<QmpEvent> Qmp::next_event() {
   if (events_.empty()) return std::nullopt;
   QmpEvent event = std::move(events_.front());
@@ -261,8 +267,11 @@ std::optional<QmpEvent> Qmp::next_event() {
 bool Qmp::keep_event(json::Object& message) {
   const auto name = message.getString("event");
   if (!name) return false;
-  QmpEvent event{name->str(), {}};
+  QmpEvent event{name->str(), {}, {}};
   if (json::Object* data = message.getObject("data")) event.data = std::move(*data);
+  if (const json::Object* time = message.getObject("timestamp"))
+    event.time = std::chrono::seconds(time->getInteger("seconds").value_or(0)) +
+                 std::chrono::microseconds(time->getInteger("microseconds").value_or(0));
   events_.push_back(std::move(event));
   return true;
 }

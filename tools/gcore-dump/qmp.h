@@ -35,8 +35,9 @@ using QmpResult = std::expected<T, QmpError>;
 
 /// An event that QEMU sent on its own.
 struct QmpEvent {
-  std::string name;         // "WATCHDOG"
-  llvm::json::Object data;  // empty when the event has none
+  std::string name;                   // "WATCHDOG"
+  llvm::json::Object data;            // empty when the event has none
+  std::chrono::microseconds time{0};  // when it was, since 1970, by QEMU's clock
 };
 
 class Qmp {
@@ -70,6 +71,8 @@ class Qmp {
   QmpResult<void> receive();
   /// The oldest event not taken yet.
   std::optional<QmpEvent> next_event();
+  /// The last one of this name that has arrived and is not taken yet.
+  std::optional<QmpEvent> last_event(std::string_view name) const;
   /// How many events of this name have arrived and are not taken yet.
   size_t events_waiting(std::string_view name) const;
 

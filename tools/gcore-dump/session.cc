@@ -51,6 +51,7 @@ QmpResult<std::unique_ptr<Session>> Session::open(const Log& log, const Settings
                         .socket = settings.socket,
                         .directory = scratch_directory(settings.dump.target),
                         .private_memory = private_memory(settings.dump),
+                        .live = settings.live,
                         .watched = settings.stays,
                         .vmcore = settings.dump.dialect == writer::Dialect::vmcore,
                         .deadline = settings.dump.pause_deadline,
@@ -121,6 +122,7 @@ std::optional<bool> Session::report() {
     result = std::move(result_);
   }
   for (const std::string& note : guest_->notes()) log_.note(note);
+  if (!result.notice.empty()) log_.note(result.notice);
   bool good = result.status.ok();
   const bool in_directory = !settings_.dump.target.starts_with('|');
   if (settings_.keep > 0 && in_directory && !result.path.empty())
@@ -166,6 +168,8 @@ void Session::tell_failure(const writer::Result& result) const {
 }
 
 std::string Session::timing(const writer::Result& result) const {
+  if (guest_->consistency() == writer::Consistency::snapshot)
+    return "guest paused " + milliseconds(result.paused) + " ms by QEMU; it went on while its memory was copied";
   const PauseTimes& times = guest_->times();
   return "guest paused " + milliseconds(result.paused) + " ms: stopping " + milliseconds(times.stopping) + ", layout " +
          milliseconds(times.layout) + ", copies " + milliseconds(times.copies) + ", registers " +

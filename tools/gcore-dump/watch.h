@@ -6,6 +6,7 @@
 #include <string>
 
 #include "tools/common/program.h"
+#include "tools/gcore-dump/guest.h"
 #include "tools/gcore-dump/log.h"
 #include "writer/dump.h"
 
@@ -15,6 +16,7 @@ struct Settings {
   std::string socket;                 // of QEMU's QMP
   std::optional<std::string> system;  // file name prefix; QEMU's -name when not given
   writer::Options dump;
+  Live live = Live::no;
   bool stays = false;       // watching
   bool set_action = false;  // (watching) have QEMU pause a guest that panics or whose watchdog expires
   Log::Format log = Log::Format::text;
