@@ -60,6 +60,7 @@ struct EarlierDump {
   std::optional<std::chrono::nanoseconds> paused;     // for how long its guest stood still
   bool has_reason = false;                            // the Reason is its own
   std::optional<Consistency> consistency;             // of which moment its memory is
+  std::vector<std::string> defects;                   // what was wrong with it, one sentence each
 };
 
 struct Options {

@@ -77,6 +77,14 @@ class Guest {
   /// size) were read; fewer than asked means that the page of the next byte cannot be read. Whole pages only.
   virtual size_t read_memory(uint64_t /*address*/, void* /*to*/, size_t /*size*/) { return 0; }
 
+  /// What is known of such memory without reading it: [address, address + size) is zeros for certain, or may be anything.
+  /// `size` is a multiple of 4096, at least 4096, at most `limit`. Called before read_memory(), for each stretch in turn.
+  struct Stretch {
+    uint64_t size;
+    bool zero;
+  };
+  virtual Stretch known_memory(uint64_t /*address*/, uint64_t limit) { return {limit, false}; }
+
   /// The process that runs on a vCPU, "" when the VMM does not know (qnx dialect).
   virtual std::string_view process_name(size_t /*cpu*/) { return {}; }
   /// The text that a Linux guest gave as VMCOREINFO, "" when none (vmcore dialect).

@@ -85,6 +85,10 @@ void MemorySource::find_extent() {
     extent_kind_ = Piece::Kind::missing;
     return;
   }
+  if (range_->fd < 0 && !range_->host) {
+    find_known();
+    return;
+  }
   if (file_size_ == UINT64_MAX) {
     find_touched();
     return;
@@ -120,6 +124,20 @@ void MemorySource::find_extent() {
   const uint64_t end = hole >= 0 ? static_cast<uint64_t>(hole) : file_size_;
   if (is_data) data_ = {range_->fd, static_cast<uint64_t>(data), end};
   extent_end_ = whole_pages_to(end + kPageSize - 1);
+}
+
+// The same for memory that the guest reads itself.
+void MemorySource::find_known() {
+  const uint64_t left = range_->size - position_;
+  if (!control_.enter_guest()) {
+    extent_kind_ = Piece::Kind::missing;
+    return;
+  }
+  const Guest::Stretch known = guest_.known_memory(range_->address + position_, left);
+  control_.leave_guest();
+  if (known.size == 0 || known.size > left || known.size % kPageSize != 0) return;
+  extent_end_ = position_ + known.size;
+  if (known.zero) extent_kind_ = Piece::Kind::absent;
 }
 
 // The same for memory without a file.

@@ -63,6 +63,7 @@ class MemorySource {
  private:
   void find_extent();
   void find_touched();
+  void find_known();
   size_t read(std::byte* to, size_t size);
   size_t read_file(std::byte* to, size_t size, bool& usable);
   size_t read_host(std::byte* to, size_t size);

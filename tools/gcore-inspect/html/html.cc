@@ -344,7 +344,7 @@ json::Value range_value(const Range& range, size_t& room) {
 
 /// Lists the ranges of one address space into the page's data, at most `most` of them.
 SpaceLook look_at_space(const reader::Guest& guest, const reader::AddressSpace& space, size_t most, size_t& room,
-                        Marks& marks, json::OStream& data) {
+                        ListingBudget& budget, Marks& marks, json::OStream& data) {
   SpaceLook look;
   const reader::Dump& dump = guest.dump();
   Findings findings(dump.machine(), space.paging());
@@ -363,7 +363,7 @@ SpaceLook look_at_space(const reader::Guest& guest, const reader::AddressSpace& 
     data.value(range_value(range, room));
   };
   data.attributeArray("ranges", [&] {
-    look.listing = list_ranges(dump, space, on_range, [&](reader::PhysAddr table, uint64_t size) {
+    look.listing = list_ranges(dump, space, budget, on_range, [&](reader::PhysAddr table, uint64_t size) {
       marks.tables.push_back({table.value / kPageSize, (table.value % kPageSize + size - 1) / kPageSize + 1});
     });
   });
@@ -383,12 +383,14 @@ void add_spaces(HtmlPage& page, const reader::Guest& guest, const Spaces& spaces
       "it; "
       "a range is as wide as its size has digits</span></div>\n";
   size_t left = kMaxRanges, room = kMaxParts;
+  ListingBudget budget;
   data.attributeArray("spaces", [&] {
     for (size_t number = 0; number < spaces.all.size(); ++number) {
       const Spaces::Entry& entry = spaces.all[number];
       SpaceLook look;
-      data.object(
-          [&] { look = look_at_space(guest, entry.space, left / (spaces.all.size() - number), room, marks, data); });
+      data.object([&] {
+        look = look_at_space(guest, entry.space, left / (spaces.all.size() - number), room, budget, marks, data);
+      });
       left -= look.listed;
       add_space(page, number, entry, look);
     }

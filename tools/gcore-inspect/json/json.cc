@@ -108,6 +108,7 @@ json::Value range_value(const Range& range) {
 }
 
 void write_spaces(json::OStream& out, const reader::Dump& dump, const Spaces& spaces) {
+  ListingBudget budget;
   for (const Spaces::Entry& entry : spaces.all) {
     out.object([&] {
       out.attribute("description", utf8(entry.space.describe()));
@@ -118,7 +119,7 @@ void write_spaces(json::OStream& out, const reader::Dump& dump, const Spaces& sp
       reader::Listing listing;
       Findings findings(dump.machine(), entry.space.paging());
       out.attributeArray("map", [&] {
-        listing = list_ranges(dump, entry.space, [&](const Range& range) {
+        listing = list_ranges(dump, entry.space, budget, [&](const Range& range) {
           findings.add(range);
           out.value(range_value(range));
         });
