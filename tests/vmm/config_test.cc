@@ -119,9 +119,10 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"vdev pvpanic\nvdev pvpanic", "vm.conf:2: a second pvpanic"},
         Mistake{"arch aarch64\nengine kvm", "vm.conf: KVM runs only guests of its own machine, which is x86_64"},
         Mistake{"dump \"|cat", "vm.conf:1: a quotation mark is not closed"},
-        Mistake{"dump |gzip -c",
-                "vm.conf:1: after the target of 'dump', 'deadline SECONDS' and 'rate SIZE' may follow, not '-c' "
-                "(a command with blanks goes in quotation marks)"},
+        Mistake{
+            "dump |gzip -c",
+            "vm.conf:1: after the target of 'dump', 'live', 'deadline SECONDS' and 'rate SIZE' may follow, not '-c' "
+            "(a command with blanks goes in quotation marks)"},
         Mistake{"dump /d deadline", "vm.conf:1: 'deadline' of 'dump' needs an argument"},
         Mistake{"dump /d deadline soon",
                 "vm.conf:1: the deadline of 'dump': 'soon' is no time (seconds, such as 60 or 0.5)"},

@@ -234,13 +234,13 @@ void TaskReader::read_registers(VirtAddr address, Task& task) const {
                                "x26", "x27", "x28", "x29", "sp",  "elr"};
   const auto take = [&](VirtAddr from, const auto& names) {
     for (size_t i = 0; i < names.size(); ++i)
-      if (const auto value = memory_.u64(from + i * 8)) task.registers.set(names[i], *value);
+      if (const auto value = memory_.u64(from + i * 8)) static_cast<void>(task.registers.set(names[i], *value));
   };
   if (sp_) {
     const auto sp = number(address, sp_);
     if (!sp || !memory_.is_kernel_address(VirtAddr(*sp))) return;
     take(VirtAddr(*sp), kX86);
-    task.registers.set("rsp", *sp + kX86.size() * 8);
+    static_cast<void>(task.registers.set("rsp", *sp + kX86.size() * 8));
   }
   if (cpu_context_) take(address + cpu_context_->offset, kArm);
 }
