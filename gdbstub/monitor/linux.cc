@@ -28,7 +28,6 @@ MonitorResult of_task(Client& client, std::span<const std::string> words, Target
 MonitorResult dmesg(Client& client, std::span<const std::string>) {
   return answer(client, Target::GuestText::messages);
 }
-MonitorResult why(Client& client, std::span<const std::string>) { return answer(client, Target::GuestText::why); }
 MonitorResult ps(Client& client, std::span<const std::string>) { return answer(client, Target::GuestText::tasks); }
 MonitorResult task(Client& client, std::span<const std::string> words) {
   return of_task(client, words, Target::GuestText::task);
@@ -39,13 +38,14 @@ MonitorResult bt(Client& client, std::span<const std::string> words) {
 
 constexpr MonitorCommand kCommands[] = {
     {"dmesg", "", "a Linux guest's messages, as its own dmesg prints them", dmesg},
-    {"why", "", "what went wrong in a Linux guest, with the evidence", why},
     {"ps", "", "a Linux guest's tasks, and where each waits", ps},
     {"bt", "PID", "the stack of a Linux guest's task", bt},
     {"task", "PID", "everything about a Linux guest's task", task},
 };
 
 }  // namespace
+
+MonitorResult monitor_diagnosis(Client& client) { return answer(client, Target::GuestText::why); }
 
 std::span<const MonitorCommand> monitor_linux_commands() { return kCommands; }
 
