@@ -20,7 +20,7 @@ class DumpLinux {
  public:
   explicit DumpLinux(const reader::Guest& guest) : guest_(guest) {}
 
-  /// Target::guest_text
+  /// Target::linux_text
   std::expected<std::string, std::string> text(Target::GuestText what, std::optional<uint64_t> pid) const;
 
  private:

@@ -318,7 +318,7 @@ class DumpTarget : public Target {
 
   std::optional<uint64_t> kernel_displacement() const override { return guest_.system().kaslr_offset; }
   std::expected<std::string, std::string> kernel_messages() const override;
-  std::expected<std::string, std::string> guest_text(GuestText what, std::optional<uint64_t> pid) const override {
+  std::expected<std::string, std::string> linux_text(GuestText what, std::optional<uint64_t> pid) const override {
     return linux_.text(what, pid);
   }
   std::optional<uint64_t> system_page() const override {

@@ -183,7 +183,7 @@ class Target {
   virtual std::optional<uint64_t> kernel_displacement() const = 0;
   /// What a Linux guest's own tables tell, as text. `pid`: of task and stack. The error is one sentence.
   enum class GuestText : uint8_t { messages, why, tasks, task, stack };
-  virtual std::expected<std::string, std::string> guest_text(GuestText, std::optional<uint64_t> pid) const {
+  virtual std::expected<std::string, std::string> linux_text(GuestText, std::optional<uint64_t> pid) const {
     (void)pid;
     return std::unexpected("there is no Linux guest to ask");
   }

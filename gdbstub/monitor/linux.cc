@@ -7,7 +7,7 @@ namespace gcore::gdbstub {
 namespace {
 
 MonitorResult answer(Client& client, Target::GuestText what, std::optional<uint64_t> pid = {}) {
-  auto text = client.target.guest_text(what, pid);
+  auto text = client.target.linux_text(what, pid);
   if (!text) return std::unexpected(text.error());
   if (text->size() > kMaxMonitorText) {
     // Of messages and lists the end says what happened last.
