@@ -8,14 +8,11 @@
 #include <limits>
 #include <type_traits>
 
+#include "writer/c_registers.h"
 #include "writer/dump.h"
 
 namespace writer = gcore::writer;
 namespace format = gcore::format;
-
-struct gcore_registers {
-  format::RegisterFile& file;
-};
 
 namespace {
 

@@ -65,6 +65,21 @@ TEST(ParseConfig, WatchdogTerminatesUnlessToldOtherwise) {
   EXPECT_TRUE(dump->watchdog->dump);
 }
 
+TEST(ParseConfig, AKernelRunsOnKvm) {
+  const auto config = parse_config(
+      "kernel /boot/vmlinuz\ninitrd /i\ncmdline \"console=ttyS0\"\nvdev pvpanic action dump\nvdev wdt-ib700\n", "c");
+  ASSERT_TRUE(config) << config.error();
+  EXPECT_EQ(config->engine, EngineKind::kvm);
+  EXPECT_EQ(config->kernel, "/boot/vmlinuz");
+  EXPECT_EQ(config->initrd, "/i");
+  ASSERT_TRUE(config->pvpanic);
+  EXPECT_TRUE(config->pvpanic->dump);
+  EXPECT_FALSE(config->pvpanic->terminate);
+  EXPECT_TRUE(config->watchdog);
+  EXPECT_EQ(parse_config("load /a.elf", "c")->engine, EngineKind::unicorn);
+  EXPECT_EQ(parse_config("load /a.elf\nengine kvm", "c")->engine, EngineKind::kvm);
+}
+
 TEST(ParseConfig, LimitsDumps) {
   using namespace std::chrono_literals;
   EXPECT_EQ(parse_config("dump /d", "c")->dump_deadline, 60s);
@@ -95,6 +110,14 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Mistake{"cpu\n\nrma 1G\n", "vm.conf:3: unknown option 'rma', did you mean 'ram'?"},
         Mistake{"zzzzzz", "vm.conf:1: unknown option 'zzzzzz'"}, Mistake{"\xff\n", "vm.conf:1: unknown option '\\xff'"},
+        Mistake{"engine tcg", "vm.conf:1: unknown engine 'tcg': unicorn or kvm"},
+        Mistake{"initrd /i", "vm.conf: 'initrd' needs a 'kernel'"},
+        Mistake{"kernel /k\nload /l", "vm.conf: 'kernel' and 'load': one of them"},
+        Mistake{"kernel /k\nengine unicorn",
+                "vm.conf: 'kernel' needs the engine kvm: the other one delivers no interrupts"},
+        Mistake{"kernel \"\"", "vm.conf:1: 'kernel' needs the name of a file"},
+        Mistake{"vdev pvpanic\nvdev pvpanic", "vm.conf:2: a second pvpanic"},
+        Mistake{"arch aarch64\nengine kvm", "vm.conf: KVM runs only guests of its own machine, which is x86_64"},
         Mistake{"dump \"|cat", "vm.conf:1: a quotation mark is not closed"},
         Mistake{
             "dump |gzip -c",
@@ -123,9 +146,9 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"system a/b", "vm.conf:1: 'a/b' cannot start a file name, which 'system' is for"},
         Mistake{"system \"\"", "vm.conf:1: '' cannot start a file name, which 'system' is for"},
         Mistake{"arch arm", "vm.conf:1: unknown architecture 'arm': x86_64 or aarch64"},
-        Mistake{"vdev wdt", "vm.conf:1: unknown device 'wdt': wdt-ib700 (x86_64) or wdt-sp805 (aarch64)"},
+        Mistake{"vdev wdt", "vm.conf:1: unknown device 'wdt': wdt-ib700 (x86_64), wdt-sp805 (aarch64) or pvpanic"},
         Mistake{"vdev wdt-ib700 action reboot",
-                "vm.conf:1: unknown watchdog action 'reboot': dump, terminate or dump,terminate"},
+                "vm.conf:1: unknown action 'reboot': dump, terminate or dump,terminate"},
         Mistake{"vdev wdt-ib700 dump", "vm.conf:1: after the device, 'action' and one argument are expected"},
         Mistake{"vdev wdt-ib700\nvdev wdt-ib700", "vm.conf:2: a second watchdog"},
         Mistake{"vdev wdt-sp805", "vm.conf: wdt-sp805 is a device of aarch64; x86_64 has wdt-ib700"},
