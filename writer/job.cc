@@ -178,6 +178,7 @@ Status Job::take(IoThread& io) {
   pause.resume();
   paused_ = pause.duration();
   if (pause.has_begun()) consistency_ = guest_.consistency();
+  if (const auto paused = guest_.paused()) paused_ = *paused;
   if (status && first_copies_ == 0) status = on_io(io, &Job::copy_memory);
   if (status && first_copies_ < state_.memory.size()) status = on_io(io, &Job::copy_rest);
   if (snapshot_) {
