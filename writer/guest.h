@@ -46,7 +46,8 @@ enum class Consistency : uint8_t {
 /// All calls of one dump come from one thread (the Dumper's, or the one that calls dump()), in this order: name(),
 /// machine(), pause(); then, only while paused, cpu_count(), cpu_number(), read_cpu(), process_name(), vmcoreinfo(),
 /// memory(), read_memory(); then resume(). Only read_memory() comes from another thread of the writer's, while the
-/// first one waits, and after resume() for a range that is a copy. When pause() succeeded, resume() follows exactly
+/// first one waits, and after resume() for a range that is a copy. For a live dump memory() is also called before
+/// pause(), and says the same then. When pause() succeeded, resume() follows exactly
 /// once, whatever happens in between; when it failed, resume() is not called. After resume() come consistency(),
 /// paused() and, last, dump_ended(). Strings and spans must stay valid until resume().
 class Guest {
@@ -81,6 +82,15 @@ class Guest {
   /// Reads memory of a range that has neither `host` nor `fd`: returns how many leading bytes of [address, address +
   /// size) were read; fewer than asked means that the page of the next byte cannot be read. Whole pages only.
   virtual size_t read_memory(uint64_t /*address*/, void* /*to*/, size_t /*size*/) { return 0; }
+
+  /// What is known of such memory without reading it: [address, address + size) is zeros for certain, or may be
+  /// anything. `size` is a multiple of 4096, at least 4096, at most `limit`. Called before read_memory(), for each
+  /// stretch in turn.
+  struct Stretch {
+    uint64_t size;
+    bool zero;
+  };
+  virtual Stretch known_memory(uint64_t /*address*/, uint64_t limit) { return {limit, false}; }
 
   /// The process that runs on a vCPU, "" when the VMM does not know (qnx dialect).
   virtual std::string_view process_name(size_t /*cpu*/) { return {}; }

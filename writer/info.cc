@@ -16,11 +16,12 @@
 namespace gcore::writer {
 namespace {
 
-constexpr size_t kUnavailableLimit = 6000, kLeftOutLimit = 1000;
+constexpr size_t kUnavailableLimit = 6000, kLeftOutLimit = 1000, kSourceDefectsLimit = 2000;
 // What everything but the list of missing ranges takes at most: four texts, two lists, and all the rest, which has been
 // counted generously. So that list may be empty, and nothing is ever cut in two.
 constexpr size_t kRestLimit = 2500;
-static_assert(4 * (kLongestText + 2) + kUnavailableLimit + kLeftOutLimit + kRestLimit <= kInfoSize);
+static_assert(4 * (kLongestText + 2) + kUnavailableLimit + kLeftOutLimit + kSourceDefectsLimit + kRestLimit <=
+              kInfoSize);
 
 std::string quoted(std::string_view text) {
   std::string result = "\"";
@@ -120,6 +121,17 @@ std::string left_out(const GuestState& state) {
   return "[" + list + "]";
 }
 
+// The first of them, where there are many: the count tells.
+std::string source_defects(const std::vector<std::string>& defects) {
+  std::string list;
+  for (const std::string& defect : defects) {
+    const std::string entry = (list.empty() ? "" : ", ") + quoted(defect);
+    if (list.size() + entry.size() > kSourceDefectsLimit) break;
+    list += entry;
+  }
+  return "\"source_defects\": [" + list + "], \"source_defects_count\": " + std::to_string(defects.size()) + ", ";
+}
+
 std::string host_name() {
   char name[256] = "";
   if (gethostname(name, sizeof name - 1) != 0) return {};
@@ -159,6 +171,7 @@ std::string info_json(const Info& info, const GuestState& state) {
   if (const auto paused = info.taken.paused) json += "\"pause_ns\": " + number(paused->count()) + ", ";
   if (info.taken.consistency)
     json += std::string("\"consistency\": \"") + consistency_name(*info.taken.consistency) + "\", ";
+  if (!info.taken.defects.empty()) json += source_defects(info.taken.defects);
   json += "\"complete\": " + std::string(info.complete ? "true" : "false");
   json += ", \"pages\": {\"size\": 4096, \"written\": " + number(info.pages.written);
   json += ", \"zero\": " + number(info.pages.zero) + ", \"absent\": " + number(info.pages.absent);

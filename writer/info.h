@@ -10,6 +10,7 @@
 //      "pause_ns": 1234567,
 //      "consistency": "paused",          all memory was copied while every vCPU stood still; "snapshot": it is of one
 //                                        moment, the guest going on; "torn": of none, somebody else let the guest go on
+//      "source_defects": ["..."], "source_defects_count": 1,   what was wrong with the dump that this one was made of
 //      "complete": true,                 false: a partial dump, see the program headers
 //      "pages": {"size": 4096, "written": 1, "zero": 2, "absent": 3, "missing": 4},
 //      "vcpus": {"count": 4, "left_out": [2]},

@@ -23,7 +23,7 @@
 namespace gcore::reader {
 namespace {
 
-constexpr size_t kStart = 16;
+constexpr size_t kStart = 512;  // a tar archive says so that late
 
 using Start = std::array<std::byte, kStart>;
 

@@ -42,7 +42,8 @@ struct Dump::State {
   std::string vmcoreinfo;
   std::vector<OtherNotes> other_notes;
   std::optional<KdumpFacts> facts;
-  bool truncated = false;
+  bool truncated = false, has_note_segment = false;
+  size_t said_from = 0, said_to = 0;  // which of the warnings are what .gcore.info says
   std::vector<std::string> warnings, notices;
 
   /// What the file has of a PT_NOTE segment.
@@ -165,7 +166,9 @@ std::vector<Dump::State::NoteSegment> Dump::State::read_note_segments() {
   uint64_t left = kMaxNoteBytes;
   for (uint32_t i = 0; i < elf.headers.size(); ++i) {
     const ProgramHeader& header = elf.headers[i];
-    if (header.type != format::kSegmentNote || header.file_size == 0) continue;
+    if (header.type != format::kSegmentNote) continue;
+    has_note_segment = true;
+    if (header.file_size == 0) continue;
     NoteSegment note{std::vector<std::byte>(static_cast<size_t>(
                          std::min({header.file_size, source->size() - std::min(header.offset, source->size()), left}))),
                      header.file_size};
@@ -191,8 +194,9 @@ Expected<void> Dump::State::load_notes() {
   std::erase_if(notes, [](const NoteSegment& note) { return note.bytes.empty(); });
   const auto standard = [this](const NoteSegment& note) { return starts_with_elf_note(note.bytes, elf.order); };
   if (notes.empty()) {
-    warnings.push_back(announced ? "the dump has no vCPUs: its notes are lost"
-                                 : "the dump has no vCPUs: there is no note segment");
+    warnings.push_back(announced          ? "the dump has no vCPUs: its notes are lost"
+                       : has_note_segment ? "the dump has no vCPUs: its note segment is empty"
+                                          : "the dump has no vCPUs: there is no note segment");
     return {};
   }
   if (std::ranges::any_of(notes, standard)) return load_vmcore(notes);
@@ -291,7 +295,13 @@ Expected<std::unique_ptr<Dump>> Dump::open_descriptor(int fd, const std::string&
   auto state = std::make_unique<State>(std::move(*container), name);
   state->warnings = warnings;  // those of unpacking explain a failure of what follows
   if (auto loaded = state->load_headers(); !loaded) return failed(loaded.error());
+  state->said_from = state->warnings.size();
   state->info = parse_info(state->elf.info_json, state->warnings);
+  state->said_to = state->info.error.empty() ? state->warnings.size() : state->said_from;
+  if (const auto& said = state->info.machine; !said.empty() && said != format::machine_name(state->elf.machine))
+    state->warnings.push_back(
+        fmt::format("section .gcore.info says that the guest is {}, and the ELF header that it is {}", said,
+                    format::machine_name(state->elf.machine)));
   if (auto loaded = state->load_notes(); !loaded) return failed(loaded.error());
   drop_unavailable(state->info, state->cpus);
   state->load_memory();
@@ -332,6 +342,12 @@ std::string_view Dump::info_json() const { return state_->elf.info_json; }
 const DumpInfo& Dump::info() const { return state_->info; }
 const std::optional<KdumpFacts>& Dump::kdump_facts() const { return state_->facts; }
 std::span<const std::string> Dump::warnings() const { return state_->warnings; }
+std::vector<std::string> Dump::damage() const {
+  const auto& all = state_->warnings;
+  std::vector<std::string> found(all.begin(), all.begin() + static_cast<ptrdiff_t>(state_->said_from));
+  found.insert(found.end(), all.begin() + static_cast<ptrdiff_t>(state_->said_to), all.end());
+  return found;
+}
 std::span<const std::string> Dump::notices() const { return state_->notices; }
 std::string Dump::describe(Missing missing) const { return reader::describe(missing, file_end()); }
 
@@ -349,6 +365,24 @@ std::optional<Dump::Extent> Dump::next_extent(PhysAddr address) const {
 
 std::optional<Dump::Extent> Dump::next_missing(PhysAddr address) const {
   return state_->memory.next_missing(*state_->source, address);
+}
+
+std::vector<Dump::Damage> Dump::check(const std::function<void(uint64_t, uint64_t)>& progress) const {
+  std::vector<Damage> all;
+  for (const Source::Damage& found : state_->source->check(progress)) {
+    Damage damage{
+        fmt::format("the {} data at offset {} cannot be unpacked ({}): {} bytes from {} on of the dump are lost",
+                    state_->compression, found.place.at,
+                    found.error == EBADMSG ? "it is damaged" : words_of(found.error), found.size, found.begin.value),
+        {}};
+    for (const Segment& segment : segments()) {
+      const uint64_t first = std::max(found.begin.value, segment.offset.value);
+      const uint64_t end = std::min(found.begin.value + found.size, segment.offset.value + segment.file_size);
+      if (first < end) damage.memory.emplace_back(segment.address + (first - segment.offset.value), end - first);
+    }
+    all.push_back(std::move(damage));
+  }
+  return all;
 }
 
 }  // namespace gcore::reader

@@ -178,6 +178,10 @@ class Dump {
   /// Each oddity of the file, one sentence without a full stop.
   std::span<const std::string> warnings() const;
 
+  /// Those of them that are about the file itself: what is wrong with it, and not what it says of its guest or of how it
+  /// was taken.
+  std::vector<std::string> damage() const;
+
   /// In the same shape: what was done to open it that may be of interest, but is no defect of the file.
   std::span<const std::string> notices() const;
 
@@ -214,6 +218,16 @@ class Dump {
   /// The next extent of kind `missing`; nothing when all from `address` on can be read. Does not look for holes, which
   /// in large files takes longer than all the rest.
   std::optional<Extent> next_missing(PhysAddr address) const;
+
+  /// Memory that cannot be unpacked from a compressed dump. Empty `memory`: it is headers, notes, or what lies between
+  /// segments.
+  struct Damage {
+    std::string text;  // one sentence without a full stop: which bytes of the file, and why
+    std::vector<std::pair<PhysAddr, uint64_t>> memory;
+  };
+  /// Unpacks all of a compressed dump, which takes as long as that takes, and tells each part that is damaged. Of a
+  /// dump that is not compressed as a whole there is nothing to tell. `progress` as in OpenOptions, in unpacked bytes.
+  std::vector<Damage> check(const std::function<void(uint64_t done, uint64_t total)>& progress = nullptr) const;
 
  private:
   struct State;

@@ -116,6 +116,8 @@ class Parser {
           "with the kernel's vmlinux",
           name_of_other_machine(machine), machine, known_machines());
     out_.machine = *known;
+    constexpr uint32_t kIncomplete = 1;  // e_flags: makedumpfile.h, DUMP_ELF_INCOMPLETE
+    if ((header_.e_flags & kIncomplete) != 0) warnings_.push_back(kIncompleteDump);
     out_.is_64_bit = ELFT::Is64Bits;
     out_.by_qemu = header_.e_ehsize == 8 && header_.e_shoff != 0 && header_.e_shoff < header_.e_phoff;
     out_.order = ELFT::Endianness == llvm::endianness::little ? format::ByteOrder::little : format::ByteOrder::big;
@@ -290,6 +292,7 @@ std::string describe_foreign_file(std::span<const std::byte> start) {
   struct Known {
     std::string_view magic;
     const char* what;
+    const char* advice = "";
   };
   using namespace std::string_view_literals;
   static constexpr Known kKnown[] = {
@@ -299,25 +302,35 @@ std::string describe_foreign_file(std::span<const std::byte> start) {
       {"MDMP"sv, "a Windows minidump"},
       {"QEVM"sv, "a QEMU migration stream"},
       {"QFI\xfb"sv, "a qcow2 disk image"},
-      {"\x1f\x8b"sv, "a gzip file"},
-      {"\x28\xb5\x2f\xfd"sv, "a zstd file"},
+      {"LibvirtQemudSave"sv, "a saved domain of libvirt (virsh save)",
+       "restore it and dump it: virsh dump --memory-only"},
+      {"LibvirtQemudPart"sv, "a domain of libvirt whose saving was not finished", ""},
+      {"EMiL"sv, "a LiME or AVML image", ""},
+      {"\x1f\x8b"sv, "a gzip file", "unpack it once more: gzip -d"},
+      {"\x28\xb5\x2f\xfd"sv, "a zstd file", "unpack it once more: zstd -d"},
       {"\xfd"
        "7zXZ"sv,
-       "an xz file"},
-      {"BZh"sv, "a bzip2 file"},
-      {"\x04\x22\x4d\x18"sv, "an lz4 file"},
+       "an xz file", "unpack it: xz -d"},
+      {"BZh"sv, "a bzip2 file", "unpack it: bzip2 -d"},
+      {"\x04\x22\x4d\x18"sv, "an lz4 file", "unpack it: lz4 -d"},
+      {"\x89LZO\0\r\n\x1a\n"sv, "an lzop file", "unpack it: lzop -d"},
+      {"7z\xbc\xaf\x27\x1c"sv, "a 7z archive", "unpack it: 7z x"},
       {"PK\x03\x04"sv, "a zip file"},
       {"MZ"sv, "a Windows or DOS program"},
       {"#!"sv, "a script"},
   };
   const std::string_view text(reinterpret_cast<const char*>(start.data()), start.size());
   for (const Known& known : kKnown)
-    if (text.starts_with(known.magic)) return fmt::format("it is {}, not an ELF file", known.what);
+    if (text.starts_with(known.magic))
+      return fmt::format("it is {}, not an ELF file{}{}", known.what, *known.advice != '\0' ? "; " : "", known.advice);
+  constexpr size_t kTarMagic = 257;  // POSIX ustar and GNU tar alike
+  if (text.size() >= kTarMagic + 5 && text.substr(kTarMagic, 5) == "ustar")
+    return "it is a tar archive, not an ELF file; unpack it: tar -x";
   return fmt::format("it is not an ELF file: it starts with {}", first_bytes(start));
 }
 
 Expected<ElfFile> read_elf_file(const Source& source, std::vector<std::string>& warnings) {
-  std::array<std::byte, 16> start{};
+  std::array<std::byte, 512> start{};
   const Source::Result got = source.read(FileOffset(0), start);
   if (got.error != 0) return fail(Error::Kind::io, "it cannot be read: {}", words_of(got.error));
   const auto bytes = std::span(start).first(got.bytes);
@@ -325,7 +338,7 @@ Expected<ElfFile> read_elf_file(const Source& source, std::vector<std::string>& 
   if (bytes.size() < 4 || std::memcmp(bytes.data(), format::kElfMagic, 4) != 0) {
     return fail(Error::Kind::not_elf, "{}", describe_foreign_file(bytes));
   }
-  if (bytes.size() < start.size())
+  if (constexpr size_t kIdentification = 16; bytes.size() < kIdentification)
     return fail(Error::Kind::truncated, "the file ends within the ELF header, after {} bytes", bytes.size());
   const auto file_class = static_cast<uint8_t>(start[4]), data = static_cast<uint8_t>(start[5]);
   const bool big = data == format::kElfDataBig;

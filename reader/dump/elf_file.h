@@ -18,6 +18,10 @@ namespace gcore::reader {
 inline constexpr uint64_t kMaxProgramHeaders = uint64_t{1} << 20;
 inline constexpr uint64_t kMaxNoteBytes = uint64_t{16} << 20;
 
+/// makedumpfile marks what it could not finish, in either of its formats.
+inline constexpr char kIncompleteDump[] =
+    "the dump is incomplete: makedumpfile could not write all of it, and says so in its header";
+
 struct ProgramHeader {
   uint32_t type = 0, flags = 0;
   uint64_t offset = 0, virtual_address = 0, address = 0, file_size = 0, memory_size = 0;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bitset>
 #include <charconv>
+#include <cmath>
 #include <limits>
 
 // LLVM's JSON parser. Object::getNull and Value::getAsNull are not called: compilers disagree on how an optional null
@@ -38,6 +39,15 @@ bool too_deep(std::string_view text) {
       --depth;
   }
   return false;
+}
+
+/// JSON's numbers have no bound; what does not fit is infinite after parsing, and cannot be written again.
+bool all_finite(const json::Value& value) {
+  if (const auto number = value.getAsNumber()) return std::isfinite(*number);
+  if (const json::Array* array = value.getAsArray()) return std::ranges::all_of(*array, all_finite);
+  if (const json::Object* object = value.getAsObject())
+    return std::ranges::all_of(*object, [](const auto& field) { return all_finite(field.second); });
+  return true;
 }
 
 /// An integer, or a text of one: JSON's own numbers are exact only up to 2^53 in many languages.
@@ -181,6 +191,7 @@ DumpInfo read_fields(const json::Object& from, Fields& fields, std::vector<std::
   info.present = true;
   info.program = fields.text(from, "program");
   info.writer = fields.text(from, "writer");
+  info.machine = fields.text(from, "machine");
   info.vm = fields.text(from, "vm");
   info.host = fields.text(from, "host");
   info.requested_ns = fields.number(from, "requested_ns");
@@ -193,6 +204,16 @@ DumpInfo read_fields(const json::Object& from, Fields& fields, std::vector<std::
   if (info.consistency == "torn")
     warnings.push_back(
         "the guest was let go on while its memory was copied: what this dump shows of it is not of one moment");
+  fields.each(from, "source_defects", [&](const json::Value& value) {
+    const auto text = value.getAsString();
+    if (text) info.source_defects.push_back(text->str());
+    return text.has_value();
+  });
+  for (const std::string& defect : info.source_defects)
+    warnings.push_back("it was made of a dump that was damaged: " + defect);
+  if (const uint64_t all = fields.number(from, "source_defects_count").value_or(0); all > info.source_defects.size())
+    warnings.push_back(fmt::format("the dump that it was made of had {} defects, of which {} are listed", all,
+                                   info.source_defects.size()));
   info.complete = fields.boolean(from, "complete", true);
   if (const json::Object* pages = fields.object(from, "pages"))
     info.pages = {.written = fields.number(*pages, "written").value_or(0),
@@ -255,6 +276,7 @@ DumpInfo parse_info(std::string_view text, std::vector<std::string>& warnings) {
   if (too_deep(text)) return refused("it is not JSON that this reader handles: it is nested too deeply", warnings);
   llvm::Expected<json::Value> parsed = json::parse(llvm::StringRef(text.data(), text.size()));
   if (!parsed) return refused("it is not JSON: " + llvm::toString(parsed.takeError()), warnings);
+  if (!all_finite(*parsed)) return refused("it has a number that no program can hold, such as 1e400", warnings);
   const json::Object* object = parsed->getAsObject();
   if (object == nullptr) return refused("it is JSON, but not an object", warnings);
   Fields fields;

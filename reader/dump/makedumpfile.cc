@@ -58,7 +58,8 @@ struct Header {
   format::Machine machine = format::Machine::x86_64;
   ByteOrder order = ByteOrder::little;
   bool is_64_bit = true;
-  bool by_qemu = false;  // whose dump.c fills in no utsname but the machine; makedumpfile has the kernel's
+  bool incomplete = false;  // DUMP_DH_COMPRESSED_INCOMPLETE: the disk was full, or makedumpfile was stopped
+  bool by_qemu = false;     // whose dump.c fills in no utsname but the machine; makedumpfile has the kernel's
   uint32_t version = 0, block_size = 0, sub_header_blocks = 0, bitmap_blocks = 0;
   uint64_t descriptors = 0;  // where the page descriptors begin
   Area vmcoreinfo{"VMCOREINFO"}, notes{"the notes"}, erased{"the list of what was erased"};
@@ -141,6 +142,8 @@ class HeaderReader {
   Expected<void> check_sizes() {
     header_.is_64_bit = sensible_block_size(428) || !sensible_block_size(416);
     const size_t at = header_.is_64_bit ? 428 : 416;
+    constexpr uint32_t kIncomplete = 8;
+    header_.incomplete = (u32(at - 4) & kIncomplete) != 0;
     header_.version = u32(8);
     header_.block_size = u32(at);
     header_.sub_header_blocks = u32(at + 4);
@@ -256,7 +259,42 @@ class KdumpSource final : public Source {
     return result;
   }
 
+  /// Page by page where a piece cannot be read; pages that are not in the file are no damage.
+  std::vector<Damage> check(const std::function<void(uint64_t, uint64_t)>& progress) const override {
+    std::vector<Damage> found;
+    std::vector<std::byte> bytes(kCheckedAtOnce);
+    uint64_t done = 0;
+    for (const Run& run : runs_) {
+      const uint64_t end = run.end * page_size_;
+      for (uint64_t at = run.first * page_size_; run.in_file && at < end;) {
+        const auto part = std::span(bytes).first(static_cast<size_t>(std::min<uint64_t>(bytes.size(), end - at)));
+        const Result got = read(FileOffset(at), part);
+        done += part.size();
+        if (progress) progress(done, page_count_ * page_size_);
+        if (got.error != 0) check_pages(run, at, part, found);
+        at += part.size();
+      }
+    }
+    return found;
+  }
+
  private:
+  static constexpr size_t kCheckedAtOnce = size_t{1} << 20;
+
+  void check_pages(const Run& run, uint64_t from, std::span<std::byte> into, std::vector<Damage>& found) const {
+    for (uint64_t at = from; at < from + into.size(); at += page_size_) {
+      const Result got = read(FileOffset(at), into.first(static_cast<size_t>(page_size_)));
+      if (got.error == 0) continue;
+      const auto page = descriptors(run.rank + (at / page_size_ - run.first), 1);
+      const Place place = page.empty() ? Place{} : Place{page[0].offset, page[0].size};
+      const bool adjoins = !found.empty() && found.back().begin.value + found.back().size == at;
+      if (adjoins)
+        found.back().size += page_size_;
+      else
+        found.push_back({FileOffset(at), page_size_, place, got.error});
+    }
+  }
+
   struct Free {
     void operator()(kdump_ctx_t* context) const { kdump_free(context); }
   };
@@ -458,6 +496,7 @@ Expected<KdumpFile> open_kdump(Rearranged file, std::vector<std::string>& warnin
                                .file_size = run.in_file ? size : 0,
                                .memory_size = size});
   }
+  if (header->incomplete) warnings.push_back(kIncompleteDump);
   warn_of_lost(**source, *header, warnings);
   out.notes = (*source)->read(header->notes);
   out.notes_size = header->notes.size;

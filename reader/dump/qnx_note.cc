@@ -140,6 +140,12 @@ class NoteReader {
     if (records != out_.facts.cpu_count)
       warnings_.push_back(fmt::format("the kdump note announces {} vCPUs (num_cpus) and has the records of {}",
                                       out_.facts.cpu_count, records));
+    if (regset_ != core_ && regset_ != core_ + r.value)
+      warnings_.push_back(fmt::format(
+          "the kdump note's register block of {} bytes (regset_size) is neither this machine's {} bytes of CPU "
+          "registers nor these and {} bytes of extra registers: the dump may be of another machine than its "
+          "ELF header says",
+          regset_, core_, r.value));
     const uint64_t left = bytes_.size() - kHeaderSize - r.names - records * r.record;
     if (left >= 8 && bytes_.size() == size_)
       warnings_.push_back(fmt::format("{} bytes are left over at the end of the kdump note", left));
@@ -163,6 +169,12 @@ class NoteReader {
         block.remove_prefix(std::min(block.size(), name.size() + 1));
       }
     }
+    const auto is_text = [](const std::string& name) {
+      return std::ranges::all_of(name, [](unsigned char c) { return c > 0x20 && c < 0x7f; });
+    };
+    if (const auto odd = std::ranges::count_if(names_, [&](const auto& name) { return !is_text(name); }); odd != 0)
+      warnings_.push_back(
+          fmt::format("{} of the {} names of extra registers in the kdump note are no text", odd, names_.size()));
     if (names_.empty()) {
       if (r.value != 0)
         warnings_.push_back(

@@ -79,6 +79,25 @@ std::optional<PinnedBytes> BlockSource::pin(FileOffset offset, size_t size) cons
   return PinnedBytes{{bytes.get() + within, there}, bytes};
 }
 
+Source::Place BlockSource::place_of(size_t block) const {
+  const bool last = block + 1 == blocks_.size();
+  return {blocks_[block].packed, last ? 0 : blocks_[block + 1].packed - blocks_[block].packed};
+}
+
+std::vector<Source::Damage> BlockSource::check(const std::function<void(uint64_t, uint64_t)>& progress) const {
+  std::vector<Damage> found;
+  std::vector<std::byte> bytes;
+  for (size_t block = 0; block < blocks_.size(); ++block) {
+    if (progress) progress(blocks_[block].begin, size_);
+    if (zero(block)) continue;
+    bytes.resize(static_cast<size_t>(size_of(block)));
+    if (const int error = unpack(block, bytes); error != 0)
+      found.push_back({FileOffset(blocks_[block].begin), size_of(block), place_of(block), error});
+  }
+  if (progress) progress(size_, size_);
+  return found;
+}
+
 BlockSource::Bytes BlockSource::cached(size_t block) const {
   const std::lock_guard lock(mutex_);
   const auto place = places_.find(block);

@@ -43,6 +43,7 @@ class BlockSource : public Source {
   FileOffset next_hole(FileOffset offset) const override;
   FileOffset next_data(FileOffset offset) const override;
   std::optional<PinnedBytes> pin(FileOffset offset, size_t size) const override;
+  std::vector<Damage> check(const std::function<void(uint64_t, uint64_t)>& progress) const override;
 
  protected:
   /// `blocks` ascend, begin at 0, and are none empty; `size` is where the last one ends.
@@ -52,6 +53,9 @@ class BlockSource : public Source {
 
   /// Fills `into`, which has the block's size, or gives an errno. Called by several threads at once.
   virtual int unpack(size_t block, std::span<std::byte> into) const = 0;
+
+  /// Where the block stands in the file. Unless said otherwise: up to where the next one begins.
+  virtual Place place_of(size_t block) const;
 
   /// Whether a block that is not of kind zero is known to be zeros without unpacking it.
   virtual bool surely_zero(size_t) const { return false; }

@@ -4,6 +4,7 @@
 #include <zlib.h>
 #ifdef GCORE_WITH_ZSTD
 #include <zstd.h>
+#include <zstd_errors.h>
 #endif
 
 #include <algorithm>
@@ -11,6 +12,12 @@
 
 namespace gcore::reader {
 namespace {
+
+/// zlib tells it from other damage by its words alone (inflate.c).
+bool is_wrong_checksum(const char* words) {
+  const std::string_view text = words == nullptr ? "" : words;
+  return text == "incorrect data check" || text == "incorrect length check";
+}
 
 class PlainDecoder : public Decoder {
  public:
@@ -47,6 +54,7 @@ class GzipDecoder : public Decoder {
     if (result == Z_STREAM_END) within_ = false;
     state = result == Z_STREAM_END                    ? State::end
             : result == Z_OK || result == Z_BUF_ERROR ? State::more
+            : is_wrong_checksum(stream_.msg)          ? State::wrong_checksum
                                                       : State::damaged;
     return out.size() - stream_.avail_out;
   }
@@ -67,7 +75,9 @@ class ZstdDecoder : public Decoder {
     const size_t result = ZSTD_decompressStream(stream_.get(), &to, &from);
     in = in.subspan(from.pos);
     within_ = result != 0;
-    state = ZSTD_isError(result) ? State::damaged : result == 0 ? State::end : State::more;
+    state = !ZSTD_isError(result)                                    ? (result == 0 ? State::end : State::more)
+            : ZSTD_getErrorCode(result) == ZSTD_error_checksum_wrong ? State::wrong_checksum
+                                                                     : State::damaged;
     return to.pos;
   }
   bool within_stream() const override { return within_; }
@@ -111,9 +121,17 @@ std::string ends_early(const char* packing, uint64_t bytes) {
 }
 
 std::string is_damaged(const char* packing, uint64_t bytes) {
-  return bytes == 0
-             ? fmt::format("the {} data is damaged from its first unpacked byte on", packing)
-             : fmt::format("the {} data is damaged; the {} bytes in front of the damage are used", packing, bytes);
+  return bytes == 0 ? fmt::format("the {} data is damaged from its first unpacked byte on", packing)
+                    : fmt::format("the {} data is damaged; the {} bytes before the damage are used", packing, bytes);
 }
+
+std::string has_wrong_checksum(const char* packing, uint64_t bytes) {
+  return fmt::format(
+      "the {} data does not fit its checksum: some of the first {} unpacked bytes are wrong, and which ones nobody can "
+      "tell",
+      packing, bytes);
+}
+
+bool is_wrong_gzip_checksum(const char* words) { return is_wrong_checksum(words); }
 
 }  // namespace gcore::reader

@@ -19,11 +19,12 @@ Packing packing_of(std::span<const std::byte> start);
 /// A decompressor of streams; that of Packing::none copies.
 class Decoder {
  public:
-  enum class State : uint8_t { more, end, damaged };
+  enum class State : uint8_t { more, end, damaged, wrong_checksum };
   virtual ~Decoder() = default;
   virtual const char* name() const = 0;
   /// Takes bytes off the front of `in` and puts bytes at the front of `out`, of which it returns the number. `state`
-  /// becomes `end` when a stream is complete (another one may follow) and `damaged` when it makes no sense.
+  /// becomes `end` when a stream is complete (another one may follow), `damaged` when it makes no sense, and
+  /// `wrong_checksum` when all of it was unpacked, and the checksum at its end is of something else.
   virtual size_t decode(std::span<const std::byte>& in, std::span<std::byte> out, State& state) = 0;
   virtual bool within_stream() const = 0;  // input that ends now ends early
 };
@@ -31,8 +32,13 @@ class Decoder {
 /// Fails for zstd in a build without it.
 Expected<std::unique_ptr<Decoder>> new_decoder(Packing packing);
 
-/// The warnings for a stream of which only the first `bytes` unpacked bytes can be had.
+/// The warnings for a stream of which only the first `bytes` unpacked bytes can be had. has_wrong_checksum: all that it
+/// holds was unpacked, but is not what was packed; where it differs nobody can tell.
 std::string ends_early(const char* packing, uint64_t bytes);
 std::string is_damaged(const char* packing, uint64_t bytes);
+std::string has_wrong_checksum(const char* packing, uint64_t bytes);
+
+/// Whether zlib's words for what is wrong with a stream (z_stream::msg) are those of a checksum.
+bool is_wrong_gzip_checksum(const char* words);
 
 }  // namespace gcore::reader

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <utility>
 
+#include "reader/source/decoder.h"
 #include "reader/source/temporary_file.h"
 
 namespace gcore::reader {
@@ -77,7 +78,7 @@ class Indexer {
     std::memset(out_.data(), 0, kWindow);
   }
 
-  enum class End : uint8_t { whole, early, damaged, sparse };  // sparse: there are too few restart points
+  enum class End : uint8_t { whole, early, damaged, checksum, sparse };  // sparse: there are too few restart points
 
   Expected<End> run(const CheckStart& check, const OnProgress& progress) {
     if (!in_.ready()) return std::unexpected(Error{Error::Kind::io, "it cannot be unpacked: zlib has no memory"});
@@ -94,13 +95,13 @@ class Indexer {
       full = in_.stream.avail_out == 0;
       total_ += filled_ - before;
       zero_ = zero_ && is_zero({out_.data() + before, filled_ - before});
-      if (!checked_ && total_ >= 16)
+      if (!checked_ && total_ >= kStart)
         if (auto fine = check_start(check); !fine) return std::unexpected(fine.error());
       if (!zero_ && total_ - blocks_.back().begin > kMaxBlock) return End::sparse;
       if (result == Z_STREAM_END) {
         if (!next_member()) return in_.error() != 0 ? unreadable() : finish(check, End::whole);
       } else if (result != Z_OK && result != Z_BUF_ERROR) {
-        return finish(check, End::damaged);
+        return finish(check, is_wrong_gzip_checksum(in_.stream.msg) ? End::checksum : End::damaged);
       } else if (auto added = at_boundary(); !added) {
         return std::unexpected(added.error());
       }
@@ -120,7 +121,7 @@ class Indexer {
 
   Expected<void> check_start(const CheckStart& check) {
     checked_ = true;
-    return check(out_.subspan(kWindow, static_cast<size_t>(std::min<uint64_t>(total_, 16))));
+    return check(out_.subspan(kWindow, static_cast<size_t>(std::min<uint64_t>(total_, kStart))));
   }
 
   Expected<End> finish(const CheckStart& check, End end) {
@@ -130,6 +131,8 @@ class Indexer {
     if (!blocks_.empty() && blocks_.back().begin == total_) blocks_.pop_back();
     return end;
   }
+
+  static constexpr size_t kStart = 512;  // what CheckStart wants to see
 
   bool due() const { return total_ - blocks_.back().begin >= kSpacing; }
 
@@ -202,8 +205,9 @@ Expected<std::unique_ptr<GzipSource>> GzipSource::open(std::unique_ptr<File>& fi
   if (*end == Indexer::End::sparse) return nullptr;
   if (progress) progress(file->size(), file->size());
   if (*end != Indexer::End::whole)
-    warnings.push_back(*end == Indexer::End::early ? ends_early("gzip", indexer.total())
-                                                   : is_damaged("gzip", indexer.total()));
+    warnings.push_back(*end == Indexer::End::early      ? ends_early("gzip", indexer.total())
+                       : *end == Indexer::End::checksum ? has_wrong_checksum("gzip", indexer.total())
+                                                        : is_damaged("gzip", indexer.total()));
   auto written = indexer.take_windows();
   if (!written) return std::unexpected(written.error());
   auto window_file = File::adopt(*written);

@@ -31,6 +31,8 @@ FileOffset Source::next_hole(FileOffset) const { return FileOffset(size()); }
 
 FileOffset Source::next_data(FileOffset offset) const { return std::min(offset, FileOffset(size())); }
 
+std::vector<Source::Damage> Source::check(const std::function<void(uint64_t, uint64_t)>&) const { return {}; }
+
 std::optional<PinnedBytes> Source::pin(FileOffset, size_t) const { return std::nullopt; }
 
 Expected<void> Source::read_exactly(FileOffset offset, std::span<std::byte> into, const char* what) const {

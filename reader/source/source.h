@@ -3,9 +3,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "reader/address.h"
 #include "reader/error.h"
@@ -60,6 +62,21 @@ class Source {
   /// The bytes where they are in memory anyway; fewer than `size`, but at least one. Nothing where that would need a
   /// copy, or would not be safe.
   virtual std::optional<PinnedBytes> pin(FileOffset offset, size_t size) const;
+
+  /// A place in the file itself.
+  struct Place {
+    uint64_t at = 0, size = 0;
+  };
+  /// Bytes [begin, begin + size) that cannot be unpacked, and the place of what they should be unpacked from.
+  struct Damage {
+    FileOffset begin;
+    uint64_t size = 0;
+    Place place;
+    int error = 0;  // as Result::error
+  };
+  /// Unpacks all that is packed, and tells what cannot be. `progress` is called now and then: bytes that are done, and
+  /// of how many. A source that packs nothing has nothing to say.
+  virtual std::vector<Damage> check(const std::function<void(uint64_t done, uint64_t total)>& progress) const;
 
   /// Whoever calls will read about a page there next. Does nothing where that would take time.
   virtual void expect(FileOffset) const {}

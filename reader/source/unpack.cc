@@ -38,8 +38,9 @@ class Unpacker {
       Decoder::State state = Decoder::State::more;
       produced = decoder_.decode(in, out_, state);
       if (auto appended = append(std::span(out_).first(produced)); !appended) return std::unexpected(appended.error());
-      if (state == Decoder::State::damaged) {
-        warnings_.push_back(is_damaged(decoder_.name(), to_.size()));
+      if (state == Decoder::State::damaged || state == Decoder::State::wrong_checksum) {
+        warnings_.push_back(state == Decoder::State::damaged ? is_damaged(decoder_.name(), to_.size())
+                                                             : has_wrong_checksum(decoder_.name(), to_.size()));
         damaged_ = true;
         return false;
       }
@@ -57,7 +58,7 @@ class Unpacker {
   }
 
  private:
-  static constexpr size_t kStart = 16;
+  static constexpr size_t kStart = 512;
 
   Expected<void> append(std::span<const std::byte> bytes) {
     if (start_.size() < kStart) {

@@ -112,6 +112,10 @@ class FrameWalk {
       const auto start = std::span(bytes).first(got.bytes);
       if (start.size() >= kSkippableHeader && (u32(start.data()) & kSkippableMask) == kSkippableMagic) {
         at_ += kSkippableHeader + u32(&start[4]);
+        if (at_ > file_.size())  // a seek table, as a rule, without which all that comes before is there
+          warnings_.push_back(fmt::format(
+              "the file ends {} byte{} early, within the last frame of the zstd data, which holds no memory",
+              at_ - file_.size(), at_ - file_.size() == 1 ? "" : "s"));
         continue;
       }
       const auto header = parse_frame_header(start);
@@ -247,6 +251,8 @@ ZstdSource::ZstdSource(std::unique_ptr<File> file, std::vector<Block> blocks, ui
 uint64_t ZstdSource::packed_size(size_t block) const {
   return (block + 1 < blocks().size() ? blocks()[block + 1].packed : packed_end_) - blocks()[block].packed;
 }
+
+Source::Place ZstdSource::place_of(size_t block) const { return {blocks()[block].packed, packed_size(block)}; }
 
 int ZstdSource::unpack(size_t block, std::span<std::byte> into) const {
   std::vector<std::byte> packed(static_cast<size_t>(packed_size(block)));

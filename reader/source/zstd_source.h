@@ -28,6 +28,7 @@ class ZstdSource final : public BlockSource {
   ZstdSource(std::unique_ptr<File> file, std::vector<Block> blocks, uint64_t size, uint64_t packed_end, bool cut);
   int unpack(size_t block, std::span<std::byte> into) const override;
   bool surely_zero(size_t block) const override;
+  Place place_of(size_t block) const override;
   uint64_t packed_size(size_t block) const;
 
   std::unique_ptr<File> file_;

@@ -31,7 +31,7 @@ std::vector<std::byte> unpacked(std::span<const std::byte> in) {
     Decoder::State state = Decoder::State::more;
     produced = (*decoder)->decode(in, buffer, state);
     out.insert(out.end(), buffer.begin(), buffer.begin() + static_cast<ptrdiff_t>(produced));
-    if (state == Decoder::State::damaged) break;
+    if (state == Decoder::State::damaged || state == Decoder::State::wrong_checksum) break;
   } while (!in.empty() || produced == buffer.size());
   return out;
 }

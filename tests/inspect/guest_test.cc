@@ -83,10 +83,9 @@ TEST(Guest, IsInTheSummaryAndInJson) {
                               HasSubstr(R"("halted": true)")));
 }
 
-/// aarch64 without system registers and without VMCOREINFO: 80 MiB at 0x40000000, in the last 16 of which, where a quick
-/// search does not look, tables at 0x44001000 map all
-/// of it from 0xffff000000000000 on, and a kernel's image from 0xffff800008000000 on. The vCPU is behind `instruction`,
-/// the first one of that.
+/// aarch64 without system registers and without VMCOREINFO: 80 MiB at 0x40000000, in the last 16 of which, where a
+/// quick search does not look, tables at 0x44001000 map all of it from 0xffff000000000000 on, and a kernel's image from
+/// 0xffff800008000000 on. The vCPU is behind `instruction`, the first one of that.
 DumpBuilder rootless_dump(uint32_t instruction) {
   constexpr uint64_t kBase = 0x40000000, kRam = kBase + (64 << 20), kText = 0x781 | uint64_t{1} << 54,
                      kNever = uint64_t{3} << 53, kMiB = 1 << 20;

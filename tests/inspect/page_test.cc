@@ -258,8 +258,8 @@ TEST(Page, FollowsAddressesBothWays) {
                      "key=/", "type=0x402010", results, "key=Enter",
                      "eval=(r => r.top >= 0 && r.bottom <= innerHeight)(document.querySelector('#space-0 "
                      "canvas').getBoundingClientRect())",
-                     "eval=document.querySelector('#space-0 .list tr.hit').textContent", "key=/", "type=0x430008", results,
-                     "key=ArrowDown", "key=ArrowDown", "key=Enter",
+                     "eval=document.querySelector('#space-0 .list tr.hit').textContent", "key=/", "type=0x430008",
+                     results, "key=ArrowDown", "key=ArrowDown", "key=Enter",
                      "eval=document.querySelector('#map-detail').textContent", "eval=spaces[0].find(0x431000n)"});
   EXPECT_THAT(visit.text(1), HasSubstr("mapped at 0x0000000000402000 (rw-u, address space 0)"));
   EXPECT_THAT(visit.text(3), HasSubstr("mapped at 0x0000000000410000 (r-xu, address space 0, 5 times)"));

@@ -40,7 +40,8 @@ writer::EarlierDump what_it_says(const reader::DumpInfo& info) {
   return {.requested = time(info.requested_ns),
           .paused = time(info.pause_ns),
           .has_reason = reason_kind(info.reason_kind).has_value(),
-          .consistency = consistency(info.consistency)};
+          .consistency = consistency(info.consistency),
+          .defects = info.source_defects};
 }
 
 bool has_unreadable(const reader::Dump& dump, const reader::Segment& segment) {
@@ -100,6 +101,7 @@ void DumpGuest::read_info() {
   name_ = info.vm;
   program_ = info.program;
   taken_ = what_it_says(info);
+  for (std::string& defect : dump_.damage()) taken_.defects.push_back(std::move(defect));
   reason_.kind = reason_kind(info.reason_kind).value_or(writer::Reason::Kind::api);
   reason_.detail = info.reason_detail;
 }
@@ -159,6 +161,18 @@ size_t DumpGuest::read_memory(uint64_t address, void* to, size_t size) {
     done += zeros;
   }
   return done;
+}
+
+/// Holes, and frames of zeros: they need not be unpacked to be found.
+writer::Guest::Stretch DumpGuest::known_memory(uint64_t address, uint64_t limit) {
+  const auto extent = dump_.next_extent(reader::PhysAddr(address));
+  if (!extent) return {limit, false};
+  const bool zero = extent->kind == reader::Dump::Extent::Kind::zero && extent->address.value == address;
+  // Where zeros start or end within a page, that page is read.
+  const uint64_t end = zero ? extent->size / kPage * kPage
+                            : (extent->address.value - address + extent->size + kPage - 1) / kPage * kPage;
+  if (end == 0) return {std::min(kPage, limit), false};
+  return {std::min(end, limit), zero};
 }
 
 }  // namespace gcore::tools::convert

@@ -31,6 +31,7 @@ class DumpGuest : public writer::Guest {
   bool read_cpu(size_t index, format::RegisterFile& registers) override;
   std::vector<writer::MemoryRange> memory() override { return ranges_; }
   size_t read_memory(uint64_t address, void* to, size_t size) override;
+  Stretch known_memory(uint64_t address, uint64_t limit) override;
   std::string_view process_name(size_t cpu) override { return cpus_[cpu].second->process_name; }
   /// As the dump has it in a note, else as it was found in guest memory.
   std::string_view vmcoreinfo() override { return guest_.system().vmcoreinfo; }

@@ -13,6 +13,7 @@
 #include "tools/common/program.h"
 #include "tools/gcore-convert/dump_guest.h"
 #include "tools/gcore-convert/write.h"
+#include "writer/unique_fd.h"
 
 namespace gcore::tools::convert {
 namespace {
@@ -118,18 +119,25 @@ std::expected<Settings, std::string> parse(const Program& program) {
   return settings;
 }
 
-/// The descriptor under which the memory of an uncompressed dump can be read, or -1.
-int open_memory(const reader::Dump& dump, const std::string& path) {
-  if (path == "-" || dump.compression() != "none") return -1;
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+/// Whether the memory of the dump can be read from its own file: only a regular file has holes and is at the same place
+/// each time it is read.
+bool is_plain_file(const reader::Dump& dump, int fd) {
   struct stat facts;
-  if (fd < 0) return -1;
-  // Only a regular file has holes and is at the same place each time it is read; and it must still be the one that was
-  // opened.
-  if (fstat(fd, &facts) == 0 && S_ISREG(facts.st_mode) && static_cast<uint64_t>(facts.st_size) == dump.file_size())
-    return fd;
-  close(fd);
-  return -1;
+  return fd >= 0 && dump.compression() == "none" && fstat(fd, &facts) == 0 && S_ISREG(facts.st_mode);
+}
+
+/// Why OUT, which is IN, is not replaced: what it would then have less of. "" when nothing is against it.
+std::string less_than_itself(const Settings& settings, int in, const reader::Dump& dump,
+                             const std::vector<std::string>& lost) {
+  struct stat a, b;
+  if (fstat(in, &a) != 0 || lstat(settings.out.c_str(), &b) != 0 || a.st_dev != b.st_dev || a.st_ino != b.st_ino)
+    return "";
+  const std::string why = !lost.empty()              ? lost.front()
+                          : !settings.ranges.empty() ? "memory outside of --range"
+                          : !dump.damage().empty()   ? "what can be repaired of it (" + dump.damage().front() + ")"
+                                                     : "";
+  if (why.empty()) return "";
+  return settings.out + " is IN itself, and would lose " + why + "; give OUT another name";
 }
 
 writer::Options writer_options(const Settings& settings, writer::Dialect dialect, const DumpGuest& guest,
@@ -177,20 +185,22 @@ int run(Program& program) {
   if (!settings) return program.usage_error(settings.error());
   const std::string attempted = "convert " + settings->in + " to " + settings->out;
   if (const std::string trouble = trouble_with(*settings); !trouble.empty()) return program.fail(attempted, trouble);
-  const auto dump = open_dump(program, settings->in);
+  // The file is opened once: whatever has its name later on is not what is converted.
+  const writer::UniqueFd in(settings->in == "-" ? -1 : open(settings->in.c_str(), O_RDONLY | O_CLOEXEC));
+  const auto dump = open_dump(program, settings->in, in.get());
   if (!dump) return program.fail(attempted, dump.error().text);
   const writer::Dialect dialect = choose_dialect(*settings, **dump);
   if (dialect == writer::Dialect::vmcore && (*dump)->machine() == format::Machine::x86)
     return program.fail(attempted, "the vmcore dialect is for x86_64 and aarch64; this dump is of a 32-bit x86");
 
-  const int fd = open_memory(**dump, settings->in);
-  DumpGuest guest(**dump, fd, settings->ranges);
+  DumpGuest guest(**dump, is_plain_file(**dump, in.get()) ? in.get() : -1, settings->ranges);
   if (guest.memory().empty() && !settings->ranges.empty())
     return program.fail(attempted, "the dump has no memory in the range of --range");
   const auto lost = losses(**dump, dialect);
   if (!lost) return program.fail(attempted, lost.error().text);
+  if (const std::string why = less_than_itself(*settings, in.get(), **dump, *lost); !why.empty())
+    return program.fail(attempted, why);
   const writer::Result result = write_dump(program, guest, writer_options(*settings, dialect, guest, **dump));
-  if (fd >= 0) close(fd);
   if (!result.status) return program.fail(attempted, result.status.text());
   for (const std::string& note : guest.notes()) program.note(note);
   if (const uint64_t missing = result.pages.missing)
@@ -199,7 +209,10 @@ int run(Program& program) {
                  " and marked as missing in " + settings->out);
   for (const std::string& what : *lost)
     program.note(not_carried_over(dialect == writer::Dialect::qnx ? "qnx" : "vmcore", what));
-  return kExitDone;
+  const std::vector<std::string> damage = (*dump)->damage();
+  if (damage.empty()) return kExitDone;
+  for (const std::string& what : damage) program.note("in " + settings->in + ": " + what);
+  return program.fail(attempted, settings->out + " is written, but of a damaged dump, as it says itself");
 }
 
 }  // namespace

@@ -1,7 +1,8 @@
 // Integers as they stand in a file: a fixed byte order and no alignment.
 //
-// A structure of these has exactly the layout that is written down, on every host and compiler, and may be laid over any
-// byte of a file. `load` and `store` serve where the byte order is known only at run time (a reader of both orders).
+// A structure of these has exactly the layout that is written down, on every host and compiler, and may be laid over
+// any byte of a file. `load` and `store` serve where the byte order is known only at run time (a reader of both
+// orders).
 #pragma once
 
 #include <bit>
@@ -25,7 +26,8 @@ constexpr T byte_swap(T value) {
   if constexpr (sizeof(T) == 8) return static_cast<T>(__builtin_bswap64(value));
 }
 
-/// Reads an unsigned integer of the given byte order from `from`, which needs no alignment and sizeof(T) readable bytes.
+/// Reads an unsigned integer of the given byte order from `from`, which needs no alignment and sizeof(T) readable
+/// bytes.
 template <class T>
 T load(const void* from, ByteOrder order) {
   T value;

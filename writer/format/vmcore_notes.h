@@ -1,7 +1,8 @@
 // The `vmcore` dialect's notes: what QEMU's dump-guest-memory writes and crash, drgn, gdb and libkdumpfile read.
 //
-// NT_PRSTATUS is the Linux kernel's struct elf_prstatus (include/linux/elfcore.h); BFD accepts it only at the exact size.
-// The QEMU note is QEMUCPUState of QEMU's target/i386/arch_dump.c; its version has stayed 1 when kernel_gs_base was added.
+// NT_PRSTATUS is the Linux kernel's struct elf_prstatus (include/linux/elfcore.h); BFD accepts it only at the exact
+// size. The QEMU note is QEMUCPUState of QEMU's target/i386/arch_dump.c; its version has stayed 1 when kernel_gs_base
+// was added.
 #pragma once
 
 #include <cstddef>

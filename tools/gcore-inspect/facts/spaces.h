@@ -29,8 +29,16 @@ const char* presence_name(Range::Presence presence);
 /// "256 times 4.0 KiB, every 64.0 KiB"; its size alone when it is there once.
 std::string size_text(const Range& range);
 
-/// Calls `on_range` for each range, ascending, and says how the listing ended. `on_table` gets each page table.
-reader::Listing list_ranges(const reader::Dump& dump, const reader::AddressSpace& space,
+/// What the listings of all address spaces of one output may take together: a hostile dump has as many of them as it
+/// has vCPUs, and each can be as large as its tables can make it.
+struct ListingBudget {
+  uint64_t table_visits = uint64_t{1} << 20;
+  uint64_t mappings = uint64_t{1} << 20;
+};
+
+/// Calls `on_range` for each range, ascending, and says how the listing ended. `on_table` gets each page table. Takes
+/// what it needs from the budget; the listing's note says so where that was not enough.
+reader::Listing list_ranges(const reader::Dump& dump, const reader::AddressSpace& space, ListingBudget& budget,
                             const std::function<void(const Range&)>& on_range,
                             const reader::OnTable& on_table = nullptr);
 

@@ -129,13 +129,17 @@ std::string size_text(const Range& range) {
   return fmt::format("{} times {}, every {}", range.count, human_size(range.size), human_size(range.stride));
 }
 
-reader::Listing list_ranges(const reader::Dump& dump, const reader::AddressSpace& space,
+reader::Listing list_ranges(const reader::Dump& dump, const reader::AddressSpace& space, ListingBudget& budget,
                             const std::function<void(const Range&)>& on_range, const reader::OnTable& on_table) {
   const Stored stored(dump);
+  bool exhausted = false;
   Folded folded(on_range);
   Range range;
-  const auto listing = space.enumerate(
+  auto listing = space.enumerate(
       [&](const reader::Mapping& mapping) {
+        exhausted = budget.mappings == 0;
+        if (exhausted) return false;
+        --budget.mappings;
         const auto in_dump = stored.of(mapping.physical, mapping.size);
         const bool continues = range.size != 0 && mapping.start == range.start + range.size &&
                                mapping.permissions == range.permissions && mapping.page_size == range.page_size &&
@@ -150,7 +154,10 @@ reader::Listing list_ranges(const reader::Dump& dump, const reader::AddressSpace
         range.parts.push_back(mapping);
         return true;
       },
-      {}, on_table);
+      {.table_visits = budget.table_visits}, on_table);
+  budget.table_visits -= std::min(budget.table_visits, listing.table_visits);
+  if (exhausted)
+    listing.note = "the list ends early: the address spaces of this dump have too many mappings to list all";
   if (range.size != 0) folded.add(std::move(range));
   folded.finish();
   return listing;
@@ -220,7 +227,8 @@ int print_map(const Job& job) {
           .c_str());
   uint64_t ranges = 0, bytes = 0;
   Findings findings(job.dump.machine(), space->paging());
-  const auto listing = list_ranges(job.dump, *space, [&](const Range& range) {
+  ListingBudget budget{.mappings = UINT64_MAX};  // what is printed takes no memory
+  const auto listing = list_ranges(job.dump, *space, budget, [&](const Range& range) {
     print_range(range, findings.add(range));
     ranges += range.count;
     bytes += range.bytes();
