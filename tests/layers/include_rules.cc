@@ -54,8 +54,8 @@ const std::vector<Rule>& rules() {
        {}},
       {"reader/guest/", {"reader/", "writer/format/"}, {"llvm/", "fmt/"}, {}},
       {"reader/", {"reader/", "writer/format/"}, {}, {}},
-      // The one file of the stub that knows the reader.
-      {"gdbstub/dump_target.", {"gdbstub/", "reader/", "writer/format/"}, {"fmt/"}, {}},
+      // The files of the stub that know the reader.
+      {"gdbstub/dump_", {"gdbstub/", "reader/", "writer/format/"}, {"fmt/"}, {}},
       {"gdbstub/", {"gdbstub/"}, {"fmt/"}, {}},
       {"tools/",
        {"tools/", "gdbstub/", "reader/", "writer/"},

@@ -143,11 +143,15 @@ Failure set_dump(Words words, Config& config) {
   if (target.empty() || target.find_first_not_of("| \t") == std::string::npos)
     return "'dump' needs a directory or \"|COMMAND\"";
   config.dump = target;
-  for (Words more = words.subspan(1); !more.empty(); more = more.subspan(2)) {
+  for (Words more = words.subspan(1); !more.empty(); more = more.subspan(more[0] == "live" ? 1 : 2)) {
     const std::string& name = more[0];
+    if (name == "live") {
+      config.dump_live = true;
+      continue;
+    }
     if (name != "deadline" && name != "rate")
-      return "after the target of 'dump', 'deadline SECONDS' and 'rate SIZE' may follow, not '" + printable(name) +
-             "' (a command with blanks goes in quotation marks)";
+      return "after the target of 'dump', 'live', 'deadline SECONDS' and 'rate SIZE' may follow, not '" +
+             printable(name) + "' (a command with blanks goes in quotation marks)";
     if (more.size() == 1) return "'" + name + "' of 'dump' needs an argument";
     if (name == "deadline") {
       const auto time = parse_seconds(more[1]);
@@ -173,7 +177,7 @@ constexpr OptionRule kOptions[] = {
     {"cmdline", "cmdline \"TEXT\"", 1, 1, false, set_cmdline},
     {"arch", "arch x86_64|aarch64", 1, 1, false, set_arch},
     {"vdev", "vdev wdt-ib700|wdt-sp805|pvpanic [action dump,terminate]", 1, 3, true, add_device},
-    {"dump", "dump DIRECTORY|\"|SHELL COMMAND\" [deadline SECONDS] [rate SIZE]", 1, 5, false, set_dump},
+    {"dump", "dump DIRECTORY|\"|SHELL COMMAND\" [live] [deadline SECONDS] [rate SIZE]", 1, 6, false, set_dump},
 };
 
 Failure apply_line(Words words, Config& config, std::vector<bool>& seen) {

@@ -151,6 +151,7 @@ bool Session::set_up_dumper() {
   const std::string compression = program_.value("compress").value_or("none");
   if (compression == "gzip") options.compression = writer::Compression::gzip;
   if (compression == "zstd") options.compression = writer::Compression::zstd;
+  options.live = config_.dump_live;
   options.pause_deadline = config_.dump_deadline;
   options.bytes_per_second = config_.dump_rate;
   options.keep_partial = program_.has("keep-partial");
@@ -331,7 +332,7 @@ ProgramInfo describe() {
       "  cmdline \"TEXT\"        for the guest program or the kernel\n"
       "  arch x86_64|aarch64\n"
       "  vdev wdt-ib700|wdt-sp805|pvpanic [action dump,terminate]\n"
-      "  dump DIRECTORY        or: dump \"|SHELL COMMAND\"; then, if wanted, deadline SECONDS, rate SIZE\n";
+      "  dump DIRECTORY        or: dump \"|SHELL COMMAND\"; then, if wanted, live, deadline SECONDS, rate SIZE\n";
   for (const std::string& part : {engines(), libraries_of_writer()})
     if (!part.empty()) info.built_with += (info.built_with.empty() ? "" : ", ") + part;
   return info;
