@@ -130,9 +130,10 @@ INSTANTIATE_TEST_SUITE_P(
                 "vm.conf:1: the deadline of 'dump': '-1' is no time (seconds, such as 60 or 0.5)"},
         Mistake{"dump /d rate fast",
                 "vm.conf:1: the rate of 'dump': 'fast' is not a size (a number, then K, M, G, T or nothing)"},
-        Mistake{"dump a b c d e f",
-                "vm.conf:1: 'dump' with 6 arguments; expected: dump DIRECTORY|\"|SHELL COMMAND\" [deadline SECONDS] "
-                "[rate SIZE] (an argument with blanks goes in quotation marks)"},
+        Mistake{
+            "dump a b c d e f g",
+            "vm.conf:1: 'dump' with 7 arguments; expected: dump DIRECTORY|\"|SHELL COMMAND\" [live] [deadline SECONDS] "
+            "[rate SIZE] (an argument with blanks goes in quotation marks)"},
         Mistake{"dump a\ndump b", "vm.conf:2: 'dump' is given twice"},
         Mistake{"dump \"|  \"", "vm.conf:1: 'dump' needs a directory or \"|COMMAND\""},
         Mistake{"ram", "vm.conf:1: 'ram' with 0 arguments; expected: ram [ADDRESS,]SIZE"},
