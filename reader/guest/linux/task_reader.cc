@@ -232,9 +232,6 @@ void TaskReader::read_registers(VirtAddr address, Task& task) const {
   constexpr std::array kX86 = {"r15", "r14", "r13", "r12", "rbx", "rbp", "rip"};
   constexpr std::array kArm = {"x19", "x20", "x21", "x22", "x23", "x24", "x25",
                                "x26", "x27", "x28", "x29", "sp",  "elr"};
-  const auto set = [&](std::string_view name, uint64_t value) {
-    if (const auto slot = format::find_register(memory_.machine(), name)) task.registers.set_slot(*slot, value);
-  };
   const auto take = [&](VirtAddr from, const auto& names) {
     for (size_t i = 0; i < names.size(); ++i)
       if (const auto value = memory_.u64(from + i * 8)) static_cast<void>(task.registers.set(names[i], *value));
