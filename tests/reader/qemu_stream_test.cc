@@ -152,7 +152,7 @@ TEST(QemuStream, ADescriptionThatDoesNotFitIsAnError) {
     std::string changed = kDescription;
     changed.replace(changed.find(from), from.size(), to);
     Pages pages;
-    const auto guest = read(kHead + kSetup + kLast + kCpu + end(changed), pages);
+    const auto guest = read(kHead + kSetup + kLast + kCpu + tests::end(changed), pages);
     ASSERT_FALSE(guest) << to;
     EXPECT_THAT(guest.error().text, HasSubstr("cannot take the saved guest's devices apart"));
   }
