@@ -121,8 +121,6 @@ int serve(Program& program) {
   }
   gdbstub::ServerOptions options{.once = program.has("once")};
   options.session.exec_file = symbols ? &*symbols : nullptr;
-  std::optional<GuestFile> made;
-  if (offered == "guest") options.session.made_file = &made.emplace(**dump);
   options.session.program = "gcore-serve " GCORE_VERSION;
   options.session.tell_offsets = !program.has("no-offsets");
   options.session.tasks = threads == "tasks";
@@ -139,6 +137,8 @@ int serve(Program& program) {
   }
   const int stop = stop_signals();
   if (stop < 0) return program.fail("cannot wait for signals", std::strerror(errno));
+  std::optional<GuestFile> made;  // whose thread leaves the signals alone, too
+  if (offered == "guest") options.session.made_file = &made.emplace(**dump);
   const auto target = gdbstub::make_dump_target(**dump, target_options(symbols));
   std::expected<void, std::string> result;
   {
