@@ -3,10 +3,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
+#include <condition_variable>
 #include <ctime>
 #include <map>
+#include <mutex>
+#include <thread>
 #include <tuple>
 
+#include "gdbstub/dump_threads.h"
 #include "reader/dump/dump.h"
 #include "reader/guest/guest.h"
 #include "reader/search/search.h"
@@ -23,7 +28,10 @@ constexpr size_t kMaxCachedSpaces = 64;
 /// QNX and GDB number these signals alike (HUP to TERM); the others they do not.
 constexpr uint8_t kLastCommonSignal = 15;
 constexpr uint64_t kMaxRing = 1 << 20;
-constexpr uint64_t kSearchSlice = 8 << 20;
+/// What a step does: milliseconds, also where memory has to be unpacked.
+constexpr uint64_t kSearchSlice = 8 << 20, kPackedSearchSlice = 1 << 20;
+constexpr size_t kMappingsAStep = 4096;
+constexpr uint64_t kTablesAStep = 256;
 
 std::string missing_text(uint64_t physical, const reader::ReadResult& result) {
   return fmt::format("guest-physical {:#x} cannot be read: {}", physical, describe(result));
@@ -32,10 +40,11 @@ std::string missing_text(uint64_t physical, const reader::ReadResult& result) {
 class DumpSearch : public Search {
  public:
   /// `tag` is added to each hit.
-  DumpSearch(reader::Search search, uint64_t tag) : search_(std::move(search)), tag_(tag) {}
+  DumpSearch(reader::Search search, uint64_t tag, uint64_t slice)
+      : search_(std::move(search)), tag_(tag), slice_(slice) {}
   bool step(std::vector<uint64_t>& hits, size_t max_hits) override {
     const size_t before = hits.size();
-    const bool more = search_.step(hits, kSearchSlice, max_hits);
+    const bool more = search_.step(hits, slice_, max_hits);
     for (size_t i = before; i < hits.size(); ++i) hits[i] += tag_;
     return more;
   }
@@ -43,7 +52,7 @@ class DumpSearch : public Search {
 
  private:
   reader::Search search_;
-  uint64_t tag_;
+  uint64_t tag_, slice_;
 };
 
 /// aarch64: the bits of an address that may hold a signature or a tag. Those that TCR_EL1 says are not translated.
@@ -56,13 +65,6 @@ std::optional<uint64_t> authentication_mask(const reader::Cpu& cpu, bool high) {
   return untranslated == 0 ? 0 : UINT64_MAX << (64 - untranslated);
 }
 
-/// How much of a segment's bytes is behind the end of the file.
-uint64_t cut_off(const reader::Dump& dump, const reader::Segment& segment) {
-  if (!dump.truncated()) return 0;
-  const uint64_t left = dump.file_size() - std::min(dump.file_size(), segment.offset.value);
-  return segment.file_size - std::min(segment.file_size, left);
-}
-
 Mapping to_mapping(const reader::Mapping& from) {
   return {.start = from.start.value,
           .size = from.size,
@@ -73,6 +75,93 @@ Mapping to_mapping(const reader::Mapping& from) {
           .execute = from.permissions.execute,
           .user = from.permissions.user};
 }
+
+/// A list that is there.
+class ReadyList : public MappingList {
+ public:
+  ReadyList(std::vector<Mapping> all, std::string note) : all_(std::move(all)), note_(std::move(note)) {}
+  bool step(const std::function<bool(const Mapping&)>& each) override {
+    for (const size_t until = std::min(next_ + kMappingsAStep, all_.size()); next_ < until;)
+      if (!each(all_[next_++])) return false;
+    return next_ < all_.size();
+  }
+  std::string note() const override { return note_; }
+
+ private:
+  std::vector<Mapping> all_;
+  std::string note_;
+  size_t next_ = 0;
+};
+
+/// One that page tables are read for.
+class TableList : public MappingList {
+ public:
+  explicit TableList(translate::Enumeration enumeration) : enumeration_(std::move(enumeration)) {}
+  bool step(const std::function<bool(const Mapping&)>& each) override {
+    const bool more = enumeration_.step(
+        [&](const reader::Mapping& mapping) {
+          stopped_ = !each(to_mapping(mapping));
+          return !stopped_;
+        },
+        kTablesAStep);
+    return more && !stopped_;
+  }
+  std::string note() const override {
+    const auto& listing = enumeration_.listing();
+    if (!stopped_) return listing.note;
+    if (listing.missing_tables == 0) return {};
+    return fmt::format("{} tables on the way there, or parts of them, are not in the dump", listing.missing_tables);
+  }
+
+ private:
+  translate::Enumeration enumeration_;
+  bool stopped_ = false;
+};
+
+/// Looks for what runs in the guest while the session goes on without it: in memory that is packed that may take a
+/// minute. What is found of the guest is kept in it; its threads are looked for when they are wanted.
+class Background {
+ public:
+  Background(const reader::Guest& guest, bool thorough)
+      : thread_([this, &guest, thorough](const std::stop_token& stop) { run(guest, thorough, stop); }) {}
+
+  bool knows_guest() const { return knows_guest_; }
+  bool knows_tables() const { return knows_tables_; }
+  bool knows_threads() const { return knows_threads_; }
+  bool idle() const { return idle_; }
+  void want_threads() {
+    {
+      const std::lock_guard lock(mutex_);
+      wants_threads_ = true;
+      if (!knows_threads_) idle_ = false;
+    }
+    wake_.notify_one();
+  }
+  /// Once knows_threads().
+  const std::expected<DumpThreads, std::string>& threads() const { return threads_; }
+
+ private:
+  void run(const reader::Guest& guest, bool thorough, const std::stop_token& stop) {
+    guest.system(reader::GuestSearch::quick);
+    knows_guest_ = true;
+    if (thorough) guest.system(reader::GuestSearch::thorough);
+    knows_tables_ = true;
+    std::unique_lock lock(mutex_);
+    idle_ = !wants_threads_;
+    if (!wake_.wait(lock, stop, [this] { return wants_threads_; })) return;
+    lock.unlock();
+    threads_ = find_threads(guest);
+    knows_threads_ = true;
+    idle_ = true;
+  }
+
+  std::atomic<bool> knows_guest_ = false, knows_tables_ = false, knows_threads_ = false, idle_ = false;
+  std::mutex mutex_;
+  std::condition_variable_any wake_;
+  bool wants_threads_ = false;
+  std::expected<DumpThreads, std::string> threads_ = std::unexpected("the guest's threads were not looked for");
+  std::jthread thread_;
+};
 
 /// What the writer recorded of itself, a line for each thing that is known.
 std::string origin_text(const reader::DumpInfo& info) {
@@ -116,19 +205,58 @@ std::string guest_text(const reader::GuestSystem& guest) {
   return text;
 }
 
+/// Whether a 64-bit x86 machine ran as one of 32 bits: paging or protected mode, and no vCPU in long mode. One that had
+/// just started (real mode) does not say what it will be.
+bool is_narrow(const reader::Dump& dump) {
+  constexpr uint64_t kProtected = 1, kLongActive = 1 << 10;  // CR0.PE, EFER.LMA
+  if (dump.machine() != format::Machine::x86_64) return false;
+  bool any_protected = false;
+  for (const reader::Cpu& cpu : dump.cpus()) {
+    const auto cr0 = cpu.registers.get("cr0"), efer = cpu.registers.get("efer");
+    if (!cr0 || !efer || (*efer & kLongActive) != 0) return false;
+    any_protected = any_protected || (*cr0 & kProtected) != 0;
+  }
+  return any_protected;
+}
+
+/// What a 64-bit machine calls the register that is half of it.
+std::string_view wide_name(std::string_view name) {
+  constexpr std::pair<std::string_view, std::string_view> kNames[] = {
+      {"eax", "rax"}, {"ebx", "rbx"}, {"ecx", "rcx"}, {"edx", "rdx"}, {"esi", "rsi"},
+      {"edi", "rdi"}, {"ebp", "rbp"}, {"esp", "rsp"}, {"eip", "rip"}, {"efl", "rflags"}};
+  const auto found = std::ranges::find(kNames, name, &std::pair<std::string_view, std::string_view>::first);
+  return found == std::end(kNames) ? name : found->second;
+}
+
 class DumpTarget : public Target {
  public:
-  explicit DumpTarget(const reader::Dump& dump) : dump_(dump), guest_(dump) {
+  DumpTarget(const reader::Dump& dump, const DumpTargetOptions& options)
+      : dump_(dump), guest_(dump), narrow_(options.narrow || is_narrow(dump)) {
     for (const auto& segment : dump.segments())
       segments_.push_back({.address = segment.address.value,
                            .size = segment.memory_size,
                            .file_size = segment.file_size,
-                           .cut_off = cut_off(dump, segment)});
-    for (size_t cpu = 0; cpu < dump.cpus().size(); ++cpu) {
-      const auto space = guest_.space_of_cpu(cpu);
-      unpaged_ = unpaged_ && space && !space->paging();
-    }
-    unpaged_ = unpaged_ && !dump.cpus().empty();
+                           .cut_off = segment.file_size - dump.bytes_in_file(segment),
+                           .scattered = !dump.has_file_offsets()});
+    for (size_t cpu = 0; cpu < cpu_count(); ++cpu) outlooks_.push_back(AddressSpace::outlook(dump, cpu));
+    const auto is = [this](AddressSpace::Outlook outlook) { return std::ranges::count(outlooks_, outlook) != 0; };
+    unpaged_ = !is(AddressSpace::Outlook::by_registers) && !is(AddressSpace::Outlook::search);
+    background_.emplace(guest_, is(AddressSpace::Outlook::search));
+  }
+
+  bool can_look(const Space& space) const override {
+    return space.physical || background_->knows_tables() ||
+           (space.cpu < outlooks_.size() && outlooks_[space.cpu] != AddressSpace::Outlook::search);
+  }
+  bool knows_guest() const override { return background_->knows_guest(); }
+  bool knows_threads() const override { return background_->knows_threads(); }
+  bool settled() const override { return background_->idle(); }
+  void want_threads() const override { background_->want_threads(); }
+  std::expected<std::span<const GuestThread>, std::string> threads() const override {
+    if (!knows_threads()) return std::unexpected("the guest's threads were not looked for");
+    const auto& found = background_->threads();
+    if (!found) return std::unexpected(found.error());
+    return std::span<const GuestThread>(found->list);
   }
 
   Arch arch() const override {
@@ -140,7 +268,7 @@ class DumpTarget : public Target {
       case format::Machine::x86_64:
         break;
     }
-    return Arch::x86_64;
+    return narrow_ ? Arch::i386 : Arch::x86_64;
   }
   bool big_endian() const override { return dump_.byte_order() == format::ByteOrder::big; }
   std::string path() const override { return dump_.path(); }
@@ -156,8 +284,15 @@ class DumpTarget : public Target {
   std::optional<uint64_t> register_value(size_t cpu, std::string_view name) const override {
     if (dump_.cpus().empty() && name == (arch() == Arch::aarch64 ? "elr" : arch() == Arch::i386 ? "eip" : "rip"))
       return 0;
+    size_t place = 0;
+    if (const DumpThreads* threads = thread_at(cpu, place)) {
+      const auto value = threads->states[place].registers.get(name);
+      // GDB ends a list of threads at the first one without a program counter.
+      return !value && name == (arch() == Arch::aarch64 ? "elr" : "rip") ? 0 : value;
+    }
     if (cpu >= dump_.cpus().size()) return std::nullopt;
     const reader::Cpu& from = dump_.cpus()[cpu];
+    if (narrow_ && dump_.machine() == format::Machine::x86_64) name = wide_name(name);
     if (const auto value = from.registers.get(name)) return value;
     if (name.starts_with("pauth_mask")) return authentication_mask(from, name.ends_with("_high"));
     for (const auto& [other, value] : from.other_registers)  // such as the upper halves of AVX
@@ -173,7 +308,7 @@ class DumpTarget : public Target {
   Walk walk(const Space& space, uint64_t address) const override;
   uint64_t without_tag(const Space& space, uint64_t address) const override;
   AddressBits address_bits(const Space& space) const override;
-  std::string mappings(const Space& space, const std::function<bool(const Mapping&)>& each) const override;
+  std::unique_ptr<MappingList> list(const Space& space) const override;
   std::string describe(const Space& space) const override;
   std::expected<uint64_t, std::string> table_of(size_t cpu, const Root& root) const override;
 
@@ -192,25 +327,57 @@ class DumpTarget : public Target {
 
  private:
   const reader::Expected<AddressSpace>& address_space(const Space& space) const;
+  /// The same for one address: all threads have the kernel's in common.
+  const reader::Expected<AddressSpace>& space_at(const Space& space, uint64_t address) const;
+  /// A thread of the guest and its place, by index; null for a vCPU's.
+  const DumpThreads* thread_at(size_t index, size_t& place) const;
   bool is_physical(const Space& space) const {
     if (space.physical) return true;
     const auto& found = address_space(space);
     return found && !found->paging();
   }
+  /// A vCPU whose registers say how the kernel's addresses translate, or the first one.
+  size_t kernel_cpu() const {
+    const auto found = std::ranges::find(outlooks_, AddressSpace::Outlook::by_registers);
+    return found == outlooks_.end() ? 0 : static_cast<size_t>(found - outlooks_.begin());
+  }
   std::string aarch64_mode(size_t cpu) const;
   std::string x86_mode(size_t cpu) const;
-  std::string segment_mappings(const std::function<bool(const Mapping&)>& each) const;
+  std::vector<Mapping> segment_mappings() const;
 
   const reader::Dump& dump_;
   reader::Guest guest_;
+  bool narrow_;
   std::vector<Segment> segments_;
-  bool unpaged_ = true;
+  std::vector<AddressSpace::Outlook> outlooks_;  // of each vCPU
+  bool unpaged_ = false;
   // Making an address space reads tables and explains itself in text, so the ones in use are kept.
   using Key = std::tuple<size_t, std::string, uint64_t>;
   mutable std::map<Key, reader::Expected<AddressSpace>> spaces_;
+  mutable std::optional<Background> background_;
 };
 
-const reader::Expected<AddressSpace>& DumpTarget::address_space(const Space& space) const {
+const DumpThreads* DumpTarget::thread_at(size_t index, size_t& place) const {
+  if (index < cpu_count() || !knows_threads() || !background_->threads()) return nullptr;
+  place = index - cpu_count();
+  return place < background_->threads()->list.size() ? &*background_->threads() : nullptr;
+}
+
+const reader::Expected<AddressSpace>& DumpTarget::space_at(const Space& space, uint64_t address) const {
+  constexpr uint64_t kKernelHalf = uint64_t{1} << 55;  // of both machines that have such threads, with a tag or without
+  if (space.cpu < cpu_count() || space.root || (address & kKernelHalf) == 0) return address_space(space);
+  return address_space({.cpu = kernel_cpu(), .physical = false, .root = {}});
+}
+
+const reader::Expected<AddressSpace>& DumpTarget::address_space(const Space& given) const {
+  Space space = given;
+  size_t place = 0;
+  if (const DumpThreads* threads = thread_at(space.cpu, place)) {
+    // A thread of the kernel has no memory of its own.
+    const auto& root = threads->states[place].root;
+    if (root && !space.root) space.root = Root{arch() == Arch::aarch64 ? "ttbr0" : "cr3", root->value};
+    space.cpu = kernel_cpu();
+  }
   const Key key{space.cpu, space.root ? space.root->name : "", space.root ? space.root->value : 0};
   if (const auto found = spaces_.find(key); found != spaces_.end()) return found->second;
   if (spaces_.size() >= kMaxCachedSpaces) spaces_.clear();
@@ -226,7 +393,9 @@ std::string DumpTarget::summary() const {
   constexpr const char* kMachines[] = {"x86_64", "aarch64", "x86"};
   std::string text =
       fmt::format("{}: {} dump, {}, vCPUs: {}, memory: {} bytes in {} segment(s)\n", dump_.path(),
-                  dump_.dialect() == reader::Dialect::qnx ? "qnx" : "vmcore", kMachines[static_cast<size_t>(arch())],
+                  dump_.dialect() == reader::Dialect::qnx ? "qnx" : "vmcore",
+                  narrow_ && dump_.machine() == format::Machine::x86_64 ? "x86_64 in 32-bit mode"
+                                                                        : kMachines[static_cast<size_t>(arch())],
                   dump_.cpus().size(), dump_.memory_bytes(), dump_.segments().size());
   if (dump_.compression() == "kdump" || dump_.compression() == "flattened")
     text += fmt::format("{} format, {} bytes\n", dump_.compression(), dump_.file_size());
@@ -239,6 +408,8 @@ std::string DumpTarget::summary() const {
 }
 
 std::string DumpTarget::cpu_name(size_t cpu) const {
+  size_t place = 0;
+  if (const DumpThreads* threads = thread_at(cpu, place)) return threads->list[place].name;
   const std::string mode = arch() == Arch::aarch64 ? aarch64_mode(cpu) : x86_mode(cpu);
   return fmt::format("vCPU {}", cpu) + (mode.empty() ? "" : " [" + mode + "]");
 }
@@ -266,14 +437,19 @@ std::string DumpTarget::x86_mode(size_t cpu) const {
 }
 
 std::string DumpTarget::cpu_details(size_t cpu) const {
+  size_t place = 0;
+  if (const DumpThreads* threads = thread_at(cpu, place)) return threads->list[place].details;
   if (cpu >= dump_.cpus().size()) return "the dump has no registers";
+  if (knows_threads() && background_->threads())
+    if (const auto found = background_->threads()->on_cpu.find(cpu); found != background_->threads()->on_cpu.end())
+      return found->second;
   const std::string& process = dump_.cpus()[cpu].process_name;
   return process.empty() ? "" : "process " + process;
 }
 
 size_t DumpTarget::read(const Space& space, uint64_t address, std::span<std::byte> into) const {
   if (space.physical) return dump_.read(PhysAddr(address), into).bytes;
-  const auto& found = address_space(space);
+  const auto& found = space_at(space, address);
   return found ? found->read(found->without_tag(VirtAddr(address)), into).bytes : 0;
 }
 
@@ -350,58 +526,49 @@ AddressBits DumpTarget::address_bits(const Space& space) const {
   return {.lower = bits(paging.lower), .upper = bits(paging.upper)};
 }
 
-std::string DumpTarget::segment_mappings(const std::function<bool(const Mapping&)>& each) const {
-  std::optional<Mapping> run;
+/// Segments may overlap; the list must not.
+std::vector<Mapping> DumpTarget::segment_mappings() const {
+  std::vector<Mapping> runs;
   for (const Segment& segment : segments_) {
-    // Segments may overlap; the list must not.
     const uint64_t last = segment.address + (segment.size - 1);
-    if (run) {
-      const uint64_t run_last = run->start + (run->size - 1);
-      if (segment.address <= run_last) {
-        run->size = std::max(run_last, last) - run->start + 1;
-        continue;
-      }
-      if (!each(*run)) return {};
+    if (!runs.empty() && segment.address <= runs.back().start + (runs.back().size - 1)) {
+      Mapping& run = runs.back();
+      run.size = std::max(run.start + (run.size - 1), last) - run.start + 1;
+      continue;
     }
-    run = {.start = segment.address,
-           .size = segment.size,
-           .physical = segment.address,
-           .page_size = 0,
-           .read = true,
-           .write = true,
-           .execute = true,
-           .user = true};
+    runs.push_back({.start = segment.address,
+                    .size = segment.size,
+                    .physical = segment.address,
+                    .page_size = 0,
+                    .read = true,
+                    .write = true,
+                    .execute = true,
+                    .user = true});
   }
-  if (run) each(*run);
-  return {};
+  return runs;
 }
 
-std::string DumpTarget::mappings(const Space& space, const std::function<bool(const Mapping&)>& each) const {
-  if (is_physical(space)) return segment_mappings(each);
+std::unique_ptr<MappingList> DumpTarget::list(const Space& space) const {
+  if (is_physical(space)) return std::make_unique<ReadyList>(segment_mappings(), "");
   const auto& found = address_space(space);
-  if (!found) return found.error().text;
-  bool stopped = false;
-  const auto listing = found->enumerate([&](const reader::Mapping& mapping) {
-    stopped = !each(to_mapping(mapping));
-    return !stopped;
-  });
-  if (!stopped) return listing.note;
-  if (listing.missing_tables == 0) return {};
-  return fmt::format("{} tables on the way there, or parts of them, are not in the dump", listing.missing_tables);
+  if (!found) return std::make_unique<ReadyList>(std::vector<Mapping>{}, found.error().text);
+  return std::make_unique<TableList>(found->enumeration());
 }
 
 std::expected<std::unique_ptr<Search>, std::string> DumpTarget::search(const Space& space, uint64_t first,
                                                                        uint64_t last, std::string_view pattern) const {
   const auto bytes = std::as_bytes(std::span(pattern));
+  const uint64_t slice = dump_.compression() == "none" ? kSearchSlice : kPackedSearchSlice;
   if (space.physical)
-    return std::make_unique<DumpSearch>(reader::Search::in_memory(dump_, PhysAddr(first), PhysAddr(last), bytes), 0);
+    return std::make_unique<DumpSearch>(reader::Search::in_memory(dump_, PhysAddr(first), PhysAddr(last), bytes), 0,
+                                        slice);
   const auto& found = address_space(space);
   if (!found) return std::unexpected(found.error().text);
   // A debugger that asks about tagged addresses wants hits that look alike.
   const VirtAddr plain = found->without_tag(VirtAddr(first));
   const uint64_t tag = first - plain.value;
   auto search = reader::Search::in_space(dump_, *found, plain, VirtAddr(last - tag), bytes);
-  return std::make_unique<DumpSearch>(std::move(search), tag);
+  return std::make_unique<DumpSearch>(std::move(search), tag, slice);
 }
 
 std::string DumpTarget::describe(const Space& space) const {
@@ -462,6 +629,8 @@ std::map<std::string, uint64_t, std::less<>> DumpTarget::decode_registers(std::s
 
 }  // namespace
 
-std::unique_ptr<Target> make_dump_target(const reader::Dump& dump) { return std::make_unique<DumpTarget>(dump); }
+std::unique_ptr<Target> make_dump_target(const reader::Dump& dump, const DumpTargetOptions& options) {
+  return std::make_unique<DumpTarget>(dump, options);
+}
 
 }  // namespace gcore::gdbstub

@@ -29,18 +29,26 @@ struct Root {
 
 /// Which addresses are meant: those of a vCPU's address space, of another root table, or guest-physical ones.
 struct Space {
-  size_t cpu = 0;
+  size_t cpu = 0;  // or a thread of the guest: see Target::threads()
   bool physical = false;
   std::optional<Root> root;
 };
 
+/// A thread of the guest that runs on no vCPU, as the guest's kernel keeps it.
+struct GuestThread {
+  uint64_t number = 0;  // what debuggers call it, unique among them and not 0: of Linux its PID
+  std::string name;     // as the guest's ps has it
+  std::string details;  // such as "PID 812 of 800, S"
+};
+
 /// A piece of the dump's memory by guest-physical address. Bytes from `file_size` on are not in the file and read as 0;
-/// of those in front of it the last `cut_off` are lost, since the file ends before them.
+/// of those in front of it `cut_off` are lost, since the file ends before them: the last ones, or, `scattered`, any.
 struct Segment {
   uint64_t address = 0;
   uint64_t size = 0;
   uint64_t file_size = 0;
   uint64_t cut_off = 0;
+  bool scattered = false;
 };
 
 /// A run of an address space. `size` is never 0, and start + size - 1 does not wrap.
@@ -84,9 +92,32 @@ class Search {
   virtual std::string problem() const { return {}; }
 };
 
+/// A list of mappings in progress; see Target::list().
+class MappingList {
+ public:
+  virtual ~MappingList() = default;
+  /// A few milliseconds' work: calls `each` for the next mappings, ascending, until it returns false. False when the
+  /// list is over.
+  virtual bool step(const std::function<bool(const Mapping&)>& each) = 0;
+  /// Once it is over: one sentence when the list, as far as it went, is not the whole truth, else empty.
+  virtual std::string note() const { return {}; }
+};
+
 class Target {
  public:
   virtual ~Target() = default;
+
+  /// What takes long, a look at much of guest memory, is done in the background from the start on. While these are
+  /// false, to ask for what they name would wait for that; all else is answered at once.
+  /// The memory of a space: read(), walk(), list(), search(), describe() and what explains them.
+  virtual bool can_look(const Space&) const { return true; }
+  /// What runs in the guest: summary(), kernel_displacement().
+  virtual bool knows_guest() const { return true; }
+  /// The guest's threads. They are looked for once somebody wants them.
+  virtual bool knows_threads() const { return true; }
+  virtual void want_threads() const {}
+  /// Neither is false of anything any more.
+  virtual bool settled() const { return true; }
 
   virtual Arch arch() const = 0;
   virtual bool big_endian() const = 0;
@@ -109,6 +140,12 @@ class Target {
   /// also pauth_mask and pauth_mask_high: the bits of a lower and of an upper address that page tables do not look at.
   virtual std::optional<uint64_t> register_value(size_t cpu, std::string_view name) const = 0;
 
+  /// The guest's threads that run on no vCPU; the error is one sentence. Wherever a vCPU is named by its index, thread
+  /// `i` of these is named by cpu_count() + i: it has the registers that it sleeps with and its process's memory.
+  virtual std::expected<std::span<const GuestThread>, std::string> threads() const {
+    return std::unexpected("the guest's threads are not known");
+  }
+
   /// The dump's memory, ascending.
   virtual std::vector<Segment> segments() const = 0;
   /// True when no vCPU has paging on, so that every address is guest-physical anyway.
@@ -124,9 +161,15 @@ class Target {
   virtual uint64_t without_tag(const Space&, uint64_t address) const { return address; }
   /// aarch64: how many bits of an address page tables look at. Nothing where that is not known, and elsewhere.
   virtual AddressBits address_bits(const Space&) const { return {}; }
-  /// Calls `each` for the address space's runs, ascending, until it returns false. Physical spaces: the segments. The
-  /// result is one sentence when the list, as far as it went, is not the whole truth, else empty.
-  virtual std::string mappings(const Space& space, const std::function<bool(const Mapping&)>& each) const = 0;
+  /// The address space's runs, ascending. Physical spaces: the segments. The target outlives the list.
+  virtual std::unique_ptr<MappingList> list(const Space& space) const = 0;
+  /// All of that at once.
+  std::string mappings(const Space& space, const std::function<bool(const Mapping&)>& each) const {
+    const auto all = list(space);
+    while (all->step(each)) {
+    }
+    return all->note();
+  }
   /// Looks for `pattern` (not empty) in [first, last], in which hits lie as a whole, over the memory that there is. The
   /// error is one sentence. The target outlives the search.
   virtual std::expected<std::unique_ptr<Search>, std::string> search(const Space& space, uint64_t first, uint64_t last,

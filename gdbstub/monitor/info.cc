@@ -2,6 +2,8 @@
 // Registers are in monitor_registers.cc.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "gdbstub/monitor/monitor.h"
 
 namespace gcore::gdbstub {
@@ -24,38 +26,64 @@ MonitorResult status_info(Client&, std::span<const std::string>) { return "VM st
 
 MonitorResult version_info(Client& client, std::span<const std::string>) { return client.options.program + "\n"; }
 
+constexpr char kNoPaging[] = "PG disabled\n";
+
+bool is_unpaged(const Client& client) {
+  constexpr uint64_t kPaging = uint64_t{1} << 31;  // CR0.PG
+  const auto control = client.register_value(client.monitor_cpu(), "cr0");
+  return client.target.arch() != Arch::aarch64 && !client.root && control && (*control & kPaging) == 0;
+}
+
 std::string access(const Mapping& mapping) {
   return fmt::format("{}{}{}", mapping.user ? 'u' : '-', mapping.read ? 'r' : '-', mapping.write ? 'w' : '-');
 }
 
-/// A list is empty because nothing is mapped, or because of what the note says.
-std::string list_text(const std::string& list, std::string_view note) {
-  return (list.empty() && note.empty() ? "nothing is mapped\n" : list) + note_line(note);
-}
-
-/// Runs with the same rights are one line.
-MonitorResult mem_info(Client& client, std::span<const std::string>) {
-  std::string text;
-  std::optional<Mapping> run;
-  const auto flush = [&] {
-    if (run)
-      text += fmt::format("{:016x}-{:016x} {:016x} {}\n", run->start, run->start + run->size, run->size, access(*run));
-    run.reset();
-  };
-  const std::string note = client.target.mappings(client.monitor_space(), [&](const Mapping& mapping) {
-    if (run && run->start + run->size == mapping.start && access(*run) == access(mapping)) {
-      run->size += mapping.size;
+/// Runs with the same rights are one line. Lines, and nothing else: scripts take each apart. What they leave out is
+/// said where there are none, and by `monitor map`.
+class MemText : public MappingText {
+ public:
+  explicit MemText(const Client& client) {
+    constexpr uint64_t kFiveLevels = 1 << 12;  // CR4.LA57
+    if (client.target.arch() != Arch::x86_64) return;
+    const uint64_t control = client.register_value(client.monitor_cpu(), "cr4").value_or(0);
+    address_bits_ = (control & kFiveLevels) != 0 ? 57 : 48;
+  }
+  bool add(const Mapping& mapping) override {
+    if (run_ && run_->start + run_->size == mapping.start && access(*run_) == access(mapping)) {
+      run_->size += mapping.size;
       return true;
     }
     flush();
-    run = mapping;
-    if (text.size() <= kMaxMonitorText) return true;
-    run.reset();
-    text += "the list goes on; see monitor map START\n";
-    return false;
-  });
-  flush();
-  return list_text(text, note);
+    run_ = mapping;
+    return text_.size() <= kMaxScriptText;
+  }
+  std::string finish(const std::string& note) override {
+    flush();
+    return text_.empty() ? note_line(note) : std::move(text_);
+  }
+
+ private:
+  void flush() {
+    if (!run_) return;
+    text_ += fmt::format("{:016x}-{:016x} {:016x} {}\n", run_->start, shown_end(run_->start, run_->size), run_->size,
+                         access(*run_));
+    run_.reset();
+  }
+  /// QEMU counts in what tables translate, and extends the sign: after the last page no 0 stands, but the bit above.
+  uint64_t shown_end(uint64_t start, uint64_t size) const {
+    if (address_bits_ == 64) return start + size;
+    const uint64_t limit = uint64_t{1} << address_bits_, end = (start & (limit - 1)) + size;
+    return (end & limit >> 1) != 0 ? end | -limit : end;
+  }
+
+  unsigned address_bits_ = 64;
+  std::string text_;
+  std::optional<Mapping> run_;
+};
+
+MonitorResult mem_info(Client& client, std::span<const std::string>) {
+  if (is_unpaged(client)) return kNoPaging;
+  return list_mappings(client, std::make_unique<MemText>(client));
 }
 
 /// A page's attributes as its table entry has them: no-execute, global, large, dirty, accessed, cache disabled,
@@ -73,24 +101,31 @@ std::string page_attributes(const Client& client, uint64_t address) {
 }
 
 /// QEMU has this for x86 alone; other machines' pages are shown with what may be done with them.
-MonitorResult tlb_info(Client& client, std::span<const std::string>) {
-  const bool x86 = client.target.arch() != Arch::aarch64;
-  std::string text;
-  const std::string note = client.target.mappings(client.monitor_space(), [&](const Mapping& mapping) {
+class TlbText : public MappingText {
+ public:
+  explicit TlbText(const Client& client) : client_(client), x86_(client.target.arch() != Arch::aarch64) {}
+  bool add(const Mapping& mapping) override {
     const uint64_t page = mapping.page_size == 0 ? mapping.size : mapping.page_size;
     for (uint64_t at = 0; at < mapping.size; at += page) {
-      if (text.size() > kMaxMonitorText) {
-        text += "the list goes on; see monitor map START\n";
-        return false;
-      }
-      text += fmt::format("{:016x}: {:016x} {}\n", mapping.start + at, mapping.physical + at,
-                          x86 && mapping.page_size != 0 ? page_attributes(client, mapping.start + at)
-                                                        : access(mapping) + (mapping.execute ? 'x' : '-'));
+      if (text_.size() > kMaxScriptText) return false;
+      text_ += fmt::format("{:016x}: {:016x} {}\n", mapping.start + at, mapping.physical + at,
+                           x86_ && mapping.page_size != 0 ? page_attributes(client_, mapping.start + at)
+                                                          : access(mapping) + (mapping.execute ? 'x' : '-'));
       if (mapping.size - at <= page) break;
     }
     return true;
-  });
-  return list_text(text, note);
+  }
+  std::string finish(const std::string& note) override { return text_.empty() ? note_line(note) : std::move(text_); }
+
+ private:
+  const Client& client_;
+  bool x86_;
+  std::string text_;
+};
+
+MonitorResult tlb_info(Client& client, std::span<const std::string>) {
+  if (is_unpaged(client)) return kNoPaging;
+  return list_mappings(client, std::make_unique<TlbText>(client));
 }
 
 MonitorResult mtree_info(Client& client, std::span<const std::string>) {
@@ -99,7 +134,7 @@ MonitorResult mtree_info(Client& client, std::span<const std::string>) {
   for (const Segment& segment : client.target.segments()) {
     text +=
         fmt::format("  {:016x}-{:016x} (prio 0, ram): ram\n", segment.address, segment.address + (segment.size - 1));
-    if (text.size() > kMaxMonitorText) return text + "the list goes on\n";
+    if (text.size() > kMaxScriptText) break;
   }
   return text;
 }
@@ -115,17 +150,27 @@ MonitorResult cpus_info(Client& client, std::span<const std::string>) {
 }
 
 constexpr MonitorCommand kTopics[] = {
-    {"registers", "", "", registers_info}, {"mem", "", "", mem_info},     {"tlb", "", "", tlb_info},
-    {"version", "", "", version_info},     {"mtree", "", "", mtree_info}, {"cpus", "", "", cpus_info},
-    {"status", "", "", status_info},
+    {"registers", "", "", registers_info, Asks::nothing},
+    {"mem", "", "", mem_info},
+    {"tlb", "", "", tlb_info},
+    {"version", "", "", version_info, Asks::nothing},
+    {"mtree", "", "", mtree_info, Asks::nothing},
+    {"cpus", "", "", cpus_info, Asks::nothing},
+    {"status", "", "", status_info, Asks::nothing},
 };
 
 std::string hint_text(const Client& client) {
   const std::string hint = missing_file_hint(client.target, client.options.exec_file);
-  return hint.empty() ? "" : hint + "\n";
+  return (hint.empty() ? "" : hint + "\n") + moved_symbols_advice(client.target, client.options.exec_file);
 }
 
 }  // namespace
+
+Asks info_asks(std::span<const std::string> words) {
+  if (words.empty()) return Asks::all;
+  const auto found = std::ranges::find(kTopics, words[0], &MonitorCommand::name);
+  return found == std::end(kTopics) ? Asks::nothing : found->asks;
+}
 
 MonitorResult monitor_info(Client& client, std::span<const std::string> words) {
   if (words.empty()) return client.target.summary() + hint_text(client) + space_text(client);

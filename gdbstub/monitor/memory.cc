@@ -169,6 +169,33 @@ MonitorResult why(Client& client, std::span<const std::string> words) {
   return fmt::format("{}{:#x} can be read{}{}\n", space_owner(client), *address, zero.empty() ? "" : "; ", zero);
 }
 
+class MapText : public MappingText {
+ public:
+  MapText(std::string header, uint64_t first, uint64_t last)
+      : text_(std::move(header)), header_(text_.size()), first_(first), last_(last) {}
+  bool add(const Mapping& mapping) override {
+    const uint64_t mapping_last = mapping.start + (mapping.size - 1);
+    if (mapping.start > last_) return false;
+    if (mapping_last < first_) return true;
+    if (text_.size() > kMaxMonitorText) {
+      text_ += fmt::format("the list goes on; see map {:#x}\n", mapping.start);
+      return false;
+    }
+    text_ += fmt::format("{:016x}-{:016x} {} {:>10} -> {:#x}\n", mapping.start, mapping_last, permissions(mapping),
+                         pages_text(mapping), mapping.physical);
+    return true;
+  }
+  std::string finish(const std::string& note) override {
+    if (text_.size() == header_ && note.empty()) text_ += "nothing is mapped there\n";
+    return text_ + note_line(note);
+  }
+
+ private:
+  std::string text_;
+  size_t header_;
+  uint64_t first_, last_;
+};
+
 MonitorResult map(Client& client, std::span<const std::string> words) {
   uint64_t bounds[2] = {0, UINT64_MAX};
   if (words.size() > 2) return std::unexpected("say map [START [LENGTH]]");
@@ -179,22 +206,7 @@ MonitorResult map(Client& client, std::span<const std::string> words) {
   }
   if (bounds[1] == 0) return std::unexpected("the length is 0: leave it out to list up to the end");
   const uint64_t last = bounds[0] + std::min(bounds[1] - 1, UINT64_MAX - bounds[0]);
-  std::string text = space_text(client);
-  const size_t header = text.size();
-  const std::string note = client.target.mappings(client.monitor_space(), [&](const Mapping& mapping) {
-    const uint64_t mapping_last = mapping.start + (mapping.size - 1);
-    if (mapping.start > last) return false;
-    if (mapping_last < bounds[0]) return true;
-    if (text.size() > kMaxMonitorText) {
-      text += fmt::format("the list goes on; see map {:#x}\n", mapping.start);
-      return false;
-    }
-    text += fmt::format("{:016x}-{:016x} {} {:>10} -> {:#x}\n", mapping.start, mapping_last, permissions(mapping),
-                        pages_text(mapping), mapping.physical);
-    return true;
-  });
-  if (text.size() == header && note.empty()) text += "nothing is mapped there\n";
-  return text + note_line(note);
+  return list_mappings(client, std::make_unique<MapText>(space_text(client), bounds[0], last));
 }
 
 MonitorResult segments(Client& client, std::span<const std::string>) {
@@ -206,7 +218,9 @@ MonitorResult segments(Client& client, std::span<const std::string>) {
       text += ", left out by the dump's writer";
     else if (segment.file_size < segment.size)
       text += fmt::format(", zeros from {:#x}", segment.address + segment.file_size);
-    if (segment.cut_off != 0)
+    if (segment.cut_off != 0 && segment.scattered)
+      text += fmt::format(", the dump file lacks {} bytes of it", segment.cut_off);
+    else if (segment.cut_off != 0)
       text += fmt::format(", the dump file ends before {:#x}", segment.address + segment.file_size - segment.cut_off);
     text += '\n';
     if (text.size() > kMaxMonitorText) return text + "the list goes on\n";
@@ -218,10 +232,10 @@ constexpr MonitorCommand kCommands[] = {
     {"vtop", "ADDRESS", "how an address is translated, step by step", walk_text},
     {"gva2gpa", "ADDRESS", "the guest-physical address of a virtual one", physical_of},
     {"why", "ADDRESS", "why an address cannot be read, or is zero", why},
-    {"xp", "[/FORMAT] ADDRESS", "guest-physical memory; a format such as /16xb", examine_physical},
+    {"xp", "[/FORMAT] ADDRESS", "guest-physical memory; a format such as /16xb", examine_physical, Asks::nothing},
     {"x", "[/FORMAT] ADDRESS", "the same through the address space", examine_virtual},
     {"map", "[START [LENGTH]]", "what the address space maps", map},
-    {"segments", "", "the dump's memory by guest-physical address", segments},
+    {"segments", "", "the dump's memory by guest-physical address", segments, Asks::nothing},
 };
 
 }  // namespace

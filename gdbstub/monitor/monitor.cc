@@ -84,7 +84,11 @@ MonitorResult choose_cpu(Client& client, std::span<const std::string> words) {
              : fmt::format("monitor commands are about {}, which the debugger asked about last\n", name);
 }
 
-MonitorResult kernel_messages(Client& client, std::span<const std::string>) { return client.target.kernel_messages(); }
+MonitorResult kernel_messages(Client& client, std::span<const std::string>) {
+  auto text = client.target.kernel_messages();
+  if (!text) return std::unexpected(text.error());
+  return std::move(*text);
+}
 
 constexpr char kFlush[] =
     "now `maint flush register-cache` and `maint flush dcache`, or `continue`, make gdb look again\n";
@@ -121,27 +125,61 @@ MonitorResult change_process(Client& client, std::span<const std::string> words)
                      found->process.name, found->root, client.monitor_cpu(), kFlush);
 }
 
+MonitorResult threads_text(const Client& client) {
+  if (!client.tasks) return "threads are vCPUs only; `monitor threads tasks` shows the guest's threads too\n";
+  const auto all = client.target.threads();
+  if (!all) return std::unexpected(all.error());
+  return fmt::format("threads are the vCPUs, and the {} threads of the guest that run on none\n", all->size());
+}
+
+/// Waits until the guest's threads are found.
+class ThreadsTask : public Task {
+ public:
+  explicit ThreadsTask(const Client& client) : client_(client) {}
+  std::optional<Reply> step() override {
+    if (waiting()) return std::nullopt;
+    const auto text = threads_text(client_);
+    return Reply{.packet = "OK", .console = text ? text->text : "threads: " + text.error() + "\n"};
+  }
+  Reply cancelled() override { return {.packet = "OK", .console = "they are still being looked for\n"}; }
+  bool waiting() const override { return !client_.target.knows_threads(); }
+
+ private:
+  const Client& client_;
+};
+
+/// What a thread is to the debugger, which looks at the list again when it is asked for it.
+MonitorResult choose_threads(Client& client, std::span<const std::string> words) {
+  if (words.size() > 1 || (!words.empty() && words[0] != "tasks" && words[0] != "cpus"))
+    return std::unexpected("say threads tasks, threads cpus or threads");
+  if (!words.empty()) show_tasks(client, words[0] == "tasks");
+  if (!client.tasks || client.target.knows_threads()) return threads_text(client);
+  return MonitorAnswer(std::make_unique<ThreadsTask>(client));
+}
+
 MonitorResult help(Client& client, std::span<const std::string> words);
+MonitorResult start_find(Client& client, std::span<const std::string> words);
 std::string no_such_command(std::string_view word);
 
 constexpr MonitorCommand kCommands[] = {
-    {"help", "[COMMAND]", "this list", help},
+    {"help", "[COMMAND]", "this list", help, Asks::nothing},
     {"as", "[cr3=ADDR|ttbr0=ADDR|ttbr1=ADDR|off]", "read memory through another root page table", change_root},
     {"phys", "[on|off]", "read guest-physical memory", change_physical},
-    {"cpu", "[N|off]", "the vCPU that monitor commands are about; off: the debugger's", choose_cpu},
+    {"cpu", "[N|off]", "the vCPU that monitor commands are about; off: the debugger's", choose_cpu, Asks::nothing},
     {"info", "[registers [-a]|mem|tlb|mtree -f|version|cpus|status]",
      "what the dump says about itself and its guest; with a word, as QEMU", monitor_info},
     {"kprintf", "", "the kernel's message ring", kernel_messages},
     {"pid", "[PID[-TID]]", "look at a QNX process in place of the vCPU; 0 goes back", change_process},
+    {"threads", "[tasks|cpus]", "show the guest's threads after the vCPUs, or vCPUs only", choose_threads,
+     Asks::nothing},
+    {"find", "TEXT|0xHEX [START [LENGTH]]", "addresses of a text or of bytes", start_find},
 };
-constexpr MonitorCommand kFind = {"find", "TEXT|0xHEX [START [LENGTH]]", "addresses of a text or of bytes", nullptr};
-
 const MonitorCommand* find_command(std::string_view name) {
   for (const auto list : {std::span<const MonitorCommand>(kCommands), monitor_memory_commands()}) {
     const auto found = std::ranges::find(list, name, &MonitorCommand::name);
     if (found != list.end()) return &*found;
   }
-  return name == kFind.name ? &kFind : nullptr;
+  return nullptr;
 }
 
 std::string help_line(const MonitorCommand& command) {
@@ -166,7 +204,7 @@ size_t distance(std::string_view from, std::string_view to) {
 
 std::string no_such_command(std::string_view word) {
   constexpr size_t kTypos = 2;
-  std::string_view best = kFind.name;
+  std::string_view best = kCommands[0].name;
   const std::string_view start = word.substr(0, 16);
   word = word.substr(0, kMaxEchoed);
   for (const auto list : {std::span<const MonitorCommand>(kCommands), monitor_memory_commands()})
@@ -187,7 +225,6 @@ MonitorResult help(Client&, std::span<const std::string> words) {
   std::string text;
   for (const auto list : {std::span<const MonitorCommand>(kCommands), monitor_memory_commands()})
     for (const MonitorCommand& command : list) text += help_line(command);
-  text += help_line(kFind);
   return text +
          "Numbers are decimal or 0x, also with K, M, G or T behind them, or $REGISTER of the vCPU.\n"
          "The vCPU is the one that the debugger asked about last, which after `info threads` need not be that of the\n"
@@ -219,7 +256,7 @@ class FindTask : public Task {
   std::vector<uint64_t> hits_;
 };
 
-std::expected<Reply, std::string> start_find(const Client& client, std::span<const std::string> words) {
+MonitorResult start_find(Client& client, std::span<const std::string> words) {
   if (words.empty() || words.size() > 3 || words[0].empty())
     return std::unexpected("say find TEXT|0xHEX [START [LENGTH]]");
   std::string pattern = words[0];
@@ -238,15 +275,34 @@ std::expected<Reply, std::string> start_find(const Client& client, std::span<con
   const uint64_t last = bounds[0] + std::min(bounds[1] - 1, UINT64_MAX - bounds[0]);
   auto search = client.target.search(client.monitor_space(), bounds[0], last, pattern);
   if (!search) return std::unexpected(search.error());
-  Reply reply;
-  reply.task = std::make_unique<FindTask>(std::move(*search));
-  return reply;
+  return MonitorAnswer(std::make_unique<FindTask>(std::move(*search)));
 }
+
+class ListTask : public Task {
+ public:
+  ListTask(std::unique_ptr<MappingList> list, std::unique_ptr<MappingText> text)
+      : list_(std::move(list)), text_(std::move(text)) {}
+  std::optional<Reply> step() override {
+    if (list_->step([this](const Mapping& mapping) { return text_->add(mapping); })) return std::nullopt;
+    return Reply{.packet = "OK", .console = text_->finish(list_->note())};
+  }
+  Reply cancelled() override { return {.packet = "OK", .console = text_->finish("interrupted")}; }
+
+ private:
+  std::unique_ptr<MappingList> list_;
+  std::unique_ptr<MappingText> text_;
+};
 
 }  // namespace
 
+MonitorAnswer list_mappings(const Client& client, std::unique_ptr<MappingText> text) {
+  return MonitorAnswer(std::make_unique<ListTask>(client.target.list(client.monitor_space()), std::move(text)));
+}
+
 std::string space_owner(const Client& client) {
-  return client.physical ? "" : fmt::format("vCPU {}: ", client.monitor_cpu());
+  const size_t which = client.monitor_cpu();
+  if (client.physical) return "";
+  return client.is_cpu(which) ? fmt::format("vCPU {}: ", which) : client.target.cpu_name(which) + ": ";
 }
 
 std::string space_text(const Client& client) {
@@ -295,17 +351,17 @@ Reply run_monitor(Client& client, std::string_view command) {
     words.insert(words.begin() + 1, words[0].substr(slash));
     words[0].resize(slash);
   }
-  if (words.empty()) return {.packet = "OK", .console = *help(client, {})};
+  if (words.empty()) words.emplace_back("help");
   const std::span<const std::string> arguments = std::span(words).subspan(1);
-  if (words[0] == kFind.name) {
-    auto reply = start_find(client, arguments);
-    if (reply) return std::move(*reply);
-    return {.packet = "OK", .console = fmt::format("find: {}\n", reply.error())};
-  }
   const MonitorCommand* found = find_command(words[0]);
   if (found == nullptr) return {.packet = "OK", .console = no_such_command(words[0]) + "\n"};
-  const auto result = found->run(client, arguments);
-  return {.packet = "OK", .console = result ? *result : fmt::format("{}: {}\n", words[0], result.error())};
+  return when_known(client, found->run == monitor_info ? info_asks(arguments) : found->asks,
+                    [&client, found, words = std::move(words)]() -> Reply {
+                      auto result = found->run(client, std::span(words).subspan(1));
+                      if (!result)
+                        return {.packet = "OK", .console = fmt::format("{}: {}\n", words[0], result.error())};
+                      return {.packet = "OK", .console = std::move(result->text), .task = std::move(result->task)};
+                    });
 }
 
 }  // namespace gcore::gdbstub

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <expected>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,15 +13,37 @@
 
 namespace gcore::gdbstub {
 
-/// What a command that failed says; run_monitor puts the command's name before it.
-using MonitorResult = std::expected<std::string, std::string>;
+/// What a command says, or the work that comes to it.
+struct MonitorAnswer {
+  MonitorAnswer(std::string says) : text(std::move(says)) {}
+  MonitorAnswer(const char* says) : text(says) {}
+  MonitorAnswer(std::unique_ptr<Task> work) : task(std::move(work)) {}
+
+  std::string text;
+  std::unique_ptr<Task> task;
+};
+
+/// The error is what a command that failed says; run_monitor puts the command's name before it.
+using MonitorResult = std::expected<MonitorAnswer, std::string>;
 
 struct MonitorCommand {
   std::string_view name;
   std::string_view arguments;  // for help
   std::string_view help;
   MonitorResult (*run)(Client&, std::span<const std::string> words);  // words after the name
+  Asks asks = Asks::all;
 };
+
+/// A text that grows with each mapping of an address space, made in steps.
+class MappingText {
+ public:
+  virtual ~MappingText() = default;
+  /// False: it is long enough.
+  virtual bool add(const Mapping& mapping) = 0;
+  /// All of it. `note` is what the list leaves out, or empty.
+  virtual std::string finish(const std::string& note) = 0;
+};
+MonitorAnswer list_mappings(const Client& client, std::unique_ptr<MappingText> text);
 
 /// Decimal or 0x, followed by K, M, G or T (powers of 1024) or by nothing; or $register of the selected vCPU.
 std::expected<uint64_t, std::string> monitor_number(const Client& client, std::string_view word);
@@ -36,11 +59,14 @@ std::string note_line(std::string_view note);
 
 /// Output that would flood a terminal is cut here, with a line that says so.
 inline constexpr size_t kMaxMonitorText = 256 << 10;
+/// Output that scripts read, in QEMU's layout, is cut here without a line that they would not understand.
+inline constexpr size_t kMaxScriptText = 1 << 20;
 
 std::span<const MonitorCommand> monitor_memory_commands();
 /// A vCPU's registers in the layout of QEMU's `info registers`.
 std::string registers_text(const Client& client, size_t cpu);
 /// `info WORD ...`
 MonitorResult monitor_info(Client& client, std::span<const std::string> words);
+Asks info_asks(std::span<const std::string> words);
 
 }  // namespace gcore::gdbstub

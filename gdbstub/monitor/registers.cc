@@ -222,7 +222,8 @@ std::string aarch64_registers(const Values& values) {
 
 std::string registers_text(const Client& client, size_t cpu) {
   const Values values(client, cpu);
-  const std::string title = fmt::format("\nCPU#{}\n", cpu);
+  const std::string title =
+      client.is_cpu(cpu) ? fmt::format("\nCPU#{}\n", cpu) : fmt::format("\n{}\n", client.target.cpu_name(cpu));
   if (client.target.arch() == Arch::aarch64) return title + aarch64_registers(values);
   const X86Mode mode = mode_of(values);
   return title + x86_general(values, mode) + x86_segments(values, mode) + x86_control(values, mode) +

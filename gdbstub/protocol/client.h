@@ -4,12 +4,15 @@
 // Internal to the stub. Handlers never send: they return, so that none of them can reply twice or not at all.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "gdbstub/protocol/session.h"
@@ -21,7 +24,7 @@ struct Client {
   const Target& target;
   const SessionOptions& options;
 
-  size_t cpu;                                           // what Hg selected
+  size_t cpu;                                           // what Hg selected; or a thread of the guest
   std::optional<size_t> monitor_choice = std::nullopt;  // what `monitor cpu` selected
   bool physical = false;
   std::optional<Root> root = std::nullopt;
@@ -30,12 +33,18 @@ struct Client {
   bool error_text = false;     // errors may be E.TEXT
   bool binary_upload = false;  // `x` replies start with b
   bool no_ack = false;
-  bool lldb = false;  // has asked what only LLDB asks
+  bool extended = false;  // speaks the extended protocol: may leave and attach again
+  bool lldb = false;      // has asked what only LLDB asks
+
+  bool tasks = false;                                         // the guest's threads are shown after the vCPUs
+  std::unordered_map<uint64_t, size_t> tasks_by_number = {};  // their places, once one was looked for
 
   bool described = false;  // has read the target description, and so numbers registers as it says
 
   size_t listed_threads = 0;  // how far qsThreadInfo has come
-  bool exec_file_open = false;
+  // qXfer:threads, made once: a debugger asks for it piece by piece, and again and again.
+  std::string threads_document = {};
+  std::set<uint64_t> open_files = {};  // descriptors of the guest's ELF file, one for each time that it was opened
 
   /// A QNX process's thread in place of a vCPU, by `monitor pid`: its registers and its address space.
   struct Process {
@@ -45,6 +54,14 @@ struct Client {
     std::string name;
   };
   std::optional<Process> process = std::nullopt;
+
+  bool is_cpu(size_t which) const { return which < target.cpu_count(); }
+  /// The guest's threads, where they are shown.
+  std::span<const GuestThread> shown_tasks() const {
+    if (!tasks) return {};
+    return target.threads().value_or(std::span<const GuestThread>());
+  }
+  size_t thread_count() const { return target.cpu_count() + shown_tasks().size(); }
 
   Space space_of(size_t which) const {
     if (!root && process && process->cpu == which) return {which, physical, process->root};
@@ -73,6 +90,8 @@ class Task {
   virtual std::optional<Reply> step() = 0;
   /// The reply when the client interrupts it.
   virtual Reply cancelled() = 0;
+  /// It waits for somebody else's work: a step now does nothing.
+  virtual bool waiting() const { return false; }
 };
 
 struct Reply {
@@ -86,19 +105,31 @@ struct Reply {
 };
 
 using Handler = Reply (*)(Client&, std::string_view arguments);
+/// What a packet asks about, which may not be known yet: see Target::can_look() and Target::knows_guest().
+enum class Asks : uint8_t { nothing, space, guest, threads, all };
 struct NamedHandler {
   std::string_view name;  // the packet up to its first : ; , or a single letter
   Handler run;            // gets what follows the name, and the separator with it for named packets
+  Asks asks = Asks::nothing;
 };
+
+/// What `run` replies, once it is known what it asks about.
+Reply when_known(const Client& client, Asks what, std::function<Reply()> run);
 
 /// An error reply: `why` for clients that take text, E01 for the others.
 Reply error(const Client& client, std::string_view why);
 Reply ok();
 
-/// Thread ids are vCPU index + 1, of process 1.
+/// Thread ids are vCPU index + 1, of process 1; those of the guest's threads, which are threads of that process too,
+/// lie above all vCPUs': GDB keeps nothing of one thread's memory for another, so that what processes have at one
+/// address cannot be mixed up.
+inline constexpr uint64_t kFirstTaskId = 10'000'000;
+uint64_t thread_number(const Client& client, size_t cpu);
 std::string thread_id(const Client& client, size_t cpu);
-/// The vCPU that an id of either form names. `any` is what 0 and -1 mean.
-std::optional<size_t> parse_thread(const Client& client, std::string_view id, size_t any);
+/// The vCPU or thread that an id of either form names. `any` is what 0 and -1 mean.
+std::optional<size_t> parse_thread(Client& client, std::string_view id, size_t any);
+/// Shows the guest's threads, or vCPUs only.
+void show_tasks(Client& client, bool on);
 /// The stop reply that names this vCPU.
 std::string stop_reply(const Client& client, size_t cpu, uint8_t signal);
 /// vCPUs in the order in which they are listed: that of the fault first.

@@ -37,7 +37,25 @@ Reply resume_threads(Client& client, std::string_view actions) {
 
 Reply resume_actions(Client&, std::string_view) { return {"vCont;c;C;s;S"}; }
 
-Reply detach(Client&, std::string_view) { return {.packet = "OK", .close = true}; }
+/// A client of the extended protocol stays, and may attach again.
+Reply detach(Client& client, std::string_view) { return {.packet = "OK", .close = !client.extended}; }
+
+Reply extended_mode(Client& client, std::string_view) {
+  client.extended = true;
+  return ok();
+}
+
+/// vAttach;PID, in hex. There is one process: the machine.
+Reply attach(Client& client, std::string_view arguments) {
+  const auto process = parse_hex(arguments.substr(arguments.empty() ? 0 : 1));
+  if (process == 1) return why_stopped(client, "");
+  return error(client, "the machine of the dump is process 1, and there is no other: attach 1");
+}
+
+Reply run(Client& client, std::string_view) {
+  return error(client, "this is a memory dump: no program can be run in it; attach 1 shows it");
+}
+
 /// The protocol has no reply to this. LLDB waits for the end of the process, as for that of one that it continued.
 Reply kill(Client& client, std::string_view) {
   if (client.lldb) return {.packet = "X09", .close = true};
@@ -51,23 +69,33 @@ Reply no_ack_mode(Client& client, std::string_view) {
 
 Reply read_only(Client& client, std::string_view) { return error(client, "a dump cannot be changed"); }
 
+/// Breakpoints and watchpoints of all kinds are taken, and never hit. What refused them would keep GDB from going on at
+/// all: over MI it says "running" before it sets them, and never "stopped". Then it says why nothing moved.
+Reply breakpoint(Client&, std::string_view arguments) {
+  const bool known = !arguments.empty() && arguments[0] >= '0' && arguments[0] <= '4';
+  return known ? ok() : Reply{};
+}
+
 constexpr NamedHandler kHandlers[] = {
-    {"?", why_stopped},
+    {"?", why_stopped, Asks::threads},
     {"c", resume},
     {"C", resume},
     {"s", resume},
     {"S", resume},
-    {"vCont", resume_threads},
+    {"vCont", resume_threads, Asks::threads},
     {"vCont?", resume_actions},
     {"D", detach},
     {"vKill", detach},
     {"k", kill},
+    {"!", extended_mode},
+    {"vAttach", attach},
+    {"vRun", run},
     {"G", read_only},
     {"P", read_only},
     {"M", read_only},
     {"X", read_only},
-    {"Z", read_only},
-    {"z", read_only},
+    {"Z", breakpoint},
+    {"z", breakpoint},
     {"QStartNoAckMode", no_ack_mode},
 };
 
@@ -78,7 +106,8 @@ std::span<const NamedHandler> control_handlers() { return kHandlers; }
 std::string stop_reply(const Client& client, size_t cpu, uint8_t signal) {
   std::string hex;
   append_hex(hex, std::as_bytes(std::span(&signal, 1)));
-  return "T" + hex + "thread:" + thread_id(client, cpu) + ";";
+  const bool offers_file = client.lldb && client.options.exec_file != nullptr;
+  return "T" + hex + "thread:" + thread_id(client, cpu) + ";" + (offers_file ? "library:1;" : "");
 }
 
 }  // namespace gcore::gdbstub

@@ -104,6 +104,16 @@ std::optional<uint64_t> linked_address(const Target& target, const ExecFile* fil
   return linked && *linked >= kKernelHalf ? linked : std::nullopt;
 }
 
+std::string moved_symbols_advice(const Target& target, const ExecFile* file) {
+  const auto displacement = target.kernel_displacement();
+  if (target.arch() != Arch::x86_64 || !displacement || *displacement == 0) return "";
+  if (file != nullptr && !linked_address(target, file)) return "";  // it is no kernel
+  return fmt::format(
+      "per-CPU symbols stay where they are, which gdb does not know: symbols are all right after\n"
+      "  symbol-file\n  add-symbol-file {} -o {:#x} -s .data..percpu 0\n",
+      file == nullptr ? "vmlinux" : file->path(), *displacement);
+}
+
 std::string missing_file_hint(const Target& target, const ExecFile* file) {
   if (file != nullptr || linked_address(target, file)) return "";
   const auto displacement = target.kernel_displacement();

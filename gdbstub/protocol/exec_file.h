@@ -43,6 +43,9 @@ class ExecFile {
 /// Where the kernel's first segment was linked, by its ELF file (null: there is none), else by what Linux always uses
 /// on that machine. Nothing when that is not known, or the file is no kernel.
 std::optional<uint64_t> linked_address(const Target& target, const ExecFile* file);
+/// What to do about the symbols of a kernel that was moved, for people: the commands with which GDB moves all of them
+/// but the per-CPU ones, which it would move too. Empty where nothing was moved or nothing would be wrong.
+std::string moved_symbols_advice(const Target& target, const ExecFile* file);
 /// A sentence for whoever will see wrong symbols: the kernel was moved, and where it was linked is not known; else "".
 std::string missing_file_hint(const Target& target, const ExecFile* file);
 

@@ -12,8 +12,9 @@ namespace gcore::gdbstub {
 namespace {
 
 // Error numbers and the layout of a stat are those of GDB's file-I/O protocol, whatever the host's are.
-constexpr int kNoEntry = 2, kBadFile = 9, kAccess = 13, kInvalid = 22;
-constexpr uint64_t kDescriptor = 3;
+constexpr int kNoEntry = 2, kBadFile = 9, kAccess = 13, kInvalid = 22, kTooManyFiles = 24;
+constexpr uint64_t kFirstDescriptor = 3;
+constexpr size_t kMaxOpen = 256;
 constexpr size_t kStatBytes = 64;
 constexpr uint32_t kRegularReadable = 0100444;
 
@@ -37,17 +38,26 @@ Reply open_file(Client& client, std::string_view arguments) {
   if (!name || !flags) return failed(kInvalid);
   if (client.options.exec_file == nullptr || *name != client.options.exec_file->path()) return failed(kNoEntry);
   if (*flags != 0) return failed(kAccess);
-  client.exec_file_open = true;
-  return done(kDescriptor);
+  if (client.open_files.size() >= kMaxOpen) return failed(kTooManyFiles);
+  // As everywhere, the lowest one that is free: GDB opens the file several times, and reads through one after it has
+  // closed another.
+  uint64_t descriptor = kFirstDescriptor;
+  for (const uint64_t taken : client.open_files) {
+    if (taken != descriptor) break;
+    ++descriptor;
+  }
+  client.open_files.insert(descriptor);
+  return done(descriptor);
 }
 
 bool is_open(const Client& client, std::string_view descriptor) {
-  return client.exec_file_open && parse_hex(descriptor) == kDescriptor;
+  const auto number = parse_hex(descriptor);
+  return number && client.open_files.contains(*number);
 }
 
 Reply close_file(Client& client, std::string_view arguments) {
   if (!is_open(client, arguments)) return failed(kBadFile);
-  client.exec_file_open = false;
+  client.open_files.erase(*parse_hex(arguments));
   return done(0);
 }
 

@@ -37,45 +37,70 @@ Reply server_version(Client& client, std::string_view) {
 
 /// The run that holds the address, or the gap up to the next one. Where the dump lacks the tables that would tell, LLDB
 /// gets an error: it would believe a gap, and not go on with a backtrace through it.
+class RegionTask : public Task {
+ public:
+  RegionTask(const Client& client, uint64_t asked)
+      : client_(client),
+        space_(client.space()),
+        asked_(asked),
+        address_(client.target.without_tag(space_, asked)),
+        list_(client.target.list(space_)) {}
+
+  std::optional<Reply> step() override {
+    if (list_->step([this](const Mapping& mapping) { return look_at(mapping); })) return std::nullopt;
+    if (holder_)
+      return Reply{fmt::format("start:{:x};size:{:x};permissions:{}{}{};", holder_->start + (asked_ - address_),
+                               holder_->size, holder_->read ? "r" : "", holder_->write ? "w" : "",
+                               holder_->execute ? "x" : "")};
+    const Walk walk = client_.target.walk(space_, address_);
+    if (!walk.steps.empty() && !walk.steps.back().entry)
+      return Reply{fmt::format("start:{:x};size:1;error:{};", asked_, to_hex(walk.fault))};
+    constexpr uint64_t kPage = 4096;
+    if (!list_->note().empty()) {  // what lies between the mappings is not known, but for the page
+      gap_start_ = address_ & ~(kPage - 1);
+      gap_last_ = address_ | (kPage - 1);
+    }
+    return Reply{fmt::format("start:{:x};size:{:x};", gap_start_,
+                             std::max<uint64_t>(gap_last_ - gap_start_, gap_last_ - gap_start_ + 1))};
+  }
+  Reply cancelled() override { return error(client_, "interrupted"); }
+
+ private:
+  bool look_at(const Mapping& mapping) {
+    const uint64_t last = mapping.start + (mapping.size - 1);
+    if (mapping.start > address_) {
+      gap_last_ = mapping.start - 1;
+      return false;
+    }
+    if (last >= address_) {
+      holder_ = mapping;
+      return false;
+    }
+    gap_start_ = last + 1;
+    return true;
+  }
+
+  const Client& client_;
+  Space space_;
+  uint64_t asked_, address_;
+  std::unique_ptr<MappingList> list_;
+  std::optional<Mapping> holder_;
+  uint64_t gap_start_ = 0, gap_last_ = UINT64_MAX;
+};
+
 Reply memory_region(Client& client, std::string_view arguments) {
-  constexpr uint64_t kPage = 4096;
   const auto asked = parse_hex(arguments.substr(arguments.empty() ? 0 : 1));
   if (!asked) return error(client, "the address is not in hex");
-  const uint64_t address = client.target.without_tag(client.space(), *asked), tag = *asked - address;
-  std::optional<Mapping> holder;
-  uint64_t gap_start = 0, gap_last = UINT64_MAX;
-  const std::string note = client.target.mappings(client.space(), [&](const Mapping& mapping) {
-    const uint64_t last = mapping.start + (mapping.size - 1);
-    if (mapping.start > address) {
-      gap_last = mapping.start - 1;
-      return false;
-    }
-    if (last >= address) {
-      holder = mapping;
-      return false;
-    }
-    gap_start = last + 1;
-    return true;
-  });
-  if (holder)
-    return {fmt::format("start:{:x};size:{:x};permissions:{}{}{};", holder->start + tag, holder->size,
-                        holder->read ? "r" : "", holder->write ? "w" : "", holder->execute ? "x" : "")};
-  const Walk walk = client.target.walk(client.space(), address);
-  if (!walk.steps.empty() && !walk.steps.back().entry)
-    return {fmt::format("start:{:x};size:1;error:{};", *asked, to_hex(walk.fault))};
-  if (!note.empty()) {  // what lies between the mappings is not known, but for the page
-    gap_start = address & ~(kPage - 1);
-    gap_last = address | (kPage - 1);
-  }
-  return {fmt::format("start:{:x};size:{:x};", gap_start,
-                      std::max<uint64_t>(gap_last - gap_start, gap_last - gap_start + 1))};
+  Reply reply;
+  reply.task = std::make_unique<RegionTask>(client, *asked);
+  return reply;
 }
 
 constexpr NamedHandler kHandlers[] = {
-    {"qHostInfo", host_info},
+    {"qHostInfo", host_info, Asks::space},
     {"qProcessInfo", process_info},
     {"qGDBServerVersion", server_version},
-    {"qMemoryRegionInfo", memory_region},
+    {"qMemoryRegionInfo", memory_region, Asks::space},
 };
 
 }  // namespace

@@ -9,7 +9,7 @@ namespace gcore::gdbstub {
 namespace {
 
 constexpr size_t kMaxRead = kMaxPayload / 2 - 1;
-constexpr size_t kChecksumSlice = 1 << 20;
+constexpr size_t kChecksumSlice = 256 << 10;
 
 /// The leading bytes that there are: GDB asks for the rest, and only an address with nothing behind it is an error.
 std::vector<std::byte> read_leading(const Client& client, uint64_t address, uint64_t length) {
@@ -131,10 +131,10 @@ Reply checksum_memory(Client& client, std::string_view arguments) {
 }
 
 constexpr NamedHandler kHandlers[] = {
-    {"m", read_hex},
-    {"x", read_binary},
-    {"qSearch", search_memory},
-    {"qCRC", checksum_memory},
+    {"m", read_hex, Asks::space},
+    {"x", read_binary, Asks::space},
+    {"qSearch", search_memory, Asks::space},
+    {"qCRC", checksum_memory, Asks::space},
 };
 
 }  // namespace

@@ -22,11 +22,13 @@ Reply supported(Client& client, std::string_view arguments) {
   client.multiprocess = offers("multiprocess+");
   client.error_text = offers("error-message+");
   client.binary_upload = offers("binary-upload+");
+  client.lldb = client.lldb || offers("xmlRegisters=i386,arm,mips,arc");
   std::string reply = fmt::format(
       "PacketSize={:x};QStartNoAckMode+;multiprocess+;vContSupported+;qXfer:features:read+;qXfer:threads:read+",
       kMaxPayload);
   if (client.target.unpaged()) reply += ";qXfer:memory-map:read+";
-  if (client.options.exec_file != nullptr) reply += ";qXfer:exec-file:read+";
+  if (client.options.exec_file != nullptr)
+    reply += client.lldb ? ";qXfer:libraries-svr4:read+" : ";qXfer:exec-file:read+";
   if (client.error_text) reply += ";error-message+";
   if (client.binary_upload) reply += ";binary-upload+";
   return {reply};
@@ -34,9 +36,11 @@ Reply supported(Client& client, std::string_view arguments) {
 
 std::string threads_xml(const Client& client) {
   std::string xml = "<?xml version=\"1.0\"?>\n<threads>\n";
-  for (size_t i = 0; i < client.target.cpu_count(); ++i) {
+  const size_t count = client.thread_count();
+  for (size_t i = 0; i < count; ++i) {
     const size_t cpu = listed_cpu(client, i);
-    xml += fmt::format("<thread id=\"{}\" core=\"{}\" name=\"{}\">{}</thread>\n", thread_id(client, cpu), cpu,
+    xml += fmt::format("<thread id=\"{}\"{} name=\"{}\">{}</thread>\n", thread_id(client, cpu),
+                       client.is_cpu(cpu) ? fmt::format(" core=\"{}\"", cpu) : "",
                        xml_escape(client.target.cpu_name(cpu)), xml_escape(client.target.cpu_details(cpu)));
   }
   return xml + "</threads>\n";
@@ -65,6 +69,18 @@ std::string memory_map_xml(const Client& client) {
   return xml + "</memory-map>\n";
 }
 
+/// The file that LLDB is offered, which asks for no exec-file: it takes what a stop reply says are libraries, and reads
+/// the file by its path where it is itself.
+std::string libraries_xml(const Client& client) {
+  const ExecFile& file = *client.options.exec_file;
+  const uint64_t displacement =
+      linked_address(client.target, &file) ? client.target.kernel_displacement().value_or(0) : 0;
+  return fmt::format(
+      "<library-list-svr4 version=\"1.0\"><library name=\"{}\" lm=\"0x1\" l_addr=\"{:#x}\" l_ld=\"0x0\"/>"
+      "</library-list-svr4>\n",
+      xml_escape(file.path()), displacement);
+}
+
 /// qXfer:OBJECT:read:ANNEX:OFFSET,LENGTH
 Reply transfer(Client& client, std::string_view arguments) {
   if (!arguments.starts_with(':')) return {};
@@ -81,9 +97,17 @@ Reply transfer(Client& client, std::string_view arguments) {
     client.described = true;
     return document_part(client, target_xml(client.target), range);
   }
-  if (object == "threads") return document_part(client, threads_xml(client), range);
+  if (object == "threads")
+    return when_known(client, Asks::threads, [&client, range = std::string(range)] {
+      if (client.threads_document.empty()) client.threads_document = threads_xml(client);
+      return document_part(client, client.threads_document, range);
+    });
   if (object == "memory-map" && (client.physical || client.target.unpaged()))
     return document_part(client, memory_map_xml(client), range);
+  if (object == "libraries-svr4" && client.lldb && client.options.exec_file != nullptr)
+    return when_known(client, Asks::guest, [&client, range = std::string(range)] {
+      return document_part(client, libraries_xml(client), range);
+    });
   if (object == "exec-file" && client.options.exec_file != nullptr)
     return document_part(client, client.options.exec_file->path(), range);
   return {};
@@ -92,12 +116,14 @@ Reply transfer(Client& client, std::string_view arguments) {
 Reply attached(Client&, std::string_view) { return {"1"}; }
 Reply symbols_wanted(Client&, std::string_view) { return ok(); }
 
-/// Where the kernel is. GDB wants the place of its first segment. LLDB takes any such number for the distance that all
-/// sections were moved by, so that it gets that.
+/// Where the kernel is, when it was moved: an answer where it was not has scripts take the guest for a program. GDB
+/// wants the place of its first segment. LLDB takes any such number for the distance that all sections were moved by,
+/// so that it gets that.
 Reply offsets(Client& client, std::string_view) {
+  if (!client.options.tell_offsets) return {};
   const auto displacement = client.target.kernel_displacement();
   const auto linked = linked_address(client.target, client.options.exec_file);
-  if (!displacement || !linked) return {};
+  if (!displacement || *displacement == 0 || !linked) return {};
   if (client.lldb) return {fmt::format("Text={0:x};Data={0:x};Bss={0:x}", *displacement)};
   return {"TextSeg=" + hex_number(*linked + *displacement)};
 }
@@ -138,7 +164,7 @@ constexpr NamedHandler kHandlers[] = {
     {"qXfer", transfer},
     {"qAttached", attached},
     {"qSymbol", symbols_wanted},
-    {"qOffsets", offsets},
+    {"qOffsets", offsets, Asks::guest},
     {"qRcmd", monitor},
     {"qqemu.PhyMemMode", physical_mode},
     {"Qqemu.PhyMemMode", set_physical_mode},

@@ -268,6 +268,10 @@ constexpr Register kAarch64[] = {
     {"SP_EL2", 103, 8, "int", "system", kSystemArm, "sp_el2", ""},
     {"TPIDR_EL2", 104, 8, "int", "system", kSystemArm, "tpidr_el2", ""},
     {"CONTEXTIDR_EL2", 105, 8, "int", "system", kSystemArm, "contextidr_el2", ""},
+    // The names that QEMU's stub has for three of them: those of registers that both of its states have.
+    {"VBAR", 106, 8, "int", "system", kSystemArm, "vbar_el1", ""},
+    {"SCTLR", 107, 8, "int", "system", kSystemArm, "sctlr_el1", ""},
+    {"CPACR", 108, 8, "int", "system", kSystemArm, "cpacr_el1", ""},
 };
 
 /// What GDB (14 or later) takes from return addresses that are signed; Target makes them up.

@@ -22,18 +22,20 @@ using Clock = std::chrono::steady_clock;
 
 constexpr size_t kReadSize = 1 << 16;
 constexpr int kStepsPerTurn = 16;
-constexpr int kBacklog = 16;
+constexpr int kBacklog = 512, kAcceptsPerTurn = 64;
 /// More often than any debugger's patience (GDB: 2 s).
 constexpr std::chrono::milliseconds kKeepAlive{1000};
 /// So many clients are served at once: each may take up to about 2 MiB. One more is told so, and has to leave; of those
-/// that have been told and still stay, so many are kept.
-constexpr size_t kMaxConnections = 256, kMaxRefused = 16;
+/// so many are there at once, and the next ones wait to be accepted.
+constexpr size_t kMaxConnections = 256, kMaxRefused = 512;
 constexpr char kRefusal[] = "this server has 256 clients, and takes no more: one of them must leave first";
 static_assert(kMaxConnections == 256, "see kRefusal");
 /// With all file descriptors taken, how long to leave new clients waiting before trying again.
 constexpr int kAcceptRetryMs = 500;
 /// The work that one client gets before the others' turn.
-constexpr std::chrono::milliseconds kTurn{20};
+constexpr std::chrono::milliseconds kTurn{1};
+/// How often to look whether what is done in the background is done.
+constexpr int kWaitMs = 20;
 
 bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK || error == EINTR; }
 
@@ -55,8 +57,13 @@ std::string local_address(int fd) {
 }  // namespace
 
 struct Server::Connection {
-  Connection(int in_fd, int out_fd, bool owned, const Target& target, const SessionOptions& options)
-      : in(in_fd), out(out_fd), owns(owned), refused(!options.refusal.empty()), session(target, options) {}
+  Connection(int in_fd, int out_fd, bool owned, size_t client, const Target& target, const SessionOptions& options)
+      : in(in_fd),
+        out(out_fd),
+        owns(owned),
+        number(client),
+        refused(!options.refusal.empty()),
+        session(target, options) {}
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
   ~Connection() {
@@ -65,14 +72,24 @@ struct Server::Connection {
 
   void receive();
   void work();
+  void work_on_task();
+  void keep_alive();
   void send();
-  bool finished() { return broken || ((session.closed() || ended) && unsent() == 0 && !session.busy() && !runnable); }
+  bool finished() {
+    if (broken) return true;
+    // What it has sent and nobody reads would make the end of the connection an error, which may overtake the answer.
+    if (refused && !ended) return false;
+    return (session.closed() || ended) && unsent() == 0 && !session.busy() && !runnable;
+  }
+  bool reads() { return !ended && (session.wants_input() || (refused && session.closed())); }
   size_t unsent() { return session.output().size() - sent; }
   bool stuck() { return session.output().size() >= Session::kOutputLimit; }
 
   int in, out;
   bool owns;
+  size_t number;
   bool refused;  // there were too many others
+  Clock::time_point since = Clock::now();
   Session session;
   size_t sent = 0;        // bytes at the front of the output that are out already
   bool ended = false;     // the client sends nothing more
@@ -85,6 +102,7 @@ void Server::Connection::receive() {
   char buffer[kReadSize];
   const ssize_t got = read(in, buffer, sizeof buffer);
   if (got > 0) {
+    if (session.closed()) return;
     session.receive({buffer, static_cast<size_t>(got)});
     runnable = true;
   } else if (got == 0) {
@@ -94,18 +112,23 @@ void Server::Connection::receive() {
   }
 }
 
+/// Its packets; what takes long is begun only.
 void Server::Connection::work() {
   const auto until = Clock::now() + kTurn;
-  for (int i = 0; i < kStepsPerTurn && !stuck(); ++i) {
-    const bool was_busy = session.busy();
+  for (int i = 0; i < kStepsPerTurn && !stuck() && !session.busy(); ++i) {
     runnable = session.step();
-    if (!was_busy && session.busy()) last_sign = Clock::now();
+    if (session.busy()) last_sign = Clock::now();
     if (!runnable || Clock::now() >= until) break;
   }
-  if (session.busy() && unsent() == 0 && Clock::now() - last_sign >= kKeepAlive) {
-    session.keep_alive();
-    last_sign = Clock::now();
-  }
+}
+
+/// A slice of what takes long.
+void Server::Connection::work_on_task() { runnable = session.step(); }
+
+void Server::Connection::keep_alive() {
+  if (!session.busy() || unsent() != 0 || Clock::now() - last_sign < kKeepAlive) return;
+  session.keep_alive();
+  last_sign = Clock::now();
 }
 
 void Server::Connection::send() {
@@ -121,6 +144,7 @@ void Server::Connection::send() {
   if (sent == output.size()) {
     output.clear();
     sent = 0;
+    if (refused && session.closed()) shutdown(out, SHUT_WR);
   } else if (sent >= Session::kOutputLimit / 2) {
     output.erase(0, sent);
     sent = 0;
@@ -219,26 +243,57 @@ void Server::add_client(int in, int out, bool owned) {
     options.log = [this, client = clients_](char direction, std::string_view payload) {
       options_.log(client, direction, payload);
     };
-  const auto is_refused = [](const auto& connection) { return connection->refused; };
-  const auto refused = static_cast<size_t>(std::ranges::count_if(connections_, is_refused));
-  if (connections_.size() - refused >= kMaxConnections) {
-    options.refusal = kRefusal;
-    if (refused >= kMaxRefused) connections_.erase(std::ranges::find_if(connections_, is_refused));
-  }
-  connections_.push_back(std::make_unique<Connection>(in, out, owned, target_, options));
+  const auto refused = static_cast<size_t>(std::ranges::count(connections_, true, &Connection::refused));
+  if (connections_.size() - refused >= kMaxConnections) options.refusal = kRefusal;
+  connections_.push_back(std::make_unique<Connection>(in, out, owned, clients_, target_, options));
 }
 
-void Server::accept_client(int listener) {
+/// Those that there is no room for leave after a while, also if they do not want to. One that has not asked anything is
+/// told why.
+void Server::refuse() {
+  for (const auto& connection : connections_) {
+    if (!connection->refused || Clock::now() - connection->since < options_.patience) continue;
+    if (!connection->session.closed()) connection->session.refuse();
+    connection->send();
+    connection->broken = true;
+  }
+}
+
+/// One slice for one client, each in its turn.
+void Server::work_on_one_task() {
+  Connection* next = nullptr;
+  for (const auto& each : connections_) {
+    if (!each->session.busy() || each->session.waiting() || each->stuck()) continue;
+    const bool later = each->number > last_worked_;
+    if (next == nullptr || (later && next->number <= last_worked_)) next = each.get();
+  }
+  if (next == nullptr) return;
+  last_worked_ = next->number;
+  next->work_on_task();
+  if (next->unsent() > 0) next->send();
+}
+
+void Server::accept_clients(int listener) {
+  for (int i = 0; i < kAcceptsPerTurn && accept_client(listener); ++i) {
+  }
+}
+
+bool Server::accept_client(int listener) {
+  if (connections_.size() >= kMaxConnections + kMaxRefused) {
+    accepting_ = false;
+    return false;
+  }
   const int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
   if (fd < 0) {
     // Out of descriptors: the client stays in the queue, and trying again at once would keep the processor busy.
     if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) accepting_ = false;
-    return;
+    return false;
   }
   const int on = 1;
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // fails on UNIX sockets, which do not need it
   setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
   add_client(fd, fd, true);
+  return true;
 }
 
 void Server::drop_finished() {
@@ -252,10 +307,23 @@ void Server::drop_finished() {
 
 void Server::serve(Connection& connection, short in_events, bool& more) {
   if ((in_events & (POLLIN | POLLHUP | POLLERR)) != 0) connection.receive();
-  if (connection.runnable) connection.work();
+  if (connection.runnable && !connection.session.busy()) connection.work();
+  connection.keep_alive();
   if (connection.unsent() > 0) connection.send();
-  if (connection.unsent() == 0) connection.session.work_ahead();
-  if (!connection.broken && connection.runnable && !connection.stuck()) more = true;
+  if (connection.unsent() == 0 && !connection.session.busy()) connection.session.work_ahead();
+  if (!connection.broken && connection.runnable && !connection.stuck() && !connection.session.waiting()) more = true;
+}
+
+/// How long to wait for somebody to say something, in milliseconds.
+int Server::patience(bool more) const {
+  if (more) return 0;
+  int patience = accepting_ ? -1 : kAcceptRetryMs;
+  const auto at_most = [&patience](int limit) { patience = patience < 0 ? limit : std::min(patience, limit); };
+  for (const auto& connection : connections_) {
+    if (connection->session.waiting()) at_most(kWaitMs);
+    if (connection->refused) at_most(kAcceptRetryMs);
+  }
+  return patience;
 }
 
 std::expected<void, std::string> Server::run(int stop_fd) {
@@ -266,19 +334,19 @@ std::expected<void, std::string> Server::run(int stop_fd) {
     for (const int listener : listeners_) fds.push_back({accepting_ ? listener : -1, POLLIN, 0});
     const size_t first = fds.size();
     for (const auto& connection : connections_) {
-      const bool reads = connection->session.wants_input() && !connection->ended;
-      fds.push_back({reads ? connection->in : -1, POLLIN, 0});
+      fds.push_back({connection->reads() ? connection->in : -1, POLLIN, 0});
       fds.push_back({connection->unsent() > 0 ? connection->out : -1, POLLOUT, 0});
     }
-    const int timeout = more ? 0 : accepting_ ? -1 : kAcceptRetryMs;
-    if (poll(fds.data(), fds.size(), timeout) < 0 && errno != EINTR) return std::unexpected(reason());
+    if (poll(fds.data(), fds.size(), patience(more)) < 0 && errno != EINTR) return std::unexpected(reason());
     if ((fds[0].revents & POLLIN) != 0) break;
     accepting_ = true;
     more = false;
     const size_t served = connections_.size();
     for (size_t i = 0; i < served; ++i) serve(*connections_[i], fds[first + 2 * i].revents, more);
+    work_on_one_task();
+    refuse();
     for (size_t i = 0; i < listeners_.size(); ++i)
-      if ((fds[1 + i].revents & POLLIN) != 0) accept_client(listeners_[i]);
+      if ((fds[1 + i].revents & POLLIN) != 0) accept_clients(listeners_[i]);
     drop_finished();
   }
   return {};

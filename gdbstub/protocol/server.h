@@ -1,9 +1,11 @@
 // Connections: TCP, a UNIX socket, or standard input and output, with any number of clients in one poll loop.
 //
 // A client that stalls, floods or never ends a packet holds back only itself: its output and input are bounded by its
-// session, and each turn of the loop gives every client one read and a few milliseconds of work.
+// session, and each turn of the loop gives every client one read and a short time for its packets, and one of them,
+// each in turn, a slice of a long piece of work: however many wait for such, the others wait for a slice.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <expected>
 #include <functional>
@@ -23,6 +25,9 @@ struct ServerOptions {
   std::function<void(size_t client, char direction, std::string_view payload)> log = {};
   /// End when the first client leaves.
   bool once = false;
+  /// How long one that cannot be served, because there are too many, may take for its first word, which is answered by
+  /// that; without one it is told as it leaves.
+  std::chrono::milliseconds patience{10'000};
 };
 
 /// Where to listen for TCP connections. `host` is a name or an address, `port` the text of a number up to 65535.
@@ -56,10 +61,14 @@ class Server {
  private:
   struct Connection;
 
-  void accept_client(int listener);
+  void accept_clients(int listener);
+  bool accept_client(int listener);
   void add_client(int in, int out, bool owned);
   void serve(Connection& connection, short events, bool& more);
+  void refuse();
+  void work_on_one_task();
   void drop_finished();
+  int patience(bool more) const;
 
   const Target& target_;
   ServerOptions options_;
@@ -67,7 +76,8 @@ class Server {
   std::vector<std::pair<int, int>> saved_flags_;  // of the caller's descriptors
   std::string unix_path_;
   std::vector<std::unique_ptr<Connection>> connections_;
-  size_t clients_ = 0;  // so far
+  size_t clients_ = 0;      // so far
+  size_t last_worked_ = 0;  // the number of the client whose long piece of work was last gone on with
   bool accepting_ = true;
   bool finished_ = false;
 };

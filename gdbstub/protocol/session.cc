@@ -23,19 +23,56 @@ std::string_view packet_name(std::string_view payload) {
   return payload.substr(0, payload.find_first_of(":;,"));
 }
 
-Handler find_handler(std::string_view name) {
+const NamedHandler* find_handler(std::string_view name) {
   for (const auto list :
        {memory_handlers(), thread_handlers(), control_handlers(), query_handlers(), file_handlers(), lldb_handlers()}) {
     const auto found = std::ranges::find(list, name, &NamedHandler::name);
-    if (found != list.end()) return found->run;
+    if (found != list.end()) return &*found;
   }
   return nullptr;
 }
 
+bool is_known(const Client& client, Asks what) {
+  switch (what) {
+    case Asks::space:
+      return client.target.can_look(client.space()) && client.target.can_look(client.monitor_space());
+    case Asks::guest:
+      return client.target.knows_guest();
+    case Asks::threads:
+      return !client.tasks || client.target.knows_threads();
+    case Asks::all:
+      return client.target.knows_guest() && is_known(client, Asks::space);
+    case Asks::nothing:
+      break;
+  }
+  return true;
+}
+
+/// Answers once it is known what is asked for. The client is kept from giving up meanwhile, as in any task.
+class Later : public Task {
+ public:
+  Later(const Client& client, Asks asks, std::function<Reply()> run)
+      : client_(client), asks_(asks), run_(std::move(run)) {}
+  std::optional<Reply> step() override {
+    if (waiting()) return std::nullopt;
+    return run_();
+  }
+  Reply cancelled() override { return error(client_, "interrupted"); }
+  bool waiting() const override { return !is_known(client_, asks_); }
+
+ private:
+  const Client& client_;
+  Asks asks_;
+  std::function<Reply()> run_;
+};
+
 Reply answer(Client& client, std::string_view payload) {
   const std::string_view name = packet_name(payload);
-  const Handler handler = find_handler(name);
-  return handler != nullptr ? handler(client, payload.substr(name.size())) : Reply{};
+  const NamedHandler* handler = find_handler(name);
+  if (handler == nullptr) return {};
+  return when_known(client, handler->asks, [&client, handler, arguments = std::string(payload.substr(name.size()))] {
+    return handler->run(client, arguments);
+  });
 }
 
 /// The request that goes on where this one, for a piece of memory, ends. Empty for any other.
@@ -55,7 +92,9 @@ std::string framed(const Reply& reply) {
 
 struct Session::State {
   State(const Target& target, SessionOptions given)
-      : options(std::move(given)), client{.target = target, .options = options, .cpu = target.faulting_cpu()} {}
+      : options(std::move(given)), client{.target = target, .options = options, .cpu = target.faulting_cpu()} {
+    if (options.tasks) show_tasks(client, true);
+  }
 
   SessionOptions options;
   Client client;
@@ -68,6 +107,13 @@ struct Session::State {
   bool reads_on = false;    // the last request was what the one before it let expect
   std::string ahead;        // the framed reply to next_read, once it is made
 };
+
+Reply when_known(const Client& client, Asks what, std::function<Reply()> run) {
+  if (is_known(client, what)) return run();
+  Reply reply;
+  reply.task = std::make_unique<Later>(client, what, std::move(run));
+  return reply;
+}
 
 Session::Session(const Target& target, SessionOptions options)
     : state_(std::make_unique<State>(target, std::move(options))) {}
@@ -82,8 +128,11 @@ bool Session::wants_input() const {
   return !state_->closed && output_.size() < kOutputLimit && state_->reader.unread() < kInputLimit;
 }
 bool Session::busy() const { return state_->task != nullptr; }
+bool Session::waiting() const { return state_->task != nullptr && !state_->interrupted && state_->task->waiting(); }
 bool Session::closed() const { return state_->closed; }
 void Session::keep_alive() { output_ += '+'; }
+
+void Session::refuse() { deliver({.packet = "E." + state_->options.refusal, .close = true}); }
 
 void Session::send_framed(std::string packet) {
   state_->last_packet = std::move(packet);
@@ -134,7 +183,8 @@ void Session::work_ahead() {
   State& state = *state_;
   // The log is of packets in the order in which they are sent.
   if (!state.reads_on || !state.ahead.empty() || state.closed || state.options.log) return;
-  state.ahead = framed(answer(state.client, state.next_read));
+  Reply next = answer(state.client, state.next_read);
+  if (!next.task) state.ahead = framed(next);
 }
 
 bool Session::step() {

@@ -25,6 +25,10 @@ struct SessionOptions {
   const ExecFile* exec_file = nullptr;
   /// Name and version for `monitor info version`.
   std::string program = "gcore";
+  /// Show the guest's threads too, from the start on.
+  bool tasks = false;
+  /// Tell a debugger by how much the kernel was moved (qOffsets).
+  bool tell_offsets = true;
   /// When not empty: why the client is not served. Its first packet is answered by that, and the conversation ends.
   std::string refusal = {};
   /// Called for each packet: '>' from the client, '<' to it. May be empty.
@@ -53,12 +57,17 @@ class Session {
   bool wants_input() const;
   /// A long search is under way, and the client waits.
   bool busy() const;
+  /// It is busy, and step() would do nothing: the target is being looked at in the background. Try again a little
+  /// later.
+  bool waiting() const;
   /// The client reads memory on and on: makes the reply to what it will ask next, while it takes the last one apart.
   /// For when that is on its way. Does nothing when there is nothing to expect, or when it is done.
   void work_ahead();
   /// Queues a byte that debuggers skip before a reply, so that one that waits for a long search does not give up.
   /// Call it about once a second while busy().
   void keep_alive();
+  /// Ends the conversation of a client that is not served and has not asked anything: it is told why.
+  void refuse();
   /// The conversation is over; once the output is sent, close.
   bool closed() const;
 

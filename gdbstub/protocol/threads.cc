@@ -24,9 +24,10 @@ Reply thread_alive(Client& client, std::string_view arguments) {
 Reply current_thread(Client& client, std::string_view) { return {"QC" + thread_id(client, client.cpu)}; }
 
 Reply next_threads(Client& client, std::string_view) {
-  if (client.listed_threads >= client.target.cpu_count()) return {"l"};
+  const size_t count = client.thread_count();
+  if (client.listed_threads >= count) return {"l"};
   std::string list = "m";
-  for (size_t n = 0; n < kThreadsPerReply && client.listed_threads < client.target.cpu_count(); ++n) {
+  for (size_t n = 0; n < kThreadsPerReply && client.listed_threads < count; ++n) {
     if (n > 0) list += ',';
     list += thread_id(client, listed_cpu(client, client.listed_threads++));
   }
@@ -52,12 +53,13 @@ Reply thread_extra_info(Client& client, std::string_view arguments) {
 
 std::string threads_json(const Client& client) {
   std::string json = "[";
-  for (size_t i = 0; i < client.target.cpu_count(); ++i) {
+  for (size_t i = 0; i < client.thread_count(); ++i) {
     const size_t cpu = listed_cpu(client, i);
     const bool faulted = cpu == client.target.faulting_cpu() && client.target.signal() != 0;
-    json += fmt::format("{}{{\"tid\":{},\"name\":{},\"reason\":\"{}\"{}}}", i == 0 ? "" : ",", cpu + 1,
-                        json_string(client.target.cpu_name(cpu)), faulted ? "signal" : "none",
-                        faulted ? fmt::format(",\"signal\":{}", client.target.signal()) : "");
+    json +=
+        fmt::format("{}{{\"tid\":{},\"name\":{},\"reason\":\"{}\"{}}}", i == 0 ? "" : ",", thread_number(client, cpu),
+                    json_string(client.target.cpu_name(cpu)), faulted ? "signal" : "none",
+                    faulted ? fmt::format(",\"signal\":{}", client.target.signal()) : "");
   }
   return json + "]";
 }
@@ -65,10 +67,13 @@ std::string threads_json(const Client& client) {
 Reply threads_info(Client& client, std::string_view) { return {threads_json(client)}; }
 
 constexpr NamedHandler kHandlers[] = {
-    {"H", select_thread},           {"T", thread_alive},
-    {"qC", current_thread},         {"qfThreadInfo", first_threads},
-    {"qsThreadInfo", next_threads}, {"qThreadExtraInfo", thread_extra_info},
-    {"jThreadsInfo", threads_info},
+    {"H", select_thread, Asks::threads},
+    {"T", thread_alive, Asks::threads},
+    {"qC", current_thread},
+    {"qfThreadInfo", first_threads, Asks::threads},
+    {"qsThreadInfo", next_threads, Asks::threads},
+    {"qThreadExtraInfo", thread_extra_info, Asks::threads},
+    {"jThreadsInfo", threads_info, Asks::threads},
 };
 
 }  // namespace
@@ -76,10 +81,21 @@ constexpr NamedHandler kHandlers[] = {
 std::span<const NamedHandler> thread_handlers() { return kHandlers; }
 
 std::string thread_id(const Client& client, size_t cpu) {
-  return (client.multiprocess ? "p1." : "") + hex_number(cpu + 1);
+  return (client.multiprocess ? "p1." : "") + hex_number(thread_number(client, cpu));
 }
 
-std::optional<size_t> parse_thread(const Client& client, std::string_view id, size_t any) {
+uint64_t thread_number(const Client& client, size_t cpu) {
+  return client.is_cpu(cpu) ? cpu + 1 : kFirstTaskId + client.shown_tasks()[cpu - client.target.cpu_count()].number;
+}
+
+void show_tasks(Client& client, bool on) {
+  client.tasks = on;
+  client.threads_document.clear();
+  if (on) client.target.want_threads();
+  if (!on && !client.is_cpu(client.cpu)) client.cpu = client.target.faulting_cpu();
+}
+
+std::optional<size_t> parse_thread(Client& client, std::string_view id, size_t any) {
   if (!id.empty() && id[0] == 'p') {
     const size_t dot = id.find('.');
     const std::string_view process = id.substr(1, dot == std::string_view::npos ? dot : dot - 1);
@@ -89,12 +105,20 @@ std::optional<size_t> parse_thread(const Client& client, std::string_view id, si
   }
   if (id == "-1" || id == "0") return any;
   const auto thread = parse_hex(id);
-  if (!thread || *thread == 0 || *thread > client.target.cpu_count()) return std::nullopt;
-  return *thread - 1;
+  if (!thread || *thread == 0) return std::nullopt;
+  if (client.is_cpu(*thread - 1)) return *thread - 1;
+  const auto tasks = client.shown_tasks();
+  if (*thread <= kFirstTaskId || tasks.empty()) return std::nullopt;
+  if (client.tasks_by_number.empty())
+    for (size_t i = 0; i < tasks.size(); ++i) client.tasks_by_number.emplace(tasks[i].number, i);
+  const auto found = client.tasks_by_number.find(*thread - kFirstTaskId);
+  if (found == client.tasks_by_number.end()) return std::nullopt;
+  return client.target.cpu_count() + found->second;
 }
 
 size_t listed_cpu(const Client& client, size_t position) {
   const size_t first = client.target.faulting_cpu();
+  if (!client.is_cpu(position)) return position;
   if (position == 0) return first;
   return position <= first ? position - 1 : position;
 }

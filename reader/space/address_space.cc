@@ -78,6 +78,14 @@ Expected<Cpu> cpu_of(const Dump& dump, size_t cpu) {
 
 }  // namespace
 
+AddressSpace::Outlook AddressSpace::outlook(const Dump& dump, size_t cpu) {
+  const auto found = cpu_of(dump, cpu);
+  if (!found) return Outlook::by_registers;  // that is an error, which needs no search
+  const auto plan = paging_of_cpu(dump, *found, dump.vmcoreinfo());
+  if (plan) return plan->paging.mode == Mode::identity ? Outlook::paging_off : Outlook::by_registers;
+  return plan.error().kind == Error::Kind::not_present ? Outlook::search : Outlook::by_registers;
+}
+
 Expected<AddressSpace> AddressSpace::of_cpu(const Dump& dump, size_t cpu, const Options& options) {
   const auto found = cpu_of(dump, cpu);
   if (!found) return std::unexpected(found.error());

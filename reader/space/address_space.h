@@ -57,6 +57,10 @@ class AddressSpace {
   /// Which root with_root() replaces on aarch64: TTBR0 (a process) or TTBR1 (the kernel). Other machines have one.
   enum class Root { lower, upper };
 
+  /// What of_cpu() has to do first, told at once: no guest memory is read.
+  enum class Outlook : uint8_t { by_registers, paging_off, search };
+  static Outlook outlook(const Dump& dump, size_t cpu);
+
   /// As vCPU `cpu` (an index into dump.cpus()) translates. The root comes from its control registers; where the dump
   /// has none, from Cpu::page_table, then from `options.fallback`; describe() says which and what had to be assumed.
   /// Identity when the vCPU had paging off. In a dump without vCPUs cpu 0 is one of which nothing is known. Errors:
@@ -92,6 +96,9 @@ class AddressSpace {
   Listing enumerate(const OnMapping& on_mapping, const Limits& limits = {}, const OnTable& on_table = nullptr) const {
     return translator_.enumerate(on_mapping, limits, on_table);
   }
+
+  /// The same in steps, which outlive this object, but not the dump.
+  translate::Enumeration enumeration(const Limits& limits = {}) const { return translator_.enumeration(limits); }
 
   /// The address without aarch64's tag and pointer authentication bits.
   VirtAddr without_tag(VirtAddr address) const { return translator_.without_tag(address); }

@@ -1,4 +1,5 @@
-// Listing what is mapped: a depth-first visit of the tables, in the order of the addresses.
+// Listing what is mapped: a depth-first visit of the tables, in the order of the addresses. Where it stands is in a
+// list of tables that it is in, so that it can be interrupted after any table.
 #include <algorithm>
 #include <array>
 #include <cinttypes>
@@ -13,25 +14,55 @@ namespace {
 
 constexpr size_t kPiece = 4096;
 
-class Lister {
- public:
-  Lister(const Paging& paging, const ReadPhysical& read, const OnMapping& on_mapping, const Limits& limits,
-         const OnTable& on_table)
-      : paging_(paging), read_(read), on_mapping_(on_mapping), limits_(limits), on_table_(on_table) {}
+}  // namespace
 
-  Listing run() {
-    if (paging_.mode == Mode::identity) {
-      pending_ = {VirtAddr(0), uint64_t{1} << paging_.identity_bits, PhysAddr(0), 0, {}};
-    } else {
-      visit_half(paging_.lower, false);
-      if (!listing_.stopped) visit_half(paging_.upper, true);
-    }
-    flush();
-    describe_gaps();
-    return std::move(listing_);
+class Enumeration::Lister {
+ public:
+  Lister(Paging paging, ReadPhysical read, const Limits& limits, OnTable on_table)
+      : paging_(std::move(paging)), read_(std::move(read)), limits_(limits), on_table_(std::move(on_table)) {}
+
+  bool step(const OnMapping& on_mapping, uint64_t table_visits) {
+    if (done_) return false;
+    on_mapping_ = &on_mapping;
+    const uint64_t until = listing_.table_visits + std::min(table_visits, UINT64_MAX - listing_.table_visits);
+    while (!done_ && listing_.table_visits < until) advance();
+    on_mapping_ = nullptr;
+    return !done_;
   }
+  const Listing& listing() const { return listing_; }
 
  private:
+  /// A table that is being looked into.
+  struct Level {
+    uint64_t table = 0;
+    unsigned height = 0;
+    uint64_t base = 0;
+    Rights rights = kMayAll;
+    size_t next = 0, last = 0;            // entries that are still to be looked at
+    size_t piece_first = 0, present = 0;  // which of them are in the buffer
+    size_t piece_last = 0;
+    bool missing = false;
+  };
+
+  /// Does what comes next: starts a half, or goes on in the innermost table.
+  void advance() {
+    if (depth_ > 0) return go_on();
+    if (listing_.stopped || next_half_ == 2) return finish();
+    if (paging_.mode == Mode::identity) {
+      pending_ = {VirtAddr(0), uint64_t{1} << paging_.identity_bits, PhysAddr(0), 0, {}};
+      next_half_ = 2;
+      return;
+    }
+    const bool upper = next_half_++ == 1;
+    visit_half(upper ? paging_.upper : paging_.lower, upper);
+  }
+
+  void finish() {
+    flush();
+    describe_gaps();
+    done_ = true;
+  }
+
   void visit_half(const Half& half, bool upper) {
     if (!half.usable) return;
     half_ = &half;
@@ -41,40 +72,63 @@ class Lister {
     visit(half.root.value, half.levels - 1u, base, kMayAll, first, last);
   }
 
-  /// One table, from entry `first` up to `last`. False: stop.
-  bool visit(uint64_t table, unsigned height, uint64_t base, Rights rights, size_t first, size_t last) {
+  /// Goes into one table, from entry `first` up to `last`.
+  void visit(uint64_t table, unsigned height, uint64_t base, Rights rights, size_t first, size_t last) {
     const size_t width = paging_.entry_bytes;
-    if (!enter(table, height, (last - first) * width)) return !listing_.stopped;
+    if (!enter(table, height, (last - first) * width)) return;
     if (on_table_) on_table_(PhysAddr(table + first * width), (last - first) * width);
-    bool missing = false;
-    for (size_t from = first; from < last; from += kPiece / width) {
-      const size_t to = std::min(from + kPiece / width, last);
-      if (!visit_piece(table, height, base, rights, from, to, missing)) return false;
-    }
-    if (missing) ++listing_.missing_tables;
-    return true;
+    levels_[depth_++] = {.table = table,
+                         .height = height,
+                         .base = base,
+                         .rights = rights,
+                         .next = first,
+                         .last = last,
+                         .piece_first = first,
+                         .present = 0,
+                         .piece_last = first,
+                         .missing = false};
   }
 
-  /// At most 4 KiB of a table: of a larger one the dump may have some pages only.
-  bool visit_piece(uint64_t table, unsigned height, uint64_t base, Rights rights, size_t first, size_t last,
-                   bool& missing) {
+  /// Reads at most 4 KiB of a table: of a larger one the dump may have some pages only.
+  void read_piece(Level& level) {
     const size_t width = paging_.entry_bytes;
-    auto& bytes = buffers_[height];
-    const auto got = read_(PhysAddr(table + first * width), std::span(bytes).first((last - first) * width));
-    const size_t present = got.bytes / width;
-    if (present < last - first) missing = true;
+    level.piece_first = level.next;
+    level.piece_last = std::min(level.next + kPiece / width, level.last);
+    const size_t wanted = level.piece_last - level.piece_first;
+    const auto got = read_(PhysAddr(level.table + level.piece_first * width),
+                           std::span(buffers_[level.height]).first(wanted * width));
+    level.present = got.bytes / width;
+    if (level.present < wanted) level.missing = true;
+  }
 
-    const unsigned shift = shift_of(*half_, height);
-    for (size_t i = 0; i < present; ++i) {
-      const Decoded decoded = decode(paging_, *half_, height, load_entry(paging_, &bytes[i * width]), rights);
-      const uint64_t address = base | static_cast<uint64_t>(first + i) << shift;
+  /// Looks at the entries of the innermost table, up to one that leads to another table.
+  void go_on() {
+    Level& level = levels_[depth_ - 1];
+    const size_t width = paging_.entry_bytes;
+    const unsigned shift = shift_of(*half_, level.height);
+    while (level.next < level.last) {
+      if (level.next == level.piece_last) read_piece(level);
+      if (level.next - level.piece_first >= level.present) {
+        level.next = level.piece_last;
+        continue;
+      }
+      const std::byte* at = &buffers_[level.height][(level.next - level.piece_first) * width];
+      const Decoded decoded = decode(paging_, *half_, level.height, load_entry(paging_, at), level.rights);
+      const uint64_t address = level.base | static_cast<uint64_t>(level.next) << shift;
+      ++level.next;
       if (decoded.meaning == Step::Meaning::malformed) ++listing_.malformed_entries;
-      if (decoded.meaning == Step::Meaning::page && !add(address, decoded, uint64_t{1} << shift)) return false;
-      if (decoded.meaning == Step::Meaning::table &&
-          !visit(decoded.target, height - 1, address, decoded.rights, 0, size_t{1} << half_->level_bits))
-        return false;
+      if (decoded.meaning == Step::Meaning::page) add(address, decoded, uint64_t{1} << shift);
+      if (decoded.meaning == Step::Meaning::table) {
+        visit(decoded.target, level.height - 1, address, decoded.rights, 0, size_t{1} << half_->level_bits);
+        if (!listing_.stopped) return;
+      }
+      if (listing_.stopped) {
+        depth_ = 0;
+        return;
+      }
     }
-    return true;
+    if (level.missing) ++listing_.missing_tables;
+    --depth_;
   }
 
   /// Whether to look into a table: within the limits.
@@ -96,25 +150,24 @@ class Lister {
     return true;
   }
 
-  bool add(uint64_t address, const Decoded& decoded, uint64_t size) {
+  void add(uint64_t address, const Decoded& decoded, uint64_t size) {
     const Permissions permissions = permissions_of(decoded.rights);
     if (pending_.size != 0 && pending_.start.value + pending_.size == address &&
         pending_.physical.value + pending_.size == decoded.target && pending_.page_size == size &&
         pending_.permissions == permissions) {
       pending_.size += size;
-      return true;
+      return;
     }
-    if (!flush()) return false;
+    flush();
+    if (listing_.stopped) return;
     pending_ = {VirtAddr(address), size, PhysAddr(decoded.target), size, permissions};
-    return true;
   }
 
-  bool flush() {
-    if (pending_.size == 0) return true;
-    const bool go_on = on_mapping_(pending_);
+  void flush() {
+    if (pending_.size == 0) return;
+    const bool go_on = (*on_mapping_)(pending_);
     pending_.size = 0;
     if (!go_on) listing_.stopped = true;
-    return go_on;
   }
 
   void describe_gaps() {
@@ -132,12 +185,16 @@ class Lister {
     say(listing_.skipped_tables, "repetitions of tables left out");
   }
 
-  const Paging& paging_;
-  const ReadPhysical& read_;
-  const OnMapping& on_mapping_;
-  const Limits& limits_;
-  const OnTable& on_table_;
+  const Paging paging_;
+  const ReadPhysical read_;
+  const Limits limits_;
+  const OnTable on_table_;
+  const OnMapping* on_mapping_ = nullptr;  // while a step is done
   const Half* half_ = nullptr;
+  int next_half_ = 0;
+  bool done_ = false;
+  std::array<Level, 5> levels_;  // the first depth_ of them, the innermost last
+  size_t depth_ = 0;
   Listing listing_;
   bool limit_hit_ = false;
   Mapping pending_{VirtAddr(0), 0, PhysAddr(0), 0, {}};
@@ -146,10 +203,25 @@ class Lister {
       buffers_;  // one per height: a visit is alive at each height at most once
 };
 
-}  // namespace
+Enumeration::Enumeration(std::unique_ptr<Lister> lister) : lister_(std::move(lister)) {}
+Enumeration::Enumeration(Enumeration&&) noexcept = default;
+Enumeration& Enumeration::operator=(Enumeration&&) noexcept = default;
+Enumeration::~Enumeration() = default;
+
+bool Enumeration::step(const OnMapping& on_mapping, uint64_t table_visits) {
+  return lister_->step(on_mapping, table_visits);
+}
+const Listing& Enumeration::listing() const { return lister_->listing(); }
+
+Enumeration Translator::enumeration(const Limits& limits, const OnTable& on_table) const {
+  return Enumeration(std::make_unique<Enumeration::Lister>(paging_, read_, limits, on_table));
+}
 
 Listing Translator::enumerate(const OnMapping& on_mapping, const Limits& limits, const OnTable& on_table) const {
-  return Lister(paging_, read_, on_mapping, limits, on_table).run();
+  Enumeration all = enumeration(limits, on_table);
+  while (all.step(on_mapping, UINT64_MAX)) {
+  }
+  return all.listing();
 }
 
 }  // namespace gcore::translate

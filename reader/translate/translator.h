@@ -17,6 +17,26 @@
 
 namespace gcore::translate {
 
+/// A listing that is made bit by bit; see Translator::enumeration(). Needs the Translator no more, but what its
+/// ReadPhysical refers to.
+class Enumeration {
+ public:
+  Enumeration(Enumeration&&) noexcept;
+  Enumeration& operator=(Enumeration&&) noexcept;
+  ~Enumeration();
+
+  /// Looks into about so many tables more (of 4 KiB; at least 1) and hands out what they map, ascending over all steps.
+  /// False when the listing is over: then listing() is complete.
+  bool step(const OnMapping& on_mapping, uint64_t table_visits);
+  const Listing& listing() const;
+
+ private:
+  friend class Translator;
+  class Lister;
+  explicit Enumeration(std::unique_ptr<Lister> lister);
+  std::unique_ptr<Lister> lister_;
+};
+
 class Translator {
  public:
   Translator(Paging paging, ReadPhysical read, ExpectPhysical expect = nullptr);
@@ -39,6 +59,9 @@ class Translator {
   /// memory. When paging is off, one range. Entries that are malformed and tables that are missing are counted and
   /// passed over.
   Listing enumerate(const OnMapping& on_mapping, const Limits& limits = {}, const OnTable& on_table = nullptr) const;
+
+  /// The same in steps.
+  Enumeration enumeration(const Limits& limits = {}, const OnTable& on_table = nullptr) const;
 
   /// The address as the tables see it: aarch64's tag and pointer authentication bits are replaced by copies of bit 55.
   /// On other machines the address itself.

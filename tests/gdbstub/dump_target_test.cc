@@ -9,6 +9,7 @@
 #include "tests/gdbstub/conversation.h"
 #include "tests/gdbstub/small_dump.h"
 #include "tests/support/dump_builder.h"
+#include "tests/support/kdump_builder.h"
 #include "tests/support/temp_dir.h"
 
 namespace gcore::tests {
@@ -18,6 +19,7 @@ struct DumpTargetTest : testing::Test {
   void open(const std::string& path) {
     auto opened = reader::Dump::open(path);
     if (!opened) throw std::runtime_error(opened.error().text);
+    target.reset();
     dump = std::move(*opened);
     target = gdbstub::make_dump_target(*dump);
   }
@@ -197,6 +199,73 @@ TEST_F(DumpTargetTest, AVcpusNameSaysItsMode) {
   EXPECT_EQ(arm_name({{"pstate", 9}}), "vCPU 0 [hypervisor, EL2]");
 }
 
+/// A 32-bit kernel on a 64-bit machine: QEMU's dumps of it are of an x86_64 machine.
+TEST_F(DumpTargetTest, AMachineThatNeverWentToLongModeIsShownAsOneOf32Bits) {
+  const auto with = [&](uint64_t cr0, uint64_t efer, bool narrow = false) {
+    QnxNote note = small_note();
+    for (auto& cpu : note.cpus) {
+      cpu.registers["cr0"] = cr0;
+      cpu.registers["efer"] = efer;
+      cpu.registers["rip"] = 0x1122334455667788;
+    }
+    DumpBuilder().note(note.build()).memory(0, small_memory()).write(folder.path("width.gcore"));
+    target.reset();
+    dump = *reader::Dump::open(folder.path("width.gcore"));
+    target = gdbstub::make_dump_target(*dump, {.narrow = narrow});
+    return target->arch();
+  };
+  EXPECT_EQ(with(0x80000011, 0x500), gdbstub::Arch::x86_64);
+  EXPECT_EQ(with(0x80000011, 0x500, true), gdbstub::Arch::i386) << "as the debugger's file is";
+  EXPECT_EQ(with(0x10, 0), gdbstub::Arch::x86_64) << "in real mode it may become anything";
+  EXPECT_EQ(with(0x11, 0), gdbstub::Arch::i386);
+  Conversation gdb(*target, {.program = "test"});
+  gdb.ask("qXfer:features:read:target.xml:0,ffff");
+  EXPECT_EQ(gdb.ask("p8"), "88776655") << "eip";
+  EXPECT_NE(gdb.monitor("info registers").find("EIP=55667788"), std::string::npos) << gdb.console;
+}
+
+TEST_F(DumpTargetTest, WhatACutOffKdumpFileLacksIsSaidAsGcoreInspectSaysIt) {
+  KdumpBuilder builder;
+  builder.notes = elf_note("CORE", 1, prstatus(kEmX86_64, 1, {{"rip", 0x1234}}));
+  const std::string bytes = builder.build();
+  folder.write("cut.kdump", bytes.substr(0, bytes.size() - 100));
+  open(folder.path("cut.kdump"));
+  Conversation gdb(*target, {.program = "test"});
+  size_t cut = 0;
+  for (const auto& segment : dump->segments()) cut += dump->bytes_in_file(segment) < segment.file_size;
+  const std::string said = gdb.monitor("segments");
+  size_t lines = 0;
+  for (size_t at = 0; (at = said.find("bytes, the dump file lacks ", at)) != std::string::npos; ++at) ++lines;
+  EXPECT_GE(cut, 1u);
+  EXPECT_EQ(lines, cut) << said;
+}
+
+TEST_F(DumpTargetTest, ALongListIsMadeInManySteps) {
+  std::string memory(8 << 20, '\0');
+  const auto entry = [&memory](size_t at, uint64_t value) {
+    for (size_t i = 0; i < 8; ++i) memory[at + i] = static_cast<char>(value >> (8 * i));
+  };
+  entry(0x1000, 0x2003);  // 2048 tables of pages that alternate, so that no two make one line
+  entry(0x1000 + 511 * 8, 0x2003);
+  for (size_t i = 0; i < 4; ++i) entry(0x2000 + 8 * i, 0x3003 + 0x1000 * i);
+  for (size_t i = 0; i < 2048; ++i) entry(0x3000 + 8 * i, 0x10003 + 0x1000 * (i % 1024));
+  for (size_t table = 0; table < 1024; ++table) entry(0x10000 + 0x1000 * table, 0x8003);
+  QnxNote note = small_note();
+  DumpBuilder().note(note.build()).memory(0, memory).write(folder.path("wide.gcore"));
+  open(folder.path("wide.gcore"));
+  const auto list = target->list({.cpu = 1, .physical = false, .root = {}});
+  size_t steps = 0, mappings = 0;
+  while (list->step([&](const gdbstub::Mapping&) { return ++mappings, true; })) ++steps;
+  EXPECT_GE(mappings, 1024u);
+  EXPECT_GE(steps, 8u);
+  Conversation gdb(*target, {.program = "test"});
+  gdb.session.receive(packet("qMemoryRegionInfo:7fffffff0000"));
+  for (int step = 0; step < 8; ++step) {
+    EXPECT_TRUE(gdb.session.step());
+    EXPECT_TRUE(gdb.session.busy());
+  }
+}
+
 TEST_F(DumpTargetTest, WhatACutOffFileLacksIsSaid) {
   DumpBuilder builder;
   builder.note(small_note().build()).memory(0, small_memory());
@@ -210,8 +279,7 @@ TEST_F(DumpTargetTest, WhatACutOffFileLacksIsSaid) {
   };
   says("segments", "0000000000000000-00000000001fffff 2097152 bytes, the dump file ends before 0x5000\n");
   says("vtop 0x400000", "  PDE    at 0x0000000000005010: cannot be read\n");
-  says("info mem", "ffffffff80000000-ffffffff80200000 0000000000200000 -rw\nnote: ");
-  says("info tlb", "ffffffff80000000: 0000000000000000 --P-----W\nnote: ");
+  says("map", "ffffffff80000000-ffffffff801fffff rwx-   2M pages -> 0x0\nnote: ");
   EXPECT_NE(gdb.ask("qMemoryRegionInfo:400000").find("start:400000;size:1;error:"), std::string::npos);
   EXPECT_EQ(gdb.ask("qMemoryRegionInfo:8000000123"), "start:8000000000;size:1000;") << "of that page it is known";
 

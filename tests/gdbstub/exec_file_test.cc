@@ -64,5 +64,21 @@ TEST_F(ExecFileTest, ADebuggerReadsItAndNothingElse) {
   EXPECT_EQ(gdb.ask("vFile:close:3"), "F-1,9");
 }
 
+/// GDB opens a file with DWARF 5 twice, closes one descriptor, and reads on through the other.
+TEST_F(ExecFileTest, EachOpenHasADescriptorOfItsOwn) {
+  const auto file = gdbstub::ExecFile::open(path);
+  FakeTarget target;
+  Conversation gdb(target, {.exec_file = &*file});
+  const std::string open = "vFile:open:" + hex(file->path()) + ",0,0";
+  EXPECT_EQ(gdb.ask(open), "F3");
+  EXPECT_EQ(gdb.ask(open), "F4");
+  EXPECT_EQ(gdb.ask("vFile:close:3"), "F0");
+  EXPECT_EQ(gdb.ask("vFile:pread:3,4,0"), "F-1,9");
+  EXPECT_EQ(gdb.ask("vFile:pread:4,4,0"), "F4;\177ELF");
+  EXPECT_EQ(gdb.ask(open), "F3") << "the lowest one that is free";
+  for (size_t more = 0; more < 254; ++more) EXPECT_NE(gdb.ask(open), "F-1,18");
+  EXPECT_EQ(gdb.ask(open), "F-1,18") << "as many as a program may have";
+}
+
 }  // namespace
 }  // namespace gcore::tests

@@ -69,17 +69,20 @@ class FakeTarget : public gdbstub::Target {
     }
     return walk;
   }
-  std::string mappings(const gdbstub::Space& space,
-                       const std::function<bool(const gdbstub::Mapping&)>& each) const override {
-    if (space.physical || flat) {
-      each({0, 0x4000, 0, 0, true, true, true, true});
-      return note;
-    }
-    each({0x400000, 0x3000, 0x1000, 4096, true, true, false, true}) &&
-        each({0xffffffff80000000, 0x3000, 0x1000, 4096, true, false, true, false}) &&
-        each({0xfffffffffffff000, 0x1000, 0x1000, 4096, true, true, false, false});
-    return note;
+  std::unique_ptr<gdbstub::MappingList> list(const gdbstub::Space& space) const override {
+    auto list = std::make_unique<FakeList>();
+    list->remark = note;
+    if (space.physical || flat)
+      list->all = {{0, 0x4000, 0, 0, true, true, true, true}};
+    else
+      list->all = {{0x400000, 0x3000, 0x1000, 4096, true, true, false, true},
+                   {0xffffffff80000000, 0x3000, 0x1000, 4096, true, false, true, false},
+                   {0xfffffffffffff000, 0x1000, 0x1000, 4096, true, true, false, false}};
+    return list;
   }
+  bool can_look(const gdbstub::Space& space) const override { return !searching || space.physical; }
+  bool knows_guest() const override { return !searching; }
+  bool settled() const override { return !searching; }
   std::expected<std::unique_ptr<gdbstub::Search>, std::string> search(const gdbstub::Space& space, uint64_t first,
                                                                       uint64_t last,
                                                                       std::string_view pattern) const override {
@@ -109,6 +112,7 @@ class FakeTarget : public gdbstub::Target {
 
   gdbstub::Arch machine = gdbstub::Arch::x86_64;
   bool big = false, flat = false;
+  bool searching = false;  // in the background
   size_t cpus = 3;
   mutable size_t reads = 0;  // calls of read()
   uint8_t fault_signal = 0;
@@ -128,6 +132,17 @@ class FakeTarget : public gdbstub::Target {
                                                {"fip", 0x500000007}};
 
  private:
+  /// One mapping a step.
+  struct FakeList : gdbstub::MappingList {
+    bool step(const std::function<bool(const gdbstub::Mapping&)>& each) override {
+      return next < all.size() && each(all[next++]) && next < all.size();
+    }
+    std::string note() const override { return remark; }
+    std::vector<gdbstub::Mapping> all;
+    size_t next = 0;
+    std::string remark;
+  };
+
   /// Takes its time: the first step finds nothing yet.
   struct FakeSearch : gdbstub::Search {
     bool step(std::vector<uint64_t>& hits, size_t max_hits) override {

@@ -282,7 +282,8 @@ TEST_F(GdbTest, TheVcpuThatTheMonitorIsAboutIsNamedAndChosen) {
 TEST_F(GdbTest, Aarch64) {
   dump = write_arm_dump();
   const auto gdb = run_gdb({pipe_command(), "info threads", "info registers x0 pc cpsr sp", "print/x $TTBR1_EL1",
-                            "print $v0.d.u", "print $fpsr", "print $MPIDR_EL1", "x/i 0", "maint print xml-tdesc"},
+                            "print $v0.d.u", "print $fpsr", "print $MPIDR_EL1", "x/i 0", "maint print xml-tdesc",
+                            "print $SCTLR == $SCTLR_EL1", "print $VBAR", "print $VBAR_EL1", "print $CPACR"},
                            {}, 60s, "gdb-multiarch");
   ASSERT_FALSE(gdb.timed_out) << gdb.output;
   EXPECT_THAT(gdb.output, HasSubstr("vCPU 0 [kernel, EL1]"));
@@ -293,6 +294,61 @@ TEST_F(GdbTest, Aarch64) {
   EXPECT_THAT(gdb.output, HasSubstr("= <unavailable>"));
   EXPECT_THAT(gdb.output, HasSubstr("0x0:\tnop"));
   EXPECT_THAT(gdb.output, Not(HasSubstr("packet")));
+}
+
+TEST_F(GdbTest, EveryWayToGoOnEndsWithBreakpointsSet) {
+  const std::string symbols = write_small_symbols(folder.path());
+  const auto gdb = run_gdb({pipe_command(), "break guest_loop", "hbreak *0xffffffff80008008", "watch *(int*)0x400000",
+                            "rwatch *(int*)0x400008", "awatch *(int*)0x400010", "continue", "stepi", "nexti", "finish",
+                            "advance *0xffffffff80008004", "until", "info registers rip"},
+                           {symbols});
+  ASSERT_FALSE(gdb.timed_out) << gdb.output;
+  ASSERT_EQ(gdb.of.size(), 13u) << gdb.output;
+  EXPECT_THAT(gdb.output, Not(HasSubstr("annot insert")));
+  for (size_t at : {6, 7, 8}) EXPECT_THAT(gdb.of[at], HasSubstr("cannot run or step")) << at;
+  EXPECT_THAT(gdb.of[12], HasSubstr("rip            0xffffffff80008000"));
+}
+
+TEST_F(GdbTest, AnExtendedRemoteSessionAttachesAgain) {
+  std::string connect = serve();
+  connect.replace(0, 13, "target extended-remote");
+  const auto gdb = run_gdb({connect, "kill", "attach 1", "info registers rip", "detach", "attach 1",
+                            "info registers rip", "detach", "attach 7", "run"});
+  ASSERT_FALSE(gdb.timed_out) << gdb.output;
+  ASSERT_EQ(gdb.of.size(), 10u) << gdb.output;
+  for (size_t at : {3, 6}) EXPECT_THAT(gdb.of[at], HasSubstr("0xffffffff80008000")) << gdb.output;
+  EXPECT_THAT(gdb.of[8], HasSubstr("failed")) << gdb.output;
+}
+
+/// What a distribution's vmlinux has: location and range lists of DWARF 5, in sections that GDB reads late, through a
+/// descriptor that is not the one it closed.
+TEST_F(GdbTest, AnOfferedFileWithDwarf5IsReadTillTheEnd) {
+  const std::string source = folder.write("guest.c", R"(
+struct task { int pid; char comm[16]; };
+struct task first = {7, "guest"};
+static int sum(const struct task* t, int n) {
+  int total = 0;
+  for (int i = 0; i < n; ++i) { int x = t->pid * i; total += x ^ n; n -= total & 1; }
+  return total;
+}
+int guest_loop(int n) { int local = n * 3; local += sum(&first, local); return local; }
+void _start(void) { for (;;) first.pid = guest_loop(first.pid); }
+)");
+  const std::string elf = folder.path("vmlinux");
+  const auto compiled = run({"gcc", "-gdwarf-5", "-O2", "-fno-pic", "-mcmodel=kernel", "-static", "-nostdlib",
+                             "-ffunction-sections", "-fno-asynchronous-unwind-tables", "-Wl,-Ttext=0xffffffff80008000",
+                             "-Wl,--build-id=sha1", "-o", elf, source});
+  ASSERT_EQ(compiled.status.code, 0) << compiled.err;
+  const auto gdb = run_gdb({pipe_command("--symbols " + elf), "info scope guest_loop", "print first.comm",
+                            "ptype struct task", "info line guest_loop", "info threads"});
+  ASSERT_FALSE(gdb.timed_out) << gdb.output;
+  ASSERT_EQ(gdb.of.size(), 6u) << gdb.output;
+  EXPECT_THAT(gdb.output, Not(HasSubstr("Dwarf Error")));
+  EXPECT_THAT(gdb.of[1], HasSubstr("Symbol local is"));
+  EXPECT_THAT(gdb.of[1], HasSubstr("location"));
+  EXPECT_THAT(gdb.of[3], HasSubstr("char comm[16]"));
+  EXPECT_THAT(gdb.of[4], HasSubstr("guest.c"));
+  EXPECT_THAT(gdb.of[5], HasSubstr("vCPU 1"));
 }
 
 TEST_F(GdbTest, OtherFilesOfTheHostAreNot) {

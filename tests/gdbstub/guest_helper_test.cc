@@ -54,6 +54,46 @@ struct GuestHelper : testing::Test {
   std::string script = build_dir() + "/share/gcore/gdb/guest.py";
 };
 
+/// Per-CPU symbols of an x86_64 kernel are distances: what KASLR adds to the others is no part of them.
+TEST_F(GuestHelper, PerCpuSymbolsStayWhereTheyAre) {
+  const std::string script_of_linker = folder.write("kernel.lds", R"(
+PHDRS { text PT_LOAD FLAGS(5); percpu PT_LOAD FLAGS(6); }
+SECTIONS {
+  . = 0xffffffff80008000;
+  .text : { *(.text*) } :text
+  .data : { *(.data) } :text
+  .data..percpu 0 : AT(0x2000000) { *(.data..percpu) } :percpu
+  /DISCARD/ : { *(.note*) *(.eh_frame*) }
+}
+)");
+  const std::string source = folder.write("kernel.c", R"(
+__attribute__((section(".data..percpu"))) long fixed_percpu_data = 1, current_one = 2;
+long moved = 3;
+void _start(void) { for (;;) moved += current_one; }
+)");
+  const std::string elf = folder.path("vmlinux");
+  const auto compiled = run({"gcc", "-g", "-fno-pic", "-mcmodel=kernel", "-static", "-nostdlib",
+                             "-Wl,-T," + script_of_linker, "-Wl,--no-warn-rwx-segments", "-o", elf, source});
+  ASSERT_EQ(compiled.status.code, 0) << compiled.err;
+  const std::string moved_dump = folder.path("moved.core");
+  DumpBuilder builder;
+  builder.note(elf_note("CORE", 1, prstatus(kEmX86_64, 1, {{"rip", 0xffffffff81008000}})) +
+               elf_note("VMCOREINFO", 0, "OSRELEASE=6.1\nKERNELOFFSET=1000000\n"));
+  builder.memory(0, std::string(4096, 'a')).memory(0x10000, std::string(4096, 'b')).write(moved_dump);
+  for (const std::string& how : {"guest open --symbols " + elf + " ", std::string("guest open ")}) {
+    const std::vector<std::string> own = how == "guest open " ? std::vector{elf} : std::vector<std::string>{};
+    const auto gdb = helped({how + moved_dump, "print &current_one", "info symbol $pc", "info address moved",
+                             "monitor info", how + moved_dump, "print &current_one", "info symbol $pc"},
+                            own);
+    for (const size_t at : {0u, 5u}) {
+      EXPECT_THAT(gdb.of[at + 1], HasSubstr("(long *) 0x8 <current_one>")) << how << gdb.output;
+      EXPECT_THAT(gdb.of[at + 2], HasSubstr("_start in section .text")) << how;
+    }
+    EXPECT_THAT(gdb.of[3], testing::ContainsRegex("0xffffffff8100[0-9a-f]+"));
+    EXPECT_THAT(gdb.of[4], HasSubstr("add-symbol-file " + elf + " -o 0x1000000 -s .data..percpu 0\n"));
+  }
+}
+
 TEST_F(GuestHelper, OpensADumpAndLooksAtIt) {
   const auto gdb = helped({"guest open " + dump, "guest vcpus", "guest vtop $pc + 0x20", "guest map 0x400000 4096",
                            "guest info", "info mem", "x/s 0xffffffff80009000"});

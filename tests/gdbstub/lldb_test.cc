@@ -18,8 +18,10 @@ class LldbTest : public testing::Test {
  protected:
   LldbTest() { serve(write_small_dump(folder_.path())); }
 
-  void serve(const std::string& dump) {
-    server_.emplace(std::vector<std::string>{program("gcore-serve"), dump, "--listen", "127.0.0.1:0"});
+  void serve(const std::string& dump, const std::vector<std::string>& options = {}) {
+    std::vector<std::string> server{program("gcore-serve"), dump, "--listen", "127.0.0.1:0"};
+    server.insert(server.end(), options.begin(), options.end());
+    server_.emplace(server);
     const auto line = server_->wait_for_line(Process::Stream::err, "gcore-serve: listening on ");
     EXPECT_TRUE(line.has_value()) << server_->err();
     address_ = line ? line->substr(line->rfind(' ') + 1) : "";
@@ -33,7 +35,7 @@ class LldbTest : public testing::Test {
                                   "-o",
                                   "settings set use-color false",
                                   "-o",
-                                  "target create --arch x86_64 " + symbols_,
+                                  symbols_.empty() ? "version" : "target create --arch x86_64 " + symbols_,
                                   "-o",
                                   "gdb-remote " + address_};
     for (const std::string& command : commands) argv.insert(argv.end(), {"-o", command});
@@ -87,6 +89,24 @@ TEST_F(LldbTest, AMovedKernelsSymbolsMoveToo) {
                elf_note("VMCOREINFO", 0, "OSRELEASE=6.1\nKERNELOFFSET=1000000\n"));
   builder.memory(0, std::string(4096, 'a')).memory(0x10000, std::string(4096, 'b')).write(folder_.path("moved.core"));
   serve(folder_.path("moved.core"));
+  EXPECT_THAT(lldb({"image lookup --address 0xffffffff81008004", "thread list"}),
+              testing::AllOf(HasSubstr("Summary: guest.elf`guest_loop + 4"),
+                             ContainsRegex("thread #1: .*0xffffffff81008004 guest.elf`guest_loop")));
+}
+
+/// LLDB asks for no exec-file; with what the server is given it needs no file of its own.
+TEST_F(LldbTest, AFileIsOfferedToIt) {
+  const std::string offered = symbols_;
+  serve(write_small_dump(folder_.path()), {"--symbols", offered});
+  symbols_.clear();
+  EXPECT_THAT(lldb({"image list", "bt", "image lookup --address 0xffffffff80008004"}),
+              testing::AllOf(HasSubstr(offered), ContainsRegex("frame #0: 0xffffffff80008000 .*`guest_loop"),
+                             HasSubstr("Summary: guest.elf`guest_loop + 4")));
+  DumpBuilder builder;
+  builder.note(elf_note("CORE", 1, prstatus(kEmX86_64, 1, {{"rip", 0xffffffff81008004}})) +
+               elf_note("VMCOREINFO", 0, "OSRELEASE=6.1\nKERNELOFFSET=1000000\n"));
+  builder.memory(0, std::string(4096, 'a')).memory(0x10000, std::string(4096, 'b')).write(folder_.path("moved.core"));
+  serve(folder_.path("moved.core"), {"--symbols", offered});
   EXPECT_THAT(lldb({"image lookup --address 0xffffffff81008004", "thread list"}),
               testing::AllOf(HasSubstr("Summary: guest.elf`guest_loop + 4"),
                              ContainsRegex("thread #1: .*0xffffffff81008004 guest.elf`guest_loop")));

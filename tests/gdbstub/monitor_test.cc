@@ -1,5 +1,8 @@
 #include <gtest/gtest.h>
 
+#include <regex>
+#include <sstream>
+
 #include "tests/gdbstub/conversation.h"
 #include "tests/gdbstub/fake_target.h"
 
@@ -99,7 +102,10 @@ TEST_F(MonitorTest, InfoMemAndTlbHaveQemusLayout) {
   EXPECT_EQ(gdb.monitor("info mem"),
             "0000000000400000-0000000000403000 0000000000003000 urw\n"
             "ffffffff80000000-ffffffff80003000 0000000000003000 -r-\n"
-            "fffffffffffff000-0000000000000000 0000000000001000 -rw\n");
+            "fffffffffffff000-0001000000000000 0000000000001000 -rw\n");
+  target.registers["cr4"] = 0x1000;
+  EXPECT_TRUE(says("info mem", "fffffffffffff000-0200000000000000 0000000000001000 -rw\n")) << "with 5 levels";
+  target.registers.erase("cr4");
   EXPECT_TRUE(says("info tlb", "0000000000401000: 0000000000002000 --------W\n"));
   EXPECT_TRUE(says("info tlb", "fffffffffffff000: 0000000000001000 --------W\n"));
   for (const auto& [bit, attributes] : {std::pair{63, "X--------"},
@@ -213,12 +219,39 @@ TEST_F(MonitorTest, TheVcpuThatIsMeantCanBeChosen) {
 
 TEST_F(MonitorTest, AListSaysWhatItLeavesOut) {
   target.note = "a table is missing";
-  EXPECT_TRUE(says("info mem", "-rw\nnote: a table is missing\n"));
-  EXPECT_TRUE(says("info tlb", "W\nnote: a table is missing\n"));
   EXPECT_TRUE(says("map", "\nnote: a table is missing\n"));
   const std::string found = gdb.monitor("find 0x00");
   EXPECT_NE(found.find("\nfind: a table is missing\nthese are the first 100"), std::string::npos) << found;
   EXPECT_EQ(gdb.monitor("find absent"), "find: a table is missing\n");
+}
+
+/// As pwndbg's vmmap does it (pwndbg/gdblib/vmmap.py): it takes each line apart, and gives up at any other.
+TEST_F(MonitorTest, EachLineOfQemusListsIsOneThatScriptsTakeApart) {
+  target.note = "2032 repetitions of tables left out";
+  const std::regex mem("[0-9a-f]{16}-[0-9a-f]{16} [0-9a-f]{16} [-u]r[-w]"),
+      tlb("[0-9a-f]{16}: [0-9a-f]{16} [-XGPDACTUW]{9}");
+  for (const auto& [command, layout] : {std::pair("info mem", &mem), {"info tlb", &tlb}}) {
+    std::istringstream lines(gdb.monitor(command));
+    size_t count = 0;
+    for (std::string line; std::getline(lines, line); ++count) EXPECT_TRUE(std::regex_match(line, *layout)) << line;
+    EXPECT_GE(count, 3u);
+  }
+  target.registers["cr0"] = 0x11;
+  EXPECT_EQ(gdb.monitor("info mem"), "PG disabled\n");
+  EXPECT_EQ(gdb.monitor("info tlb"), "PG disabled\n");
+}
+
+TEST_F(MonitorTest, ListsAreMadeInSteps) {
+  for (const char* command : {"map", "info mem", "info tlb"}) {
+    gdb.session.receive(packet("qRcmd," + hex(command)));
+    ASSERT_TRUE(gdb.session.step());
+    for (int mapping = 0; mapping < 3; ++mapping) {
+      EXPECT_TRUE(gdb.session.busy()) << command;
+      gdb.session.step();
+    }
+    EXPECT_FALSE(gdb.session.busy()) << command;
+    gdb.session.output().clear();
+  }
 }
 
 TEST_F(MonitorTest, AnEntryThatCannotBeReadIsNotZero) {

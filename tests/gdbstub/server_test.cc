@@ -6,6 +6,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <fstream>
 #include <thread>
@@ -108,8 +109,8 @@ TEST_F(ServerTest, ManyClientsComeAndGo) {
 }
 
 TEST_F(ServerTest, OneClientTooManyIsToldSo) {
-  constexpr size_t kServed = 256, kToldAndStaying = 20;
-  const uint16_t port = listen();
+  constexpr size_t kServed = 256, kRefused = 300;
+  const uint16_t port = listen({.patience = std::chrono::milliseconds(500)});
   std::vector<RspClient> clients;
   for (size_t i = 0; i < kServed; ++i) {
     clients.push_back(RspClient::tcp("127.0.0.1", port));
@@ -119,14 +120,49 @@ TEST_F(ServerTest, OneClientTooManyIsToldSo) {
   EXPECT_EQ(surplus.request("qSupported"),
             "E.this server has 256 clients, and takes no more: one of them must leave first");
   EXPECT_EQ(surplus.receive_until_closed(), "");
-  std::vector<RspClient> silent;
-  for (size_t i = 0; i < kToldAndStaying; ++i) silent.push_back(RspClient::tcp("127.0.0.1", port));
-  EXPECT_EQ(silent.front().receive_until_closed(), "") << "only so many may stay without a word";
-  EXPECT_EQ(silent.back().request("qSupported").substr(0, 2), "E.");
+  // All at once, and each is told.
+  std::vector<RspClient> many;
+  for (size_t i = 0; i < kRefused; ++i) {
+    many.push_back(RspClient::tcp("127.0.0.1", port));
+    many.back().send("qSupported");
+  }
+  for (auto& each : many) EXPECT_EQ(each.receive().substr(0, 14), "E.this server ");
+  many.clear();
+  auto silent = RspClient::tcp("127.0.0.1", port);
+  EXPECT_NE(silent.receive_until_closed().find("$E.this server"), std::string::npos) << "it may not stay for ever";
   EXPECT_EQ(clients.front().request("D"), "OK");
   EXPECT_EQ(clients.front().receive_until_closed(), "");
   auto next = RspClient::tcp("127.0.0.1", port);
   EXPECT_EQ(next.request("qC"), "QC3");
+}
+
+/// Of others' long work a client waits for one slice.
+TEST_F(ServerTest, ManyLongPiecesOfWorkCostAnotherClientOneSliceARequest) {
+  struct Endless : FakeTarget {
+    size_t read(const gdbstub::Space&, uint64_t, std::span<std::byte> into) const override {
+      if (into.size() > 4) ++slices;
+      return into.size();
+    }
+    mutable std::atomic<size_t> slices = 0;
+  } endless;
+  constexpr size_t kBusy = 32, kRequests = 50;
+  server = std::make_unique<gdbstub::Server>(endless, gdbstub::ServerOptions{});
+  const auto address = server->listen_tcp({"127.0.0.1", "0"});
+  ASSERT_TRUE(address.has_value());
+  start();
+  const auto port = static_cast<uint16_t>(std::stoi(address->substr(address->rfind(':') + 1)));
+  std::vector<RspClient> busy;
+  for (size_t i = 0; i < kBusy; ++i) {
+    busy.push_back(RspClient::tcp("127.0.0.1", port));
+    busy.back().send("qCRC:0,7fffffffffffffff");
+  }
+  while (endless.slices < 2 * kBusy) std::this_thread::yield();
+  auto polite = RspClient::tcp("127.0.0.1", port);
+  polite.handshake();
+  const size_t before = endless.slices;
+  for (size_t i = 0; i < kRequests; ++i) ASSERT_EQ(polite.request("m400000,2"), "0000");
+  EXPECT_LE(endless.slices - before, 4 * kRequests) << "one while it asks, one while it is answered, and some luck";
+  end();
 }
 
 TEST_F(ServerTest, DetachAndKillCloseTheConnectionAndNothingElse) {

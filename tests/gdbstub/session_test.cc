@@ -34,25 +34,10 @@ TEST_F(SessionTest, SupportedAnswersWhatTheClientOffers) {
 
 TEST_F(SessionTest, UnknownPacketsGetAnEmptyReply) {
   for (const char* each : {"vMustReplyEmpty",
-                           "!",
-                           "qTStatus",
-                           "QNonStop:0",
-                           "QProgramSignals:",
-                           "vRun;",
-                           "R00",
-                           "",
-                           "b",
-                           "qL1",
-                           "_M",
-                           "QThreadSuffixSupported",
-                           "qXfer:auxv:read::0,10",
-                           "qXfer",
-                           "vFile",
-                           "vFile:x:",
-                           "qSearch:",
-                           "qXfer:memory-map:read::0,100",
-                           "qXfer:exec-file:read::0,100",
-                           "\x01\xff"})
+
+                           "qTStatus", "QNonStop:0", "QProgramSignals:", "R00", "", "b", "qL1", "_M",
+                           "QThreadSuffixSupported", "qXfer:auxv:read::0,10", "qXfer", "vFile", "vFile:x:", "qSearch:",
+                           "qXfer:memory-map:read::0,100", "qXfer:exec-file:read::0,100", "\x01\xff"})
     EXPECT_EQ(gdb.ask(each), "") << each;
 }
 
@@ -306,8 +291,79 @@ TEST_F(SessionTest, ADumpDoesNotRun) {
 }
 
 TEST_F(SessionTest, NothingCanBeWritten) {
-  for (const char* each : {"P0=00", "G00", "M0,1:00", "X0,0:", "X0,1:a", "Z0,0,1", "z0,0,1", "Z1,0,1"})
-    EXPECT_EQ(gdb.ask(each), "E01") << each;
+  for (const char* each : {"P0=00", "G00", "M0,1:00", "X0,0:", "X0,1:a"}) EXPECT_EQ(gdb.ask(each), "E01") << each;
+}
+
+TEST_F(SessionTest, BreakpointsAreTakenAndNeverHit) {
+  for (const char kind : {'0', '1', '2', '3', '4'})
+    for (const char set : {'Z', 'z'}) EXPECT_EQ(gdb.ask(std::string{set, kind} + ",400000,1"), "OK") << set << kind;
+  for (const char* unknown : {"Z5,0,1", "z", "Z"}) EXPECT_EQ(gdb.ask(unknown), "") << unknown;
+}
+
+TEST_F(SessionTest, TheExtendedProtocolsClientMayAttachAgain) {
+  EXPECT_EQ(gdb.ask("!"), "OK");
+  EXPECT_EQ(gdb.ask("vKill;1"), "OK");
+  EXPECT_EQ(gdb.ask("vAttach;1"), "T00thread:3;");
+  EXPECT_EQ(gdb.ask("D;1"), "OK");
+  EXPECT_FALSE(gdb.session.closed());
+  gdb.ask("qSupported:error-message+");
+  EXPECT_EQ(gdb.ask("vAttach;2"), "E.the machine of the dump is process 1, and there is no other: attach 1");
+  EXPECT_EQ(gdb.ask("vRun;"), "E.this is a memory dump: no program can be run in it; attach 1 shows it");
+}
+
+TEST_F(SessionTest, WhatIsBeingLookedForIsWaitedFor) {
+  target.searching = true;
+  for (const char* each : {"?", "g", "Hg1", "qC", "qXfer:threads:read::0,fff", "qRcmd,68656c70"})
+    EXPECT_FALSE(gdb.ask(each).empty()) << each;
+  for (const char* each : {"m400000,2", "qOffsets", "qMemoryRegionInfo:400000", "qCRC:400000,2"}) {
+    target.searching = true;
+    gdb.session.receive("+" + packet(each));
+    while (gdb.session.step() && !gdb.session.waiting()) {
+    }
+    EXPECT_TRUE(gdb.session.waiting()) << each;
+    EXPECT_EQ(gdb.session.output(), "+") << each;
+    gdb.session.output().clear();
+    target.searching = false;
+    EXPECT_FALSE(gdb.session.waiting());
+    while (gdb.session.busy()) gdb.session.step();
+    EXPECT_EQ(gdb.session.output().substr(0, 1), "$") << each;
+    gdb.session.output().clear();
+  }
+  target.searching = true;
+  gdb.session.receive("+" + packet("m400000,2"));
+  gdb.session.step();
+  gdb.session.receive("\x03");
+  while (gdb.session.step() && gdb.session.busy()) {
+  }
+  EXPECT_NE(gdb.session.output().find("$E01"), std::string::npos);
+  gdb.session.output().clear();
+  EXPECT_EQ(gdb.ask("Qqemu.PhyMemMode:1"), "OK");
+  EXPECT_EQ(gdb.ask("m1000,2"), "0001") << "which needs no page tables";
+}
+
+TEST_F(SessionTest, ThreadsAreListedOnceForAll) {
+  struct Counting : FakeTarget {
+    std::string cpu_name(size_t cpu) const override { return ++names, FakeTarget::cpu_name(cpu); }
+    mutable size_t names = 0;
+  } many;
+  many.cpus = 4096;
+  Conversation client(many);
+  for (int time = 0; time < 2; ++time) {
+    size_t at = 0;
+    for (std::string part = "m"; part[0] == 'm'; at += part.size() - 1)
+      part = client.ask("qXfer:threads:read::" + gdbstub::hex_number(at) + ",1000");
+    EXPECT_GT(at, 4096u * 40);
+  }
+  EXPECT_EQ(many.names, 4096u);
+}
+
+TEST_F(SessionTest, AKernelThatWasNotMovedHasNoOffsets) {
+  target.displacement = 0;
+  EXPECT_EQ(gdb.ask("qOffsets"), "");
+  target.displacement = 0x1000000;
+  EXPECT_EQ(gdb.ask("qOffsets"), "TextSeg=ffffffff82000000");
+  Conversation without(target, {.tell_offsets = false});
+  EXPECT_EQ(without.ask("qOffsets"), "");
 }
 
 TEST_F(SessionTest, Leaving) {

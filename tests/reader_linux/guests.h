@@ -22,6 +22,8 @@ struct Guest {
     LinuxRecipe recipe;
     recipe.machine = machine;
     recipe.kernel = kernel;
+    // Processes that sleep in system calls of several kinds.
+    recipe.script = "sleep 10000 &\n(sleep 20000 | cat) &\n";
     return recipe;
   }
 };

@@ -60,6 +60,7 @@ int serve(Program& program) {
   if (stop < 0) return program.fail("cannot wait for signals", std::strerror(errno));
   const auto target = gdbstub::make_dump_target(**dump);
   if (program.has("v")) {
+    const KeepAlive keep_alive;                   // it says what runs in the guest, which has to be looked for
     std::istringstream lines(target->summary());  // warnings are among them
     for (std::string line; std::getline(lines, line);) program.note(line);
   } else {
@@ -68,11 +69,14 @@ int serve(Program& program) {
   leave_standard_error();
   gdbstub::ServerOptions options;
   options.session.program = "kdserver " GCORE_VERSION;
-  gdbstub::Server server(*target, std::move(options));
-  server.serve_descriptors(STDIN_FILENO, STDOUT_FILENO);
-  const auto result = server.run(stop);
+  std::expected<void, std::string> result;
+  {
+    gdbstub::Server server(*target, std::move(options));
+    server.serve_descriptors(STDIN_FILENO, STDOUT_FILENO);
+    result = server.run(stop);
+  }
   close(stop);
-  return result ? kExitDone : program.fail("cannot go on serving " + path, result.error());
+  return leave(*target, result ? kExitDone : program.fail("cannot go on serving " + path, result.error()));
 }
 
 /// The words, with letters that stand together as getopt takes them ("-vP4") apart: "-v", "-P4".

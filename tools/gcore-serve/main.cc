@@ -35,6 +35,9 @@ ProgramInfo program_info() {
               {"stdio", "", "serve standard input and output, for\n`target remote | gcore-serve --stdio DUMP`"},
               {"once", "", "end when the first client leaves"},
               {"symbols", "ELF", "offer the guest's ELF file to the debugger"},
+              {"threads", "cpus|tasks",
+               "what a thread is: a vCPU (default), or also each thread of\nthe guest that runs on none"},
+              {"no-offsets", "", "do not tell the debugger by how much the kernel was\nmoved at boot (qOffsets)"},
               {"log", "FILE", "write every packet to FILE, the client's number before it"},
           },
       .min_operands = 1,
@@ -56,9 +59,13 @@ std::string gdb_line(const gdbstub::Target& target, const gdbstub::ExecFile* sym
                      symbols == nullptr ? "" : " " + symbols->path(), address);
 }
 
+gdbstub::DumpTargetOptions target_options(const std::optional<gdbstub::ExecFile>& symbols) {
+  return {.narrow = symbols && symbols->machine() == static_cast<uint16_t>(format::Machine::x86)};
+}
+
 int start(Program& program, gdbstub::Server& server, const gdbstub::TcpAddress& tcp, const reader::Dump& dump,
           const gdbstub::Target& target, const gdbstub::ExecFile* symbols) {
-  const std::string hint = gdbstub::missing_file_hint(target, symbols);
+  const std::string hint = hint_at_start(target, symbols);
   const auto say_what_is_odd = [&] {
     say_warnings(program, dump);
     if (!hint.empty()) program.note(hint);
@@ -90,6 +97,9 @@ int serve(Program& program) {
   const std::string& path = program.operands()[0];
   if (program.has("stdio") && path == "-")
     return program.usage_error("standard input cannot be the dump and the client");
+  const std::string threads = program.value("threads").value_or("cpus");
+  if (threads != "cpus" && threads != "tasks")
+    return program.usage_error("--threads " + printable(threads) + ": say cpus or tasks");
   const std::string listen = program.value("listen").value_or(kDefaultAddress);
   const auto tcp = gdbstub::TcpAddress::parse(listen);
   if (!tcp) return program.usage_error("--listen " + listen + ": " + tcp.error());
@@ -106,6 +116,8 @@ int serve(Program& program) {
   gdbstub::ServerOptions options{.once = program.has("once")};
   options.session.exec_file = symbols ? &*symbols : nullptr;
   options.session.program = "gcore-serve " GCORE_VERSION;
+  options.session.tell_offsets = !program.has("no-offsets");
+  options.session.tasks = threads == "tasks";
   std::optional<PacketLog> log;
   if (const auto file = program.value("log")) {
     std::vector<PacketLog::ReadFile> read = {{"the dump", path}};
@@ -119,17 +131,22 @@ int serve(Program& program) {
   }
   const int stop = stop_signals();
   if (stop < 0) return program.fail("cannot wait for signals", std::strerror(errno));
-  const auto target = gdbstub::make_dump_target(**dump);
-  gdbstub::Server server(*target, std::move(options));
-  if (const int status = start(program, server, *tcp, **dump, *target, symbols ? &*symbols : nullptr);
-      status != kExitDone)
-    return status;
-  const auto result = server.run(stop);
+  const auto target = gdbstub::make_dump_target(**dump, target_options(symbols));
+  std::expected<void, std::string> result;
+  {
+    gdbstub::Server server(*target, std::move(options));
+    if (const int status = start(program, server, *tcp, **dump, *target, symbols ? &*symbols : nullptr);
+        status != kExitDone)
+      return leave(*target, status);
+    result = server.run(stop);
+  }
   close(stop);
-  if (!result) return program.fail("cannot go on serving " + path, result.error());
-  if (log && !log->failure().empty())
-    return program.fail("cannot write all of the log " + *program.value("log"), log->failure());
-  return kExitDone;
+  int status = kExitDone;
+  if (!result)
+    status = program.fail("cannot go on serving " + path, result.error());
+  else if (log && !log->failure().empty())
+    status = program.fail("cannot write all of the log " + *program.value("log"), log->failure());
+  return leave(*target, status);
 }
 
 }  // namespace

@@ -9,8 +9,8 @@
 
 #include <algorithm>
 #include <chrono>
-#include <condition_variable>
-#include <mutex>
+#include <cstdio>
+#include <cstdlib>
 #include <thread>
 
 #include "tools/common/open_dump.h"
@@ -20,26 +20,27 @@ namespace {
 
 constexpr size_t kMaxWarnings = 5;
 
-/// Says `+` while it lives, once a second, to a client that has sent something. Debuggers skip that before a reply.
-class KeepAlive {
- public:
-  KeepAlive() : thread_([this](const std::stop_token& stop) { run(stop); }) {}
-
- private:
-  void run(const std::stop_token& stop) {
-    std::unique_lock lock(mutex_);
-    while (!wake_.wait_for(lock, stop, std::chrono::seconds(1), [&] { return stop.stop_requested(); })) {
-      pollfd client = {STDIN_FILENO, POLLIN, 0};
-      if (poll(&client, 1, 0) == 1 && (client.revents & POLLIN) != 0 && write(STDOUT_FILENO, "+", 1) != 1) return;
-    }
-  }
-
-  std::mutex mutex_;
-  std::condition_variable_any wake_;
-  std::jthread thread_;
-};
+/// How long a client may be kept waiting for something that is only nice to know.
+constexpr std::chrono::milliseconds kHintTime{300};
 
 }  // namespace
+
+void KeepAlive::run(const std::stop_token& stop) {
+  std::unique_lock lock(mutex_);
+  while (!wake_.wait_for(lock, stop, std::chrono::seconds(1), [&] { return stop.stop_requested(); })) {
+    pollfd client = {STDIN_FILENO, POLLIN, 0};
+    if (poll(&client, 1, 0) == 1 && (client.revents & POLLIN) != 0 && write(STDOUT_FILENO, "+", 1) != 1) return;
+  }
+}
+
+std::string hint_at_start(const gdbstub::Target& target, const gdbstub::ExecFile* symbols) {
+  const auto until = std::chrono::steady_clock::now() + kHintTime;
+  while (!target.knows_guest()) {
+    if (std::chrono::steady_clock::now() >= until) return "";
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  return gdbstub::missing_file_hint(target, symbols);
+}
 
 reader::Expected<std::unique_ptr<reader::Dump>> open_for_client(const Program& program, const std::string& path) {
   const KeepAlive keep_alive;
@@ -70,6 +71,12 @@ void leave_standard_error() {
   if (null < 0) return;
   dup2(null, STDERR_FILENO);
   close(null);
+}
+
+int leave(const gdbstub::Target& target, int status) {
+  if (target.settled()) return status;
+  std::fflush(nullptr);
+  std::_Exit(status);
 }
 
 }  // namespace gcore::tools

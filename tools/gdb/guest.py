@@ -9,6 +9,7 @@ gdb's own commands, `gcore` among them, stay what they are. Needs gdb 12 or late
 """
 import gzip
 import os
+import re
 import shlex
 import shutil
 import struct
@@ -87,6 +88,38 @@ def check_machine(path, symbols):
                            % (path, machine))
 
 
+def has_fixed_per_cpu(path):
+    """Whether the per-CPU symbols of a 64-bit kernel's ELF file are distances, linked at 0, which must not move with it."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(64)
+            if len(head) < 64 or head[:6] != b"\x7fELF\x02\x01":
+                return False
+            table, size, count, names = struct.unpack_from("<Q", head, 40) + struct.unpack_from("<3H", head, 58)
+            file.seek(table)
+            sections = [file.read(size) for _ in range(count)]
+            if size < 64 or names >= count:
+                return False
+            file.seek(struct.unpack_from("<Q", sections[names], 24)[0])
+            texts = file.read(struct.unpack_from("<Q", sections[names], 32)[0])
+    except (OSError, struct.error):
+        return False
+    for section in sections:
+        at, address = struct.unpack_from("<I", section)[0], struct.unpack_from("<Q", section, 16)[0]
+        if texts[at:texts.find(b"\0", at)] == b".data..percpu":
+            return address == 0
+    return False
+
+
+def move_symbols(path):
+    """All of the kernel's symbols to where it was moved, but for the per-CPU ones: no packet can say that."""
+    moved = re.search(r" -o (0x[0-9a-f]+) -s \.data\.\.percpu 0$", gdb.execute("monitor info", to_string=True), re.M)
+    if moved is None:
+        return
+    gdb.execute("symbol-file", to_string=True)
+    gdb.execute("add-symbol-file %s -o %s -s .data..percpu 0" % (shlex.quote(path), moved.group(1)), to_string=True)
+
+
 def connection():
     """The connection of the selected inferior that `guest open` made, else an error."""
     current = getattr(gdb.selected_inferior(), "connection", None)
@@ -150,6 +183,7 @@ that memory never changes (`mem 0 0 ro cache`), so that it reads each byte once.
 `set guest-server PATH` names the server."""
 
     made = None  # the connection
+    moved = None  # the file whose symbols move_symbols() moved: gdb has none by itself then
 
     def __init__(self):
         super().__init__("guest open", gdb.COMMAND_FILES, gdb.COMPLETE_FILENAME)
@@ -165,7 +199,7 @@ that memory never changes (`mem 0 0 ro cache`), so that it reads each byte once.
     def run(self, argument):
         self.dont_repeat()
         words = gdb.string_to_argv(argument)
-        symbols = gdb.current_progspace().filename
+        symbols = gdb.current_progspace().filename or Open.moved
         if words[:1] == ["--symbols"] and len(words) > 1:
             symbols = os.path.expanduser(words[1])
             words = words[2:]
@@ -191,6 +225,9 @@ that memory never changes (`mem 0 0 ro cache`), so that it reads each byte once.
         command = [server, "--stdio"]
         if symbols and os.path.isfile(symbols):
             command += ["--symbols", symbols]
+        fixed = bool(symbols) and has_fixed_per_cpu(symbols)
+        if fixed:
+            command += ["--no-offsets"]
         # What the server has to say goes to a file: gdb looks at a child's standard error before every character that it reads,
         # and would show an error of the server among its own.
         with tempfile.NamedTemporaryFile("r", prefix="guest-open-", errors="replace") as said:
@@ -206,6 +243,9 @@ that memory never changes (`mem 0 0 ro cache`), so that it reads each byte once.
                 raise gdb.GdbError("guest open: " + why.replace("\n", "; "))
             notes = said.read()
         Open.made = gdb.selected_inferior().connection
+        Open.moved = symbols if fixed else None
+        if fixed:
+            move_symbols(symbols)
         gdb.invalidate_cached_frames()  # some were made without the unwinder below
         gdb.execute("mem auto", to_string=True)
         gdb.execute("mem 0 0 ro cache", to_string=True)

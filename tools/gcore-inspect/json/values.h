@@ -31,6 +31,10 @@ inline llvm::json::Value text_or_null(std::string_view text) {
 llvm::json::Value file_value(const reader::Dump& dump);
 llvm::json::Value backtrace_value(const Backtrace& trace);
 
+// linux.cc
+void write_linux(llvm::json::OStream& out, const Job& job);
+llvm::json::Value task_of_cpu_value(const Job& job, size_t vcpu);
+
 /// Hands everything to stdio, which is where run_program looks for errors of writing.
 class StandardOutput : public llvm::raw_ostream {
  public:

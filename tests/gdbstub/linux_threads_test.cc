@@ -1,0 +1,136 @@
+// The guest's threads as threads of the debugger: a Linux guest that said what it knows of itself, and the installed
+// gdb.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <regex>
+#include <sstream>
+
+#include "tests/support/gdb_session.h"
+#include "tests/support/linux_oracle.h"
+#include "tests/support/paths.h"
+#include "tests/support/temp_dir.h"
+
+namespace gcore::tests {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+constexpr uint64_t kFirstTaskId = 10'000'000;
+
+/// Names by PID of each thread, as the guest's own /proc had them.
+std::map<uint64_t, std::string> threads_of(const LinuxOracle& guest) {
+  std::map<uint64_t, std::string> names;
+  const std::regex path("/proc/[0-9]+/task/([0-9]+)/comm");
+  for (const std::string& name : guest.names()) {
+    std::smatch match;
+    if (std::regex_match(name, match, path))
+      names[std::stoull(match[1])] = guest.said(name).substr(0, guest.said(name).find('\n'));
+  }
+  return names;
+}
+
+struct LinuxThreads : testing::TestWithParam<const char*> {
+  const LinuxOracle& guest = linux_oracle({.machine = GetParam()});
+  std::string debugger = std::string(GetParam()) == "aarch64" ? "gdb-multiarch" : "gdb";
+
+  GdbResult gdb(const std::vector<std::string>& commands, const std::string& options = "--threads tasks") {
+    std::vector<std::string> all = commands;
+    all.insert(all.begin(), "target remote | " + program("gcore-serve") + " --stdio " + options + " " + guest.dump());
+    auto result = run_gdb(all, {}, 120s, debugger);
+    EXPECT_FALSE(result.timed_out) << result.output;
+    EXPECT_EQ(result.of.size(), all.size()) << result.output;
+    result.of.resize(all.size());
+    return result;
+  }
+};
+
+TEST_P(LinuxThreads, AreTheGuestsOwn) {
+  const auto truth = threads_of(guest);
+  ASSERT_GT(truth.size(), 20u);
+  const auto session = gdb({"info threads", "thread apply all -q x/i $pc"});
+  const std::string& list = session.of[1];
+  EXPECT_THAT(list, testing::ContainsRegex("\n?\\* 1 +Thread 1\\.[12] \"vCPU "));
+  EXPECT_THAT(list, Not(HasSubstr("unavailable")));
+  const std::regex line("Thread 1\\.([0-9]+) \"([^\"]*)\" \\(PID ([0-9]+)");
+  std::map<uint64_t, std::string> shown;
+  for (std::sregex_iterator it(list.begin(), list.end(), line), end; it != end; ++it) {
+    const uint64_t id = std::stoull((*it)[1]);
+    if (id > kFirstTaskId) {
+      EXPECT_EQ(id - kFirstTaskId, std::stoull((*it)[3]));
+      shown[id - kFirstTaskId] = (*it)[2];
+    }
+  }
+  size_t missing = 0;
+  for (const auto& [pid, name] : truth) {
+    const auto found = shown.find(pid);
+    // Some were on a CPU, or were the ones that asked and have ended.
+    if (found == shown.end()) {
+      ++missing;
+    } else if (found->second != name) {
+      EXPECT_EQ(found->second, "[" + name + "]") << pid;
+    }
+  }
+  EXPECT_LE(missing, 4u) << list;
+  EXPECT_THAT(session.of[2], Not(HasSubstr("Cannot access memory")));
+}
+
+TEST_P(LinuxThreads, EachHasItsOwnProcessesMemory) {
+  // Two processes' stacks, by what the guest said of them: neither has anything where the other has its own.
+  std::vector<std::pair<std::string, std::string>> stacks;  // PID, and an address just below the end
+  const std::regex stack("[0-9a-f]+-([0-9a-f]+) [^\n]*\\[stack\\]"), path("/proc/([0-9]+)/maps");
+  const auto truth = threads_of(guest);
+  for (const std::string& name : guest.names()) {
+    std::smatch of, found;
+    const std::string& maps = guest.said(name);
+    if (std::regex_match(name, of, path) && std::regex_search(maps, found, stack) && truth.contains(std::stoull(of[1])))
+      stacks.emplace_back(of[1], "0x" + found[1].str() + " - 64");
+  }
+  ASSERT_GE(stacks.size(), 2u);
+  TempDir folder;
+  std::string script =
+      "import gdb\n"
+      "def look(pid, address):\n"
+      "    for thread in gdb.selected_inferior().threads():\n"
+      "        if thread.ptid[1] == 10000000 + pid:\n"
+      "            thread.switch()\n"
+      "            try:\n"
+      "                print(pid, address, bytes(gdb.selected_inferior().read_memory(address, 64)).hex())\n"
+      "            except gdb.MemoryError:\n"
+      "                print(pid, address, 'nothing')\n";
+  for (int time = 0; time < 2; ++time)
+    for (const auto& [pid, own] : stacks)
+      for (const auto& [other, address] : stacks) script += "look(" + pid + ", " + address + ")\n";
+  const auto session = gdb({"source " + folder.write("look.py", script)});
+  std::map<std::pair<std::string, std::string>, std::string> seen;
+  std::istringstream lines(session.of[1]);
+  std::string pid, address, what;
+  size_t own = 0, others = 0;
+  while (lines >> pid >> address >> what) {
+    const auto [before, first] = seen.try_emplace({pid, address}, what);
+    EXPECT_EQ(before->second, what) << "the same at the second time";
+    (what == "nothing" ? others : own) += 1;
+  }
+  EXPECT_GE(own, 4u) << session.of[1];
+  EXPECT_GE(others, 4u) << session.of[1];
+}
+
+TEST_P(LinuxThreads, CanBeShownLater) {
+  const auto session = gdb({"info threads", "monitor threads tasks", "info threads", "thread find PID 1,",
+                            "monitor threads cpus", "info threads", "monitor threads"},
+                           "");
+  EXPECT_THAT(session.of[1], Not(HasSubstr("PID 2,")));
+  EXPECT_THAT(session.of[2], testing::ContainsRegex("threads are the vCPUs, and the [0-9]+ threads of the guest"));
+  EXPECT_THAT(session.of[3], HasSubstr("\"[kthreadd]\" (PID 2,"));
+  EXPECT_THAT(session.of[4], testing::ContainsRegex("Thread [0-9]+ has extra info 'PID 1, "));
+  EXPECT_THAT(session.of[6], Not(HasSubstr("PID 2,")));
+  EXPECT_THAT(session.of[7], HasSubstr("vCPUs only"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Machines, LinuxThreads, testing::Values("x86_64", "aarch64"),
+                         [](const auto& info) { return std::string(info.param); });
+
+}  // namespace
+}  // namespace gcore::tests
