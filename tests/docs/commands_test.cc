@@ -3,6 +3,7 @@
 //
 //   vm.gcore      a dump of gcore-vmm's built-in guest
 //   vmlinux       that guest's ELF file with debug information
+//   dumps/        empty
 //   gcore/        the writer, installed
 //   NAME-YYYYMMDD-hhmmss.gcore, as the document names it: the same as vm.gcore
 //   arm.gcore     a dump of the built-in guest of aarch64, where the document names it
@@ -81,6 +82,7 @@ class Commands : public testing::TestWithParam<std::string> {
   TempDir folder_;
 
   void SetUp() override {
+    fs::create_directory(folder_.path("dumps"));
     const Completed installed =
         run({GCORE_CMAKE, "--install", build_dir(), "--prefix", folder_.path("gcore"), "--component", "writer"});
     ASSERT_EQ(installed.status, (ExitStatus{0, 0})) << installed.err;

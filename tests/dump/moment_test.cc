@@ -19,9 +19,9 @@ using testing::HasSubstr;
 constexpr char kNotOfOneMoment[] =
     "somebody else let the guest go on while it was dumped: its memory is not of one moment";
 
-/// 64 MiB of which half are no zeros, private or shared.
-std::vector<std::string> memory_file(const TempDir& folder, const std::string& share) {
-  const std::string path = folder.write("ram", std::string(32 << 20, 'r') + std::string(32 << 20, '\0'));
+/// 64 MiB of which so many are no zeros, private or shared.
+std::vector<std::string> memory_file(const TempDir& folder, const std::string& share, size_t mib = 32) {
+  const std::string path = folder.write("ram", std::string(mib << 20, 'r') + std::string((64 - mib) << 20, '\0'));
   return {"-machine", "q35,memory-backend=mem",
           "-m",       "64M",
           "-object",  "memory-backend-file,id=mem,size=64M,mem-path=" + path + ",share=" + share};
@@ -114,16 +114,12 @@ TEST(Pause, OfAPrivateGuestEndsWhenItIsCopied) {
 
 TEST(Pause, OfAPrivateGuestIsNotTheRatesNorOverItsDeadline) {
   const TempDir folder, out;
-  BareMachine machine(kX86, kLoop, memory_file(folder, "off"));
+  BareMachine machine(kX86, kLoop, memory_file(folder, "off", 8));
   machine.start();
-  for (const bool untraced : {false, true}) {
-    // Two seconds of writing.
-    const std::vector<std::string> arguments{"--qmp", machine.socket(), "--rate", "16M", "--deadline",
-                                             "1.5",   out.path()};
-    const Completed done = untraced ? untraced_gcore_dump(arguments) : gcore_dump(arguments);
-    EXPECT_EQ(done.status, kDone) << done.err;
-    EXPECT_LT(*open_dump(line(done.out))->info().pause_ns, 1'500'000'000u);
-  }
+  // Eight seconds of writing.
+  const Completed done = gcore_dump({"--qmp", machine.socket(), "--rate", "1M", "--deadline", "6", out.path()});
+  ASSERT_EQ(done.status, kDone) << done.err;
+  EXPECT_LT(*open_dump(line(done.out))->info().pause_ns, 6'000'000'000u);
 }
 
 TEST(Pause, IsTheSumOfWhatTimingSays) {

@@ -67,6 +67,16 @@ TEST(Kvm, EveryRegisterOfAKnownGuestIsInItsDump) {
   EXPECT_THAT(done.out, HasSubstr(" 0 wrong")) << done.err;
 }
 
+// Debian's kernel, several vCPUs, in gcore-vmm: what its own drivers of watchdog and pvpanic bring about. The script
+// says what it checks.
+TEST(Kvm, LinuxIsDumpedOnSignalWatchdogAndPanic) {
+  TempDir dir;
+  const Completed done =
+      run({source_dir() + "/tests/kvm/nested", "--bin", build_dir() + "/bin", "--keep", dir.path()}, kLimit);
+  EXPECT_EQ(done.status, (ExitStatus{0, 0})) << done.out << done.err;
+  EXPECT_THAT(done.out, HasSubstr("dumps of sigusr2 watchdog panic: whole")) << done.err;
+}
+
 /// The block of docs/embedding.md whose first line names this file.
 std::string example(const std::string& file) {
   for (const Block& block : blocks_of(read_file(source_dir() + "/docs/embedding.md")))

@@ -48,8 +48,10 @@ const std::string kDescription =
       "subsections": [{"vmsd_name": "cpu/more", "version": 1, "fields": [
          {"name": "env.xcr0", "type": "uint64", "size": 8}]}]}]})";
 
-std::string end(const std::string& description) { return u8(0) + u8(6) + u32(description.size()) + description; }
-const std::string kWhole = kHead + kSetup + kPages + kLast + kCpu + end(kDescription);
+std::string end_with(std::string_view description) {
+  return u8(0) + u8(6) + u32(description.size()) + std::string(description);
+}
+const std::string kWhole = kHead + kSetup + kPages + kLast + kCpu + end_with(kDescription);
 
 /// Memory as a map of pages.
 class Pages final : public reader::StreamMemory {
@@ -139,7 +141,7 @@ TEST(QemuStream, WhatItDoesNotReadIsNamed) {
   EXPECT_THAT(error(kHead + kSetup + u8(2) + u32(2) + u64(kFill) + name("other") + u8(1)),
               HasSubstr("not in the list"));
   EXPECT_THAT(error(kHead + kSetup + u8(2) + u32(2) + u64(kFill | kSame) + u8(1)), HasSubstr("beyond its block"));
-  EXPECT_THAT(error(kHead + kSetup + kLast + kCpu + end("[]")), HasSubstr("lists no devices"));
+  EXPECT_THAT(error(kHead + kSetup + kLast + kCpu + end_with("[]")), HasSubstr("lists no devices"));
   EXPECT_THAT(error(kHead + kSetup + kLast + kCpu + u8(0)), HasSubstr("no description of its devices"));
 }
 
@@ -152,7 +154,7 @@ TEST(QemuStream, ADescriptionThatDoesNotFitIsAnError) {
     std::string changed = kDescription;
     changed.replace(changed.find(from), from.size(), to);
     Pages pages;
-    const auto guest = read(kHead + kSetup + kLast + kCpu + end(changed), pages);
+    const auto guest = read(kHead + kSetup + kLast + kCpu + end_with(changed), pages);
     ASSERT_FALSE(guest) << to;
     EXPECT_THAT(guest.error().text, HasSubstr("cannot take the saved guest's devices apart"));
   }

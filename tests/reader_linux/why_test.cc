@@ -246,8 +246,8 @@ TEST_P(Why, IsEqualWhenAskedTwice) {
 
 INSTANTIATE_TEST_SUITE_P(Guests, Why,
                          testing::Values(Machine{"x86_64", ""}, Machine{"x86_64", "6.12"}, Machine{"aarch64", ""}),
-                         [](const auto& info) {
-                           return std::string(info.param.machine) + (*info.param.kernel ? "_6_12" : "_6_1");
+                         [](const auto& test) {
+                           return std::string(test.param.machine) + (*test.param.kernel ? "_6_12" : "_6_1");
                          });
 
 }  // namespace
