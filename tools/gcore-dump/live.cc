@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -181,13 +183,64 @@ Expected<size_t> read_pipe(int fd, int give_up, std::span<std::byte> to) {
   }
 }
 
+/// A process that reads on when this one no longer does, or was killed: a QEMU whose snapshot breaks off leaves memory
+/// protected (7.2), and its guest stands still at the next write.
+class Drainer {
+ public:
+  explicit Drainer(int stream) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) return;
+    const UniqueFd theirs(ends[0]);
+    lifeline_ = UniqueFd(ends[1]);
+    child_ = fork();
+    if (child_ == 0) drain(stream, theirs.get());
+  }
+  bool is_there() const { return child_ > 0; }
+  ~Drainer() {
+    take_over();
+    if (child_ > 0) waitpid(child_, nullptr, WNOHANG);
+  }
+  Drainer(const Drainer&) = delete;
+  Drainer& operator=(const Drainer&) = delete;
+  /// It takes over, and is waited for: QEMU has closed its end, or has gone.
+  void finish() {
+    lifeline_.reset();
+    if (child_ > 0) waitpid(child_, nullptr, 0);
+    child_ = -1;
+  }
+  void take_over() { lifeline_.reset(); }
+
+ private:
+  /// In the child of a process with threads: system calls only.
+  [[noreturn]] static void drain(int stream, int lifeline) {
+    constexpr int kHigh = 1000;
+    setsid();
+    sigset_t all;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, nullptr);
+    stream = fcntl(stream, F_DUPFD, kHigh);
+    lifeline = fcntl(lifeline, F_DUPFD, kHigh);
+    close_range(0, kHigh - 1, 0);  // the other end of the lifeline, too
+    char bytes[1 << 16];
+    while (read(lifeline, bytes, sizeof bytes) < 0 && errno == EINTR) {
+    }
+    ssize_t got = 0;
+    do got = read(stream, bytes, sizeof bytes);
+    while (got > 0 || (got < 0 && errno == EINTR));
+    _exit(0);
+  }
+
+  pid_t child_ = -1;
+  UniqueFd lifeline_;
+};
+
 struct MigrationEnd {
   std::string status, why;
 };
 
 /// The migration has written all, or failed: waits until QEMU has also put it away.
 QmpResult<MigrationEnd> wait_for_end(Qmp& qmp) {
-  constexpr std::chrono::milliseconds kStep{5}, kPatience{20'000};
+  constexpr std::chrono::milliseconds kStep{5}, kPatience{3'600'000};
   for (std::chrono::milliseconds waited{0}; waited < kPatience; waited += kStep) {
     const auto answer = qmp.execute("query-migrate");
     if (!answer) return std::unexpected(answer.error());
@@ -255,6 +308,8 @@ QmpResult<Snapshot> take_snapshot(Qmp& qmp, const CaptureLimits& to) {
   qmp.set_interrupt(-1);  // what is changed is put back, too; the stream's end is what is waited for long
   MigrationSetup setup(qmp);
   if (auto begun = setup.begin(); !begun) return std::unexpected(begun.error());
+  Drainer drainer(read_end.get());
+  if (!drainer.is_there()) return std::unexpected(QmpError{Kind::unavailable, std::strerror(errno)});
   if (auto started = start_migration(qmp, write_end.get()); !started) return std::unexpected(started.error());
   write_end.reset();
 
@@ -263,9 +318,10 @@ QmpResult<Snapshot> take_snapshot(Qmp& qmp, const CaptureLimits& to) {
       [&](std::span<std::byte> bytes) { return read_pipe(read_end.get(), to.give_up, bytes); }, memory);
   if (saved)
     if (auto flushed = memory.flush(); !flushed) saved = std::unexpected(flushed.error());
-  if (!saved) (void)qmp.execute("migrate_cancel");
+  drainer.take_over();  // of what is not wanted any more
   read_end.reset();
   const auto end = wait_for_end(qmp);
+  if (end) drainer.finish();
   let_run(qmp);
   (void)qmp.receive();
   if (!end) return std::unexpected(end.error());
