@@ -99,11 +99,11 @@ assert any(f['place'].startswith('kthreadd+0x') for s in linux['stacks'] for f i
 INSTANTIATE_TEST_SUITE_P(Each, LinuxGuestDump, testing::Values(kGuests[0], kGuests[3]), guest_name);
 
 TEST(NoLinuxGuest, IsSaidInOneLine) {
-  for (const char* mode : {"--tasks", "--dmesg", "--modules"}) {
+  for (const char* mode : {"--tasks", "--dmesg", "--modules", "--why"}) {
     const Completed done = Inspect()({"sample.gcore", mode});
     EXPECT_EQ(done.status, (ExitStatus{1, 0}));
     EXPECT_EQ(done.out, "");
-    EXPECT_THAT(done.err, ContainsRegex("^gcore-inspect: show the [a-z]+: .*no Linux kernel was found\n$"));
+    EXPECT_THAT(done.err, ContainsRegex("^gcore-inspect: (show the [a-z]+|say what went wrong): .*no Linux kernel was found\n$"));
   }
 }
 

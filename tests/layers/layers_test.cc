@@ -21,8 +21,8 @@ using testing::IsEmpty;
 TEST(Layers, EveryIncludeKeepsTheTable) {
   const auto files = source_files(source_dir());
   for (const char* folder :
-       {"writer/format/", "writer/kvm/", "writer/", "reader/source/", "reader/dump/", "reader/translate/", "reader/space/",
-        "reader/search/", "reader/guest/", "reader/", "gdbstub/", "tools/", "tests/"}) {
+       {"writer/format/", "writer/kvm/", "writer/", "reader/source/", "reader/dump/", "reader/translate/",
+        "reader/space/", "reader/search/", "reader/guest/", "reader/", "gdbstub/", "tools/", "tests/"}) {
     EXPECT_THAT(files, Contains(testing::StartsWith(folder)));
   }
   for (const std::string& file : files) {

@@ -141,7 +141,7 @@ TEST(QemuStream, WhatItDoesNotReadIsNamed) {
   EXPECT_THAT(error(kHead + kSetup + u8(2) + u32(2) + u64(kFill) + name("other") + u8(1)),
               HasSubstr("not in the list"));
   EXPECT_THAT(error(kHead + kSetup + u8(2) + u32(2) + u64(kFill | kSame) + u8(1)), HasSubstr("beyond its block"));
-  EXPECT_THAT(error(kHead + kSetup + kLast + kCpu + end_with("[]")), HasSubstr("lists no devices"));
+  EXPECT_THAT(error(kHead + kSetup + kLast + kCpu + end_with("{}")), HasSubstr("lists no devices"));
   EXPECT_THAT(error(kHead + kSetup + kLast + kCpu + u8(0)), HasSubstr("no description of its devices"));
 }
 

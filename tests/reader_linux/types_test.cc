@@ -197,8 +197,7 @@ TEST_P(TypesOfGuest, AreBoundedWhereverBytesAreWrong) {
   for (int round = 0; round < 40; round++) {
     std::vector<std::byte> bytes(sound.begin(), sound.end());
     // Few of them, and not in kinds, so that some of it still parses.
-    for (int i = 0; i < 6; i++)
-      bytes[24 + random() % (bytes.size() - 24) / 4 * 4] = static_cast<std::byte>(random());
+    for (int i = 0; i < 6; i++) bytes[24 + random() % (bytes.size() - 24) / 4 * 4] = static_cast<std::byte>(random());
     const auto types = Types::parse(std::move(bytes), nullptr);
     if (!types) continue;
     parsed++;

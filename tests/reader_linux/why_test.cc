@@ -202,7 +202,7 @@ TEST_P(Why, NamesTheCpuThatSpinsAndGuessesTheHolder) {
   EXPECT_EQ(names_in_role(*found[0], "spins"), "spin-waiter");
   EXPECT_EQ(names_in_role(*found[0], "holds (a guess)"), "spin-holder");
   EXPECT_THAT(found[0]->text,
-              AllOf(HasSubstr("vCPU 0"), HasSubstr("in trouble_spins+0x"), HasSubstr("with interrupts off"),
+              AllOf(HasSubstr("vCPU 0"), HasSubstr("in trouble_spins"), HasSubstr("with interrupts off"),
                     HasSubstr("held by vCPU 1"), HasSubstr("trouble_holds_spinlock+0x")));
   if (names_data()) {
     EXPECT_THAT(found[0]->text, HasSubstr("trouble_spinlock [trouble]"));

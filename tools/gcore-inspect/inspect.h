@@ -57,6 +57,7 @@ int print_backtrace(const Job& job, const std::optional<std::string>& tasks);
 int print_tasks(const Job& job, std::optional<uint64_t> pid);
 int print_messages(const Job& job);
 int print_modules(const Job& job);
+int print_why(const Job& job);  // what went wrong in a Linux guest
 int write_html(const Job& job, const std::string& path);
 int write_symbols(const Job& job, const std::string& path, bool contents);
 int print_map(const Job& job);

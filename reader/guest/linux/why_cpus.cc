@@ -227,7 +227,7 @@ class SpinFinder {
 
   /// ADRP and ADD (or an access with an offset is not taken: a lock is passed on by its address).
   static bool names_in_arm_code(VirtAddr function, std::span<const std::byte> code, VirtAddr lock) {
-    std::array<uint64_t, 32> pages{};  // what ADRP put into each register
+    std::array<uint64_t, 32> pages{};  // what ADRP and ADD put into each register
     for (size_t at = 0; at + 4 <= code.size(); at += 4) {
       uint32_t word;
       std::memcpy(&word, &code[at], sizeof word);
@@ -237,7 +237,9 @@ class SpinFinder {
             ((function.value + at) & ~uint64_t{0xfff}) + static_cast<uint64_t>(static_cast<int64_t>(immediate) >> 31);
       } else if ((word & 0xff800000) == 0x91000000) {
         const uint64_t immediate = uint64_t{word >> 10 & 0xfff} << ((word >> 22 & 1) * 12);
-        if (pages[word >> 5 & 31] + immediate == lock.value) return true;
+        const uint64_t sum = pages[word >> 5 & 31] + immediate;
+        if (sum == lock.value) return true;
+        pages[word & 31] = sum;
       }
     }
     return false;

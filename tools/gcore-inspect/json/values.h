@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "reader/dump/dump.h"
+#include "reader/guest/linux/kernel.h"
 #include "tools/gcore-inspect/facts/backtrace.h"
 #include "tools/gcore-inspect/inspect.h"
 
@@ -27,6 +28,9 @@ inline llvm::json::Value hex_value(std::optional<uint64_t> value) {
 inline llvm::json::Value text_or_null(std::string_view text) {
   return text.empty() ? llvm::json::Value(nullptr) : llvm::json::Value(utf8(text));
 }
+
+/// What went wrong in a Linux guest.
+llvm::json::Value why_value(const reader::linux_guest::Kernel& kernel);
 
 llvm::json::Value file_value(const reader::Dump& dump);
 llvm::json::Value backtrace_value(const Backtrace& trace);
