@@ -103,7 +103,8 @@ TEST(NoLinuxGuest, IsSaidInOneLine) {
     const Completed done = Inspect()({"sample.gcore", mode});
     EXPECT_EQ(done.status, (ExitStatus{1, 0}));
     EXPECT_EQ(done.out, "");
-    EXPECT_THAT(done.err, ContainsRegex("^gcore-inspect: (show the [a-z]+|say what went wrong): .*no Linux kernel was found\n$"));
+    EXPECT_THAT(done.err,
+                ContainsRegex("^gcore-inspect: (show the [a-z]+|say what went wrong): .*no Linux kernel was found\n$"));
   }
 }
 

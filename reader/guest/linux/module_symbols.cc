@@ -20,8 +20,9 @@ constexpr size_t kElfSymbol = 24, kLongestName = 512;
 
 using Exports = std::unordered_map<uint64_t, std::vector<std::string>>;
 
-/// Names of what the module exports, by address (mod->syms, mod->gpl_syms): address and name stand beside their own
-/// place, relative to it (CONFIG_HAVE_ARCH_PREL32_RELOCATIONS), or as pointers.
+/// Names of what the module exports, by address: address and name stand beside their own place, relative to it
+/// (CONFIG_HAVE_ARCH_PREL32_RELOCATIONS), or as pointers. Only mod->syms: the kernel's is_exported()
+/// (kernel/module/kallsyms.c), by which /proc/kallsyms chooses the letter, does not look at mod->gpl_syms.
 Exports exports_of(const KernelMemory& memory, const Types& types, VirtAddr module) {
   Exports exports;
   const auto size = types.size_of("kernel_symbol"), relative = types.offset("kernel_symbol", "value_offset"),
@@ -34,19 +35,17 @@ Exports exports_of(const KernelMemory& memory, const Types& types, VirtAddr modu
     return memory.u32(place).transform(
         [&](uint32_t offset) { return place + static_cast<uint64_t>(int64_t{static_cast<int32_t>(offset)}); });
   };
-  for (const auto& [list, count] : {std::pair{"syms", "num_syms"}, std::pair{"gpl_syms", "num_gpl_syms"}}) {
-    const auto list_at = types.offset("module", list), count_at = types.offset("module", count);
-    const auto first = list_at ? memory.pointer(module + *list_at) : std::nullopt;
-    const uint32_t number = count_at ? memory.u32(module + *count_at).value_or(0) : 0;
-    if (!first || number > kMaxExports) continue;
-    for (uint64_t i = 0; i < number; ++i) {
-      const VirtAddr entry = *first + i * *size;
-      const auto address = target(entry + (is_relative ? *relative : *plain)),
-                 name = target(entry + (is_relative ? *relative_name : *plain_name));
-      const auto text = address && name ? memory.text(*name, kLongestName) : std::nullopt;
-      if (!text) break;
-      exports[address->value].push_back(*text);
-    }
+  const auto list_at = types.offset("module", "syms"), count_at = types.offset("module", "num_syms");
+  const auto first = list_at ? memory.pointer(module + *list_at) : std::nullopt;
+  const uint32_t number = count_at ? memory.u32(module + *count_at).value_or(0) : 0;
+  if (!first || number > kMaxExports) return exports;
+  for (uint64_t i = 0; i < number; ++i) {
+    const VirtAddr entry = *first + i * *size;
+    const auto address = target(entry + (is_relative ? *relative : *plain)),
+               name = target(entry + (is_relative ? *relative_name : *plain_name));
+    const auto text = address && name ? memory.text(*name, kLongestName) : std::nullopt;
+    if (!text) break;
+    exports[address->value].push_back(*text);
   }
   return exports;
 }
