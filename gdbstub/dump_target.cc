@@ -11,6 +11,7 @@
 #include <thread>
 #include <tuple>
 
+#include "gdbstub/dump_linux.h"
 #include "gdbstub/dump_threads.h"
 #include "reader/dump/dump.h"
 #include "reader/guest/guest.h"
@@ -317,6 +318,9 @@ class DumpTarget : public Target {
 
   std::optional<uint64_t> kernel_displacement() const override { return guest_.system().kaslr_offset; }
   std::expected<std::string, std::string> kernel_messages() const override;
+  std::expected<std::string, std::string> linux_text(GuestText what, std::optional<uint64_t> pid) const override {
+    return linux_.text(what, pid);
+  }
   std::optional<uint64_t> system_page() const override {
     const auto& facts = dump_.kdump_facts();
     if (!facts || !facts->syspage) return std::nullopt;
@@ -347,6 +351,7 @@ class DumpTarget : public Target {
 
   const reader::Dump& dump_;
   reader::Guest guest_;
+  DumpLinux linux_{guest_};
   bool narrow_;
   std::vector<Segment> segments_;
   std::vector<AddressSpace::Outlook> outlooks_;  // of each vCPU
@@ -595,6 +600,7 @@ std::expected<uint64_t, std::string> DumpTarget::table_of(size_t cpu, const Root
 /// The structure is the one in FORMAT's "kernel-message ring": sizes first, then the buffer. Segment number 0 also says
 /// "unknown", so nothing is believed that does not fit.
 std::expected<std::string, std::string> DumpTarget::kernel_messages() const {
+  if (guest_.system().kind == reader::GuestSystem::Kind::linux_kernel) return linux_.text(GuestText::messages, {});
   const auto none = std::unexpected(
       "this dump has no kernel message ring: only a QNX kernel's own dump carries one, a dump that a VMM took does "
       "not");

@@ -78,6 +78,25 @@ struct Options {
   /// A dump that fails or is cancelled half-way leaves NAME.partial, a valid ELF file of what was written. Only for
   /// uncompressed files; without it nothing is left.
   bool keep_partial = false;
+  /// Live: the guest goes on while its memory is copied, and is paused only for its registers and for the last pages to
+  /// be protected, some milliseconds whatever its size. The dump is of the moment of that pause
+  /// (Consistency::snapshot).
+  ///
+  /// Memory is write-protected by userfaultfd before; a page that is about to change is copied aside first, for which
+  /// its writer waits some tens of microseconds. That takes Linux 5.19 (5.7 for private anonymous memory), and for the
+  /// VMM /dev/userfaultfd, CAP_SYS_PTRACE or vm.unprivileged_userfaultfd=1. Where it cannot be had the guest is paused,
+  /// and Result::notice says why. Memory must have host addresses (MemoryRange::host) and pages of at most 2 MiB; be
+  /// anonymous, a memfd, tmpfs or hugetlbfs; and its host mapping must be the one by which the vCPUs write it.
+  ///
+  /// What does not write by way of that mapping is not caught, and tears the dump: VFIO's DMA, another mapping of the
+  /// same file, other processes (vhost-user), write() to the file. So is memory that is given back before dump_ended()
+  /// (a balloon, MADV_DONTNEED, MADV_REMOVE, hole punching). A VMM that has such leaves live dumps alone, or stops
+  /// these devices between pause() and dump_ended(). Page tables: 2 MiB for each GiB of the guest.
+  bool live = false;
+  /// Live: memory for pages that were copied aside and are not in the dump yet. When it is used up, who wants to write
+  /// waits for the dump to get on; with page_store, a directory for an unnamed file, further pages go there.
+  uint64_t live_memory = uint64_t{64} << 20;
+  std::string page_store;
   bool sync = true;                                // fsync file and directory before the dump counts as written
   PipeMemory pipe_memory = PipeMemory::automatic;  // for an uncompressed dump into a command
 
@@ -106,6 +125,7 @@ struct Result {
   int command_signal = 0;  // of |COMMAND: the signal that ended it, which tells 128 + N from that exit status; or 0
   PageCounts pages;
   bool cancelled = false;  // status then says so too
+  bool live = false;       // the guest went on while its memory was copied
   uint64_t requests = 0;   // how many requests this dump answers; more than 1 when they came during another dump
   /// What else its user should know, be the dump good or not; one sentence, or "": the directory that was made for it,
   /// why memory could not be read.
@@ -113,7 +133,8 @@ struct Result {
 };
 
 struct Progress {
-  enum class Phase : uint8_t { idle, opening, pausing, writing, finishing } phase = Phase::idle;
+  /// protecting: of a live dump, before the pause. While a live dump is `writing` the guest runs.
+  enum class Phase : uint8_t { idle, opening, pausing, writing, finishing, protecting } phase = Phase::idle;
   uint64_t memory_done = 0, memory_total = 0;  // bytes of guest memory; holes count when they are passed
   uint64_t dumps = 0;                          // finished since create(), in whichever way
 };

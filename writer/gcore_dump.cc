@@ -8,14 +8,11 @@
 #include <limits>
 #include <type_traits>
 
+#include "writer/c_registers.h"
 #include "writer/dump.h"
 
 namespace writer = gcore::writer;
 namespace format = gcore::format;
-
-struct gcore_registers {
-  format::RegisterFile& file;
-};
 
 namespace {
 
@@ -141,6 +138,9 @@ writer::Options options_of(const gcore_options* given) {
   options.pause_deadline = std::chrono::milliseconds(c.pause_deadline_ms);
   options.keep_partial = c.keep_partial != 0;
   options.sync = c.sync != 0;
+  options.live = c.live != 0;
+  options.live_memory = c.live_memory;
+  options.page_store = text_of(c.page_store);
   options.pipe_memory = number<writer::PipeMemory>(c.pipe_memory);
   return options;
 }
@@ -179,6 +179,7 @@ gcore_result result_of(const writer::Result& result) {
   c->pages_missing = result.pages.missing;
   c->requests = result.requests;
   c->command_signal = result.command_signal;
+  c->live = result.live;
   copy(c->notice, sizeof c->notice, result.notice);
   return whole;
 }
@@ -243,6 +244,7 @@ void gcore_options_init(struct gcore_options* options) {
   *options = {};
   options->struct_size = sizeof *options;
   options->sync = 1;
+  options->live_memory = writer::Options().live_memory;
 }
 
 void gcore_result_init(struct gcore_result* result) {

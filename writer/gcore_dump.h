@@ -26,7 +26,8 @@ enum gcore_phase {
   GCORE_PHASE_OPENING = 1,
   GCORE_PHASE_PAUSING = 2,
   GCORE_PHASE_WRITING = 3,
-  GCORE_PHASE_FINISHING = 4
+  GCORE_PHASE_FINISHING = 4,
+  GCORE_PHASE_PROTECTING = 5
 };
 enum gcore_reason { GCORE_REASON_API = 0, GCORE_REASON_SIGNAL = 1, GCORE_REASON_WATCHDOG = 2, GCORE_REASON_PANIC = 3 };
 
@@ -76,8 +77,11 @@ struct gcore_options {
   uint64_t pause_deadline_ms;
   int keep_partial;
   int sync;
-  int pipe_memory; /* enum gcore_pipe_memory */
-  int signal;      /* Reason::signal of every dump with these options */
+  int pipe_memory;        /* enum gcore_pipe_memory */
+  int signal;             /* Reason::signal of every dump with these options */
+  int live;               /* the guest goes on while its memory is copied; dump.h says what that takes */
+  uint64_t live_memory;   /* bytes for pages that were copied aside */
+  const char* page_store; /* a directory for more of them; NULL: who wants to write waits */
 };
 void gcore_options_init(struct gcore_options* options);
 
@@ -95,6 +99,7 @@ struct gcore_result {
   uint64_t requests;
   int command_signal;
   char notice[1024];
+  int live; /* the guest went on while its memory was copied */
 };
 void gcore_result_init(struct gcore_result* result);
 

@@ -25,6 +25,7 @@
  * 2 special, 3 empty), as FSTENV stores it: not the byte that FXSAVE, and so KVM's struct kvm_fpu, has, in which a bit
  * says "in use" st0.lo st0.hi to st7.lo st7.hi by their distance from TOP, as FXSAVE stores them: 64 bits of mantissa;
  * sign and exponent (16 bits) xmm0.lo xmm0.hi to xmm15.lo xmm15.hi
+ *   ymm0h.lo ymm0h.hi to ymm15h.lo ymm15h.hi   the upper halves of ymm0 to ymm15, where the guest has AVX switched on
  *
  * aarch64
  *   x0 to x30 sp elr pstate       of the exception level that the vCPU is in; elr is the program counter; pstate has

@@ -1,8 +1,10 @@
 // What a VMM implements, so that the writer can dump its guest.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -44,9 +46,10 @@ enum class Consistency : uint8_t {
 /// All calls of one dump come from one thread (the Dumper's, or the one that calls dump()), in this order: name(),
 /// machine(), pause(); then, only while paused, cpu_count(), cpu_number(), read_cpu(), process_name(), vmcoreinfo(),
 /// memory(), read_memory(); then resume(). Only read_memory() comes from another thread of the writer's, while the
-/// first one waits, and after resume() for a range that is a copy. When pause() succeeded, resume() follows exactly
-/// once, whatever happens in between; when it failed, resume() is not called. After resume() come consistency() and,
-/// last, dump_ended(). Strings and spans must stay valid until resume().
+/// first one waits, and after resume() for a range that is a copy. For a live dump memory() is also called before
+/// pause(), and says the same then. When pause() succeeded, resume() follows exactly
+/// once, whatever happens in between; when it failed, resume() is not called. After resume() come consistency(),
+/// paused() and, last, dump_ended(). Strings and spans must stay valid until resume().
 class Guest {
  public:
   virtual ~Guest() = default;
@@ -60,6 +63,9 @@ class Guest {
   virtual void resume() = 0;
   /// What resume() found. The dump says so, whoever opens it is told.
   virtual Consistency consistency() { return Consistency::paused; }
+  /// For how long the guest stood still, where that is not from pause() to resume(): it may have gone on in between,
+  /// with all of its memory copied or saved.
+  virtual std::optional<std::chrono::nanoseconds> paused() { return std::nullopt; }
   /// The last call of a dump whose pause() succeeded: no memory is read any more.
   virtual void dump_ended() {}
 
@@ -77,8 +83,9 @@ class Guest {
   /// size) were read; fewer than asked means that the page of the next byte cannot be read. Whole pages only.
   virtual size_t read_memory(uint64_t /*address*/, void* /*to*/, size_t /*size*/) { return 0; }
 
-  /// What is known of such memory without reading it: [address, address + size) is zeros for certain, or may be anything.
-  /// `size` is a multiple of 4096, at least 4096, at most `limit`. Called before read_memory(), for each stretch in turn.
+  /// What is known of such memory without reading it: [address, address + size) is zeros for certain, or may be
+  /// anything. `size` is a multiple of 4096, at least 4096, at most `limit`. Called before read_memory(), for each
+  /// stretch in turn.
   struct Stretch {
     uint64_t size;
     bool zero;

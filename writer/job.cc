@@ -1,7 +1,6 @@
 #include "writer/job.h"
 
 #include <cerrno>
-#include <new>
 #include <utility>
 
 #include "writer/compress.h"
@@ -11,6 +10,7 @@
 #include "writer/naming.h"
 #include "writer/notes.h"
 #include "writer/sink.h"
+#include "writer/snapshot.h"
 
 namespace gcore::writer {
 namespace {
@@ -42,6 +42,7 @@ class Pause {
     duration_ = Control::Clock::now() - start_;
   }
   std::chrono::nanoseconds duration() const { return duration_; }
+  bool has_begun() const { return has_begun_; }
   /// No memory is read any more.
   void end() {
     resume();
@@ -51,7 +52,7 @@ class Pause {
  private:
   Guest& guest_;
   Control& control_;
-  bool paused_ = false, has_begun_ = false;
+  bool paused_ = false, has_begun_ = false;  // has_begun_: and not ended
   Control::Clock::time_point start_{};
   std::chrono::nanoseconds duration_{0};
 };
@@ -75,7 +76,11 @@ class Job : public std::enable_shared_from_this<Job> {
   Status on_io(IoThread& io, Status (Job::*step)(), std::chrono::milliseconds grace = kGrace);
   Result left_behind(Status status) const;
   Status open_sink();
+  Status take_live(Pause& pause);
+  Status protect_memory();
+  void go_paused(const Status& why);
   std::vector<std::string> command_environment() const;
+  Status capture_guest();
   Status lay_out_guest();
   Status copy_memory();
   Status copy_rest();
@@ -101,6 +106,7 @@ class Job : public std::enable_shared_from_this<Job> {
   MemorySource source_;
   std::string vm_;
   std::unique_ptr<Sink> sink_;
+  std::unique_ptr<Snapshot> snapshot_;  // of a live dump
   GuestState state_{};
   Layout layout_{};
   size_t first_copies_ = 0;  // from here on all of state_.memory is copies
@@ -112,15 +118,6 @@ class Job : public std::enable_shared_from_this<Job> {
   std::chrono::nanoseconds paused_{0};
   Status step_;  // of the last on_io()
 };
-
-// Without exceptions a lack of memory ends the program, so it is looked for where it can still be refused. `size` is
-// generous: what the dump takes on top of it is little.
-Status check_heap(uint64_t size) {
-  constexpr uint64_t kSlack = 1 << 20;
-  const std::unique_ptr<std::byte[]> probe(new (std::nothrow) std::byte[size + kSlack]);
-  if (probe) return {};
-  return Error{ENOMEM, "the VMM has not the " + std::to_string(size + kSlack) + " bytes of memory that the dump takes"};
-}
 
 Result Job::run(IoThread& io) {
   result_.requests = request_.count;
@@ -169,16 +166,27 @@ Status Job::take(IoThread& io) {
   control_.phase = Progress::Phase::opening;
   if (Status status = on_io(io, &Job::open_sink); !status) return status;
 
+  if (options_.live)
+    if (Status status = protect_memory(); !status) return status;
   control_.phase = Progress::Phase::pausing;
   Pause pause(guest_, control_);
-  if (Status status = pause.begin(); !status) return status;
-  Status status = lay_out_guest();
+  Status status = pause.begin();
+  if (status) status = capture_guest();
+  if (status && snapshot_) pause.resume();  // the rest concerns nobody
+  if (status) status = lay_out_guest();
   if (status && first_copies_ > 0) status = on_io(io, &Job::copy_memory);
   pause.resume();
   paused_ = pause.duration();
-  consistency_ = guest_.consistency();
+  if (pause.has_begun()) consistency_ = guest_.consistency();
+  if (const auto paused = guest_.paused()) paused_ = *paused;
   if (status && first_copies_ == 0) status = on_io(io, &Job::copy_memory);
   if (status && first_copies_ < state_.memory.size()) status = on_io(io, &Job::copy_rest);
+  if (snapshot_) {
+    snapshot_->end();
+    if (consistency_ == Consistency::paused) consistency_ = Consistency::snapshot;
+    if (status) status = snapshot_->status();
+    result_.live = true;
+  }
   pause.end();
   if (!status) return status;
 
@@ -210,8 +218,9 @@ Status Job::open_sink() {
   if (!status) return status;
   if (options_.target.starts_with('|')) {
     const bool compressed = options_.compression != Compression::none;
+    // What may change any time is not lent; should it be paused after all, copies will do.
     sink_ = open_pipe_sink(options_.target.substr(1), command_environment(),
-                           compressed ? PipeMemory::copy : options_.pipe_memory, control_, status);
+                           compressed || options_.live ? PipeMemory::copy : options_.pipe_memory, control_, status);
   } else {
     FileName name;
     name.stem = dump_stem(vm_, request_.time.tv_sec);
@@ -234,9 +243,37 @@ std::vector<std::string> Job::command_environment() const {
           "GCORE_FILE=" + dump_stem(vm_, request_.time.tv_sec) + dump_extension(options_.compression)};
 }
 
+// While the guest runs. Fails only when the dump is to stop: what cannot be had live is had paused.
+Status Job::protect_memory() {
+  control_.phase = Progress::Phase::protecting;
+  std::vector<MemoryRange> memory = guest_.memory();
+  Status status = check_memory(memory);
+  if (status) snapshot_ = Snapshot::protect(memory, options_, control_, status);
+  if (!snapshot_) go_paused(status);
+  return control_.check();
+}
+
+void Job::go_paused(const Status& why) {
+  snapshot_.reset();
+  source_.use(nullptr);
+  if (control_.check()) add_notice("the guest was paused while it was dumped: " + why.text());
+}
+
 // What the guest has to be asked for while it is paused.
+Status Job::capture_guest() {
+  if (Status status = capture(guest_, state_.machine, state_); !status || !snapshot_) return status;
+  Status frozen = snapshot_->freeze();
+  if (frozen && !snapshot_->is_of(state_.memory))
+    frozen = Status(std::string("Guest::memory() said another thing before the pause"));
+  if (frozen) {
+    source_.use(snapshot_.get());
+  } else {
+    go_paused(frozen);
+  }
+  return {};
+}
+
 Status Job::lay_out_guest() {
-  if (Status status = capture(guest_, state_.machine, state_); !status) return status;
   std::vector<std::byte> notes;
   if (options_.dialect == Dialect::qnx) {
     notes = qnx_notes(state_, request_.reason);
@@ -249,7 +286,7 @@ Status Job::lay_out_guest() {
   uint64_t total = 0;
   for (size_t index = 0; index < state_.memory.size(); ++index) {
     total += state_.memory[index].size;
-    if (!state_.memory[index].is_copy) first_copies_ = index + 1;
+    if (!state_.memory[index].is_copy && !snapshot_) first_copies_ = index + 1;
   }
   control_.memory_total = total;
   control_.phase = Progress::Phase::writing;
@@ -283,7 +320,8 @@ Status Job::check_room() {
   for (const MemoryRange& range : state_.memory) needed += source_.touched(range);
   if (needed <= room) return {};
 
-  // Much of it may be zeros, which take no room. Only reading it tells.
+  // Much of it may be zeros, which take no room. Only reading it tells, and a live dump reads once only.
+  if (snapshot_) return {};
   needed = layout_.head.size() + kInfoSize;
   for (const MemoryRange& range : state_.memory) {
     source_.start(range);
@@ -400,40 +438,6 @@ Status check_options(const Options& options) {
     return Status(std::string("this build of the writer was made without that compression"));
   if (options.file_name.find('/') != std::string::npos) return Status("'" + options.file_name + "' is not a file name");
   return {};
-}
-
-namespace {
-
-// A 32-bit x86 CPU's register set has no place for esp in kernel mode: readers take exx + 12 (docs/format.md).
-void add_stack_of_kernel_mode(format::RegisterFile& registers) {
-  if (registers.machine() != format::Machine::x86 || (registers.get("cs").value_or(0) & 3) != 0) return;
-  const auto esp = registers.get("esp");
-  if (esp && !registers.get("exx")) registers.put("exx", static_cast<uint32_t>(*esp - 12));
-}
-
-}  // namespace
-
-Status capture(Guest& guest, format::Machine machine, GuestState& state) {
-  state.machine = machine;
-  const size_t count = guest.cpu_count();
-  if (count > UINT16_MAX) return Status("a dump has room for 65535 vCPUs; the guest has " + std::to_string(count));
-  constexpr size_t kMostOfACpu = 16 * 1024;  // its registers, here and in the notes
-  if (Status status = check_heap(count * kMostOfACpu); !status) return status;
-  for (size_t index = 0; index < count; ++index) {
-    CpuState cpu{guest.cpu_number(index), format::RegisterFile(machine), {}};
-    if (guest.read_cpu(index, cpu.registers)) {
-      add_stack_of_kernel_mode(cpu.registers);
-      cpu.process_name = guest.process_name(index);
-      state.cpus.push_back(std::move(cpu));
-    } else {
-      state.cpus_left_out.push_back(cpu.index);
-    }
-  }
-  state.vmcoreinfo = guest.vmcoreinfo();
-  state.memory = guest.memory();
-  constexpr size_t kMostOfARange = 256;  // its program header, and what leads to it
-  if (Status status = check_heap(state.memory.size() * kMostOfARange); !status) return status;
-  return check_memory(state.memory);
 }
 
 Result take_dump(Guest& guest, const Options& options, const Request& request, std::shared_ptr<Control> control,

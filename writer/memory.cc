@@ -11,6 +11,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "writer/snapshot.h"
+
 namespace gcore::writer {
 namespace {
 
@@ -74,7 +76,7 @@ void MemorySource::start(const MemoryRange& range) {
     if (fstat(range.fd, &info) == 0 && S_ISREG(info.st_mode)) file_size_ = static_cast<uint64_t>(info.st_size);
     control_.leave_guest();
   }
-  if (range.fd < 0 && range.host && !page_map_) page_map_.emplace();
+  if (range.fd < 0 && range.host && !page_map_) page_map_.emplace(snapshot_ ? snapshot_->userfaultfd() : -1);
 }
 
 // Finds out where position_ is: in data, in a hole of the backing file, or beyond that file's end.
@@ -162,7 +164,8 @@ uint64_t MemorySource::touched(const MemoryRange& range) {
 Stretch MemorySource::stretch() {
   constexpr uint64_t kMost = 1 << 20;  // between two looks at the progress
   const Stretch none = {0, -1, 0, nullptr};
-  if (consumed_ != buffered_ || position_ == range_->size || (range_->fd < 0 && !range_->host)) return none;
+  if (snapshot_ || consumed_ != buffered_ || position_ == range_->size || (range_->fd < 0 && !range_->host))
+    return none;
   if (position_ == extent_end_) find_extent();
   if (extent_kind_ != Piece::Kind::data) return none;
   uint64_t size = std::min(extent_end_ - position_, kMost);
@@ -178,13 +181,16 @@ Piece MemorySource::next() {
     if (position_ == extent_end_) find_extent();
     const uint64_t left = extent_end_ - position_;
     if (extent_kind_ != Piece::Kind::data) {
+      if (snapshot_) snapshot_->take(range_->address, position_, left, nullptr);
       position_ = extent_end_;
       return {extent_kind_, left, nullptr};
     }
     buffered_ = read(buffer_.get(), static_cast<size_t>(std::min<uint64_t>(left, kBufferSize)));
     consumed_ = 0;
+    if (snapshot_) snapshot_->take(range_->address, position_, buffered_, buffer_.get());
     if (buffered_ == 0) {
       note_trouble();
+      if (snapshot_) snapshot_->take(range_->address, position_, kPageSize, nullptr);
       position_ += kPageSize;
       return {Piece::Kind::missing, kPageSize, nullptr};
     }

@@ -40,10 +40,16 @@ struct Stretch {
 /// where no file can; or when all of them do not fit into one file.
 Status check_memory(std::vector<MemoryRange>& ranges);
 
+class Snapshot;
+
 class MemorySource {
  public:
   /// `guest` is asked for memory that has neither host address nor file. It is paused all the time.
   MemorySource(Guest& guest, Control& control);
+
+  /// Whose pages of another moment are put in place of what is read; nullptr for none. The guest need not be paused
+  /// then.
+  void use(Snapshot* snapshot) { snapshot_ = snapshot; }
 
   /// Starts over, at the beginning of `range`, which must stay valid.
   void start(const MemoryRange& range);
@@ -71,6 +77,7 @@ class MemorySource {
 
   Guest& guest_;
   Control& control_;
+  Snapshot* snapshot_ = nullptr;
   std::unique_ptr<std::byte[]> buffer_;
   std::optional<PageMap> page_map_;  // when there was a range that needs it
   const MemoryRange* range_ = nullptr;

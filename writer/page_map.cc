@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cinttypes>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include "writer/memory.h"
@@ -17,7 +18,7 @@ namespace {
 constexpr size_t kEntries = 4096;                    // a read: 16 MiB of memory
 constexpr uint64_t kMostAtOnce = uint64_t{1} << 30;  // so that a dump of nothing but holes can be cancelled
 
-bool uses_userfaultfd() {
+bool uses_userfaultfd(int own) {
   DIR* folder = opendir("/proc/self/fd");
   if (!folder) return true;  // who knows
   constexpr char kName[] = "anon_inode:[userfaultfd]";
@@ -25,7 +26,8 @@ bool uses_userfaultfd() {
   while (const dirent* entry = readdir(folder)) {
     char link[sizeof kName + 1];
     const ssize_t length = readlinkat(dirfd(folder), entry->d_name, link, sizeof link);
-    if (length == sizeof kName - 1 && std::memcmp(link, kName, sizeof kName - 1) == 0) found = true;
+    if (length == sizeof kName - 1 && std::memcmp(link, kName, sizeof kName - 1) == 0)
+      found = found || std::atoi(entry->d_name) != own;
   }
   closedir(folder);
   return found;
@@ -33,8 +35,8 @@ bool uses_userfaultfd() {
 
 }  // namespace
 
-PageMap::PageMap() {
-  if (sysconf(_SC_PAGESIZE) != static_cast<long>(kPageSize) || uses_userfaultfd()) return;
+PageMap::PageMap(int own_userfaultfd) {
+  if (sysconf(_SC_PAGESIZE) != static_cast<long>(kPageSize) || uses_userfaultfd(own_userfaultfd)) return;
   std::FILE* maps = std::fopen("/proc/self/maps", "re");
   if (!maps) return;
   char line[512];

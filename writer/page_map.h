@@ -19,8 +19,8 @@ class PageMap {
   };
 
   /// Takes a look at this process's mappings as they are now. In a process that uses userfaultfd nothing is known:
-  /// there, a page that is not mapped may be one that is yet to be fetched.
-  PageMap();
+  /// there, a page that is not mapped may be one that is yet to be fetched. `own_userfaultfd` fetches none; or -1.
+  explicit PageMap(int own_userfaultfd);
 
   /// What is known of the memory at `address`, a multiple of 4096; what is not private anonymous memory counts as
   /// touched. Nothing when nothing is known.

@@ -24,6 +24,10 @@ struct GuestState {
   std::vector<MemoryRange> memory;  // checked, by address
 };
 
+/// Without exceptions a lack of memory ends the program, so it is looked for where it can still be refused. `size` is
+/// generous: what the dump takes on top of it is little.
+Status check_heap(uint64_t size);
+
 /// Only while `guest` is paused.
 Status capture(Guest& guest, format::Machine machine, GuestState& state);
 

@@ -160,6 +160,7 @@ constexpr MonitorCommand kTopics[] = {
 };
 
 std::string hint_text(const Client& client) {
+  if (client.took_made_file) return "";
   const std::string hint = missing_file_hint(client.target, client.options.exec_file);
   return (hint.empty() ? "" : hint + "\n") + moved_symbols_advice(client.target, client.options.exec_file);
 }

@@ -161,6 +161,7 @@ MonitorResult walk_text(Client& client, std::span<const std::string> words) {
 }
 
 MonitorResult why(Client& client, std::span<const std::string> words) {
+  if (words.empty()) return monitor_diagnosis(client);
   const auto address = only_address(client, words);
   if (!address) return std::unexpected(address.error());
   const std::string reason = client.target.why_unreadable(client.monitor_space(), *address);
@@ -231,7 +232,7 @@ MonitorResult segments(Client& client, std::span<const std::string>) {
 constexpr MonitorCommand kCommands[] = {
     {"vtop", "ADDRESS", "how an address is translated, step by step", walk_text},
     {"gva2gpa", "ADDRESS", "the guest-physical address of a virtual one", physical_of},
-    {"why", "ADDRESS", "why an address cannot be read, or is zero", why},
+    {"why", "[ADDRESS]", "what went wrong in a Linux guest; or why an address cannot be read, or is zero", why},
     {"xp", "[/FORMAT] ADDRESS", "guest-physical memory; a format such as /16xb", examine_physical, Asks::nothing},
     {"x", "[/FORMAT] ADDRESS", "the same through the address space", examine_virtual},
     {"map", "[START [LENGTH]]", "what the address space maps", map},

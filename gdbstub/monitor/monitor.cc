@@ -175,7 +175,8 @@ constexpr MonitorCommand kCommands[] = {
     {"find", "TEXT|0xHEX [START [LENGTH]]", "addresses of a text or of bytes", start_find},
 };
 const MonitorCommand* find_command(std::string_view name) {
-  for (const auto list : {std::span<const MonitorCommand>(kCommands), monitor_memory_commands()}) {
+  for (const auto list :
+       {std::span<const MonitorCommand>(kCommands), monitor_linux_commands(), monitor_memory_commands()}) {
     const auto found = std::ranges::find(list, name, &MonitorCommand::name);
     if (found != list.end()) return &*found;
   }
@@ -207,7 +208,8 @@ std::string no_such_command(std::string_view word) {
   std::string_view best = kCommands[0].name;
   const std::string_view start = word.substr(0, 16);
   word = word.substr(0, kMaxEchoed);
-  for (const auto list : {std::span<const MonitorCommand>(kCommands), monitor_memory_commands()})
+  for (const auto list :
+       {std::span<const MonitorCommand>(kCommands), monitor_linux_commands(), monitor_memory_commands()})
     for (const MonitorCommand& command : list)
       if (distance(start, command.name) < distance(start, best)) best = command.name;
   const size_t typos = distance(start, best);
@@ -223,7 +225,8 @@ MonitorResult help(Client&, std::span<const std::string> words) {
     return help_line(*command);
   }
   std::string text;
-  for (const auto list : {std::span<const MonitorCommand>(kCommands), monitor_memory_commands()})
+  for (const auto list :
+       {std::span<const MonitorCommand>(kCommands), monitor_linux_commands(), monitor_memory_commands()})
     for (const MonitorCommand& command : list) text += help_line(command);
   return text +
          "Numbers are decimal or 0x, also with K, M, G or T behind them, or $REGISTER of the vCPU.\n"

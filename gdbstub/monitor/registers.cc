@@ -160,7 +160,7 @@ std::string x86_control(const Values& values, const X86Mode& mode) {
 std::string x86_float(const Values& values) {
   std::string text;
   const auto status = values.get("fstat"), tags = values.get("ftag");
-  const auto top = status ? std::optional(*status >> 11 & 7) : std::nullopt;
+  const unsigned top = status ? *status >> 11 & 7 : 0;
   std::optional<uint64_t> used;
   if (tags) {
     used = 0;
@@ -168,9 +168,9 @@ std::string x86_float(const Values& values) {
   }
   if (values.has_any({"fctrl", "fstat", "ftag", "mxcsr"}))
     text += fmt::format("FCW={} FSW={} [ST={}] FTW={} MXCSR={}\n", values.hex("fctrl", 4), values.hex("fstat", 4),
-                        top ? static_cast<char>('0' + *top) : '?', Values::hex_of(used, 2), values.hex("mxcsr", 8));
-  for (unsigned i = 0; top && i < 8; ++i) {
-    const std::string name = fmt::format("st{}", (i - *top) & 7);
+                        status ? static_cast<char>('0' + top) : '?', Values::hex_of(used, 2), values.hex("mxcsr", 8));
+  for (unsigned i = 0; status && i < 8; ++i) {
+    const std::string name = fmt::format("st{}", (i - top) & 7);
     text += fmt::format("FPR{}={} {}{}", i, values.hex(name + ".lo", 16), values.hex(name + ".hi", 4),
                         i % 2 == 1 ? "\n" : " ");
   }

@@ -63,6 +63,14 @@ struct Client {
   }
   size_t thread_count() const { return target.cpu_count() + shown_tasks().size(); }
 
+  /// The file that is offered; null: none, or not yet.
+  const ExecFile* file() const {
+    if (options.exec_file != nullptr || options.made_file == nullptr) return options.exec_file;
+    return options.made_file->file();
+  }
+  bool took_made_file = false;  // which has the running kernel's addresses
+  bool offers_file() const { return options.exec_file != nullptr || options.made_file != nullptr; }
+
   Space space_of(size_t which) const {
     if (!root && process && process->cpu == which) return {which, physical, process->root};
     return {which, physical, root};
@@ -106,7 +114,7 @@ struct Reply {
 
 using Handler = Reply (*)(Client&, std::string_view arguments);
 /// What a packet asks about, which may not be known yet: see Target::can_look() and Target::knows_guest().
-enum class Asks : uint8_t { nothing, space, guest, threads, all };
+enum class Asks : uint8_t { nothing, space, guest, threads, file, all };
 struct NamedHandler {
   std::string_view name;  // the packet up to its first : ; , or a single letter
   Handler run;            // gets what follows the name, and the separator with it for named packets

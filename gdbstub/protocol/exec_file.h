@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 
 namespace gcore::gdbstub {
 
@@ -16,6 +17,8 @@ class ExecFile {
  public:
   /// Opens an ELF file that is no core file; the error is the reason only.
   static std::expected<ExecFile, std::string> open(const std::string& path);
+  /// An ELF file that has no name on this host: bytes in a descriptor, which it owns, offered under `path`.
+  static ExecFile adopt(int fd, std::string path, uint64_t size) { return {fd, std::move(path), size}; }
   ExecFile(ExecFile&& other) noexcept;
   ExecFile& operator=(ExecFile&&) = delete;
   ~ExecFile();
@@ -38,6 +41,16 @@ class ExecFile {
   int fd_;
   std::string path_;
   uint64_t size_;
+};
+
+/// A file that is being made while clients are served. Any thread may ask.
+class LaterFile {
+ public:
+  virtual ~LaterFile() = default;
+  /// It is made, or cannot be.
+  virtual bool settled() const = 0;
+  /// Null until it is made, and where it cannot be.
+  virtual const ExecFile* file() const = 0;
 };
 
 /// Where the kernel's first segment was linked, by its ELF file (null: there is none), else by what Linux always uses

@@ -36,7 +36,7 @@ Reply open_file(Client& client, std::string_view arguments) {
   const auto name = from_hex(parts[0]);
   const auto flags = parts.size() == 3 ? parse_hex(parts[1]) : std::nullopt;
   if (!name || !flags) return failed(kInvalid);
-  if (client.options.exec_file == nullptr || *name != client.options.exec_file->path()) return failed(kNoEntry);
+  if (client.file() == nullptr || *name != client.file()->path()) return failed(kNoEntry);
   if (*flags != 0) return failed(kAccess);
   if (client.open_files.size() >= kMaxOpen) return failed(kTooManyFiles);
   // As everywhere, the lowest one that is free: GDB opens the file several times, and reads through one after it has
@@ -69,7 +69,7 @@ Reply read_file(Client& client, std::string_view arguments) {
   if (!is_open(client, parts[0])) return failed(kBadFile);
   // Escaping may double the bytes.
   std::string data(std::min<uint64_t>(*count, kMaxPayload / 2 - 16), '\0');
-  data.resize(client.options.exec_file->read(*offset, std::as_writable_bytes(std::span(data))));
+  data.resize(client.file()->read(*offset, std::as_writable_bytes(std::span(data))));
   return {.packet = "F" + hex_number(data.size()) + ";" + data, .run_length = false};
 }
 
@@ -79,7 +79,7 @@ Reply stat_file(Client& client, std::string_view arguments) {
   const auto put = [&stat](size_t offset, size_t bytes, uint64_t value) {
     for (size_t i = 0; i < bytes; ++i) stat[offset + i] = static_cast<char>(value >> (8 * (bytes - 1 - i)));
   };
-  const uint64_t size = client.options.exec_file->size();
+  const uint64_t size = client.file()->size();
   put(8, 4, kRegularReadable);
   put(12, 4, 1);
   put(28, 8, size);

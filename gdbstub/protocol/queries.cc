@@ -27,7 +27,7 @@ Reply supported(Client& client, std::string_view arguments) {
       "PacketSize={:x};QStartNoAckMode+;multiprocess+;vContSupported+;qXfer:features:read+;qXfer:threads:read+",
       kMaxPayload);
   if (client.target.unpaged()) reply += ";qXfer:memory-map:read+";
-  if (client.options.exec_file != nullptr)
+  if (client.lldb ? client.options.exec_file != nullptr : client.offers_file())
     reply += client.lldb ? ";qXfer:libraries-svr4:read+" : ";qXfer:exec-file:read+";
   if (client.error_text) reply += ";error-message+";
   if (client.binary_upload) reply += ";binary-upload+";
@@ -108,8 +108,12 @@ Reply transfer(Client& client, std::string_view arguments) {
     return when_known(client, Asks::guest, [&client, range = std::string(range)] {
       return document_part(client, libraries_xml(client), range);
     });
-  if (object == "exec-file" && client.options.exec_file != nullptr)
-    return document_part(client, client.options.exec_file->path(), range);
+  if (object == "exec-file" && client.offers_file())
+    return when_known(client, Asks::file, [&client, range = std::string(range)] {
+      const ExecFile* file = client.file();
+      client.took_made_file = client.options.exec_file == nullptr;
+      return file != nullptr ? document_part(client, file->path(), range) : error(client, "the guest has no names");
+    });
   return {};
 }
 
@@ -120,9 +124,9 @@ Reply symbols_wanted(Client&, std::string_view) { return ok(); }
 /// wants the place of its first segment. LLDB takes any such number for the distance that all sections were moved by,
 /// so that it gets that.
 Reply offsets(Client& client, std::string_view) {
-  if (!client.options.tell_offsets) return {};
+  if (!client.options.tell_offsets || client.took_made_file) return {};
   const auto displacement = client.target.kernel_displacement();
-  const auto linked = linked_address(client.target, client.options.exec_file);
+  const auto linked = linked_address(client.target, client.file());
   if (!displacement || *displacement == 0 || !linked) return {};
   if (client.lldb) return {fmt::format("Text={0:x};Data={0:x};Bss={0:x}", *displacement)};
   return {"TextSeg=" + hex_number(*linked + *displacement)};

@@ -40,6 +40,8 @@ bool is_known(const Client& client, Asks what) {
       return client.target.knows_guest();
     case Asks::threads:
       return !client.tasks || client.target.knows_threads();
+    case Asks::file:
+      return client.options.made_file == nullptr || client.options.made_file->settled();
     case Asks::all:
       return client.target.knows_guest() && is_known(client, Asks::space);
     case Asks::nothing:

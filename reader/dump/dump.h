@@ -178,8 +178,8 @@ class Dump {
   /// Each oddity of the file, one sentence without a full stop.
   std::span<const std::string> warnings() const;
 
-  /// Those of them that are about the file itself: what is wrong with it, and not what it says of its guest or of how it
-  /// was taken.
+  /// Those of them that are about the file itself: what is wrong with it, and not what it says of its guest or of how
+  /// it was taken.
   std::vector<std::string> damage() const;
 
   /// In the same shape: what was done to open it that may be of interest, but is no defect of the file.

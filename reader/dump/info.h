@@ -21,13 +21,13 @@ struct DumpInfo {
   bool present = false;  // there is a section, and it was understood; otherwise all the rest has its default
   std::string error;     // there is one, and it was not: why. "it is not JSON: ..."
 
-  std::string program, writer;             // the VMM and the library that wrote the dump, each with its version
-  std::string machine;                     // "x86_64", ...: format::machine_name(); empty when it does not say
+  std::string program, writer;              // the VMM and the library that wrote the dump, each with its version
+  std::string machine;                      // "x86_64", ...: format::machine_name(); empty when it does not say
   std::vector<std::string> source_defects;  // what was wrong with the dump that this one was converted from
-  std::string vm, host;                    // names
-  std::optional<uint64_t> requested_ns;    // when the dump was asked for: nanoseconds since 1970, UTC
-  std::string reason_kind, reason_detail;  // "signal", "SIGUSR2"; kinds: api, signal, watchdog, panic
-  std::optional<uint64_t> pause_ns;        // how long the guest stood still, nanoseconds
+  std::string vm, host;                     // names
+  std::optional<uint64_t> requested_ns;     // when the dump was asked for: nanoseconds since 1970, UTC
+  std::string reason_kind, reason_detail;   // "signal", "SIGUSR2"; kinds: api, signal, watchdog, panic
+  std::optional<uint64_t> pause_ns;         // how long the guest stood still, nanoseconds
   std::string consistency;  // "paused", "snapshot": all memory is of one moment; "torn": it is not, warned of
   bool complete = true;     // false: a partial dump, whose segments end where the writer stopped
 

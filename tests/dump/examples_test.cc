@@ -27,6 +27,22 @@ TEST(SystemdUnit, SystemdHasNothingToSayAgainstIt) {
   EXPECT_EQ(done.out + done.err, "");
 }
 
+TEST(SystemdUnit, ConfinesGcoreDump) {
+  const TempDir folder;
+  folder.write("gcore-dump@vm1.service", unit_text());
+  const Completed done =
+      run({"systemd-analyze", "security", "--offline=true", "--no-pager", folder.path("gcore-dump@vm1.service")});
+  EXPECT_EQ(done.status, kDone) << done.err;
+  EXPECT_THAT(done.out, testing::ContainsRegex("Overall exposure level for gcore-dump@vm1.service: [0-9.]+ OK"));
+}
+
+TEST(SystemdUnit, TakesItsTargetFromItsConfiguration) {
+  const std::string text = unit_text();
+  EXPECT_THAT(text, testing::HasSubstr("\nEnvironment=TARGET=%S/gcore/%i\n"));
+  EXPECT_LT(text.find("\nEnvironment=TARGET="), text.find("\nEnvironmentFile=-/etc/gcore/%i.conf\n"));
+  EXPECT_THAT(text, testing::ContainsRegex("\nExecStart=[^\n]* \\$\\{TARGET\\}\n"));
+}
+
 TEST(SystemdUnit, StartsGcoreDumpWithOptionsThatItHas) {
   const std::string text = unit_text();
   std::smatch found;
@@ -34,10 +50,9 @@ TEST(SystemdUnit, StartsGcoreDumpWithOptionsThatItHas) {
   std::string command = found[1];
   const TempDir folder;
   for (const auto& [from, to] : {std::pair<std::string, std::string>{"${QMP}", folder.path("vm1.qmp")},
-                                 {"${KEEP}", "3"},
                                  {"${DEADLINE}", "60"},
                                  {"$OPTIONS", "--compress zstd"},
-                                 {"%S/gcore/%i", folder.path()},
+                                 {"${TARGET}", folder.path()},
                                  {"%i", "vm1"}})
     for (size_t at; (at = command.find(from)) != std::string::npos;) command.replace(at, from.size(), to);
   EXPECT_EQ(command.find_first_of("$%"), std::string::npos) << command;

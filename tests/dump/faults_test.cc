@@ -226,7 +226,7 @@ TEST(PrivateMemory, DiskTooSmallForTheCopy) {
                        "memory-backend-file,id=mem,size=128M,mem-path=" + ram + ",share=off"});
   machine.start();
   const SmallDisk disk("1m");
-  const Completed done = gcore_dump({"--qmp", machine.socket(), disk.directory().path()});
+  const Completed done = untraced_gcore_dump({"--qmp", machine.socket(), disk.directory().path()});
   EXPECT_EQ(done.status, kFailed);
   EXPECT_THAT(done.err, HasSubstr("to a temporary file in " + disk.directory().path() + ": No space left on device\n"));
   EXPECT_THAT(disk.directory().entries(), IsEmpty());

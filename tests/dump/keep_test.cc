@@ -24,13 +24,22 @@ TEST(Keep, RecognisesNamesOfDumps) {
 TEST(Keep, RemovesTheOldestOfTheSameGuest) {
   const TempDir folder;
   for (const char* name : {"vm-20170821-120619.gcore", "vm-20170821-120619-1.gcore", "vm-20160821-120619.gcore.zst",
-                           "vm-20170821-120618.gcore.partial", "vm-20180821-120619.gcore",
+                           "vm-20150821-120618.gcore.partial", "vm-20180821-120619.gcore",
                            "other-20100101-000000.gcore", "vm2-20100101-000000.gcore", "notes"})
     folder.write(name, "x");
   EXPECT_THAT(remove_old_dumps(folder.path("vm-20180821-120619.gcore"), 2), testing::IsEmpty());
-  EXPECT_THAT(folder.entries(),
-              testing::ElementsAre("notes", "other-20100101-000000.gcore", "vm-20170821-120619-1.gcore",
-                                   "vm-20180821-120619.gcore", "vm2-20100101-000000.gcore"));
+  EXPECT_THAT(folder.entries(), testing::ElementsAre("notes", "other-20100101-000000.gcore",
+                                                     "vm-20150821-120618.gcore.partial", "vm-20170821-120619-1.gcore",
+                                                     "vm-20180821-120619.gcore", "vm2-20100101-000000.gcore"));
+}
+
+TEST(Keep, CountsPartialDumpsByThemselves) {
+  const TempDir folder;
+  for (const char* name :
+       {"vm-20170821-120619.gcore", "vm-20170821-120620.gcore.partial", "vm-20170821-120621.gcore.partial"})
+    folder.write(name, "x");
+  EXPECT_THAT(remove_old_dumps(folder.path("vm-20170821-120621.gcore.partial"), 1), testing::IsEmpty());
+  EXPECT_THAT(folder.entries(), testing::ElementsAre("vm-20170821-120619.gcore", "vm-20170821-120621.gcore.partial"));
 }
 
 TEST(Keep, NeverRemovesTheNewOne) {

@@ -68,9 +68,10 @@ TEST(GcoreDump, ReadsMemfdsAboveFourGiBAndSeveralBlocks) {
 TEST(GcoreDump, CopiesPrivateMemoryThroughQemuAndSaysSo) {
   BareMachine machine(kX86, kLoop, {"-m", "96M"});
   const TempDir out;
-  const Completed done = gcore_dump({"--qmp", machine.socket(), "--dialect", "vmcore", out.path()});
+  const Completed done = untraced_gcore_dump({"--qmp", machine.socket(), "--dialect", "vmcore", out.path()});
   EXPECT_EQ(done.status, kDone);
-  EXPECT_THAT(done.err, HasSubstr(" is copied through QEMU, which is slower: "));
+  EXPECT_THAT(done.err, MatchesRegex("gcore-dump: memory \"pc.ram\" \\([0-9.]+ MiB\\) is copied through QEMU, which is "
+                                     "slower: .*(\n.*)*"));
   machine.qmp().execute("dump-guest-memory", R"({"paging": false, "protocol": )" +
                                                  Qmp::quote("file:" + machine.folder().path("oracle")) + "}");
   const CoreFile ours(line(done.out)), theirs(machine.folder().path("oracle"));
@@ -83,7 +84,7 @@ TEST(GcoreDump, ReadsThePrivatelyMappedFileNotTheFile) {
                       {"-machine", "q35,memory-backend=mem", "-m", "64M", "-object",
                        "memory-backend-file,id=mem,size=64M,mem-path=FOLDER/ram,share=off"});
   const TempDir out;
-  const Completed done = gcore_dump({"--qmp", machine.socket(), out.path()});
+  const Completed done = untraced_gcore_dump({"--qmp", machine.socket(), out.path()});
   EXPECT_EQ(done.status, kDone);
   EXPECT_THAT(done.err, HasSubstr("share=off"));
 }
@@ -196,11 +197,35 @@ TEST(GcoreDumpErrors, AreOneLineEach) {
   fails(gcore_dump({"--qmp", file, file}), "Not a directory");
   fails(gcore_dump({"--qmp", file, "--watch", folder.path()}), "nobody listens");
   fails(gcore_dump({"--qmp", "unix:" + file + ",server=on", folder.path()}), "takes the path alone");
-  fails(gcore_dump({"--qmp", "localhost:4444", folder.path()}), "takes a UNIX socket");
+  fails(gcore_dump({"--qmp", "localhost:4444", folder.path()}), "takes the path of a UNIX socket");
   EXPECT_THAT(folder.entries(), testing::ElementsAre("file"));
   const Completed made = gcore_dump({"--qmp", file, folder.path("dumps")});
   EXPECT_THAT(made.err, testing::StartsWith("gcore-dump: made the dump directory '" + folder.path("dumps") +
                                             "' (mode 0700)\ngcore-dump: "));
+}
+
+TEST(GcoreDump, MakesTheDirectoryAndSaysSo) {
+  BareMachine machine(kX86, kLoop, kShared);
+  const TempDir folder;
+  const std::string target = folder.path("dumps");
+  const Completed done = gcore_dump({"--qmp", machine.socket(), target});
+  EXPECT_EQ(done.status, kDone);
+  EXPECT_EQ(done.err, "gcore-dump: made the dump directory '" + target + "' (mode 0700)\n");
+  EXPECT_EQ(std::filesystem::status(target).permissions(), std::filesystem::perms::owner_all);
+  EXPECT_EQ(gcore_dump({"--qmp", machine.socket(), target}).err, "");
+}
+
+TEST(GcoreDump, KeepsAnUmlaut) {
+  BareMachine machine(kX86, kLoop, with(kShared, {"-name", "Müller"}));
+  const TempDir out;
+  const Completed done = gcore_dump({"--qmp", machine.socket(), "--log-format", "json", out.path()});
+  EXPECT_EQ(done.status, kDone);
+  const std::string path = line(done.out);
+  EXPECT_THAT(path, HasSubstr("/Müller-"));
+  EXPECT_THAT(done.err, HasSubstr(path));
+  EXPECT_EQ(open_dump(path)->info().vm, "Müller");
+  EXPECT_THAT(run({program("gcore-inspect"), path, "--json"}).out, testing::ContainsRegex("\"vm\": *\"Müller\""));
+  EXPECT_THAT(run({program("gcore-inspect"), path}).out, HasSubstr("VM        Müller\n"));
 }
 
 TEST(GcoreDumpErrors, OfUsage) {
@@ -214,6 +239,8 @@ TEST(GcoreDumpErrors, OfUsage) {
       {"--qmp", "x", "--keep", "many", "/tmp"},
       {"--qmp", "x", "--keep", "1", "|cat"},
       {"--qmp", "x", "--reconnect", "/tmp"},
+      {"--qmp", "x", "--set-action", "/tmp"},
+      {"--qmp", "x", "--log-format", "xml", "/tmp"},
       {"--qmp", "x", "|"},
       {"--qmp", "x", "|| "},
       {"--qmp", "x", "--keep-partial", "|cat"},

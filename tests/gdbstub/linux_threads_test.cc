@@ -130,7 +130,7 @@ TEST_P(LinuxThreads, CanBeShownLater) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Machines, LinuxThreads, testing::Values("x86_64", "aarch64"),
-                         [](const auto& info) { return std::string(info.param); });
+                         [](const auto& test) { return std::string(test.param); });
 
 }  // namespace
 }  // namespace gcore::tests

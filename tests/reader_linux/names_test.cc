@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <map>
 
+#include "reader/guest/guest.h"
 #include "reader/guest/linux/kernel.h"
 #include "tests/reader_linux/guests.h"
 #include "tests/reader_linux/kallsyms.h"

@@ -1,11 +1,6 @@
 #include "tests/support/linux_oracle.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -13,8 +8,8 @@
 #include <mutex>
 #include <sstream>
 #include <stdexcept>
-#include <system_error>
 
+#include "tests/support/file_lock.h"
 #include "tests/support/paths.h"
 #include "tests/support/qemu_guest.h"
 
@@ -96,20 +91,6 @@ void cook(const LinuxRecipe& recipe, const std::string& folder) {
   // Most of it is zeros.
   run({"fallocate", "--dig-holes", folder + "/dump"}, 60s);
 }
-
-/// Holds a lock on a file as long as it lives.
-class FileLock {
- public:
-  explicit FileLock(const std::string& path) : fd_(open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644)) {
-    if (fd_ < 0 || flock(fd_, LOCK_EX) != 0) throw std::system_error(errno, std::generic_category(), path);
-  }
-  ~FileLock() { close(fd_); }
-  FileLock(const FileLock&) = delete;
-  FileLock& operator=(const FileLock&) = delete;
-
- private:
-  int fd_;
-};
 
 std::string cooked(const LinuxRecipe& recipe) {
   const std::string guest = recipe.machine + (recipe.kernel.empty() ? "" : "-" + recipe.kernel);

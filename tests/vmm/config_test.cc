@@ -65,6 +65,21 @@ TEST(ParseConfig, WatchdogTerminatesUnlessToldOtherwise) {
   EXPECT_TRUE(dump->watchdog->dump);
 }
 
+TEST(ParseConfig, AKernelRunsOnKvm) {
+  const auto config = parse_config(
+      "kernel /boot/vmlinuz\ninitrd /i\ncmdline \"console=ttyS0\"\nvdev pvpanic action dump\nvdev wdt-ib700\n", "c");
+  ASSERT_TRUE(config) << config.error();
+  EXPECT_EQ(config->engine, EngineKind::kvm);
+  EXPECT_EQ(config->kernel, "/boot/vmlinuz");
+  EXPECT_EQ(config->initrd, "/i");
+  ASSERT_TRUE(config->pvpanic);
+  EXPECT_TRUE(config->pvpanic->dump);
+  EXPECT_FALSE(config->pvpanic->terminate);
+  EXPECT_TRUE(config->watchdog);
+  EXPECT_EQ(parse_config("load /a.elf", "c")->engine, EngineKind::unicorn);
+  EXPECT_EQ(parse_config("load /a.elf\nengine kvm", "c")->engine, EngineKind::kvm);
+}
+
 TEST(ParseConfig, LimitsDumps) {
   using namespace std::chrono_literals;
   EXPECT_EQ(parse_config("dump /d", "c")->dump_deadline, 60s);
@@ -95,10 +110,19 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Mistake{"cpu\n\nrma 1G\n", "vm.conf:3: unknown option 'rma', did you mean 'ram'?"},
         Mistake{"zzzzzz", "vm.conf:1: unknown option 'zzzzzz'"}, Mistake{"\xff\n", "vm.conf:1: unknown option '\\xff'"},
+        Mistake{"engine tcg", "vm.conf:1: unknown engine 'tcg': unicorn or kvm"},
+        Mistake{"initrd /i", "vm.conf: 'initrd' needs a 'kernel'"},
+        Mistake{"kernel /k\nload /l", "vm.conf: 'kernel' and 'load': one of them"},
+        Mistake{"kernel /k\nengine unicorn",
+                "vm.conf: 'kernel' needs the engine kvm: the other one delivers no interrupts"},
+        Mistake{"kernel \"\"", "vm.conf:1: 'kernel' needs the name of a file"},
+        Mistake{"vdev pvpanic\nvdev pvpanic", "vm.conf:2: a second pvpanic"},
+        Mistake{"arch aarch64\nengine kvm", "vm.conf: KVM runs only guests of its own machine, which is x86_64"},
         Mistake{"dump \"|cat", "vm.conf:1: a quotation mark is not closed"},
-        Mistake{"dump |gzip -c",
-                "vm.conf:1: after the target of 'dump', 'deadline SECONDS' and 'rate SIZE' may follow, not '-c' "
-                "(a command with blanks goes in quotation marks)"},
+        Mistake{
+            "dump |gzip -c",
+            "vm.conf:1: after the target of 'dump', 'live', 'deadline SECONDS' and 'rate SIZE' may follow, not '-c' "
+            "(a command with blanks goes in quotation marks)"},
         Mistake{"dump /d deadline", "vm.conf:1: 'deadline' of 'dump' needs an argument"},
         Mistake{"dump /d deadline soon",
                 "vm.conf:1: the deadline of 'dump': 'soon' is no time (seconds, such as 60 or 0.5)"},
@@ -106,9 +130,10 @@ INSTANTIATE_TEST_SUITE_P(
                 "vm.conf:1: the deadline of 'dump': '-1' is no time (seconds, such as 60 or 0.5)"},
         Mistake{"dump /d rate fast",
                 "vm.conf:1: the rate of 'dump': 'fast' is not a size (a number, then K, M, G, T or nothing)"},
-        Mistake{"dump a b c d e f",
-                "vm.conf:1: 'dump' with 6 arguments; expected: dump DIRECTORY|\"|SHELL COMMAND\" [deadline SECONDS] "
-                "[rate SIZE] (an argument with blanks goes in quotation marks)"},
+        Mistake{
+            "dump a b c d e f g",
+            "vm.conf:1: 'dump' with 7 arguments; expected: dump DIRECTORY|\"|SHELL COMMAND\" [live] [deadline SECONDS] "
+            "[rate SIZE] (an argument with blanks goes in quotation marks)"},
         Mistake{"dump a\ndump b", "vm.conf:2: 'dump' is given twice"},
         Mistake{"dump \"|  \"", "vm.conf:1: 'dump' needs a directory or \"|COMMAND\""},
         Mistake{"ram", "vm.conf:1: 'ram' with 0 arguments; expected: ram [ADDRESS,]SIZE"},
@@ -121,9 +146,9 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"system a/b", "vm.conf:1: 'a/b' cannot start a file name, which 'system' is for"},
         Mistake{"system \"\"", "vm.conf:1: '' cannot start a file name, which 'system' is for"},
         Mistake{"arch arm", "vm.conf:1: unknown architecture 'arm': x86_64 or aarch64"},
-        Mistake{"vdev wdt", "vm.conf:1: unknown device 'wdt': wdt-ib700 (x86_64) or wdt-sp805 (aarch64)"},
+        Mistake{"vdev wdt", "vm.conf:1: unknown device 'wdt': wdt-ib700 (x86_64), wdt-sp805 (aarch64) or pvpanic"},
         Mistake{"vdev wdt-ib700 action reboot",
-                "vm.conf:1: unknown watchdog action 'reboot': dump, terminate or dump,terminate"},
+                "vm.conf:1: unknown action 'reboot': dump, terminate or dump,terminate"},
         Mistake{"vdev wdt-ib700 dump", "vm.conf:1: after the device, 'action' and one argument are expected"},
         Mistake{"vdev wdt-ib700\nvdev wdt-ib700", "vm.conf:2: a second watchdog"},
         Mistake{"vdev wdt-sp805", "vm.conf: wdt-sp805 is a device of aarch64; x86_64 has wdt-ib700"},

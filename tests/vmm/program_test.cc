@@ -150,6 +150,21 @@ TEST_F(VmmProgram, MakesTheLastComponentOfAMissingDirectoryAndSaysSo) {
   ASSERT_TRUE(vmm.wait_for_line(kErr, "dump written: " + dumps + "/")) << vmm.err();
 }
 
+TEST_F(VmmProgram, DumpsLive) {
+  auto vmm = start(kTwoCpus + ("dump " + dir_.path() + " live deadline 60"));
+  ASSERT_TRUE(heartbeat(vmm, 0));
+  for (int i = 0; i < 3; ++i) {
+    vmm.signal(SIGUSR2);
+    ASSERT_TRUE(vmm.wait_for_line(kErr, kWritten)) << vmm.err();
+    ASSERT_TRUE(heartbeat(vmm, 0));
+    ASSERT_TRUE(heartbeat(vmm, 1));
+  }
+  EXPECT_THAT(vmm.err(), testing::Not(HasSubstr("was paused while"))) << "it had what it takes";
+  for (const std::string& name : dumps())
+    EXPECT_THAT(read_file(dir_.path(name)), HasSubstr("\"consistency\": \"snapshot\""));
+  EXPECT_EQ(dumps().size(), 3u);
+}
+
 struct StartError {
   const char *config, *message;
   int status;

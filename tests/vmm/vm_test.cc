@@ -9,7 +9,7 @@
 #include <cstring>
 #include <set>
 
-#include "tools/gcore-vmm/arch.h"
+#include "tools/gcore-vmm/unicorn_arch.h"
 
 namespace gcore::tools::vmm {
 namespace {

@@ -1,6 +1,7 @@
 # One way to make a target, so that every folder has the same language level, warnings and sanitizers.
 #
 #   gcore_settings(TARGET [STANDARD 20|23])
+#   gcore_precompile(TARGET)
 
 include_guard(GLOBAL)
 
@@ -43,5 +44,14 @@ function(gcore_settings target)
   endif()
   if(GCORE_FUZZ)
     target_compile_options(${target} PRIVATE -fsanitize=fuzzer-no-link)
+  endif()
+endfunction()
+
+# Compiles what most files of TARGET include once. Only where sanitizers are: those builds are for tests alone, and others shall see
+# a header that does not include what it needs.
+function(gcore_precompile target)
+  if(GCORE_SANITIZE)
+    target_precompile_headers(${target} PRIVATE <algorithm> <array> <cerrno> <chrono> <cinttypes> <cstring> <expected> <functional>
+      <limits> <map> <memory> <mutex> <optional> <span> <string> <string_view> <unordered_map> <utility> <vector> <fmt/format.h>)
   endif()
 endfunction()

@@ -213,6 +213,7 @@ Backing find_backing(Qmp& qmp, const RamRegion& sample, int task) {
   backing.name = backend.path.empty() ? backend.type : backend.path;
   const auto address = task > 0 ? host_address(qmp, sample.address) : std::nullopt;
   const std::optional<Mapping> mapping = address ? find_mapping(task, *address) : std::nullopt;
+  if (mapping && *address >= sample.offset) backing.host = *address - sample.offset;
   if (mapping) {
     if (!mapping->shared || mapping->inode == 0 || mapping->offset < sample.offset) {
       backing.why_not = !backend.known         ? "a device's"
@@ -237,6 +238,8 @@ Backing find_backing(Qmp& qmp, const RamRegion& sample, int task) {
   }
   if (mapping) {
     backing.file = search_open_files(task, *mapping, backing);
+    if (!backing.file.valid() && backing.why_not.empty())
+      backing.why_not = "QEMU shares it without a file that can be opened (" + backing.name + ",share=on)";
   } else if (backing.why_not.empty()) {
     explain_closed_proc(task, backing);
   }

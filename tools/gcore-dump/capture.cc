@@ -3,16 +3,15 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <thread>
 #include <vector>
 
+#include "tools/gcore-dump/scratch.h"
 #include "writer/format/elf.h"
 
 namespace gcore::tools::qemu {
@@ -20,47 +19,13 @@ namespace {
 
 namespace json = llvm::json;
 
-constexpr uint64_t kKeptInMemory = 64 << 20;
-constexpr size_t kBlock = 4096, kBufferSize = 256 * kBlock;
+constexpr size_t kBufferSize = 1 << 20;
 constexpr uint64_t kSlowestPerSecond = 20 << 20;  // bytes that QEMU writes in a second, if it is not stuck
 constexpr char kFdName[] = "gcore-dump";
 
 QmpError failure(std::string text) { return {QmpError::Kind::unavailable, std::move(text)}; }
 
 std::string os_error() { return std::strerror(errno); }
-
-QmpResult<UniqueFd> scratch_file(uint64_t size, const std::string& directory) {
-  if (size <= kKeptInMemory) {
-    UniqueFd file(memfd_create("gcore-dump", MFD_CLOEXEC));
-    if (file.valid()) return file;
-    return std::unexpected(failure("cannot make a file in memory: " + os_error()));
-  }
-  UniqueFd file(open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-  if (!file.valid() && (errno == EOPNOTSUPP || errno == EISDIR)) {
-    std::string name = directory + "/.gcore-dump-XXXXXX";
-    file = UniqueFd(mkostemp(name.data(), O_CLOEXEC));
-    if (file.valid()) unlink(name.c_str());
-  }
-  if (!file.valid())
-    return std::unexpected(failure("cannot make a temporary file in " + directory + ": " + os_error()));
-  return file;
-}
-
-bool all_zero(const char* bytes, size_t size) {
-  return size == 0 || (bytes[0] == 0 && std::memcmp(bytes, bytes + 1, size - 1) == 0);
-}
-
-bool write_at(int fd, const char* bytes, size_t size, uint64_t offset) {
-  while (size > 0) {
-    const ssize_t written = pwrite(fd, bytes, size, static_cast<off_t>(offset));
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return false;
-    bytes += written;
-    size -= static_cast<size_t>(written);
-    offset += static_cast<uint64_t>(written);
-  }
-  return true;
-}
 
 /// Takes everything out of a pipe into a file, blocks of zeros as holes. Stops early when the file cannot be written;
 /// QEMU then gets EPIPE, once the pipe is closed.
@@ -105,28 +70,13 @@ class Drain {
         if (end) break;
         filled += static_cast<size_t>(got);
       }
-      if (!store(buffer.data(), filled, offset)) break;
+      errno_ = write_sparse(to_, buffer.data(), filled, offset);
+      if (errno_ != 0) break;
       offset += filled;
       if (end) break;
     }
     if (errno_ == 0 && ftruncate(to_, static_cast<off_t>(offset)) != 0) errno_ = errno;
     from_.reset();
-  }
-
-  bool store(const char* bytes, size_t size, uint64_t offset) {
-    for (size_t start = 0; start < size;) {
-      const size_t length = std::min(kBlock, size - start);
-      size_t end = start + length;
-      if (!all_zero(bytes + start, length)) {
-        while (end < size && !all_zero(bytes + end, std::min(kBlock, size - end))) end += std::min(kBlock, size - end);
-        if (!write_at(to_, bytes + start, end - start, offset + start)) {
-          errno_ = errno;
-          return false;
-        }
-      }
-      start = end;
-    }
-    return true;
   }
 
   UniqueFd from_;
@@ -178,15 +128,20 @@ bool repair_headers(int fd) {
 QmpResult<Capture> capture(Qmp& qmp, uint64_t address, uint64_t size, const CaptureLimits& to) {
   using std::chrono::milliseconds;
   auto file = scratch_file(size, to.directory);
-  if (!file) return std::unexpected(file.error());
+  if (!file) return std::unexpected(failure(file.error()));
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return std::unexpected(failure("cannot make a pipe: " + os_error()));
   UniqueFd read_end(ends[0]), write_end(ends[1]);
   fcntl(ends[1], F_SETPIPE_SZ, 1 << 20);  // fewer switches; where it is refused, the default serves
 
-  if (auto given = qmp.execute("getfd", json::Object{{"fdname", kFdName}}, Qmp::kTimeout, write_end.get()); !given)
-    return std::unexpected(given.error());
-  write_end.reset();
+  std::string way = std::string("fd:") + kFdName;
+  if (qmp.passes_descriptors()) {
+    if (auto given = qmp.execute("getfd", json::Object{{"fdname", kFdName}}, Qmp::kTimeout, write_end.get()); !given)
+      return std::unexpected(given.error());
+    write_end.reset();
+  } else {  // QEMU opens it; when it has answered, it has written all
+    way = "file:/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(write_end.get());
+  }
   Drain drain(std::move(read_end), file->get());
   const std::chrono::steady_clock::duration left = to.deadline - std::chrono::steady_clock::now();
   const milliseconds most = std::chrono::seconds(30 + size / kSlowestPerSecond);
@@ -194,10 +149,11 @@ QmpResult<Capture> capture(Qmp& qmp, uint64_t address, uint64_t size, const Capt
   const milliseconds patience = hurried ? std::max(milliseconds(1), std::chrono::ceil<milliseconds>(left)) : most;
   auto dumped = qmp.execute("dump-guest-memory",
                             json::Object{{"paging", false},
-                                         {"protocol", std::string("fd:") + kFdName},
+                                         {"protocol", way},
                                          {"begin", static_cast<int64_t>(address)},
                                          {"length", static_cast<int64_t>(size)}},
                             patience);
+  write_end.reset();
   if (!dumped) {
     drain.give_up();
     // QEMU has closed its end if it took it at all; if it did not, nobody else would.
@@ -207,9 +163,7 @@ QmpResult<Capture> capture(Qmp& qmp, uint64_t address, uint64_t size, const Capt
   if (problem != 0)
     return std::unexpected(failure("cannot write the copy that QEMU makes to a temporary file in " + to.directory +
                                    ": " + std::strerror(problem)));
-  if (!dumped && dumped.error().kind == QmpError::Kind::deadline && hurried)
-    dumped.error().text =
-        "QEMU had not copied it when the pause deadline came; raise that, or have QEMU share the memory";
+  if (!dumped && dumped.error().kind == QmpError::Kind::deadline && hurried) dumped.error().text = kDeadlineCame;
   if (!dumped) return std::unexpected(dumped.error());
 
   if (!repair_headers(file->get()))

@@ -23,7 +23,11 @@ struct Capture {
 struct CaptureLimits {
   std::string directory;  // where what does not fit into memory goes, in a file without a name
   std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
+  int give_up = -1;  // readable when it is to be given up; -1: never
 };
+
+inline constexpr char kDeadlineCame[] =
+    "it was not copied when the pause deadline came; raise that, or have QEMU share the memory";
 
 /// Captures [address, address + size) and every vCPU's notes. The guest should be paused (QEMU pauses it meanwhile
 /// otherwise). Small ranges are kept in memory. At most one capture at a time.

@@ -243,6 +243,8 @@ Maybe<UniqueFd> connect_stub(const std::string& address, int qemu_pid) {
 
 /// Starts a stub that talks over a socket pair: no file, no port, nothing for others to connect to.
 Maybe<UniqueFd> start_stub(Qmp& qmp) {
+  if (!qmp.passes_descriptors())
+    return std::unexpected("QEMU's gdb stub is reached by way of a UNIX socket of QMP only");
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return std::unexpected(std::strerror(errno));
   UniqueFd ours(ends[0]), theirs(ends[1]);

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "tools/common/names.h"
+#include "tools/gcore-dump/stream_registers.h"
 #include "writer/dump.h"
 
 namespace gcore::tools::qemu {
@@ -50,7 +51,7 @@ std::expected<void, std::string> Guest::prepare(bool leave_paused) {
   if (!memory) return std::unexpected("cannot learn where the guest's memory is: " + memory.error());
   memory_ = std::move(*memory);
   found_vmcoreinfo_ = {};
-  if (settings_.vmcore) found_vmcoreinfo_.search(memory_->shared_ranges(), qmp_, machine_, {});
+  if (settings_.vmcore) found_vmcoreinfo_.search(memory_->readable(), qmp_, machine_, {});
   return {};
 }
 
@@ -59,6 +60,8 @@ writer::Status Guest::stop() {
   if (!before) return writer::Status("cannot pause the guest: " + before.error().text);
   if (before->name == "inmigrate")
     return writer::Status("the guest has no state yet: QEMU waits for an incoming migration");
+  resumes_ = qmp_.events_waiting("RESUME");
+  if (before->name == "paused" && !settings_.watched) notes_.push_back(kPausedBefore);
   if (!before->running) return {};
   const auto stopped = qmp_.execute("stop", {}, kStopTimeout);
   if (!stopped) {
@@ -66,6 +69,7 @@ writer::Status Guest::stop() {
     ran_ = stopped.error().kind != Kind::refused;
     return writer::Status("cannot pause the guest: " + stopped.error().text);
   }
+  resumes_ = qmp_.events_waiting("RESUME");
   // QEMU may have paused it just before for a reason of its own (a watchdog, a panic, a disk error): that one holds.
   const auto after = query_state(qmp_);
   ran_ = !after || after->name == "paused";
@@ -83,13 +87,13 @@ std::optional<std::string> Guest::read_state() {
     memory_ = std::move(*memory);
   }
   stopwatch.add_to(times_.layout);
-  CaptureLimits to{settings_.directory};
+  CaptureLimits to{.directory = settings_.directory, .give_up = settings_.give_up};
   if (settings_.deadline.count() > 0) to.deadline = Clock::now() + settings_.deadline;
-  auto ranges = memory_->ranges(qmp_, to);
+  auto ranges = memory_->ranges(qmp_, settings_.private_memory, to);
   if (!ranges) return "cannot read the guest's memory: " + ranges.error();
   ranges_ = std::move(*ranges);
-  notes_ = memory_->notes();
-  stopwatch.add_to(times_.through_qemu);
+  notes_.insert(notes_.end(), memory_->notes().begin(), memory_->notes().end());
+  stopwatch.add_to(times_.copies);
   auto states = read_registers(qmp_, machine_, memory_->notes_dump(), memory_->regions().front().address);
   if (!states) return "cannot read the guest's registers: " + states.error();
   states_ = std::move(*states);
@@ -106,9 +110,11 @@ std::optional<std::string> Guest::read_state() {
 void Guest::choose_vmcoreinfo() {
   std::vector<size_t> cpus;
   for (const CpuStates::Cpu& cpu : states_.cpus) cpus.push_back(cpu.number);
+  std::vector<Readable> copies;
+  for (const writer::MemoryRange& range : ranges_)
+    if (range.is_copy) copies.push_back({.fd = range.fd, .start = range.fd_offset, .size = range.size});
   found_vmcoreinfo_.put_first(states_.vmcoreinfo);
-  if (!found_vmcoreinfo_.is_confirmed(qmp_, machine_, cpus))
-    found_vmcoreinfo_.search(memory_->captured_ranges(), qmp_, machine_, cpus);
+  if (!found_vmcoreinfo_.is_confirmed(qmp_, machine_, cpus)) found_vmcoreinfo_.search(copies, qmp_, machine_, cpus);
   vmcoreinfo_ = found_vmcoreinfo_.best();
   if (vmcoreinfo_.empty())
     notes_.push_back(
@@ -132,10 +138,13 @@ writer::Status Guest::pause() {
   resume_problem_.clear();
   times_ = {};
   ran_ = gone_ = false;
+  consistency_ = writer::Consistency::paused;
+  const auto snapshot = go_on_meanwhile();
+  if (!snapshot) return writer::Status(snapshot.error());
+  if (*snapshot) return {};
   Stopwatch stopwatch;
   writer::Status stopped = stop();
   stopwatch.add_to(times_.stopping);
-  resumes_ = qmp_.events_waiting("RESUME");
   if (!stopped) {
     let_go_on();
     return stopped;
@@ -144,19 +153,83 @@ writer::Status Guest::pause() {
   memory_start_ = Clock::now();
   if (!problem) return {};
   resume();
+  dump_ended();
   return writer::Status(*problem);
 }
 
+/// A snapshot, if one is wanted and the guest runs: false when it is to be paused instead.
+std::expected<bool, std::string> Guest::go_on_meanwhile() {
+  snapshot_.reset();
+  if (settings_.live == Live::no || leave_paused_) return false;
+  const auto state = query_state(qmp_);
+  if (!state) return std::unexpected("cannot dump it while it runs: " + state.error().text);
+  if (!state->running) return false;  // it stands still anyway
+  const auto taken = take_live();
+  if (taken) return true;
+  snapshot_.reset();
+  const std::string why = "it cannot be dumped while it runs: " + taken.error().text;
+  if (settings_.live == Live::always || taken.error().kind != Kind::refused)
+    return std::unexpected(why + (taken.error().kind == Kind::refused ? "; --live=try pauses it then" : ""));
+  notes_.push_back("the guest is paused meanwhile: " + why);
+  return false;
+}
+
+std::expected<void, QmpError> Guest::take_live() {
+  // Where memory is the stream does not say: it has to be there before and after. (While firmware runs, it moves.)
+  constexpr int kAttempts = 3;
+  for (int attempt = 0;; ++attempt) {
+    auto snapshot = take_snapshot(qmp_, {.directory = settings_.directory, .give_up = settings_.give_up});
+    if (!snapshot) return std::unexpected(snapshot.error());
+    snapshot_ = std::move(*snapshot);
+    const auto current = memory_->is_current(qmp_);
+    if (!current) return std::unexpected(QmpError{Kind::closed, current.error()});
+    if (*current) break;
+    if (attempt + 1 == kAttempts)
+      return std::unexpected(QmpError{Kind::refused, "the guest's memory is never for long where it was"});
+    auto memory = Memory::find(qmp_);
+    if (!memory) return std::unexpected(QmpError{Kind::closed, memory.error()});
+    memory_ = std::move(*memory);
+  }
+  const auto refused = [](std::string why) { return std::unexpected(QmpError{Kind::refused, std::move(why)}); };
+  auto ranges = snapshot_->ranges(memory_->regions());
+  if (!ranges) return refused(ranges.error());
+  auto cpus = stream_registers(snapshot_->guest, machine_);
+  if (!cpus) return refused(cpus.error());
+  ranges_ = std::move(*ranges);
+  states_ = {std::move(*cpus), "", {}};
+  vmcoreinfo_.clear();
+  if (settings_.vmcore) {
+    choose_vmcoreinfo();
+    note_dropped_registers();
+  }
+  consistency_ = writer::Consistency::snapshot;
+  return {};
+}
+
+std::optional<std::chrono::nanoseconds> Guest::paused() {
+  return snapshot_ ? std::optional(snapshot_->paused) : std::nullopt;
+}
+
 void Guest::resume() {
+  if (snapshot_) return;  // it runs
   times_.memory = Clock::now() - memory_start_;
-  ranges_.clear();
-  memory_.reset();
-  (void)qmp_.receive();  // if it has gone, that shows in a moment
-  if (qmp_.events_waiting("RESUME") > resumes_)
-    notes_.push_back("somebody else let the guest go on while it was dumped: its memory is not of one moment");
   Stopwatch stopwatch;
+  const auto resumed = [this] {  // so often since the guest had stopped
+    (void)qmp_.receive();        // if QEMU has gone, that shows in a moment
+    return qmp_.events_waiting("RESUME") - resumes_;
+  };
+  bool torn = resumed() > 0;
+  const bool by_us = ran_ && !leave_paused_;
   let_go_on();
+  torn = torn || resumed() > (by_us ? 1 : 0);  // what came before our own has arrived by now
+  if (torn) consistency_ = writer::Consistency::torn;
   stopwatch.add_to(times_.resuming);
+}
+
+void Guest::dump_ended() {
+  ranges_.clear();
+  snapshot_.reset();
+  memory_.reset();
 }
 
 void Guest::let_go_on() {
@@ -205,6 +278,10 @@ QmpResult<void> Guest::tell_to_go_on(Qmp& qmp) {
 }
 
 std::vector<writer::MemoryRange> Guest::memory() { return ranges_; }
+
+size_t Guest::read_memory(uint64_t address, void* to, size_t size) {
+  return memory_ ? memory_->read(address, to, size) : 0;
+}
 
 bool Guest::read_cpu(size_t index, format::RegisterFile& registers) {
   if (index >= states_.cpus.size()) return false;

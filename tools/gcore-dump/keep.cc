@@ -15,14 +15,17 @@ bool digits(std::string_view text, size_t count) {
 struct Name {
   std::string_view prefix, stamp;  // "vm", "20170821-120619"
   char number = '0';
+  bool is_partial = false;
 };
 
 Name split(std::string_view name) {
-  if (constexpr std::string_view kPartial = ".partial"; name.ends_with(kPartial)) name.remove_suffix(kPartial.size());
+  constexpr std::string_view kPartial = ".partial";
+  const bool is_partial = name.ends_with(kPartial);
+  if (is_partial) name.remove_suffix(kPartial.size());
   for (const std::string_view extension : {".gcore", ".gcore.gz", ".gcore.zst"})
     if (name.ends_with(extension)) {
       name.remove_suffix(extension.size());
-      Name parts;
+      Name parts{.prefix = {}, .stamp = {}, .is_partial = is_partial};
       if (name.size() > 2 && name[name.size() - 2] == '-' && name.back() >= '1' && name.back() <= '9') {
         parts.number = name.back();
         name.remove_suffix(2);
@@ -46,14 +49,15 @@ std::vector<std::string> remove_old_dumps(const std::string& newest, uint64_t ke
   std::vector<std::string> problems;
   const fs::path written(newest);
   const fs::path directory = written.has_parent_path() ? written.parent_path() : fs::path(".");
-  const std::string prefix = dump_prefix(written.filename().string());
-  if (prefix.empty()) return problems;
+  const std::string written_name = written.filename().string();
+  const Name ours = split(written_name);
+  if (ours.prefix.empty()) return problems;
   std::vector<std::pair<std::string, fs::path>> dumps;  // age, path
   std::error_code problem;
   for (fs::directory_iterator entry(directory, problem), end; !problem && entry != end; entry.increment(problem)) {
     const std::string name = entry->path().filename().string();
     const Name parts = split(name);
-    if (parts.prefix == prefix && name != written.filename().string())
+    if (parts.prefix == ours.prefix && parts.is_partial == ours.is_partial && name != written_name)
       dumps.emplace_back(std::string(parts.stamp) + parts.number, entry->path());
   }
   if (problem) problems.push_back("cannot look for old dumps in " + directory.string() + ": " + problem.message());

@@ -15,23 +15,32 @@ ProgramInfo program_info() {
           "shell command. The guest is paused meanwhile, and goes on if it ran. Prints the dump's path.",
       .options =
           {
-              {"qmp", "SOCKET", "QEMU's QMP socket (-qmp unix:SOCKET,server=on,wait=off);\nrequired"},
+              {"qmp", "SOCKET",
+               "QEMU's QMP socket (-qmp unix:SOCKET,server=on,wait=off), a\npath or tcp:HOST:PORT; required"},
               {"system", "NAME", "file name prefix (default: QEMU's -name, else qvm-guest)"},
               {"watch", "", "stay: dump on SIGUSR2, on the guest's WATCHDOG and on\nGUEST_PANICKED"},
               {"dialect", "qnx|vmcore",
                "how the dump says what it says (default: qnx); vmcore is\nfor crash, drgn and gdb"},
               {"compress", "none|gzip|zstd", "default: none; the file name gets .gz or .zst"},
               {"pid-file", "FILE", "write the process id there once connected; removed at the\nend"},
+              {"live", "[=try]",
+               "the guest goes on while its memory is copied; where that\ncannot be: fail (=try: pause it)",
+               [](std::string_view) { return false; }},
+              {"set-action", "",
+               "with --watch: have QEMU pause a guest that panics or whose\nwatchdog expires, so that it can be "
+               "dumped"},
+              {"log-format", "text|json", "what is said on standard error (default: text)"},
               {"reconnect", "", "with --watch: wait for QEMU, and when it ends for the\nnext one"},
-              {"keep", "N", "leave the newest N dumps of this guest in DIRECTORY and\nremove the others"},
+              {"keep", "N",
+               "leave the newest N dumps of this guest in DIRECTORY, and N\npartial ones, and remove the others"},
               {"timing", "", "say on standard error what the guest's pause consisted of"},
           },
       .min_operands = 1,
       .max_operands = 1,
       .operands_missing = "where to? Give a directory or '|COMMAND'",
       .epilogue =
-          "For --watch start QEMU with -action panic=pause,watchdog=pause, or the guest may be gone before it is\n"
-          "dumped. Exit status: 0 done, 1 failed, 2 wrong usage.\n\n"
+          "For --watch start QEMU with -action panic=pause,watchdog=pause, or give --set-action, or the guest may be\n"
+          "gone before it is dumped. Exit status: 0 done, 1 failed, 2 wrong usage.\n\n"
           "  gcore-dump --qmp /run/vm1.qmp /var/dumps\n"
           "  gcore-dump --qmp /run/vm1.qmp --dialect vmcore --compress zstd '|ssh host \"cat > vm1.zst\"'\n"
           "  gcore-dump --qmp /run/vm1.qmp --watch --pid-file /run/vm1.pid --keep 5 /var/dumps",
@@ -86,8 +95,20 @@ std::expected<Settings, std::string> parse(const Program& program) {
   if (auto parsed = parse_limits(program, settings.dump); !parsed) return std::unexpected(parsed.error());
   settings.timing = program.has("timing");
   settings.pid_file = program.value("pid-file").value_or("");
+  if (program.has("live")) {
+    const auto how = program.value("live");
+    if (how && *how != "try") return std::unexpected("--live takes nothing or =try, not \"" + *how + "\"");
+    settings.live = how ? Live::if_possible : Live::always;
+  }
+  settings.stays = program.has("watch");
   settings.reconnect = program.has("reconnect");
-  if (settings.reconnect && !program.has("watch")) return std::unexpected("--reconnect needs --watch");
+  settings.set_action = program.has("set-action");
+  for (const char* option : {"reconnect", "set-action"})
+    if (program.has(option) && !settings.stays) return std::unexpected("--" + std::string(option) + " needs --watch");
+  const std::string format = program.value("log-format").value_or("text");
+  if (format != "text" && format != "json")
+    return std::unexpected("--log-format is text or json, not \"" + format + "\"");
+  if (format == "json") settings.log = Log::Format::json;
   if (const auto keep = program.value("keep")) {
     const auto number = parse_number(*keep);
     if (!number) return std::unexpected("--keep: " + number.error());
@@ -115,9 +136,9 @@ int run(Program& program) {
   std::string notice;  // said before the guest is touched
   if (const writer::Status usable = writer::prepare_target(settings->dump, notice); !usable)
     return program.fail("preparing the dump", usable.text());
-  if (!notice.empty()) program.note(notice);
+  if (!notice.empty()) Log(program, settings->log).note(notice);
   block_signals();
-  return program.has("watch") ? watch(program, *settings) : dump_once(program, *settings);
+  return settings->stays ? watch(program, *settings) : dump_once(program, *settings);
 }
 
 }  // namespace

@@ -1,29 +1,37 @@
-// A QEMU guest's RAM as file descriptors: the files that back it where they are shared, and captures of QEMU's own
-// dump-guest-memory for the rest (VGA memory, firmware; all of RAM when QEMU keeps it private).
+// A QEMU guest's RAM: the files that back it where they are shared; for the rest (VGA memory, firmware; all of RAM when
+// QEMU keeps it private) the memory of QEMU's process, and where that cannot be read captures of QEMU's own
+// dump-guest-memory.
 #pragma once
 
 #include <cstdint>
 #include <expected>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "tools/gcore-dump/capture.h"
 #include "tools/gcore-dump/flat_view.h"
+#include "tools/gcore-dump/process_memory.h"
 #include "tools/gcore-dump/qmp.h"
 #include "tools/gcore-dump/unique_fd.h"
 #include "writer/guest.h"
 
 namespace gcore::tools::qemu {
 
-/// The file behind a RAM block, if this process can read the guest's memory from it.
+/// What is behind a RAM block, if this process can read the guest's memory from it: a file or QEMU's own memory.
 struct Backing {
   std::string block;
   UniqueFd file;       // invalid: why_not says why
   uint64_t start = 0;  // offset of the block's first byte in the file
   std::string name;    // the file, for messages
   std::string why_not;
-  std::string remedy;   // what the user can do about it; "": have QEMU share it
-  bool device = false;  // no memory backend of the guest's RAM but a device's own: small, and private to QEMU
+  std::string remedy;            // what the user can do about it; "": have QEMU share it
+  bool device = false;           // no memory backend of the guest's RAM but a device's own: small, and private to QEMU
+  std::optional<uint64_t> host;  // of the block's first byte in QEMU's process; unknown without /proc
+  std::optional<ProcessMemory> process;  // without a file: it can be read there
+
+  bool is_direct() const { return file.valid() || process; }
 };
 
 /// Finds the file behind the block of `sample`. It is asked for through QMP (query-memdev and the backend's properties)
@@ -35,6 +43,13 @@ Backing find_backing(Qmp& qmp, const RamRegion& sample, int task);
 /// A process or thread of QEMU, whose /proc/ID leads to its files; 0 when it cannot be told which that is (QEMU is in
 /// another PID namespace).
 int qemu_task(Qmp& qmp);
+
+/// Bytes somewhere: in a file, or, with `process`, in QEMU's memory.
+struct Readable {
+  int fd = -1;
+  ProcessMemory* process = nullptr;
+  uint64_t start = 0, size = 0;  // start: offset in the file, or QEMU's address
+};
 
 /// All of the guest's RAM. Holds the files open.
 class Memory {
@@ -50,27 +65,43 @@ class Memory {
   /// What the user should know: memory that has to be copied through QEMU, memory that is left out. One sentence each.
   const std::vector<std::string>& notes() const { return notes_; }
 
-  /// The ranges that shared files back. Their descriptors are this object's.
-  std::vector<writer::MemoryRange> shared_ranges() const;
+  /// How what no file backs gets into the dump.
+  enum class Private : uint8_t {
+    in_place,  // read() has it, while the guest is paused
+    aside,     // copied into a file first: the guest need not wait until it is written
+  };
 
-  /// The ranges for the writer. Captures what no file backs, so the guest must be paused; `to` says where large
-  /// captures go, and until when. Every range has a descriptor, which this object keeps open. May be called once.
-  std::expected<std::vector<writer::MemoryRange>, std::string> ranges(Qmp& qmp, const CaptureLimits& to);
-  /// After that: those of them that QEMU has copied.
-  const std::vector<writer::MemoryRange>& captured_ranges() const { return captured_; }
+  /// What of memory can be read while the guest runs.
+  std::vector<Readable> readable();
+
+  /// The ranges for the writer. Copies what is to be copied, so the guest must be paused; `to` says where large copies
+  /// go, and until when. May be called once.
+  std::expected<std::vector<writer::MemoryRange>, std::string> ranges(Qmp& qmp, Private how, const CaptureLimits& to);
+  /// After that: those of them that were copied.
+  const std::vector<writer::MemoryRange>& copied_ranges() const { return copied_; }
   /// And: QEMU's notes came with the captures, if there were any.
   const reader::Dump* notes_dump() const { return captures_.empty() ? nullptr : captures_.front().dump.get(); }
 
+  /// Reads whole pages of a range without a descriptor: how many leading bytes could be read. The guest is paused. From
+  /// another thread, one at a time.
+  size_t read(uint64_t address, void* to, size_t size);
+
  private:
-  const Backing* backing_of(const RamRegion& region) const;
+  Backing* backing_of(const RamRegion& region);
   std::expected<void, std::string> capture_run(Qmp& qmp, uint64_t address, uint64_t size, const CaptureLimits& to);
-  void note_unplugged(Qmp& qmp);
+  std::expected<void, std::string> copy_aside(const std::vector<RamRegion>& regions, const CaptureLimits& to);
+  std::expected<void, std::string> copy_region(const RamRegion& region, int fd, uint64_t offset,
+                                               const CaptureLimits& to);
+  void open_process(Backing& backing, int task);
+  void check_file(Backing& backing) const;
+  std::set<std::string> find_virtio_mem(Qmp& qmp);
 
   std::string layout_;  // as QEMU shows it
   std::vector<RamRegion> regions_;
   std::vector<Backing> backings_;
   std::vector<Capture> captures_;
-  std::vector<writer::MemoryRange> captured_;
+  UniqueFd aside_;
+  std::vector<writer::MemoryRange> copied_;
   std::vector<std::string> notes_;
 };
 

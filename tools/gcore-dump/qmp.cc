@@ -1,5 +1,7 @@
 #include "tools/gcore-dump/qmp.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -9,6 +11,8 @@
 #include <cerrno>
 #include <cstring>
 #include <utility>
+
+#include "tools/gcore-dump/tcp.h"
 
 namespace gcore::tools::qemu {
 namespace {
@@ -76,12 +80,15 @@ QmpResult<std::unique_ptr<Qmp>> Qmp::connect(const std::string& path, std::chron
             ": another client is connected to it (QEMU serves one at a time; give it a second -qmp socket), or "
             "QEMU hangs, or it is not a QMP socket");
   }
+  if (!qmp->passes_descriptors_) qmp->peer_pid_ = tcp_peer_pid(qmp->fd_);  // which has accepted it by now
   const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
   if (auto ready = qmp->execute("qmp_capabilities", {}, left); !ready) return std::unexpected(ready.error());
   return qmp;
 }
 
 QmpResult<void> Qmp::open_socket(const std::string& path, Clock::time_point deadline) {
+  constexpr std::string_view kTcp = "tcp:";
+  if (path.starts_with(kTcp)) return open_tcp(path.substr(kTcp.size()), deadline);
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof address.sun_path)
@@ -100,7 +107,8 @@ QmpResult<void> Qmp::open_socket(const std::string& path, Clock::time_point dead
                        "no such file; --qmp takes the path alone, without unix: and what follows it");
         if (path.find('/') == std::string::npos && path.find(':') != std::string::npos)
           return error(Kind::unavailable,
-                       "no such file; --qmp takes a UNIX socket: QEMU makes it with -qmp unix:PATH,server=on,wait=off");
+                       "no such file; --qmp takes the path of a UNIX socket (QEMU makes it with -qmp "
+                       "unix:PATH,server=on,wait=off) or tcp:HOST:PORT");
         return error(Kind::unavailable, "no such file; QEMU makes it with -qmp unix:PATH,server=on,wait=off");
       case ECONNREFUSED:
         return error(Kind::unavailable, "nobody listens: it is no socket, or QEMU has ended");
@@ -122,6 +130,30 @@ QmpResult<void> Qmp::open_socket(const std::string& path, Clock::time_point dead
   socklen_t size = sizeof peer;
   if (getsockopt(fd_, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0) peer_pid_ = peer.pid;
   return {};
+}
+
+QmpResult<void> Qmp::open_tcp(const std::string& host_and_port, Clock::time_point deadline) {
+  auto ends = resolve_tcp(host_and_port);
+  if (!ends) return error(Kind::unavailable, ends.error());
+  passes_descriptors_ = false;
+  int problem = 0;
+  for (TcpEnd& end : *ends) {
+    const auto* address = reinterpret_cast<const sockaddr*>(end.address.data());
+    problem = ::connect(end.socket.get(), address, static_cast<socklen_t>(end.address.size())) == 0 ? 0 : errno;
+    if (problem == EINPROGRESS) {
+      const Waited waited = wait_for(end.socket.get(), POLLOUT, deadline, interrupt_);
+      if (waited == Waited::interrupted) return error(Kind::interrupted, "told to end");
+      if (waited == Waited::deadline) return error(Kind::deadline, "nobody answers there");
+      socklen_t size = sizeof problem;
+      if (getsockopt(end.socket.get(), SOL_SOCKET, SO_ERROR, &problem, &size) != 0) problem = errno;
+    }
+    if (problem != 0) continue;
+    const int at_once = 1;  // a command is small, and its answer is waited for
+    setsockopt(end.socket.get(), IPPROTO_TCP, TCP_NODELAY, &at_once, sizeof at_once);
+    fd_ = end.socket.release();
+    return {};
+  }
+  return error(Kind::unavailable, problem == ECONNREFUSED ? "nobody listens there" : os_error(problem));
 }
 
 QmpResult<void> Qmp::read_greeting(Clock::time_point deadline) {
@@ -219,6 +251,12 @@ size_t Qmp::events_waiting(std::string_view name) const {
   return static_cast<size_t>(std::ranges::count(events_, name, &QmpEvent::name));
 }
 
+std::optional<QmpEvent> Qmp::last_event(std::string_view name) const {
+  const auto found =
+      std::find_if(events_.rbegin(), events_.rend(), [&](const auto& event) { return event.name == name; });
+  return found != events_.rend() ? std::optional(*found) : std::nullopt;
+}
+
 std::optional<QmpEvent> Qmp::next_event() {
   if (events_.empty()) return std::nullopt;
   QmpEvent event = std::move(events_.front());
@@ -229,8 +267,11 @@ std::optional<QmpEvent> Qmp::next_event() {
 bool Qmp::keep_event(json::Object& message) {
   const auto name = message.getString("event");
   if (!name) return false;
-  QmpEvent event{name->str(), {}};
+  QmpEvent event{name->str(), {}, {}};
   if (json::Object* data = message.getObject("data")) event.data = std::move(*data);
+  if (const json::Object* time = message.getObject("timestamp"))
+    event.time = std::chrono::seconds(time->getInteger("seconds").value_or(0)) +
+                 std::chrono::microseconds(time->getInteger("microseconds").value_or(0));
   events_.push_back(std::move(event));
   return true;
 }
@@ -285,6 +326,9 @@ QmpResult<void> Qmp::fill(Clock::time_point deadline) {
     if (got == 0) return error(Kind::closed, "QEMU closed the connection");
     if (errno == EINTR) continue;
     if (errno != EAGAIN) return error(Kind::closed, "QEMU has gone: " + os_error(errno));
+    // QEMU sends an event and the answer after it in two pieces, and the second waits until the first is acknowledged.
+    const int at_once = 1;
+    if (!passes_descriptors_) setsockopt(fd_, IPPROTO_TCP, TCP_QUICKACK, &at_once, sizeof at_once);
     const Waited waited = wait_for(fd_, POLLIN, deadline, interrupt_);
     if (waited == Waited::deadline) return error(Kind::deadline, "no answer");
     if (waited == Waited::interrupted) return error(Kind::interrupted, "told to end");

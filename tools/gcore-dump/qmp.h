@@ -1,4 +1,4 @@
-// A client of QEMU's machine protocol (QMP: docs/interop/qmp-spec.txt of QEMU) over its UNIX socket.
+// A client of QEMU's machine protocol (QMP: docs/interop/qmp-spec.txt of QEMU) over its socket, UNIX or TCP.
 //
 // One thread at a time. Every wait has a deadline, so that a QEMU that hangs, or serves another client (a QMP socket
 // serves one at a time and leaves the others waiting), is an error and not a hang.
@@ -35,16 +35,18 @@ using QmpResult = std::expected<T, QmpError>;
 
 /// An event that QEMU sent on its own.
 struct QmpEvent {
-  std::string name;         // "WATCHDOG"
-  llvm::json::Object data;  // empty when the event has none
+  std::string name;                   // "WATCHDOG"
+  llvm::json::Object data;            // empty when the event has none
+  std::chrono::microseconds time{0};  // when it was, since 1970, by QEMU's clock
 };
 
 class Qmp {
  public:
   static constexpr std::chrono::milliseconds kTimeout{10'000};
 
-  /// Connects, reads the greeting and leaves the negotiation mode. All of it within `timeout`; `interrupt` as in
-  /// set_interrupt(). A guest that stopped since what answers is QEMU's gdb stub has been told to go on.
+  /// Connects (`path`: of a UNIX socket, or tcp:HOST:PORT), reads the greeting and leaves the negotiation mode. All of
+  /// it within `timeout`; `interrupt` as in set_interrupt(). A guest that stopped since what answers is QEMU's gdb stub
+  /// has been told to go on.
   static QmpResult<std::unique_ptr<Qmp>> connect(const std::string& path, std::chrono::milliseconds timeout = kTimeout,
                                                  int interrupt = -1);
   ~Qmp();
@@ -69,12 +71,17 @@ class Qmp {
   QmpResult<void> receive();
   /// The oldest event not taken yet.
   std::optional<QmpEvent> next_event();
+  /// The last one of this name that has arrived and is not taken yet.
+  std::optional<QmpEvent> last_event(std::string_view name) const;
   /// How many events of this name have arrived and are not taken yet.
   size_t events_waiting(std::string_view name) const;
 
   /// For poll(): readable when receive() has something to do.
   int fd() const { return fd_; }
-  /// Process id of whoever made the socket: QEMU, unless a wrapper passed the socket to it. 0 when not known.
+  /// execute() can pass descriptors: it is a UNIX socket.
+  bool passes_descriptors() const { return passes_descriptors_; }
+  /// Process id of whoever made the socket: QEMU, unless a wrapper passed the socket to it. 0 when not known. (TCP: of
+  /// who has the other end, if that is on this machine.)
   int peer_pid() const { return peer_pid_; }
   /// "7.2.22", from the greeting.
   const std::string& version() const { return version_; }
@@ -84,6 +91,7 @@ class Qmp {
 
   Qmp() = default;
   QmpResult<void> open_socket(const std::string& path, Clock::time_point deadline);
+  QmpResult<void> open_tcp(const std::string& host_and_port, Clock::time_point deadline);
   QmpResult<void> read_greeting(Clock::time_point deadline);
   bool detach_from_gdb_stub(std::chrono::milliseconds patience);
   QmpResult<llvm::json::Object> next_message(Clock::time_point deadline);
@@ -95,6 +103,7 @@ class Qmp {
 
   int fd_ = -1, interrupt_ = -1;
   int peer_pid_ = 0;
+  bool passes_descriptors_ = true;
   std::string version_;
   std::string buffer_;  // bytes received and not yet taken as messages
   size_t scanned_ = 0;  // so many of them do not end a message

@@ -58,39 +58,12 @@ std::string our_name(std::string_view name) {
   return ours;
 }
 
-struct FpuState {
-  std::array<std::optional<uint64_t>, 8> mantissa;  // by physical number
-  std::array<uint64_t, 8> exponent{};
-  std::optional<uint64_t> abridged_tags;  // bit n: physical register n is in use
-};
-
 /// What the processor's 16-bit tag word says of a register in use: 0 a number, 1 zero, 2 anything else.
 unsigned tag_of(uint64_t mantissa, uint64_t exponent) {
   const uint64_t power = exponent & 0x7fff;
   if (power == 0 && mantissa == 0) return 1;
   if (power == 0 || power == 0x7fff || (mantissa >> 63) == 0) return 2;
   return 0;
-}
-
-void set_fpu(const FpuState& fpu, RegisterFile& registers) {
-  const auto status = registers.get("fstat");
-  if (!status) return;
-  const unsigned top = (*status >> 11) & 7;
-  uint64_t tags = 0;
-  bool all = fpu.abridged_tags.has_value();
-  for (unsigned physical = 0; physical < 8; ++physical) {
-    if (!fpu.mantissa[physical]) {
-      all = false;
-      continue;
-    }
-    const std::string name = "st" + std::to_string((physical - top) & 7);
-    registers.put(name + ".lo", *fpu.mantissa[physical]);
-    registers.put(name + ".hi", fpu.exponent[physical]);
-    const bool used = fpu.abridged_tags.value_or(0) >> physical & 1;
-    const uint64_t tag = used ? tag_of(*fpu.mantissa[physical], fpu.exponent[physical]) : 3;
-    tags |= tag << (2 * physical);
-  }
-  if (all) registers.put("ftag", tags);
 }
 
 /// "ES =0000 0000000000000000 00000000 00000000": selector, base, limit, flags.
@@ -165,6 +138,27 @@ RegisterFile parse_cpu(std::string_view text) {
 }
 
 }  // namespace
+
+void set_fpu(const FpuState& fpu, RegisterFile& registers) {
+  const auto status = registers.get("fstat");
+  if (!status) return;
+  const unsigned top = (*status >> 11) & 7;
+  uint64_t tags = 0;
+  bool all = fpu.abridged_tags.has_value();
+  for (unsigned physical = 0; physical < 8; ++physical) {
+    if (!fpu.mantissa[physical]) {
+      all = false;
+      continue;
+    }
+    const std::string name = "st" + std::to_string((physical - top) & 7);
+    registers.put(name + ".lo", *fpu.mantissa[physical]);
+    registers.put(name + ".hi", fpu.exponent[physical]);
+    const bool used = fpu.abridged_tags.value_or(0) >> physical & 1;
+    const uint64_t tag = used ? tag_of(*fpu.mantissa[physical], fpu.exponent[physical]) : 3;
+    tags |= tag << (2 * physical);
+  }
+  if (all) registers.put("ftag", tags);
+}
 
 std::map<size_t, RegisterFile> parse_x86_registers(std::string_view text) {
   std::map<size_t, RegisterFile> cpus;

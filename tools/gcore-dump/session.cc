@@ -8,9 +8,13 @@
 #include <cstdlib>
 
 #include "tools/gcore-dump/keep.h"
+#include "tools/gcore-dump/qemu_actions.h"
 
 namespace gcore::tools::qemu {
 namespace {
+
+constexpr char kTorn[] =
+    "somebody else let the guest go on while it was dumped: its memory is not of one moment, and the dump says so";
 
 /// Where the copy of a private guest's memory goes: beside the dump, or where temporary files go when that is a pipe.
 std::string scratch_directory(const std::string& target) {
@@ -19,18 +23,19 @@ std::string scratch_directory(const std::string& target) {
   return chosen && *chosen ? chosen : "/var/tmp";
 }
 
-std::string milliseconds(std::chrono::nanoseconds time) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f", static_cast<double>(time.count()) / 1e6);
-  return text;
+/// Into a file QEMU's memory goes at once. What takes its time, or may, is not to be waited for by the guest.
+Memory::Private private_memory(const writer::Options& options) {
+  const bool at_once = !options.target.starts_with('|') && options.bytes_per_second == 0 &&
+                       options.compression == writer::Compression::none;
+  return at_once ? Memory::Private::in_place : Memory::Private::aside;
 }
 
 }  // namespace
 
-QmpResult<std::unique_ptr<Session>> Session::open(Program& program, const Settings& settings, int end) {
+QmpResult<std::unique_ptr<Session>> Session::open(const Log& log, const Settings& settings, int end) {
   auto qmp = Qmp::connect(settings.socket, Qmp::kTimeout, end);
   if (!qmp) return std::unexpected(qmp.error());
-  std::unique_ptr<Session> session(new Session(program, settings, end));
+  std::unique_ptr<Session> session(new Session(log, settings, end));
   session->qmp_ = std::move(*qmp);
   const auto machine = query_machine(*session->qmp_);
   if (!machine) return std::unexpected(machine.error());
@@ -45,10 +50,13 @@ QmpResult<std::unique_ptr<Session>> Session::open(Program& program, const Settin
   Guest::Settings about{.name = session->name_,
                         .socket = settings.socket,
                         .directory = scratch_directory(settings.dump.target),
+                        .private_memory = private_memory(settings.dump),
+                        .live = settings.live,
+                        .watched = settings.stays,
                         .vmcore = settings.dump.dialect == writer::Dialect::vmcore,
                         .deadline = settings.dump.pause_deadline,
                         .give_up = session->give_up_.get(),
-                        .tell = [&program](const std::string& sentence) { program.note(sentence); }};
+                        .tell = [&log](const std::string& sentence) { log.note(sentence); }};
   session->guest_ = std::make_unique<Guest>(*session->qmp_, *machine, std::move(about));
   writer::Options options = settings.dump;
   options.program += " (QEMU " + session->qmp_->version() + ")";
@@ -72,6 +80,7 @@ std::expected<void, std::string> Session::start(const Cause& cause) {
   running_ = true;
   lost_ = cancelled_ = false;
   cause_ = cause;
+  asked_ = std::chrono::steady_clock::now();
   dumper_->request(cause.reason);
   return {};
 }
@@ -112,24 +121,30 @@ std::optional<bool> Session::report() {
     const std::lock_guard lock(mutex_);
     result = std::move(result_);
   }
-  for (const std::string& note : guest_->notes()) program_.note(note);
+  for (const std::string& note : guest_->notes()) log_.note(note);
+  if (!result.notice.empty()) log_.note(result.notice);
   bool good = result.status.ok();
   const bool in_directory = !settings_.dump.target.starts_with('|');
   if (settings_.keep > 0 && in_directory && !result.path.empty())
-    for (const std::string& problem : remove_old_dumps(result.path, settings_.keep)) program_.note(problem);
+    for (const std::string& problem : remove_old_dumps(result.path, settings_.keep)) log_.note(problem);
   if (good) {
     std::printf("%s\n", result.path.c_str());
     std::fflush(stdout);
-    if (settings_.timing) program_.note(timing(result));
+    if (settings_.stays || log_.format() == Log::Format::json)
+      log_.dumped(result, cause_.reason, std::chrono::steady_clock::now() - asked_);
+    if (settings_.timing) log_.note(timing(result));
     if (result.pages.missing > 0)
-      program_.note(std::to_string(result.pages.missing) + " pages could not be read: they are zeros in " +
-                    result.path);
-    if (guest_->gone()) program_.note("QEMU has ended since; the dump is complete");
+      log_.note(std::to_string(result.pages.missing) + " pages could not be read: they are zeros in " + result.path);
+    if (guest_->gone()) log_.note("QEMU has ended since; the dump is complete");
   } else {
     tell_failure(result);
   }
+  if (good && guest_->torn()) {
+    log_.fail("dump " + settings_.socket, kTorn);
+    good = false;
+  }
   if (!guest_->resume_problem().empty()) {
-    program_.fail("resume " + settings_.socket, "the guest is still paused: " + guest_->resume_problem());
+    log_.fail("resume " + settings_.socket, "the guest is still paused: " + guest_->resume_problem());
     good = false;
   }
   return good;
@@ -139,7 +154,7 @@ void Session::tell_failure(const writer::Result& result) const {
   std::string why = result.status.text();
   if (guest_->gone()) {
     why = "QEMU ended while its guest was dumped";
-  } else if (lost_) {
+  } else if (lost_ || !qmp_->receive()) {
     why = "QEMU closed the connection while its guest was dumped";
   } else if (cancelled_) {
     why = "the dump was cancelled";
@@ -148,13 +163,16 @@ void Session::tell_failure(const writer::Result& result) const {
   const bool may_end_qemu = kind == writer::Reason::Kind::watchdog || kind == writer::Reason::Kind::panic;
   if (may_end_qemu && !qmp_->receive()) why += kHaveItWait;
   if (result.path.ends_with(".partial")) why += "; what was written until then is in " + result.path;
-  program_.fail("dump " + settings_.socket, why);
+  log_.fail("dump " + settings_.socket, why);
+  if (guest_->torn() && !result.path.empty()) log_.note(kTorn);
 }
 
 std::string Session::timing(const writer::Result& result) const {
+  if (guest_->consistency() == writer::Consistency::snapshot)
+    return "guest paused " + milliseconds(result.paused) + " ms by QEMU; it went on while its memory was copied";
   const PauseTimes& times = guest_->times();
   return "guest paused " + milliseconds(result.paused) + " ms: stopping " + milliseconds(times.stopping) + ", layout " +
-         milliseconds(times.layout) + ", copies by QEMU " + milliseconds(times.through_qemu) + ", registers " +
+         milliseconds(times.layout) + ", copies " + milliseconds(times.copies) + ", registers " +
          milliseconds(times.registers) + ", memory " + milliseconds(times.memory) + ", resuming " +
          milliseconds(times.resuming);
 }

@@ -6,8 +6,8 @@
 #include <optional>
 #include <string>
 
-#include "tools/common/program.h"
 #include "tools/gcore-dump/guest.h"
+#include "tools/gcore-dump/log.h"
 #include "tools/gcore-dump/qmp.h"
 #include "tools/gcore-dump/unique_fd.h"
 #include "tools/gcore-dump/watch.h"
@@ -15,14 +15,11 @@
 
 namespace gcore::tools::qemu {
 
-/// What helps against a QEMU that is gone before its guest could be dumped.
-inline constexpr char kHaveItWait[] = "; with -action panic=pause,watchdog=pause it waits";
-
 /// For one thread. While a dump runs the connection is the dumper's: only poll it, for POLLHUP.
 class Session {
  public:
   /// Connects. `end` (borrowed): a signalfd, readable when the program is to end, which ends every wait.
-  static QmpResult<std::unique_ptr<Session>> open(Program& program, const Settings& settings, int end);
+  static QmpResult<std::unique_ptr<Session>> open(const Log& log, const Settings& settings, int end);
   ~Session();
 
   Qmp& qmp() { return *qmp_; }
@@ -47,15 +44,16 @@ class Session {
   std::optional<bool> report();
 
  private:
-  Session(Program& program, const Settings& settings, int end) : program_(program), settings_(settings), end_(end) {}
+  Session(const Log& log, const Settings& settings, int end) : log_(log), settings_(settings), end_(end) {}
   void finished(const writer::Result& result);
   void tell_failure(const writer::Result& result) const;
   std::string timing(const writer::Result& result) const;
 
-  Program& program_;
+  const Log& log_;
   const Settings& settings_;
   int end_;
   Cause cause_;  // of the last dump
+  std::chrono::steady_clock::time_point asked_;
   std::unique_ptr<Qmp> qmp_;
   std::string name_;
   std::unique_ptr<Guest> guest_;

@@ -18,18 +18,30 @@ constexpr uint64_t kPage = 4096;
 constexpr size_t kBlock = 1 << 20;
 constexpr size_t kMostTexts = 16, kMostCpus = 64;  // the guest can make up any number of the former
 
-/// In the pages of [start, end) of a file, holes left out. `take` returns true when it wants no more.
+/// Where, from `offset` on, there may be something else than zeros; `end` when nowhere.
+uint64_t next_touched(const Readable& memory, uint64_t offset, uint64_t end) {
+  if (memory.process) return offset + memory.process->untouched(offset, end - offset);
+  const off_t data = lseek(memory.fd, static_cast<off_t>(offset), SEEK_DATA);
+  if (data < 0) return errno == ENXIO ? end : offset;
+  return std::min(end, memory.start + (static_cast<uint64_t>(data) - memory.start) / kPage * kPage);
+}
+
+ssize_t read_at(const Readable& memory, uint64_t offset, char* to, size_t size) {
+  if (memory.process) return static_cast<ssize_t>(memory.process->read(offset, to, size));
+  return pread(memory.fd, to, size, static_cast<off_t>(offset));
+}
+
+/// `take` returns true when it wants no more.
 template <class Take>
-void search_file(int fd, uint64_t start, uint64_t end, Take take) {
-  uint64_t offset = start;
+void search_pages(const Readable& memory, Take take) {
+  const uint64_t end = memory.start + memory.size;
+  uint64_t offset = memory.start;
   std::vector<char> block(kBlock + kPage);  // a note may go on in the next page
   while (offset < end) {
-    const off_t data = lseek(fd, static_cast<off_t>(offset), SEEK_DATA);
-    if (data < 0 && errno == ENXIO) return;  // nothing but a hole
-    if (data >= 0) offset = start + (static_cast<uint64_t>(data) - start) / kPage * kPage;
+    offset = next_touched(memory, offset, end);
     if (offset >= end) return;
     const size_t wanted = static_cast<size_t>(std::min<uint64_t>(block.size(), end - offset));
-    const ssize_t got = pread(fd, block.data(), wanted, static_cast<off_t>(offset));
+    const ssize_t got = read_at(memory, offset, block.data(), wanted);
     if (got <= 0) return;
     const std::string_view bytes(block.data(), static_cast<size_t>(got));
     for (size_t page = 0; page < std::min(bytes.size(), kBlock); page += kPage)
@@ -66,7 +78,7 @@ bool translates(Qmp& qmp, const Claim& claim, size_t cpu) {
 
 }  // namespace
 
-void VmcoreinfoSearch::search(const std::vector<writer::MemoryRange>& ranges, Qmp& qmp, format::Machine machine,
+void VmcoreinfoSearch::search(const std::vector<Readable>& memory, Qmp& qmp, format::Machine machine,
                               std::span<const size_t> cpus) {
   bool enough = false;
   const auto take = [&](std::string text) {
@@ -75,8 +87,7 @@ void VmcoreinfoSearch::search(const std::vector<writer::MemoryRange>& ranges, Qm
     enough = is_confirmed(qmp, machine, cpus) || found_.size() >= kMostTexts;
     return enough;
   };
-  for (size_t i = 0; i < ranges.size() && !enough; ++i)
-    search_file(ranges[i].fd, ranges[i].fd_offset, ranges[i].fd_offset + ranges[i].size, take);
+  for (size_t i = 0; i < memory.size() && !enough; ++i) search_pages(memory[i], take);
 }
 
 void VmcoreinfoSearch::put_first(const std::string& text) {

@@ -13,18 +13,17 @@
 #include <string>
 #include <vector>
 
+#include "tools/gcore-dump/memory.h"
 #include "tools/gcore-dump/qmp.h"
 #include "writer/format/registers.h"
-#include "writer/guest.h"
 
 namespace gcore::tools::qemu {
 
 class VmcoreinfoSearch {
  public:
-  /// Looks at the start of every page that the guest has touched in these ranges, each of which has a descriptor, until
-  /// there is a text that one of these vCPUs (empty: the monitor's) confirms.
-  void search(const std::vector<writer::MemoryRange>& ranges, Qmp& qmp, format::Machine machine,
-              std::span<const size_t> cpus);
+  /// Looks at the start of every page that the guest has touched there, until there is a text that one of these vCPUs
+  /// (empty: the monitor's) confirms.
+  void search(const std::vector<Readable>& memory, Qmp& qmp, format::Machine machine, std::span<const size_t> cpus);
   /// The text that the guest gave QEMU; "": none.
   void put_first(const std::string& text);
   /// Whether a vCPU confirms one of those found, if none has yet: one that is in user mode may not be able to.

@@ -12,6 +12,8 @@
 #include <memory>
 #include <utility>
 
+#include "tools/gcore-dump/memory.h"
+#include "tools/gcore-dump/qemu_actions.h"
 #include "tools/gcore-dump/session.h"
 #include "tools/gcore-dump/unique_fd.h"
 
@@ -66,13 +68,13 @@ Ready wait_for(const Signals& signals, Session* session, int timeout) {
   return {all[0].revents != 0, all[1].revents != 0, all[2].revents != 0};
 }
 
-std::optional<Session::Cause> cause_of(Program& program, const QmpEvent& event) {
+std::optional<Session::Cause> cause_of(const Log& log, const QmpEvent& event) {
   const std::string action = event.data.getString("action").value_or("").str();
   Session::Cause cause{{.detail = event.name + (action.empty() ? "" : " (action " + action + ")")}, action == "pause"};
   if (event.name == "WATCHDOG") {
     cause.reason.kind = Reason::Kind::watchdog;
     if (action == "reset")
-      program.note(
+      log.note(
           "QEMU resets the guest when its watchdog expires: the registers are those after the reset; with "
           "-action watchdog=pause they are kept");
   } else if (event.name == "GUEST_PANICKED") {
@@ -107,7 +109,7 @@ class PidFile {
 
 class Watch {
  public:
-  Watch(Program& program, const Settings& settings) : program_(program), settings_(settings) {}
+  Watch(Program& program, const Settings& settings) : log_(program, settings.log), settings_(settings) {}
 
   int run() {
     while (!stop_) {
@@ -116,35 +118,45 @@ class Watch {
       wait();
       if (ended_ && !settings_.reconnect) break;
     }
-    return kExitDone;
+    return failed_ ? kExitFailed : kExitDone;
   }
 
  private:
   /// False when it is of no use to try again.
   bool connect() {
-    auto session = Session::open(program_, settings_, signals_.end.get());
+    auto session = Session::open(log_, settings_, signals_.end.get());
     if (session) {
       session_ = std::move(*session);
       ended_ = told_to_wait_ = false;
       if (const std::string problem = pid_file_.write(settings_.pid_file); !problem.empty()) {
-        program_.fail("write the process id into " + settings_.pid_file, problem);
+        log_.fail("write the process id into " + settings_.pid_file, problem);
         return false;
       }
-      program_.note("watching " + (session_->name().empty() ? std::string("the guest") : printable(session_->name())) +
-                    " at " + settings_.socket);
+      log_.note("watching " + (session_->name().empty() ? std::string("the guest") : printable(session_->name())) +
+                " at " + settings_.socket);
+      if (!see_to_actions()) return false;
       look_at_state();
       return true;
     }
     const Kind kind = session.error().kind;
     if (kind == Kind::interrupted) return true;
     if (settings_.reconnect && (kind == Kind::unavailable || kind == Kind::closed || kind == Kind::deadline)) {
-      if (!told_to_wait_ && !ended_)
-        program_.note("waiting for QEMU at " + settings_.socket + ": " + session.error().text);
+      if (!told_to_wait_ && !ended_) log_.note("waiting for QEMU at " + settings_.socket + ": " + session.error().text);
       told_to_wait_ = true;
       return true;
     }
-    program_.fail("watch " + settings_.socket, session.error().text);
+    log_.fail("watch " + settings_.socket, session.error().text);
     return false;
+  }
+
+  bool see_to_actions() {
+    if (settings_.set_action) {
+      const auto set = have_guest_wait(session_->qmp());
+      if (!set) log_.fail("have QEMU pause a guest that panics", set.error().text);
+      return set.has_value();
+    }
+    if (const std::string lost = what_may_be_lost(qemu_task(session_->qmp())); !lost.empty()) log_.note(lost);
+    return true;
   }
 
   /// A guest that panicked, or that its watchdog paused, before somebody watched it is dumped for that: once, however
@@ -153,6 +165,7 @@ class Watch {
     const auto answer = session_->qmp().execute("query-status");
     const llvm::json::Object* facts = answer ? answer->getAsObject() : nullptr;
     const std::string state = facts ? facts->getString("status").value_or("").str() : "";
+    if (state == "paused") log_.note(kPausedBefore);
     const std::pair found(session_->qmp().peer_pid(), state);
     take_events();  // what has come to that state since the connection was made has said so
     if (!session_ || (state != "guest-panicked" && state != "watchdog")) return;
@@ -163,12 +176,17 @@ class Watch {
          true});
   }
 
+  void fail_dump(const std::string& why) {
+    failed_ = true;
+    log_.fail("dump " + settings_.socket, why);
+  }
+
   void start() {
     const Session::Cause cause = std::move(waiting_.front());
     waiting_.pop_front();
     const auto started = session_->start(cause);
     if (started) return;
-    if (session_->qmp().receive()) return void(program_.fail("dump " + settings_.socket, started.error()));
+    if (session_->qmp().receive()) return fail_dump(started.error());
     waiting_.push_front(cause);
     take_events();
   }
@@ -180,7 +198,7 @@ class Watch {
     if (ready.signal) take_signal();
     if (!session_) return;
     if (session_->running() && ready.connection && !ready.done) session_->lost();
-    session_->report();
+    if (const auto good = session_->report()) failed_ = failed_ || !*good;
     if (!session_->running() && !stop_) take_events();
   }
 
@@ -190,7 +208,7 @@ class Watch {
       if (session_) {
         add({{.kind = Reason::Kind::signal, .detail = "SIGUSR2"}});
       } else {
-        program_.fail("dump " + settings_.socket, "there is no QEMU at the moment");
+        fail_dump("there is no QEMU at the moment");
       }
     } else if (number != 0) {
       stop_ = true;
@@ -212,22 +230,21 @@ class Watch {
   void take_events() {
     const auto received = session_->qmp().receive();
     while (auto event = session_->qmp().next_event())
-      if (auto cause = cause_of(program_, *event)) {
+      if (auto cause = cause_of(log_, *event)) {
         if (cause->leave_paused)
           seen_ = {session_->qmp().peer_pid(), event->name == "WATCHDOG" ? "watchdog" : "guest-panicked"};
         add(std::move(*cause));
       }
     if (received) return;
     for (; !waiting_.empty(); waiting_.pop_front())
-      program_.fail("dump " + settings_.socket,
-                    "QEMU ended before its guest could be dumped for " + waiting_.front().reason.detail + kHaveItWait);
-    program_.note(received.error().kind == Kind::closed ? "QEMU at " + settings_.socket + " has ended"
-                                                        : settings_.socket + ": " + received.error().text);
+      fail_dump("QEMU ended before its guest could be dumped for " + waiting_.front().reason.detail + kHaveItWait);
+    log_.note(received.error().kind == Kind::closed ? "QEMU at " + settings_.socket + " has ended"
+                                                    : settings_.socket + ": " + received.error().text);
     session_.reset();
     ended_ = true;
   }
 
-  Program& program_;
+  const Log log_;
   const Settings& settings_;
   const Signals signals_;
   std::unique_ptr<Session> session_;
@@ -235,6 +252,7 @@ class Watch {
   std::deque<Session::Cause> waiting_;
   std::pair<int, std::string> seen_;  // which QEMU's guest is, or was, in a state that has been seen to
   bool stop_ = false, ended_ = false, told_to_wait_ = false;
+  bool failed_ = false;  // a dump
 };
 
 }  // namespace
@@ -246,14 +264,15 @@ void block_signals() {
 
 int dump_once(Program& program, const Settings& settings) {
   const std::string attempted = "dump " + settings.socket;
+  const Log log(program, settings.log);
   const Signals signals;
-  auto session = Session::open(program, settings, signals.end.get());
-  if (!session) return program.fail(attempted, session.error().text);
+  auto session = Session::open(log, settings, signals.end.get());
+  if (!session) return log.fail(attempted, session.error().text);
   PidFile pid_file;
   if (const std::string problem = pid_file.write(settings.pid_file); !problem.empty())
-    return program.fail("write the process id into " + settings.pid_file, problem);
+    return log.fail("write the process id into " + settings.pid_file, problem);
   if (auto started = (*session)->start({{.kind = Reason::Kind::api, .detail = "gcore-dump"}}); !started)
-    return program.fail(attempted, started.error());
+    return log.fail(attempted, started.error());
   for (;;) {
     const Ready ready = wait_for(signals, session->get(), -1);
     const int signal = ready.signal ? signals.take() : 0;

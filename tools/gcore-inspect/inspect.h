@@ -17,6 +17,7 @@
 
 namespace gcore::tools::inspect {
 
+class LinuxGuest;
 class Symbols;
 struct PageCounts;
 
@@ -31,9 +32,10 @@ struct Job {
   const Program& program;
   const reader::Dump& dump;
   const reader::Guest& guest;
-  bool colour;                // of standard output
-  std::optional<size_t> cpu;  // --vcpu (or the N of --registers), which the dump has
-  std::optional<Root> root;   // --root
+  const LinuxGuest& linux_guest;  // facts/linux_guest.h
+  bool colour;                    // of standard output
+  std::optional<size_t> cpu;      // --vcpu (or the N of --registers), which the dump has
+  std::optional<Root> root;       // --root
 
   const Symbols* symbols;  // --symbols, or nullptr
 
@@ -50,8 +52,14 @@ int print_registers(const Job& job, bool all);  // all: the FPU's and vector reg
 int print_segments(const Job& job);
 int print_translation(const Job& job, reader::VirtAddr address);
 int print_json(const Job& job);  // with --stats: what it prints too
-int print_backtrace(const Job& job);
+/// Of vCPUs, or of tasks: `tasks` is "all", "blocked" or a PID.
+int print_backtrace(const Job& job, const std::optional<std::string>& tasks);
+int print_tasks(const Job& job, std::optional<uint64_t> pid);
+int print_messages(const Job& job);
+int print_modules(const Job& job);
+int print_why(const Job& job);  // what went wrong in a Linux guest
 int write_html(const Job& job, const std::string& path);
+int write_symbols(const Job& job, const std::string& path, bool contents);
 int print_map(const Job& job);
 int print_stats(const Job& job);
 int diff_dumps(const Job& job, const std::string& other);

@@ -7,6 +7,7 @@
 #include "tools/common/built_with.h"
 #include "tools/common/open_dump.h"
 #include "tools/gcore-inspect/facts/guest_symbols.h"
+#include "tools/gcore-inspect/facts/linux_guest.h"
 #include "tools/gcore-inspect/facts/memory_pages.h"
 #include "tools/gcore-inspect/facts/symbols.h"
 #include "tools/gcore-inspect/inspect.h"
@@ -38,7 +39,17 @@ ProgramInfo program_info() {
               {"diff", "DUMP2",
                "registers and pages that differ from those of another\ndump of the guest; also with --json or --html"},
               {"verify", "", "check the file against its own headers: each defect\non a line, and exit status 1"},
-              {"backtrace", "", "who called whom on every vCPU (or that of --vcpu);\nbest with --symbols"},
+              {"backtrace", "",
+               "who called whom on every vCPU (or that of --vcpu),\nor in tasks (--task); with --symbols in source "
+               "lines"},
+              {"task", "PID|all|blocked", "with --backtrace: the tasks of a Linux guest whose\nstacks are meant"},
+              {"tasks", "[PID]", "the tasks of a Linux guest: state, CPU, name, where\neach waits; of one everything"},
+              {"why", "", "what went wrong in a Linux guest, with the evidence;\nand a signature to group dumps by"},
+              {"dmesg", "", "the messages of a Linux guest's kernel"},
+              {"modules", "", "the modules of a Linux guest's kernel"},
+              {"write-symbols", "FILE",
+               "an ELF file of a Linux guest's own names, types and\nunwind tables, for gdb, LLDB, drgn and crash"},
+              {"contents", "", "with --write-symbols: the kernel's text and data too,\nas crash wants them"},
               {"symbols", "ELF", "the guest's ELF file: addresses get names, in the\nsummary and in other modes",
                nullptr, true},
               {"kaslr-offset", "N|auto|none",
@@ -75,6 +86,7 @@ struct Request {
   const Mode* mode = nullptr;  // one of kModes; nullptr: the summary
   std::optional<uint64_t> cpu;
   std::optional<uint64_t> address;
+  std::optional<uint64_t> pid;  // of --tasks
   ReadRequest read;
   std::string pattern;  // the bytes to find
   bool all_registers = false;
@@ -192,6 +204,23 @@ Parsed parse_translate(const Program& program, Request& request) {
   return {};
 }
 
+Parsed parse_task(const Program& program, Request&) {
+  const auto which = program.value("task");
+  if (!which || *which == "all" || *which == "blocked" || parse_number(*which)) {
+    if (which && program.has("vcpu")) return std::unexpected("--task and --vcpu cannot be given together");
+    return {};
+  }
+  return std::unexpected("--task: '" + printable(*which) + "' is neither a PID, all nor blocked");
+}
+
+Parsed parse_tasks(const Program& program, Request& request) {
+  if (!program.value("tasks")) return {};
+  const auto number = number_of(program, "tasks");
+  if (!number) return std::unexpected(number.error());
+  request.pid = *number;
+  return {};
+}
+
 constexpr Mode kModes[] = {
     {.name = "diff",
      .run = [](const Request&, const Job& job) { return diff_dumps(job, *job.program.value("diff")); },
@@ -213,11 +242,26 @@ constexpr Mode kModes[] = {
      .run = [](const Request& request, const Job& job) { return print_registers(job, request.all_registers); },
      .takes = "vcpu",
      .parse = parse_registers},
-    {.name = "backtrace", .run = [](const Request&, const Job& job) { return print_backtrace(job); }, .takes = "vcpu"},
+    {.name = "backtrace",
+     .run = [](const Request&, const Job& job) { return print_backtrace(job, job.program.value("task")); },
+     .takes = "vcpu task",
+     .parse = parse_task},
+    {.name = "tasks",
+     .run = [](const Request& request, const Job& job) { return print_tasks(job, request.pid); },
+     .parse = parse_tasks},
+    {.name = "why", .run = [](const Request&, const Job& job) { return print_why(job); }},
+    {.name = "dmesg", .run = [](const Request&, const Job& job) { return print_messages(job); }},
+    {.name = "modules", .run = [](const Request&, const Job& job) { return print_modules(job); }},
     {.name = "segments", .run = [](const Request&, const Job& job) { return print_segments(job); }},
     {.name = "find",
      .run = [](const Request& request, const Job& job) { return find(job, request.pattern); },
      .parse = parse_pattern},
+    {.name = "write-symbols",
+     .run =
+         [](const Request&, const Job& job) {
+           return write_symbols(job, *job.program.value("write-symbols"), job.program.has("contents"));
+         },
+     .takes = "contents"},
     {.name = "stats", .run = [](const Request&, const Job& job) { return print_stats(job); }},
     {.name = "verify", .run = [](const Request&, const Job& job) { return verify(job); }},
 };
@@ -247,7 +291,7 @@ Parsed choose_mode(const Program& program, Request& request) {
   if (name == "diff" && program.has("json") && program.has("html")) return together("json", "html");
   if (name == "diff" && *program.value("diff") == "-" && program.operands()[0] == "-")
     return std::unexpected("only one of two dumps can come from standard input");
-  for (const std::string option : {"exit-code", "phys", "raw", "vcpu", "root"})
+  for (const std::string option : {"contents", "exit-code", "phys", "raw", "vcpu", "root", "task"})
     if (program.has(option) && !has_word(takes, option))
       return std::unexpected("--" + option + " needs " + modes_that_take(option));
   for (const std::string option : {"vcpu", "root"})
@@ -287,7 +331,8 @@ int run(Program& program) {
   }
   if (parsed = parse_root(program, (*dump)->machine(), request); !parsed) return program.usage_error(parsed.error());
   const reader::Guest guest(**dump);
-  Job job{program, **dump, guest, colour_wanted(STDOUT_FILENO), std::nullopt, request.root, nullptr};
+  const LinuxGuest linux_guest(guest);
+  Job job{program, **dump, guest, linux_guest, colour_wanted(STDOUT_FILENO), std::nullopt, request.root, nullptr};
   if (request.cpu) {
     const size_t count = (*dump)->cpus().size();
     if (*request.cpu >= count)

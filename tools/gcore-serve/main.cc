@@ -13,6 +13,7 @@
 #include "tools/common/built_with.h"
 #include "tools/common/open_dump.h"
 #include "tools/common/program.h"
+#include "tools/gcore-serve/guest_file.h"
 #include "tools/gcore-serve/packet_log.h"
 #include "tools/gcore-serve/serving.h"
 
@@ -34,7 +35,10 @@ ProgramInfo program_info() {
               {"unix", "PATH", "listen on a UNIX socket"},
               {"stdio", "", "serve standard input and output, for\n`target remote | gcore-serve --stdio DUMP`"},
               {"once", "", "end when the first client leaves"},
-              {"symbols", "ELF", "offer the guest's ELF file to the debugger"},
+              {"symbols", "ELF|guest|none",
+               "the file that a debugger without one is offered: an ELF\nfile; what the dump has of names, types and "
+               "unwind\n"
+               "tables (default); or none"},
               {"threads", "cpus|tasks",
                "what a thread is: a vCPU (default), or also each thread of\nthe guest that runs on none"},
               {"no-offsets", "", "do not tell the debugger by how much the kernel was\nmoved at boot (qOffsets)"},
@@ -106,7 +110,9 @@ int serve(Program& program) {
   const auto dump = program.has("stdio") ? open_for_client(program, path) : open_dump(program, path);
   if (!dump) return program.fail(dump.error().text);
   std::optional<gdbstub::ExecFile> symbols;
-  if (const auto file = program.value("symbols")) {
+  const std::string offered = program.value("symbols").value_or("guest");
+  if (offered != "guest" && offered != "none") {
+    const auto file = program.value("symbols");
     auto opened = gdbstub::ExecFile::open(*file);
     if (!opened) return program.fail("cannot offer the symbols of " + *file, opened.error());
     if (!is_for(*opened, (*dump)->machine()))
@@ -131,6 +137,8 @@ int serve(Program& program) {
   }
   const int stop = stop_signals();
   if (stop < 0) return program.fail("cannot wait for signals", std::strerror(errno));
+  std::optional<GuestFile> made;  // whose thread leaves the signals alone, too
+  if (offered == "guest") options.session.made_file = &made.emplace(**dump);
   const auto target = gdbstub::make_dump_target(**dump, target_options(symbols));
   std::expected<void, std::string> result;
   {

@@ -62,6 +62,24 @@ Failure set_load(Words words, Config& config) {
   return {};
 }
 
+Failure set_kernel(Words words, Config& config) {
+  if (words[0].empty()) return "'kernel' needs the name of a file";
+  config.kernel = words[0];
+  return {};
+}
+
+Failure set_initrd(Words words, Config& config) {
+  if (words[0].empty()) return "'initrd' needs the name of a file";
+  config.initrd = words[0];
+  return {};
+}
+
+Failure set_engine(Words words, Config& config) {
+  if (words[0] != "unicorn" && words[0] != "kvm") return "unknown engine '" + printable(words[0]) + "': unicorn or kvm";
+  config.engine = words[0] == "kvm" ? EngineKind::kvm : EngineKind::unicorn;
+  return {};
+}
+
 Failure set_cmdline(Words words, Config& config) {
   if (words[0].size() > 4000) return "'cmdline' is longer than 4000 bytes";
   config.cmdline = words[0];
@@ -79,17 +97,17 @@ Failure set_arch(Words words, Config& config) {
   return {};
 }
 
-Failure set_watchdog_action(const std::string& text, WatchdogConfig& watchdog) {
-  watchdog.dump = watchdog.terminate = false;
+Failure set_action(const std::string& text, DeviceAction& device) {
+  device.dump = device.terminate = false;
   for (size_t at = 0; at <= text.size();) {
     const size_t comma = std::min(text.find(',', at), text.size());
     const std::string action = text.substr(at, comma - at);
     if (action == "dump") {
-      watchdog.dump = true;
+      device.dump = true;
     } else if (action == "terminate") {
-      watchdog.terminate = true;
+      device.terminate = true;
     } else {
-      return "unknown watchdog action '" + printable(action) + "': dump, terminate or dump,terminate";
+      return "unknown action '" + printable(action) + "': dump, terminate or dump,terminate";
     }
     at = comma + 1;
   }
@@ -97,20 +115,26 @@ Failure set_watchdog_action(const std::string& text, WatchdogConfig& watchdog) {
 }
 
 Failure add_device(Words words, Config& config) {
-  WatchdogConfig watchdog;
+  const bool is_pvpanic = words[0] == "pvpanic";
+  WatchdogConfig device;
   if (words[0] == "wdt-ib700") {
-    watchdog.device = WatchdogConfig::Device::ib700;
+    device.device = WatchdogConfig::Device::ib700;
   } else if (words[0] == "wdt-sp805") {
-    watchdog.device = WatchdogConfig::Device::sp805;
-  } else {
-    return "unknown device '" + printable(words[0]) + "': wdt-ib700 (x86_64) or wdt-sp805 (aarch64)";
+    device.device = WatchdogConfig::Device::sp805;
+  } else if (!is_pvpanic) {
+    return "unknown device '" + printable(words[0]) + "': wdt-ib700 (x86_64), wdt-sp805 (aarch64) or pvpanic";
   }
-  if (config.watchdog) return "a second watchdog";
+  if (is_pvpanic ? config.pvpanic.has_value() : config.watchdog.has_value())
+    return is_pvpanic ? "a second pvpanic" : "a second watchdog";
   if (words.size() > 1) {
     if (words[1] != "action" || words.size() != 3) return "after the device, 'action' and one argument are expected";
-    if (auto why = set_watchdog_action(words[2], watchdog)) return why;
+    if (auto why = set_action(words[2], device)) return why;
   }
-  config.watchdog = watchdog;
+  if (is_pvpanic) {
+    config.pvpanic = device;
+  } else {
+    config.watchdog = device;
+  }
   return {};
 }
 
@@ -119,11 +143,15 @@ Failure set_dump(Words words, Config& config) {
   if (target.empty() || target.find_first_not_of("| \t") == std::string::npos)
     return "'dump' needs a directory or \"|COMMAND\"";
   config.dump = target;
-  for (Words more = words.subspan(1); !more.empty(); more = more.subspan(2)) {
+  for (Words more = words.subspan(1); !more.empty(); more = more.subspan(more[0] == "live" ? 1 : 2)) {
     const std::string& name = more[0];
+    if (name == "live") {
+      config.dump_live = true;
+      continue;
+    }
     if (name != "deadline" && name != "rate")
-      return "after the target of 'dump', 'deadline SECONDS' and 'rate SIZE' may follow, not '" + printable(name) +
-             "' (a command with blanks goes in quotation marks)";
+      return "after the target of 'dump', 'live', 'deadline SECONDS' and 'rate SIZE' may follow, not '" +
+             printable(name) + "' (a command with blanks goes in quotation marks)";
     if (more.size() == 1) return "'" + name + "' of 'dump' needs an argument";
     if (name == "deadline") {
       const auto time = parse_seconds(more[1]);
@@ -143,10 +171,13 @@ constexpr OptionRule kOptions[] = {
     {"cpu", "cpu", 0, 0, true, add_cpu},
     {"ram", "ram [ADDRESS,]SIZE", 1, 1, true, add_ram},
     {"load", "load FILE", 1, 1, false, set_load},
+    {"engine", "engine unicorn|kvm", 1, 1, false, set_engine},
+    {"kernel", "kernel FILE", 1, 1, false, set_kernel},
+    {"initrd", "initrd FILE", 1, 1, false, set_initrd},
     {"cmdline", "cmdline \"TEXT\"", 1, 1, false, set_cmdline},
     {"arch", "arch x86_64|aarch64", 1, 1, false, set_arch},
-    {"vdev", "vdev wdt-ib700|wdt-sp805 [action dump,terminate]", 1, 3, true, add_device},
-    {"dump", "dump DIRECTORY|\"|SHELL COMMAND\" [deadline SECONDS] [rate SIZE]", 1, 5, false, set_dump},
+    {"vdev", "vdev wdt-ib700|wdt-sp805|pvpanic [action dump,terminate]", 1, 3, true, add_device},
+    {"dump", "dump DIRECTORY|\"|SHELL COMMAND\" [live] [deadline SECONDS] [rate SIZE]", 1, 6, false, set_dump},
 };
 
 Failure apply_line(Words words, Config& config, std::vector<bool>& seen) {
@@ -169,13 +200,36 @@ Failure apply_line(Words words, Config& config, std::vector<bool>& seen) {
   return rule->apply(words.subspan(1), config);
 }
 
+constexpr format::Machine kHostMachine =
+#ifdef __aarch64__
+    format::Machine::aarch64;
+#else
+    format::Machine::x86_64;
+#endif
+
+Failure check_engine(Config& config, bool engine_given, bool arch_given) {
+  if (config.kernel.empty()) {
+    if (!config.initrd.empty()) return "'initrd' needs a 'kernel'";
+  } else {
+    if (!config.load.empty()) return "'kernel' and 'load': one of them";
+    if (engine_given && config.engine == EngineKind::unicorn)
+      return "'kernel' needs the engine kvm: the other one delivers no interrupts";
+    config.engine = EngineKind::kvm;
+  }
+  if (config.engine == EngineKind::kvm && !arch_given) config.arch = kHostMachine;
+  if (config.engine == EngineKind::kvm && config.arch != kHostMachine)
+    return "KVM runs only guests of its own machine, which is " + std::string(format::machine_name(kHostMachine));
+  return {};
+}
+
 // What can be judged only when every line is known.
-Failure check_whole(Config& config) {
+Failure check_whole(Config& config, bool engine_given, bool arch_given) {
+  if (const auto why = check_engine(config, engine_given, arch_given)) return why;
   if (config.ram.empty()) config.ram.push_back({.address = {}, .size = uint64_t{256} << 20});
   uint64_t total = 0;
   for (const RamRange& range : config.ram) total += range.size;
   if (total > kMaxRam) return "more RAM than this program supports (1T)";
-  const uint64_t base = config.arch == format::Machine::aarch64 ? 0x40000000 : 0;
+  const uint64_t base = default_ram_address(config.arch);
   std::vector<RamRange> sorted = config.ram;
   for (RamRange& range : sorted) range.address = range.address.value_or(base);
   std::ranges::sort(sorted, {}, [](const RamRange& range) { return *range.address; });
@@ -234,7 +288,11 @@ std::expected<Config, std::string> parse_config(std::string_view text, std::stri
     if (const auto why = apply_line(*words, config, seen)) return std::unexpected(place() + *why);
   }
   if (config.cpus == 0) config.cpus = 1;
-  if (const auto why = check_whole(config)) return std::unexpected(std::string(name) + ": " + *why);
+  const auto given = [&](std::string_view option) {
+    return seen[static_cast<size_t>(std::ranges::find(kOptions, option, &OptionRule::name) - std::begin(kOptions))];
+  };
+  if (const auto why = check_whole(config, given("engine"), given("arch")))
+    return std::unexpected(std::string(name) + ": " + *why);
   return config;
 }
 

@@ -17,26 +17,41 @@ namespace gcore::tools::vmm {
 inline constexpr size_t kMaxCpus = 64;
 inline constexpr uint64_t kMaxRam = uint64_t{1} << 40;  // all ranges together
 
+/// Where the first `ram` range lies when CONFIG does not say.
+constexpr uint64_t default_ram_address(format::Machine machine) {
+  return machine == format::Machine::aarch64 ? 0x40000000 : 0;
+}
+
 struct RamRange {
   std::optional<uint64_t> address;  // guest-physical; nothing: where the architecture has its RAM
   uint64_t size = 0;                // bytes, a multiple of 4096, not 0
 };
 
-/// A watchdog and what happens when the guest no longer serves it.
-struct WatchdogConfig {
-  enum class Device : uint8_t { ib700, sp805 } device = Device::ib700;
-  bool dump = false, terminate = true;  // the dump comes first
+/// What happens when a device has something to say. The dump comes first.
+struct DeviceAction {
+  bool dump = false, terminate = true;
 };
+
+/// A watchdog and what happens when the guest no longer serves it.
+struct WatchdogConfig : DeviceAction {
+  enum class Device : uint8_t { ib700, sp805 } device = Device::ib700;
+};
+
+enum class EngineKind : uint8_t { unicorn, kvm };
 
 struct Config {
   std::string system;  // "" without a `system` line
   format::Machine arch = format::Machine::x86_64;
   size_t cpus = 1;  // at least 1
   std::vector<RamRange> ram;
-  std::string load;     // "" runs the built-in guest
-  std::string cmdline;  // text for the guest program
+  EngineKind engine = EngineKind::unicorn;
+  std::string load;            // "" runs the built-in guest, or
+  std::string kernel, initrd;  // a Linux kernel; "" without one
+  std::string cmdline;         // text for the guest program, or for the kernel
   std::optional<WatchdogConfig> watchdog;
-  std::optional<std::string> dump;  // "DIRECTORY" or "|COMMAND"; nothing: this VM is not dumped
+  std::optional<DeviceAction> pvpanic;  // what happens when the guest panics
+  std::optional<std::string> dump;      // "DIRECTORY" or "|COMMAND"; nothing: this VM is not dumped
+  bool dump_live = false;               // the guest goes on while its memory is copied
   std::chrono::milliseconds dump_deadline = kDefaultPauseDeadline;  // how long a dump may pause the guest; 0: for ever
   uint64_t dump_rate = 0;                                           // bytes a second; 0: as fast as it goes
 };

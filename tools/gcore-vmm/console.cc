@@ -17,6 +17,11 @@ constexpr int kPatienceMilliseconds = 20;
 void Console::put(size_t cpu, char c) {
   if (c == '\0') return;
   const std::lock_guard lock(mutex_);
+  if (raw_) {
+    if (c == '\n') ++count_;
+    write_out({&c, 1});
+    return;
+  }
   std::string& line = lines_[cpu];
   if (c != '\n') line += c;
   if (c == '\n' || line.size() >= kMaxLine) write_line(line);
@@ -36,17 +41,21 @@ uint64_t Console::lines() const {
 void Console::write_line(std::string& line) {
   line += '\n';
   ++count_;
-  for (size_t at = 0; at < line.size();) {
+  write_out(line);
+  line.clear();
+}
+
+void Console::write_out(std::string_view text) {
+  for (size_t at = 0; at < text.size();) {
     pollfd ready{fd_, POLLOUT, 0};
     const int count = poll(&ready, 1, kPatienceMilliseconds);
     if (count == 0 && hurry_ > 0) break;
     if (count == 0 || (count < 0 && errno == EINTR)) continue;
-    const ssize_t written = write(fd_, line.data() + at, line.size() - at);
+    const ssize_t written = write(fd_, text.data() + at, text.size() - at);
     if (written < 0 && errno == EINTR) continue;
     if (written <= 0) break;
     at += static_cast<size_t>(written);
   }
-  line.clear();
 }
 
 }  // namespace gcore::tools::vmm

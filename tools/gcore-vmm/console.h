@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace gcore::tools::vmm {
@@ -13,7 +14,8 @@ namespace gcore::tools::vmm {
 class Console {
  public:
   /// Writes to `fd`, which is borrowed. A reader that went away is no error: the guest goes on unheard.
-  Console(int fd, size_t cpus) : fd_(fd), lines_(cpus) {}
+  /// `raw`: all vCPUs share it, and a character comes out as it is put, lines or not: a serial port with a shell.
+  Console(int fd, size_t cpus, bool raw = false) : fd_(fd), raw_(raw), lines_(cpus) {}
   ~Console() { flush(); }
   Console(const Console&) = delete;
   Console& operator=(const Console&) = delete;
@@ -29,8 +31,10 @@ class Console {
 
  private:
   void write_line(std::string& line);
+  void write_out(std::string_view text);
 
   int fd_;
+  const bool raw_;
   std::atomic<int> hurry_ = 0;
   mutable std::mutex mutex_;
   std::vector<std::string> lines_;

@@ -1,22 +1,19 @@
 #include "tools/gcore-vmm/guest_program.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <cstdio>
 #include <cstring>
 
 #include "tools/gcore-vmm/boot.h"
 #include "tools/gcore-vmm/config.h"
 #include "tools/gcore-vmm/guest/layout.h"
+#include "tools/gcore-vmm/mapped_file.h"
 
+#ifdef GCORE_HAVE_BUILTIN_GUESTS
 extern "C" {
 extern const std::byte gcore_builtin_guest_x86_64[], gcore_builtin_guest_x86_64_end[];
 extern const std::byte gcore_builtin_guest_aarch64[], gcore_builtin_guest_aarch64_end[];
 }
+#endif
 
 namespace gcore::tools::vmm {
 namespace {
@@ -49,9 +46,37 @@ std::expected<void, std::string> load_segment(std::span<const std::byte> elf, co
 
 }  // namespace
 
-std::span<const std::byte> builtin_guest(format::Machine machine) {
+std::span<const std::byte> builtin_guest([[maybe_unused]] format::Machine machine) {
+#ifdef GCORE_HAVE_BUILTIN_GUESTS
   if (machine == format::Machine::x86_64) return {gcore_builtin_guest_x86_64, gcore_builtin_guest_x86_64_end};
   return {gcore_builtin_guest_aarch64, gcore_builtin_guest_aarch64_end};
+#else
+  return {};
+#endif
+}
+
+std::expected<void, std::string> prepare_boot_area(format::Machine machine, const std::string& cmdline,
+                                                   EngineKind engine, GuestMemory& memory) {
+  constexpr uint64_t kPresent = 1, kWritable = 2, kLargePage = 0x80;
+  const GuestMemory::Range& ram = memory.ranges()[0];
+  if (ram.size < GCORE_BOOT_AREA_SIZE)
+    return std::unexpected(std::string("the first 'ram' range is too small to boot"));
+  std::memcpy(ram.host + GCORE_BOOT_CMDLINE, cmdline.data(), cmdline.size());
+  if (machine != format::Machine::x86_64) return {};
+  auto* pml4 = reinterpret_cast<format::Le64*>(ram.host + GCORE_BOOT_PML4);
+  auto* pdpt = reinterpret_cast<format::Le64*>(ram.host + GCORE_BOOT_PDPT);
+  pml4[0] = (ram.address + GCORE_BOOT_PDPT) | kPresent | kWritable;
+  if (engine == EngineKind::unicorn) {
+    for (uint64_t i = 0; i < 512; ++i) pdpt[i] = i << 30 | kPresent | kWritable | kLargePage;
+    return {};
+  }
+  // Not every host has 1 GiB pages for its guests.
+  const uint64_t gib = ram.address >> 30;
+  if (gib >= 512) return std::unexpected(std::string("the first 'ram' range starts above 512 GiB"));
+  auto* directory = reinterpret_cast<format::Le64*>(ram.host + GCORE_BOOT_PD);
+  pdpt[gib] = (ram.address + GCORE_BOOT_PD) | kPresent | kWritable;
+  for (uint64_t i = 0; i < 512; ++i) directory[i] = gib << 30 | i << 21 | kPresent | kWritable | kLargePage;
+  return {};
 }
 
 std::expected<uint64_t, std::string> load_program(std::span<const std::byte> elf, format::Machine machine,
@@ -89,25 +114,9 @@ std::expected<uint64_t, std::string> load_program(std::span<const std::byte> elf
 
 std::expected<uint64_t, std::string> load_program_file(const std::string& path, format::Machine machine,
                                                        GuestMemory& memory) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  struct stat status{};
-  if (fd < 0 || fstat(fd, &status) != 0) {
-    const int error = errno;
-    if (fd >= 0) close(fd);
-    return std::unexpected(std::string(std::strerror(error)));
-  }
-  if (!S_ISREG(status.st_mode) || status.st_size <= 0) {
-    close(fd);
-    return std::unexpected(std::string("not a regular file, or empty"));
-  }
-  const size_t size = static_cast<size_t>(status.st_size);
-  void* bytes = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
-  const int error = errno;
-  close(fd);
-  if (bytes == MAP_FAILED) return std::unexpected(std::string(std::strerror(error)));
-  auto entry = load_program({static_cast<const std::byte*>(bytes), size}, machine, memory);
-  munmap(bytes, size);
-  return entry;
+  const auto file = MappedFile::open(path);
+  if (!file) return std::unexpected(file.error());
+  return load_program(file->bytes(), machine, memory);
 }
 
 }  // namespace gcore::tools::vmm

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 
+#include "tools/gcore-vmm/config.h"
 #include "tools/gcore-vmm/memory.h"
 #include "writer/format/elf.h"
 
@@ -14,6 +15,10 @@ namespace gcore::tools::vmm {
 
 /// The built-in guest of an architecture: the bytes of an ELF file inside this program. Empty when it has none.
 std::span<const std::byte> builtin_guest(format::Machine machine);
+
+/// Writes what the boot state of boot.h needs in RAM. Before the first vCPU starts.
+std::expected<void, std::string> prepare_boot_area(format::Machine machine, const std::string& cmdline,
+                                                   EngineKind engine, GuestMemory& memory);
 
 /// Copies the PT_LOADs of an ELF executable to their guest-physical addresses and returns its entry point. Any bytes
 /// are tolerated; the error says what is wrong with them.

@@ -1,5 +1,6 @@
 // gcore-vmm: the reference VMM. It runs a guest and has the writer dump it on SIGUSR2.
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 
 #include "tools/common/built_with.h"
 #include "tools/common/program.h"
@@ -20,7 +22,7 @@
 namespace gcore::tools::vmm {
 namespace {
 
-constexpr char kStatus = 's', kEnd = 'e', kNoDump = 'n', kWatchdogEnd = 'w';
+constexpr char kStatus = 's', kEnd = 'e', kNoDump = 'n', kWatchdogEnd = 'w', kPanic = 'p', kPanicEnd = 'q';
 
 // What signal handlers reach. The pipe carries one of the letters above to the main thread.
 int event_pipe[2] = {-1, -1};
@@ -67,6 +69,7 @@ bool prepare_signals() {
   if (hangup.sa_handler != SIG_IGN) sigaction(SIGHUP, &action, nullptr);  // else it runs under nohup
   // The console's reader may go away; the guest goes on.
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGTTIN, SIG_IGN);  // it may be in the background of the terminal that is the guest's console
   return pipe2(event_pipe, O_CLOEXEC) == 0 && fcntl(event_pipe[1], F_SETFL, O_NONBLOCK) == 0;
 }
 
@@ -105,6 +108,8 @@ class Session {
  private:
   bool set_up_dumper();
   void watchdog_expired();
+  void panicked();
+  void read_console();
   void report(const writer::Result& result);
   int serve_events();
   void shut_down();
@@ -115,6 +120,9 @@ class Session {
   std::unique_ptr<VmmGuest> guest_;
   std::unique_ptr<writer::Dumper> dumper_;
   std::atomic<uint64_t> dumps_ = 0;
+  std::atomic<uint16_t> panicked_cpu_ = 0;
+  std::thread panic_, console_;
+  int console_end_[2] = {-1, -1};  // a pipe: closed at its writing end, console_ ends
   std::mutex ending_mutex_;
   bool ending_ = false;
 };
@@ -143,6 +151,7 @@ bool Session::set_up_dumper() {
   const std::string compression = program_.value("compress").value_or("none");
   if (compression == "gzip") options.compression = writer::Compression::gzip;
   if (compression == "zstd") options.compression = writer::Compression::zstd;
+  options.live = config_.dump_live;
   options.pause_deadline = config_.dump_deadline;
   options.bytes_per_second = config_.dump_rate;
   options.keep_partial = program_.has("keep-partial");
@@ -171,11 +180,48 @@ void Session::watchdog_expired() {
   if (watchdog.terminate) post_event(kWatchdogEnd);
 }
 
+// On the main thread, which goes on meanwhile: the guest is paused, and stays so until the dump is done.
+void Session::panicked() {
+  program_.note("the guest has panicked (pvpanic)");
+  const bool dumps = config_.pvpanic->dump && dumper_ != nullptr;
+  if (config_.pvpanic->dump && !dumps) post_event(kNoDump);
+  if (dumps)
+    dumper_->request({.kind = writer::Reason::Kind::panic, .detail = "pvpanic", .signal = 0, .cpu = panicked_cpu_});
+  if (panic_.joinable()) panic_.join();
+  panic_ = std::thread([this, dumps] {
+    if (dumps) dumper_->wait();
+    vm_->resume();
+    if (config_.pvpanic->terminate) post_event(kPanicEnd);
+  });
+}
+
+// What is typed goes to the guest's serial port, until there is no more of it.
+void Session::read_console() {
+  constexpr int kRetryMilliseconds = 1000;
+  bool may_read = true;
+  while (true) {
+    pollfd ready[2] = {{console_end_[0], POLLIN, 0}, {may_read ? STDIN_FILENO : -1, POLLIN, 0}};
+    if (poll(ready, 2, may_read ? -1 : kRetryMilliseconds) < 0 && errno != EINTR) return;
+    if (ready[0].revents != 0) return;
+    may_read = true;
+    if (ready[1].revents == 0) continue;
+    char text[256];
+    const ssize_t got = read(STDIN_FILENO, text, sizeof text);
+    if (got < 0 && errno == EINTR) continue;
+    may_read = got >= 0 || errno != EIO;  // of a terminal that has another program in its foreground
+    if (may_read && (got <= 0 || !vm_->receive({text, static_cast<size_t>(got)}))) return;
+  }
+}
+
 int Session::run() {
   VmEvents events;
   events.note = [this](const std::string& text) { program_.note(text); };
   events.power_off = [] { post_event(kEnd); };
   events.watchdog_expired = [this] { watchdog_expired(); };
+  events.panicked = [this](size_t cpu) {
+    panicked_cpu_ = static_cast<uint16_t>(cpu);
+    post_event(kPanic);
+  };
   events.watchdog_counted_down = [this] {
     program_.note("watchdog wdt-sp805 counted down once; once more and it expires");
   };
@@ -188,6 +234,8 @@ int Session::run() {
   signal_dumper = dumper_.get();
   const sigset_t set = our_signals();
   vm_->start();
+  if (!config_.kernel.empty() && pipe2(console_end_, O_CLOEXEC) == 0)
+    console_ = std::thread([this] { read_console(); });
   pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
   const auto pid_file = program_.value("pid-file");
   int exit_status = kExitDone;
@@ -218,6 +266,11 @@ int Session::serve_events() {
       case kNoDump:
         program_.note("dump failed: the configuration has no 'dump' line");
         break;
+      case kPanic:
+        panicked();
+        break;
+      case kPanicEnd:
+        return program_.fail("running the guest", "terminated because it has panicked");
       case kWatchdogEnd:
         return program_.fail("running the guest", "terminated by its watchdog");
       default:
@@ -235,7 +288,18 @@ void Session::shut_down() {
     ending_ = true;
   }
   if (dumper_ != nullptr) dumper_->cancel();
-  vm_->stop();
+  const auto stopped = vm_->stop();
+  if (!stopped) {
+    // Its thread uses all that would now be destroyed.
+    program_.fail("ending the VM", stopped.error());
+    if (const auto pid_file = program_.value("pid-file")) unlink(pid_file->c_str());
+    _exit(kExitFailed);
+  }
+  if (panic_.joinable()) panic_.join();
+  if (console_.joinable()) {
+    close(console_end_[1]);
+    console_.join();
+  }
   dumper_.reset();
 }
 
@@ -263,13 +327,14 @@ ProgramInfo describe() {
       "  cpu                   one line a vCPU\n"
       "  ram [ADDRESS,]SIZE    K M G T\n"
       "  load FILE             an ELF guest program; without it the built-in guest runs\n"
-      "  cmdline \"TEXT\"        for the guest program\n"
+      "  engine unicorn|kvm    default: unicorn; kvm with a kernel\n"
+      "  kernel FILE           a Linux bzImage (aarch64: Image); with it, if wanted, initrd FILE\n"
+      "  cmdline \"TEXT\"        for the guest program or the kernel\n"
       "  arch x86_64|aarch64\n"
-      "  vdev wdt-ib700|wdt-sp805 [action dump,terminate]\n"
-      "  dump DIRECTORY        or: dump \"|SHELL COMMAND\"; then, if wanted, deadline SECONDS, rate SIZE\n";
-  unsigned major = 0, minor = 0;
-  uc_version(&major, &minor);
-  info.built_with = "Unicorn " + std::to_string(major) + "." + std::to_string(minor) + ", " + libraries_of_writer();
+      "  vdev wdt-ib700|wdt-sp805|pvpanic [action dump,terminate]\n"
+      "  dump DIRECTORY        or: dump \"|SHELL COMMAND\"; then, if wanted, live, deadline SECONDS, rate SIZE\n";
+  for (const std::string& part : {engines(), libraries_of_writer()})
+    if (!part.empty()) info.built_with += (info.built_with.empty() ? "" : ", ") + part;
   return info;
 }
 

@@ -1,9 +1,7 @@
-// One virtual CPU: an engine of the emulator, and the thread that runs it.
+// One virtual CPU and the thread that runs it, and what makes them: the engine. unicorn_vcpu.h and kvm_engine.h have
+// one each.
 #pragma once
 
-#include <unicorn/unicorn.h>
-
-#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <expected>
@@ -13,12 +11,19 @@
 #include <thread>
 #include <vector>
 
-#include "tools/gcore-vmm/arch.h"
 #include "tools/gcore-vmm/memory.h"
+#include "writer/format/registers.h"
 
 namespace gcore::tools::vmm {
 
-/// What a vCPU finds around it. Called on vCPU threads, while the engine runs.
+struct Config;
+
+/// The registers with which a vCPU starts that runs a guest program: see boot.h.
+struct BootState {
+  uint64_t entry = 0, cpu = 0, cpu_count = 0, ram_address = 0, ram_size = 0, cmdline_address = 0;
+};
+
+/// What a vCPU finds around it. Called on vCPU threads, while they run.
 class Board {
  public:
   virtual ~Board() = default;
@@ -29,6 +34,8 @@ class Board {
   virtual uint64_t read_mmio(uint64_t address) = 0;
   /// The guest-physical addresses of the MMIO pages; 4 KiB each.
   virtual std::vector<uint64_t> mmio_pages() const = 0;
+  /// The guest has ended the VM.
+  virtual void power_off() = 0;
   /// This vCPU will not run again: `why` is one phrase.
   virtual void cpu_ended(size_t cpu, const std::string& why) = 0;
 };
@@ -44,65 +51,79 @@ struct RunControl {
 
 class Vcpu {
  public:
-  /// `memory`, `board`, `control` outlive the vCPU.
-  static std::expected<std::unique_ptr<Vcpu>, std::string> create(const Arch& arch, GuestMemory& memory, Board& board,
-                                                                  RunControl& control, const BootState& state);
-  /// RunControl::stopping must be set when start() was called.
-  ~Vcpu();
+  /// The threads are those of subclasses, whose destructors call join().
+  virtual ~Vcpu() = default;
   Vcpu(const Vcpu&) = delete;
   Vcpu& operator=(const Vcpu&) = delete;
 
   void start();
 
-  /// With RunControl::mutex held, and a pause or the end asked for: the vCPU will park within a block of instructions.
-  void kick() { kicked_ = true; }
+  /// With RunControl::mutex held, and a pause or the end asked for: the vCPU will park as soon as it can.
+  virtual void kick() = 0;
   /// With RunControl::mutex held. A parked vCPU does not run until the VM is resumed.
   bool parked() const { return parked_; }
   /// With RunControl::mutex held: one word.
   const char* state() const { return ended_ ? "stopped" : control_.pauses > 0 ? "paused" : "running"; }
 
-  /// Only while parked.
-  void read_registers(format::RegisterFile& registers) const { arch_.read_registers(engine_, registers); }
+  /// Only while parked. False: it cannot be read. `refused` gets a phrase about registers that should be there and are
+  /// not.
+  virtual bool read_registers(format::RegisterFile& registers, std::string& refused) const = 0;
 
- private:
+ protected:
   enum class Outcome : uint8_t { again, sleep, ended };
-  struct MmioPage {
-    Vcpu* cpu;
-    uint64_t address;
-  };
 
-  Vcpu(const Arch& arch, GuestMemory& memory, Board& board, RunControl& control, const BootState& state);
-  std::expected<void, std::string> set_up(const BootState& state);
-  void add_hooks();
-  void run();
-  bool wait_until_allowed();
-  Outcome emulate();
+  Vcpu(Board& board, RunControl& control, size_t index) : board_(board), control_(control), index_(index) {}
+  /// RunControl::stopping must be set when start() was called.
+  void join();
+
+  /// On the vCPU's thread: runs the guest until something has to be done. `why` is for Outcome::ended.
+  virtual Outcome run_guest(std::string& why) = 0;
+  /// On the vCPU's thread, before it parks and after it goes on.
+  virtual void before_park() {}
+  virtual void after_park() {}
+  /// On the vCPU's thread, with RunControl::mutex held: what kick() did is undone.
+  virtual void unkick() = 0;
   void sleep_until_tick();
-  bool map_shadow(uint64_t address);
-  bool map_page(const Page& page, uint64_t address);
 
-  static void on_block(uc_engine*, uint64_t address, uint32_t size, void* self);
-  static void on_out(uc_engine*, uint32_t port, int size, uint32_t value, void* self);
-  static uint32_t on_in(uc_engine*, uint32_t port, int size, void* self);
-  static void on_exception(uc_engine*, uint32_t number, void* self);
-  static bool on_unmapped(uc_engine*, uc_mem_type, uint64_t address, int size, int64_t value, void* self);
-
-  const Arch& arch_;
-  GuestMemory& memory_;
   Board& board_;
   RunControl& control_;
   const size_t index_;
-  uc_engine* engine_ = nullptr;
-  std::vector<std::unique_ptr<MmioPage>> mmio_;
-  void* nowhere_ = nullptr;  // a page of this process that stands for addresses without memory
   std::thread thread_;
 
+ private:
+  void run();
+  bool wait_until_allowed();
+
   bool parked_ = false, ended_ = false;  // guarded by control_.mutex
-  std::atomic<bool> kicked_ = false;
-  // Set by hooks, on the thread of this vCPU.
-  bool stopped_ = false, fetch_again_ = false;
-  std::string fault_;
-  uint64_t fault_pc_ = 0;
 };
+
+/// What runs guests: the emulator, or KVM.
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  /// The program that was loaded starts on all vCPUs at once, each with its BootState.
+  virtual std::expected<std::unique_ptr<Vcpu>, std::string> create_vcpu(const BootState& state) = 0;
+  /// Instead of a program, `kernel` with `initrd` and `cmdline`: to be called before the first create_vcpu(), whose
+  /// entry then does not matter.
+  virtual std::expected<void, std::string> load_kernel(const Config& config) = 0;
+  /// Of a device of the board. No effect where there is no interrupt controller.
+  virtual void set_interrupt(unsigned line, bool level) = 0;
+};
+
+/// What an engine is made of; all of it outlives the engine.
+struct Machine {
+  const Config& config;
+  GuestMemory& memory;
+  Board& board;
+  RunControl& control;
+};
+
+/// Each fails, in one line, where this program or this machine is without it.
+std::expected<std::unique_ptr<Engine>, std::string> unicorn_engine(const Machine& machine);
+std::expected<std::unique_ptr<Engine>, std::string> kvm_engine(const Machine& machine);
+
+/// "Unicorn 2.0, KVM": those that this build has.
+std::string engines();
 
 }  // namespace gcore::tools::vmm

@@ -3,14 +3,11 @@
 namespace gcore::tools::vmm {
 
 writer::Status VmmGuest::pause() {
-  vm_.pause();
-  return {};
+  auto done = vm_.pause();
+  return done ? writer::Status() : writer::Status(done.error());
 }
 
-bool VmmGuest::read_cpu(size_t index, format::RegisterFile& registers) {
-  vm_.read_registers(index, registers);
-  return true;
-}
+bool VmmGuest::read_cpu(size_t index, format::RegisterFile& registers) { return vm_.read_registers(index, registers); }
 
 std::vector<writer::MemoryRange> VmmGuest::memory() {
   const GuestMemory& memory = vm_.memory();

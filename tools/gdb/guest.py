@@ -320,6 +320,39 @@ class Info(Command):
         gdb.write(monitor("info"))
 
 
+class Tasks(Command):
+    """List a Linux guest's tasks, or show all about one: guest tasks [PID]"""
+
+    def __init__(self):
+        super().__init__("guest tasks", gdb.COMMAND_STATUS, gdb.COMPLETE_NONE)
+
+    def run(self, argument):
+        connection()
+        gdb.write(monitor("task " + address(argument, "guest tasks") if argument.strip() else "ps"))
+
+
+class Dmesg(Command):
+    """Show a Linux guest's messages, as its own dmesg prints them."""
+
+    def __init__(self):
+        super().__init__("guest dmesg", gdb.COMMAND_STATUS, gdb.COMPLETE_NONE)
+
+    def run(self, argument):
+        connection()
+        gdb.write(monitor("dmesg"))
+
+
+class Why(Command):
+    """Say what went wrong in a Linux guest, with the evidence."""
+
+    def __init__(self):
+        super().__init__("guest why", gdb.COMMAND_STATUS, gdb.COMPLETE_NONE)
+
+    def run(self, argument):
+        connection()
+        gdb.write(monitor("why"))
+
+
 class Choice(Command):
     """A monitor command after which gdb must forget the memory that it cached."""
 
@@ -440,5 +473,5 @@ if int(gdb.VERSION.split(".")[0]) < 14:
     gdb.unwinder.register_unwinder(None, SignedReturn(), replace=True)
     WithoutSigned()
 
-for command in (Guest, Open, Vcpus, Vtop, Map, Info, Phys, As):
+for command in (Guest, Open, Vcpus, Vtop, Map, Info, Tasks, Dmesg, Why, Phys, As):
     command()

@@ -36,6 +36,13 @@ inline constexpr RegisterInfo kX86_64[] = {
     {"ds_flags", 4, -1}, {"es_base", 8, -1}, {"es_limit", 4, -1}, {"es_flags", 4, -1}, {"ss_base", 8, -1},
     {"ss_limit", 4, -1}, {"ss_flags", 4, -1}, {"fs_limit", 4, -1}, {"fs_flags", 4, -1}, {"gs_limit", 4, -1},
     {"gs_flags", 4, -1}, {"ldt_flags", 4, -1}, {"tr_flags", 4, -1},
+    {"ymm0h.lo", 8, -1}, {"ymm0h.hi", 8, -1}, {"ymm1h.lo", 8, -1}, {"ymm1h.hi", 8, -1}, {"ymm2h.lo", 8, -1},
+    {"ymm2h.hi", 8, -1}, {"ymm3h.lo", 8, -1}, {"ymm3h.hi", 8, -1}, {"ymm4h.lo", 8, -1}, {"ymm4h.hi", 8, -1},
+    {"ymm5h.lo", 8, -1}, {"ymm5h.hi", 8, -1}, {"ymm6h.lo", 8, -1}, {"ymm6h.hi", 8, -1}, {"ymm7h.lo", 8, -1},
+    {"ymm7h.hi", 8, -1}, {"ymm8h.lo", 8, -1}, {"ymm8h.hi", 8, -1}, {"ymm9h.lo", 8, -1}, {"ymm9h.hi", 8, -1},
+    {"ymm10h.lo", 8, -1}, {"ymm10h.hi", 8, -1}, {"ymm11h.lo", 8, -1}, {"ymm11h.hi", 8, -1}, {"ymm12h.lo", 8, -1},
+    {"ymm12h.hi", 8, -1}, {"ymm13h.lo", 8, -1}, {"ymm13h.hi", 8, -1}, {"ymm14h.lo", 8, -1}, {"ymm14h.hi", 8, -1},
+    {"ymm15h.lo", 8, -1}, {"ymm15h.hi", 8, -1},
 };
 
 // elr is the program counter: the name is that of the structure in the public header.

@@ -203,8 +203,11 @@ class Searcher {
     return tables;
   }
 
-  /// As an address of its image; tags of aarch64's pointers do not count.
-  bool is_kernel(size_t at) const { return at + 8 <= bytes_.size() && u64(at) >> 56 == 0xff; }
+  /// Whether an address of the kernel's image stands there: near the tables, which are in it.
+  bool is_kernel(size_t at) const {
+    constexpr uint64_t kReach = 1 << 30;
+    return at + 8 <= bytes_.size() && u64(at) - (start_.value - kReach) < 2 * kReach;
+  }
 
   const KernelMemory& memory_;
   const GuestSystem& guest_;

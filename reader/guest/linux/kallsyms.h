@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "reader/error.h"
@@ -41,6 +42,10 @@ struct KallsymsTables {
 
 /// By VMCOREINFO, else by what they are in the kernel's image. Errors: not_present, malformed.
 Expected<KallsymsTables> find_kallsyms(const KernelMemory& memory, const GuestSystem& guest);
+
+/// Whether a name is a mark that linker scripts set where a section begins or ends: what a stack shows stands after it,
+/// and has a name of its own.
+bool is_section_mark(std::string_view name);
 
 /// More symbols than any kernel has; a table that promises more is none.
 inline constexpr uint32_t kMaxSymbols = 1 << 21;

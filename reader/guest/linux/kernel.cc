@@ -52,7 +52,7 @@ struct Kernel::State {
   State(const Dump& d, const GuestSystem& g, AddressSpace space) : dump(d), guest(g), memory(d, std::move(space)) {}
 
   const Dump& dump;
-  const GuestSystem& guest;
+  const GuestSystem guest;
   KernelMemory memory;
 
   // Each uses those above it only. `names` is the kernel's own until `all_names` has added the modules' to it; whoever
@@ -67,7 +67,7 @@ struct Kernel::State {
   Lazy<UnwindTables> unwind_tables;
 
   std::mutex module_types_lock;
-  std::map<std::string, Expected<Types>, std::less<>> module_base, module_types;
+  std::map<std::string, Expected<Types>, std::less<>> module_types;
 
   Expected<Names>& own_names() {
     return names.get([&] { return Names::find(memory, guest); });
@@ -113,7 +113,10 @@ const Expected<Names>& Kernel::names() const {
     if (const auto& modules = this->modules(); names && modules)
       for (const Module& module : *modules) {
         std::vector<Names::Extent> extents;
-        for (const Module::Region& region : module.regions) extents.push_back({region.address, region.size});
+        for (const Module::Region& region : module.regions) {
+          extents.push_back({region.address, region.text_size});
+          extents.push_back({region.address + region.text_size, region.size - region.text_size});
+        }
         names->add_module(module.name, module.symbols, std::move(extents));
       }
     return true;
@@ -135,7 +138,7 @@ const UnwindTables& Kernel::unwind_tables() const {
 const Types* Kernel::module_types(std::string_view name) const {
   if (!modules() || !types()) return nullptr;
   const auto module = std::ranges::find(*modules(), name, &Module::name);
-  if (module == modules()->end() || module->btf.empty()) return nullptr;
+  if (module == modules()->end() || module->btf.empty() || !module->btf_base.empty()) return nullptr;
   const std::scoped_lock lock(state_->module_types_lock);
   auto made = state_->module_types.find(name);
   if (made == state_->module_types.end())

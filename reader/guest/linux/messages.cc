@@ -25,7 +25,8 @@ size_t utf8_length(std::string_view text) {
   return at(0) == 0xc2 && at(1) < 0xa0 ? 0 : length;
 }
 
-/// As dmesg does: what could steer a terminal stands there as \xNN.
+}  // namespace
+
 void append_printable(std::string& out, std::string_view text) {
   while (!text.empty()) {
     const auto byte = static_cast<uint8_t>(text[0]);
@@ -39,8 +40,6 @@ void append_printable(std::string& out, std::string_view text) {
     text.remove_prefix(length);
   }
 }
-
-}  // namespace
 
 PrintkLayout::PrintkLayout(const Kernel& kernel) : kernel_(kernel) {}
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace gcore::reader::linux_guest {
@@ -27,5 +28,8 @@ struct Messages {
 /// As the guest's `dmesg` prints them: "[    0.000000] text", a line for each of the text's lines. What is neither a
 /// tab nor printable UTF-8 stands there as \xNN.
 std::string dmesg_text(const Messages& messages);
+
+/// Appends a text of the guest in that way.
+void append_printable(std::string& out, std::string_view text);
 
 }  // namespace gcore::reader::linux_guest

@@ -1,7 +1,9 @@
 // The modules of a running Linux kernel.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -17,6 +19,7 @@ struct Module {
     std::string kind;
     VirtAddr address;
     uint64_t size = 0;
+    uint64_t text_size = 0;  // its leading part that is code
   };
   struct Section {
     std::string name;
@@ -31,11 +34,14 @@ struct Module {
   std::vector<std::string> used_by{};
   std::string taints{};  // as in /proc/modules: "(OE)"; may be empty
   std::vector<Region> regions{};
-  std::vector<Section> sections{};    // .text, .data, ...: where the guest says (sect_attrs)
-  std::string build_id{};             // hexadecimal; empty when it is not known
-  std::vector<Symbol> symbols{};      // of mod->kallsyms; names live as long as the Kernel
-  std::vector<std::byte> btf{};       // mod->btf_data; empty when there is none
-  std::vector<std::byte> btf_base{};  // mod->btf_base_data (6.12 and later)
+  std::vector<Section> sections{};  // .text, .data, ...: where the guest says (sect_attrs)
+  std::string build_id{};           // hexadecimal; empty when it is not known
+  std::vector<Symbol> symbols{};    // of mod->kallsyms, as /proc/kallsyms lists them; names live as long as `texts`
+  std::shared_ptr<const void> texts{};
+  /// Its types, split BTF to the kernel's; empty when there is none.
+  std::vector<std::byte> btf{};
+  /// While it is being loaded, 6.12 and later: what `btf` is split from in place of the kernel's (mod->btf_base_data).
+  std::vector<std::byte> btf_base{};
 
   /// Its unwind tables, x86_64 (mod->arch).
   VirtAddr orc_ip, orc_entries;

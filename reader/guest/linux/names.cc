@@ -21,8 +21,9 @@ constexpr size_t kTokens = 256, kLongestName = 512;  // with the type's letter (
 constexpr size_t kMaxNames = 64 << 20;               // bytes of the table
 constexpr size_t kMaxTexts = 160 << 20;              // bytes of the names in full
 
-/// Marks that linker scripts set; what a stack shows stands after them, and has a name of its own.
-bool is_mark(std::string_view name) {
+}  // namespace
+
+bool is_section_mark(std::string_view name) {
   static constexpr std::array kMarks{
       std::string_view("_text"),         std::string_view("_stext"),          std::string_view("_etext"),
       std::string_view("_sdata"),        std::string_view("_data"),           std::string_view("_edata"),
@@ -34,6 +35,8 @@ bool is_mark(std::string_view name) {
   return std::ranges::find(kMarks, name) != kMarks.end() || name.starts_with("__start_") ||
          name.starts_with("__stop_") || name.ends_with("_text_start") || name.ends_with("_text_end");
 }
+
+namespace {
 
 /// The tokens in full, each in a room from which 16 bytes may be copied at once.
 struct Tokens {
@@ -242,7 +245,7 @@ void Names::State::index() {
 void Names::State::find_borders() {
   uint64_t stext = 0, text = 0, last = 0, etext = 0, sinit = 0, einit = 0;
   for (const Symbol& symbol : std::span(symbols).first(own)) {
-    has_data = has_data || (std::string_view("dDbB").contains(symbol.type) && !is_mark(symbol.name));
+    has_data = has_data || (std::string_view("dDbB").contains(symbol.type) && !is_section_mark(symbol.name));
     if (symbol.name.empty() || symbol.name[0] != '_') continue;
     if (symbol.name == "_stext") stext = symbol.address.value;
     if (symbol.name == "_text") text = symbol.address.value;
@@ -345,7 +348,7 @@ std::optional<Place> Names::State::lookup(VirtAddr address) const {
   // Of several at one address the first, as in kallsyms_lookup, but for marks.
   auto first = std::ranges::lower_bound(kernel.begin(), after, (after - 1)->address, {}, &Symbol::address);
   for (; first != after; ++first)
-    if (!is_mark(first->name) && !first->name.empty()) return Place{*first, value - first->address.value};
+    if (!is_section_mark(first->name) && !first->name.empty()) return Place{*first, value - first->address.value};
   return std::nullopt;
 }
 

@@ -18,6 +18,12 @@ constexpr uint64_t kKernelThread = 0x00200000;  // PF_KTHREAD
 // include/linux/sched.h: bits of task_struct.__state and exit_state. These have stood since Linux 4.14.
 constexpr uint64_t kUninterruptible = 0x2, kReported = 0x7f, kNoLoad = 0x400, kRtLockWait = 0x1000, kFrozen = 0x8000;
 
+/// 16 KiB, 32 KiB with KASAN, 64 KiB with pages of 64 KiB; 0 for what is no size of a stack.
+constexpr uint64_t kMaxStack = 1 << 20;
+uint64_t plausible_stack_size(uint64_t size) {
+  return std::has_single_bit(size) && size >= 4096 && size <= kMaxStack ? size : 0;
+}
+
 /// As fs/proc/array.c has it: get_task_state().
 char state_letter(uint64_t state, uint64_t exit_state) {
   constexpr std::string_view kLetters = "RSDTtXZPI";
@@ -106,12 +112,21 @@ void TaskReader::look_up() {
   rq_cpu_ = field("rq", {"cpu"});
   rq_curr_ = field("rq", {"curr"});
   rq_idle_ = field("rq", {"idle"});
-  const auto stack = kernel_.types()->size_of("thread_union");
-  // Of Linux' machines here: 16 KiB, 32 KiB with KASAN, 64 KiB with pages of 64 KiB.
-  if (stack && std::has_single_bit(*stack) && *stack >= 4096 && *stack <= 1 << 20)
-    stack_size_ = *stack;
-  else
-    missing_.emplace_back("the kernel's types have no thread_union, which tells the size of a stack");
+  stack_area_ = field(kTask, {"stack_vm_area"});
+  stack_pages_ = field("vm_struct", {"nr_pages"});
+  // The first task's, which is in the kernel's image.
+  for (const auto& [first, last] :
+       {std::pair("__start_init_stack", "__end_init_stack"), std::pair("__start_init_task", "__end_init_task")})
+    if (const auto start = kernel_.address_of(first), end = kernel_.address_of(last); start && end && stack_size_ == 0)
+      stack_size_ = plausible_stack_size(end->value - start->value);
+}
+
+uint64_t TaskReader::stack_size(VirtAddr task) const {
+  const auto area = pointer(task, stack_area_);
+  const auto pages = area && memory_.is_kernel_address(*area) ? number(*area, stack_pages_) : std::nullopt;
+  const unsigned shift = memory_.space().translator().paging().upper.page_shift;
+  const uint64_t size = pages && *pages < kMaxStack ? plausible_stack_size(*pages << shift) : 0;
+  return size != 0 ? size : stack_size_;
 }
 
 std::optional<uint64_t> TaskReader::number(VirtAddr object, const Field& field) const {
@@ -186,7 +201,7 @@ void TaskReader::read_times(VirtAddr address, Task& task) const {
 void TaskReader::read_memory(VirtAddr address, Task& task) const {
   if (const auto stack = pointer(address, stack_); stack && memory_.is_kernel_address(*stack)) {
     task.stack = *stack;
-    task.stack_size = stack_size_;
+    task.stack_size = stack_size(address);
   }
   const auto mm = pointer(address, mm_);
   if (!mm || !memory_.is_kernel_address(*mm)) return;
@@ -219,13 +234,13 @@ void TaskReader::read_registers(VirtAddr address, Task& task) const {
                                "x26", "x27", "x28", "x29", "sp",  "elr"};
   const auto take = [&](VirtAddr from, const auto& names) {
     for (size_t i = 0; i < names.size(); ++i)
-      if (const auto value = memory_.u64(from + i * 8)) task.registers.set(names[i], *value);
+      if (const auto value = memory_.u64(from + i * 8)) static_cast<void>(task.registers.set(names[i], *value));
   };
   if (sp_) {
     const auto sp = number(address, sp_);
     if (!sp || !memory_.is_kernel_address(VirtAddr(*sp))) return;
     take(VirtAddr(*sp), kX86);
-    task.registers.set("rsp", *sp + kX86.size() * 8);
+    static_cast<void>(task.registers.set("rsp", *sp + kX86.size() * 8));
   }
   if (cpu_context_) take(address + cpu_context_->offset, kArm);
 }

@@ -38,7 +38,6 @@ class TaskReader {
   std::optional<int32_t> pid(VirtAddr task) const;
   std::optional<VirtAddr> parent(VirtAddr task) const { return pointer(task, real_parent_); }
   std::optional<VirtAddr> leader(VirtAddr task) const { return pointer(task, group_leader_); }
-  uint64_t stack_size() const { return stack_size_; }
 
   const Field& tasks() const { return tasks_; }
   const Field& comm() const { return comm_; }
@@ -56,6 +55,8 @@ class TaskReader {
   void look_up();
   Field field(std::string_view type, std::initializer_list<std::string_view> paths, bool required = false);
 
+  /// By the pages of the area that the stack is; the first task's by names. 0: not known.
+  uint64_t stack_size(VirtAddr task) const;
   void read_state(VirtAddr address, Task& task) const;
   void read_times(VirtAddr address, Task& task) const;
   void read_memory(VirtAddr address, Task& task) const;
@@ -65,10 +66,11 @@ class TaskReader {
   const Kernel& kernel_;
   const KernelMemory& memory_;
   std::vector<std::string> missing_{};
-  uint64_t stack_size_ = 0;
-  Field tasks_, comm_, pid_, tgid_, real_parent_, group_leader_, state_, exit_state_, flags_, stack_, mm_, cpu_,
-      signal_, thread_head_, thread_node_, thread_group_, start_, last_run_, voluntary_, involuntary_, user_time_,
-      system_time_, sp_, cpu_context_, pgd_, arg_start_, arg_end_, cfs_rq_, cfs_rq_rq_, rq_cpu_, rq_curr_, rq_idle_;
+  uint64_t stack_size_ = 0;  // of the first task
+  Field stack_area_, stack_pages_, tasks_, comm_, pid_, tgid_, real_parent_, group_leader_, state_, exit_state_, flags_,
+      stack_, mm_, cpu_, signal_, thread_head_, thread_node_, thread_group_, start_, last_run_, voluntary_,
+      involuntary_, user_time_, system_time_, sp_, cpu_context_, pgd_, arg_start_, arg_end_, cfs_rq_, cfs_rq_rq_,
+      rq_cpu_, rq_curr_, rq_idle_;
 };
 
 /// A list of the kernel (struct list_head) from its head on: addresses of the nodes. Stops where it is torn, which adds

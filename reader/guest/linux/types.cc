@@ -241,11 +241,8 @@ void Types::State::fill(Type& type, const Head& head, size_t at) const {
       type.target = u32(at), type.index_type = u32(at + 4), type.count = u32(at + 8);
       break;
     case Kind::enumeration:
-      type.is_signed = head.flag() ||  // kernels before 6.0 do not say it
-                       std::ranges::any_of(fields(head, at), [](const auto& f) { return f.value > 0x7fffffff; });
-      break;
     case Kind::enumeration64:
-      type.is_signed = head.flag();
+      type.is_signed = head.flag();  // kernels before 6.0 do not say it
       break;
     case Kind::forward:
       type.is_union = head.flag();

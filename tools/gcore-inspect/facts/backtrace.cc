@@ -1,4 +1,4 @@
-// --backtrace: who called whom on each vCPU. By the unwind tables of the ELF files where they cover the pc, else by the
+// Who called whom on a vCPU. By the unwind tables of the ELF files where they cover the pc, else by the
 // chain of frame pointers.
 #include <fmt/format.h>
 
@@ -7,6 +7,7 @@
 
 #include "tools/gcore-inspect/facts/backtrace.h"
 #include "tools/gcore-inspect/facts/guest.h"
+#include "tools/gcore-inspect/facts/linux_guest.h"
 #include "tools/gcore-inspect/facts/symbols.h"
 #include "tools/gcore-inspect/inspect.h"
 
@@ -97,7 +98,7 @@ class Unwinder {
     if (!chain && !plausible) {
       why = fmt::format(
           "{} covers this pc, and {} ({}) is no frame pointer: give --symbols a file of the guest with "
-          ".debug_frame or .eh_frame (ORC tables are not read)",
+          ".debug_frame or .eh_frame",
           job_.symbols != nullptr ? "no unwind table of --symbols" : "no unwind table",
           convention_.names[convention_.fp], known ? fmt::format("{:#x}", fp->second) : "not in the dump");
       return std::nullopt;
@@ -199,19 +200,14 @@ void follow(const Job& job, const reader::Cpu& cpu, const reader::AddressSpace& 
   }
 }
 
-void print_cpu(const Job& job, const reader::Cpu& cpu) {
-  const Backtrace trace = backtrace(job, cpu);  // first: it may find the address space that the state is read through
-  std::string heading = fmt::format("vCPU {}: {}", cpu.index, state_name(job.guest, cpu));
-  if (!cpu.process_name.empty()) heading += fmt::format("; process {}", printable(cpu.process_name));
-  if (at_fault(job.dump, cpu)) heading += fmt::format("; at fault (signal {})", job.dump.signal());
-  std::puts(bold(job, heading).c_str());
-  size_t number = 0;
-  for (const Frame& frame : trace.frames) {
-    if (frame.functions.empty()) std::puts(fmt::format("  #{:<3} {:#018x}  ??", number++, frame.pc).c_str());
-    for (const SourceFrame& function : frame.functions)
-      std::puts(fmt::format("  #{:<3} {:#018x}  {}", number++, frame.pc, function_text(function)).c_str());
-  }
-  if (!trace.why.empty()) std::puts(fmt::format("  no further: {}", trace.why).c_str());
+/// By the guest's own tables, for a vCPU in its kernel.
+std::optional<Backtrace> by_kernel(const Job& job, const reader::Cpu& cpu) {
+  const auto* kernel = job.linux_guest.kernel_or_null();
+  if (kernel == nullptr || !kernel->names()) return std::nullopt;
+  const auto stack = kernel->stack_of_cpu(cpu.index);
+  // Code that the kernel does not know of (firmware, a program of user mode) is left to --symbols.
+  if (stack.frames.empty() || !stack.frames.front().place) return std::nullopt;
+  return backtrace_of(job, stack);
 }
 
 }  // namespace
@@ -223,6 +219,7 @@ Backtrace backtrace(const Job& job, const reader::Cpu& cpu) {
     trace.why = "the dump does not have its program counter";
     return trace;
   }
+  if (auto own = by_kernel(job, cpu)) return *std::move(own);
   trace.frames.push_back({*pc, job.symbols != nullptr ? job.symbols->frames(*pc) : std::vector<SourceFrame>{}});
   const auto space = job.guest.space_of_cpu(cpu.index);
   if (space)
@@ -239,16 +236,16 @@ std::string function_text(const SourceFrame& frame) {
   return text;
 }
 
-int print_backtrace(const Job& job) {
-  if (job.dump.cpus().empty()) return job.program.fail("show backtraces", printable(job.dump.path()) + " has no vCPU");
-  bool first = true;
-  for (const reader::Cpu& cpu : job.dump.cpus()) {
-    if (job.cpu && cpu.index != *job.cpu) continue;
-    if (!first) std::puts("");
-    first = false;
-    print_cpu(job, cpu);
+std::vector<std::string> lines_of(const Backtrace& trace) {
+  std::vector<std::string> lines;
+  const auto add = [&](const Frame& frame, const std::string& text) {
+    lines.push_back(fmt::format("#{:<3} {:#018x}  {}{}", lines.size(), frame.pc, frame.is_guess ? "? " : "", text));
+  };
+  for (const Frame& frame : trace.frames) {
+    if (frame.functions.empty()) add(frame, frame.place.empty() ? "??" : frame.place);
+    for (const SourceFrame& function : frame.functions) add(frame, function_text(function));
   }
-  return kExitDone;
+  return lines;
 }
 
 }  // namespace gcore::tools::inspect

@@ -9,7 +9,9 @@
 #include "reader/guest/guest_system.h"
 #include "tools/gcore-inspect/facts/backtrace.h"
 #include "tools/gcore-inspect/facts/guest.h"
+#include "tools/gcore-inspect/facts/linux_guest.h"
 #include "tools/gcore-inspect/facts/spaces.h"
+#include "tools/gcore-inspect/html/linux.h"
 #include "tools/gcore-inspect/html/memory.h"
 #include "tools/gcore-inspect/html/page.h"
 #include "tools/gcore-inspect/inspect.h"
@@ -25,9 +27,11 @@ constexpr size_t kMaxRanges = 20000, kMaxParts = 50000, kMaxNotable = 24, kMaxCo
 
 std::string hex(uint64_t value) { return fmt::format("{:#018x}", value); }
 
-void add_facts(HtmlPage& page, const reader::Guest& guest) {
+void add_facts(HtmlPage& page, const Job& job) {
   page.body += "<dl class=\"facts\">\n";
-  for (const auto& [name, value] : headline(guest))
+  for (const auto& [name, value] : headline(job.guest))
+    page.body += fmt::format("<dt>{}</dt><dd>{}</dd>\n", escape(name), escape(value));
+  for (const auto& [name, value] : linux_facts(job))
     page.body += fmt::format("<dt>{}</dt><dd>{}</dd>\n", escape(name), escape(value));
   page.body += "</dl>\n";
 }
@@ -60,21 +64,22 @@ void add_glance(HtmlPage& page, const Job& job) {
   const reader::Dump& dump = job.dump;
   if (dump.cpus().empty()) return;
   const bool process = std::ranges::any_of(dump.cpus(), [](const auto& cpu) { return !cpu.process_name.empty(); });
+  const auto shown = chosen(dump, kMaxGlance);
+  const bool any_place = job.symbols != nullptr || std::ranges::any_of(shown, [&](const auto* cpu) {
+                           return !where_and_what(job, *cpu).empty();
+                         });
   page.body += "<div class=\"scroll\"><table class=\"glance\"><thead><tr><th>vCPU</th><th>mode</th><th>pc</th>";
   page.body += fmt::format("{}<th>{}</th></tr></thead><tbody>\n", process ? "<th>process</th>" : "",
-                           job.symbols != nullptr ? "at" : "address space");
-  const auto shown = chosen(dump, kMaxGlance);
+                           any_place ? "at" : "address space");
   for (const reader::Cpu* cpu : shown) {
     const bool faulted = at_fault(dump, *cpu);
     const auto space = quick_space(job.guest, cpu->index);
-    const std::string where = job.symbols != nullptr ? symbol_name(job, program_counter(*cpu))
-                              : space                ? space->describe()
-                                                     : "unknown";
+    const std::string at = any_place ? where_and_what(job, *cpu) : space ? space->describe() : "unknown";
     page.body += fmt::format("<tr{}><td>{}{}</td><td>{}</td><td>{}</td>", faulted ? " class=\"fault\"" : "", cpu->index,
                              faulted ? ", at fault" : "", escape(state_name(job.guest, *cpu)),
                              hex_or_unknown(program_counter(*cpu)));
     if (process) page.body += "<td>" + escape(cpu->process_name) + "</td>";
-    page.body += "<td>" + escape(where) + "</td></tr>\n";
+    page.body += "<td>" + escape(at) + "</td></tr>\n";
   }
   page.body += "</tbody></table></div>\n";
   if (shown.size() < dump.cpus().size())
@@ -161,7 +166,7 @@ void add_cpus(HtmlPage& page, const Job& job) {
     page.body += fmt::format("<th{}>vCPU {}{}<br>{}", faulted ? " class=\"fault\"" : "", cpu->index,
                              faulted ? ", at fault" : "", escape(state_name(job.guest, *cpu)));
     if (!cpu->process_name.empty()) page.body += "<br>" + escape(cpu->process_name);
-    if (const std::string at = symbol_name(job, program_counter(*cpu)); !at.empty()) page.body += "<br>" + escape(at);
+    if (const std::string at = where_and_what(job, *cpu); !at.empty()) page.body += "<br>" + escape(at);
     page.body += "</th>";
   }
   page.body += "</tr></thead>\n";
@@ -185,19 +190,24 @@ void add_backtraces(HtmlPage& page, const Job& job) {
     const Backtrace trace = backtrace(job, *cpu);
     page.body += fmt::format("<div class=\"card\"><h3>vCPU {}</h3><ol class=\"frames\" start=\"0\">\n", cpu->index);
     for (const Frame& frame : trace.frames) {
-      if (frame.functions.empty()) page.body += fmt::format("<li>{} <b>?</b></li>\n", hex(frame.pc));
+      if (frame.functions.empty())
+        page.body += fmt::format("<li>{} {}<b>{}</b></li>\n", hex(frame.pc), frame.is_guess ? "? " : "",
+                                 frame.place.empty() ? "?" : escape(frame.place));
       for (const SourceFrame& function : frame.functions)
         page.body += fmt::format("<li>{} <b>{}</b>{}<span class=\"dim\">{}</span></li>\n", hex(frame.pc),
                                  escape(function.function), function.inlined ? " (inlined)" : "",
                                  function.line == 0 ? "" : fmt::format("{}:{}", escape(function.file), function.line));
     }
     page.body += "</ol>";
+    if (trace.user_pc) page.body += fmt::format("<p class=\"dim\">from user mode, {}</p>", hex(*trace.user_pc));
     if (!trace.why.empty()) page.body += fmt::format("<p class=\"dim\">no further: {}</p>", escape(trace.why));
     page.body += "</div>\n";
   }
   page.body += "</div>\n";
   if (job.symbols == nullptr)
-    page.body += "<p class=\"dim\">With --symbols, functions have names and source lines.</p>\n";
+    page.body += job.linux_guest.kernel_or_null() != nullptr
+                     ? "<p class=\"dim\">With --symbols, functions have source lines.</p>\n"
+                     : "<p class=\"dim\">With --symbols, functions have names and source lines.</p>\n";
 }
 
 void add_segments(HtmlPage& page, const reader::Dump& dump, json::OStream& data) {
@@ -419,9 +429,10 @@ int write_html(const Job& job, const std::string& path) {
     json::OStream data(text);
     data.object([&] {
       Marks marks;
-      add_facts(page, job.guest);
+      add_facts(page, job);
       add_glance(page, job);
       add_warnings(page, dump);
+      add_linux(page, job, data);
       // The page tables say what is code, so they are read first; on the page memory comes first.
       add_spaces(spaces, job.guest, found, marks, data);
       add_memory_look(page, job, marks, data);

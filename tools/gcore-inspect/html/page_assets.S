@@ -9,6 +9,7 @@ gcore_page_js:
     .incbin GCORE_PAGE_BASE
     .incbin GCORE_PAGE_MAP
     .incbin GCORE_PAGE_SPACE
+    .incbin GCORE_PAGE_LINUX
     .incbin GCORE_PAGE_SCRIPT
 gcore_page_js_end:
 

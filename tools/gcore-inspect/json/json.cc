@@ -4,6 +4,7 @@
 #include "reader/guest/guest_system.h"
 #include "tools/gcore-inspect/facts/backtrace.h"
 #include "tools/gcore-inspect/facts/guest.h"
+#include "tools/gcore-inspect/facts/linux_guest.h"
 #include "tools/gcore-inspect/facts/memory_pages.h"
 #include "tools/gcore-inspect/facts/spaces.h"
 #include "tools/gcore-inspect/inspect.h"
@@ -87,7 +88,8 @@ json::Value cpu_value(const Job& job, const reader::Cpu& cpu, std::optional<size
       {"mode", mode == "unknown" ? json::Value(nullptr) : json::Value(mode)},
       {"page_table", cpu.page_table ? hex_value(cpu.page_table->value) : json::Value(nullptr)},
       {"address_space", space ? json::Value(*space) : json::Value(nullptr)},
-      {"at", text_or_null(symbol_name(job, program_counter(cpu)))},
+      {"at", text_or_null(where(job, cpu))},
+      {"task", task_of_cpu_value(job, cpu.index)},
       {"backtrace", backtrace_value(backtrace(job, cpu))},
       {"registers", registers_value(cpu)},
       {"other_registers", std::move(other)},
@@ -186,6 +188,7 @@ void write_dump(json::OStream& out, const Job& job, json::Value pages) {
   out.attributeArray("cpus", [&] {
     for (const reader::Cpu& cpu : dump.cpus()) out.value(cpu_value(job, cpu, spaces.of_cpu[cpu.index]));
   });
+  write_linux(out, job);
   out.attribute("pages", std::move(pages));
   out.attributeArray("address_spaces", [&] { write_spaces(out, dump, spaces); });
   out.attributeObject("memory", [&] { write_memory(out, dump); });
@@ -222,9 +225,13 @@ json::Value backtrace_value(const Backtrace& trace) {
           {"line", function.line == 0 ? json::Value(nullptr) : json::Value(function.line)},
           {"inlined", function.inlined},
       });
-    frames.push_back(json::Object{{"pc", hex_value(frame.pc)}, {"functions", std::move(functions)}});
+    frames.push_back(json::Object{{"pc", hex_value(frame.pc)},
+                                  {"place", text_or_null(frame.place)},
+                                  {"guess", frame.is_guess},
+                                  {"functions", std::move(functions)}});
   }
-  return json::Object{{"frames", std::move(frames)}, {"note", text_or_null(trace.why)}};
+  return json::Object{
+      {"frames", std::move(frames)}, {"user_pc", hex_value(trace.user_pc)}, {"note", text_or_null(trace.why)}};
 }
 
 int print_json(const Job& job) {

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "reader/dump/dump.h"
+#include "reader/guest/linux/kernel.h"
 #include "tools/gcore-inspect/facts/backtrace.h"
 #include "tools/gcore-inspect/inspect.h"
 
@@ -28,8 +29,15 @@ inline llvm::json::Value text_or_null(std::string_view text) {
   return text.empty() ? llvm::json::Value(nullptr) : llvm::json::Value(utf8(text));
 }
 
+/// What went wrong in a Linux guest.
+llvm::json::Value why_value(const reader::linux_guest::Kernel& kernel);
+
 llvm::json::Value file_value(const reader::Dump& dump);
 llvm::json::Value backtrace_value(const Backtrace& trace);
+
+// linux.cc
+void write_linux(llvm::json::OStream& out, const Job& job);
+llvm::json::Value task_of_cpu_value(const Job& job, size_t vcpu);
 
 /// Hands everything to stdio, which is where run_program looks for errors of writing.
 class StandardOutput : public llvm::raw_ostream {

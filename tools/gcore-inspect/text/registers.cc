@@ -30,6 +30,12 @@ std::vector<std::string> joined(std::vector<std::string> a, const std::vector<st
   return a;
 }
 
+std::vector<std::string> upper_halves() {
+  std::vector<std::string> names = numbered("ymm", 16);
+  for (std::string& name : names) name += 'h';
+  return names;
+}
+
 /// The registers that the machine has at EL2.
 std::vector<std::string> of_el2() {
   std::vector<std::string> names;
@@ -64,6 +70,7 @@ std::vector<Group> groups(format::Machine machine) {
           {"debug", false, {"dr0", "dr1", "dr2", "dr3", "dr6", "dr7"}},
           {"x87", true, joined({"fctrl", "fstat", "ftag", "fop", "fip", "fdp"}, numbered("st", 8))},
           {"SSE", true, joined({"mxcsr"}, numbered("xmm", 16))},
+          {"AVX", true, upper_halves(), true},
       };
     case format::Machine::aarch64:
       return {

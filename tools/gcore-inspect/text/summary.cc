@@ -5,6 +5,7 @@
 
 #include "reader/guest/guest_system.h"
 #include "tools/gcore-inspect/facts/guest.h"
+#include "tools/gcore-inspect/facts/linux_guest.h"
 #include "tools/gcore-inspect/inspect.h"
 
 namespace gcore::tools::inspect {
@@ -54,15 +55,18 @@ void print_cpus(const Job& job) {
   const auto cpus = job.dump.cpus();
   if (cpus.empty()) return;
   size_t process_width = 0, mode_width = 14;
-  std::vector<std::string> modes;
+  std::vector<std::string> modes, places;
+  bool any_place = false;
   for (const reader::Cpu& cpu : cpus) {
+    places.push_back(is_shown(job, cpu) ? where_and_what(job, cpu) : "");
+    any_place = any_place || !places.back().empty();
     modes.push_back(is_shown(job, cpu) ? state_name(job.guest, cpu) : "");
     mode_width = std::max(mode_width, modes.back().size());
     if (!cpu.process_name.empty())
       process_width = std::max({process_width, size_t{7}, printable(cpu.process_name).size()});
   }
   const std::string gap = process_width != 0 ? "  " : "", shared = shared_space(job.guest);
-  const char* last_column = job.symbols != nullptr ? "at" : shared.empty() ? "address space" : "";
+  const char* last_column = any_place ? "at" : shared.empty() ? "address space" : "";
   print_heading(job, fmt::format("  {:>4}  {:<18}  {:<18}  {:<{}}{}{:<{}}  {}", "vCPU", "pc", "sp", "mode", mode_width,
                                  gap, process_width != 0 ? "process" : "", process_width, last_column));
   for (const reader::Cpu& cpu : cpus) {
@@ -71,10 +75,10 @@ void print_cpus(const Job& job) {
     std::string line = fmt::format("{} {:>4}  {}  {}  {:<{}}{}{:<{}}  {}", at_fault(job.dump, cpu) ? ">" : " ",
                                    cpu.index, hex_or_unknown(program_counter(cpu)), hex_or_unknown(stack_pointer(cpu)),
                                    modes[cpu.index], mode_width, gap, printable(cpu.process_name), process_width,
-                                   job.symbols != nullptr ? symbol_name(job, program_counter(cpu))
-                                   : !shared.empty()      ? ""
-                                   : space                ? space->describe()
-                                                          : "unknown");
+                                   any_place         ? places[cpu.index]
+                                   : !shared.empty() ? ""
+                                   : space           ? space->describe()
+                                                     : "unknown");
     if (cpu.number != cpu.index) line += fmt::format("  (the guest's CPU {})", cpu.number);
     line.erase(line.find_last_not_of(' ') + 1);
     std::puts(line.c_str());
@@ -141,6 +145,7 @@ void print_warnings(const Job& job) {
 int print_summary(const Job& job) {
   std::puts(bold(job, printable(job.dump.path())).c_str());
   for (const auto& [name, value] : headline(job.guest)) std::puts(fmt::format("  {:<9} {}", name, value).c_str());
+  for (const auto& [name, value] : linux_facts(job)) std::puts(fmt::format("  {:<9} {}", name, value).c_str());
   print_cpus(job);
   print_memory(job);
   print_missing(job);

@@ -27,6 +27,11 @@
       });
     }
     const low = query.toLowerCase();
+    (data.stacks || []).forEach((lines, n) => {
+      const line = lines.find(text => text.toLowerCase().includes(low));
+      const details = line && $(`details[data-stack="${n}"]`);
+      if (details) add(`stack of ${details.closest('tr').cells[4].textContent}: ${line}`, () => { showStack(details); mark(details); });
+    });
     for (const element of texts ??= collect()) {
       const text = element.textContent;
       if (!text.toLowerCase().includes(low)) continue;

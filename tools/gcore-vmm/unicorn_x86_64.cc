@@ -2,8 +2,8 @@
 #include <cstdio>
 #include <cstring>
 
-#include "tools/gcore-vmm/arch.h"
 #include "tools/gcore-vmm/boot.h"
+#include "tools/gcore-vmm/unicorn_arch.h"
 
 namespace gcore::tools::vmm {
 namespace {
@@ -54,16 +54,6 @@ constexpr struct {
 class X86_64 : public Arch {
  public:
   format::Machine machine() const override { return format::Machine::x86_64; }
-  uint64_t default_ram_address() const override { return 0; }
-
-  void prepare_memory(GuestMemory& memory) const override {
-    const GuestMemory::Range& ram = memory.ranges()[0];
-    auto* pml4 = reinterpret_cast<format::Le64*>(ram.host + GCORE_BOOT_PML4);
-    auto* pdpt = reinterpret_cast<format::Le64*>(ram.host + GCORE_BOOT_PDPT);
-    pml4[0] = (ram.address + GCORE_BOOT_PDPT) | kPresent | kWritable;
-    for (uint64_t i = 0; i < 512; ++i) pdpt[i] = i << 30 | kPresent | kWritable | kLargePage;
-  }
-
   std::expected<uc_engine*, std::string> open() const override {
     uc_engine* engine = nullptr;
     if (const uc_err error = uc_open(UC_ARCH_X86, UC_MODE_64, &engine); error != UC_ERR_OK)

@@ -1,8 +1,8 @@
 // aarch64 at EL1. System registers are those of the Arm Architecture Reference Manual for A-profile.
 #include <cstdio>
 
-#include "tools/gcore-vmm/arch.h"
 #include "tools/gcore-vmm/boot.h"
+#include "tools/gcore-vmm/unicorn_arch.h"
 
 namespace gcore::tools::vmm {
 namespace {
@@ -66,9 +66,6 @@ int general_register(int number) {
 class Aarch64 : public Arch {
  public:
   format::Machine machine() const override { return format::Machine::aarch64; }
-  uint64_t default_ram_address() const override { return 0x40000000; }
-  void prepare_memory(GuestMemory&) const override {}
-
   std::expected<uc_engine*, std::string> open() const override {
     uc_engine* engine = nullptr;
     if (const uc_err error = uc_open(UC_ARCH_ARM64, UC_MODE_ARM, &engine); error != UC_ERR_OK)

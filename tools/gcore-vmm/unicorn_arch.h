@@ -12,14 +12,10 @@
 #include <string>
 
 #include "tools/gcore-vmm/memory.h"
+#include "tools/gcore-vmm/vcpu.h"
 #include "writer/format/registers.h"
 
 namespace gcore::tools::vmm {
-
-/// The registers with which a vCPU starts: see boot.h.
-struct BootState {
-  uint64_t entry = 0, cpu = 0, cpu_count = 0, ram_address = 0, ram_size = 0, cmdline_address = 0;
-};
 
 /// The page that holds a virtual address, as the guest's own tables have it now.
 struct Page {
@@ -32,10 +28,6 @@ class Arch {
   virtual ~Arch() = default;
 
   virtual format::Machine machine() const = 0;
-  /// Where the first `ram` range lies when CONFIG does not say.
-  virtual uint64_t default_ram_address() const = 0;
-  /// Writes what the boot state needs in RAM. Once, before the first vCPU starts.
-  virtual void prepare_memory(GuestMemory& memory) const = 0;
   virtual std::expected<uc_engine*, std::string> open() const = 0;
   virtual bool boot(uc_engine* engine, const BootState& state) const = 0;
 

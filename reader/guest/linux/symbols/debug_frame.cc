@@ -1,0 +1,320 @@
+#include "reader/guest/linux/symbols/debug_frame.h"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <span>
+#include <utility>
+
+#include "reader/guest/linux/orc.h"
+#include "reader/guest/linux/symbols/bytes.h"
+#include "reader/guest/linux/unwind_tables.h"
+
+namespace gcore::reader::linux_guest {
+namespace {
+
+// DWARF's operations.
+enum : uint8_t {
+  kAdvance1 = 0x02,
+  kAdvance2 = 0x03,
+  kAdvance4 = 0x04,
+  kUndefined = 0x07,
+  kSameValue = 0x08,
+  kDefCfa = 0x0c,
+  kDefCfaExpression = 0x0f,
+  kExpression = 0x10,
+  kOffsetSigned = 0x11,
+  kDefCfaSigned = 0x12,
+  kAdvance = 0x40,  // with the distance, below 64
+};
+constexpr uint8_t kDeref = 0x06, kConstSigned = 0x11, kPlus = 0x22, kRegister0 = 0x70;
+
+// x86_64's numbers of registers.
+constexpr uint8_t kRax = 0, kRdx = 1, kRdi = 5, kRbp = 6, kRsp = 7, kR10 = 10, kR13 = 13, kReturn = 16;
+constexpr int kDataAlignment = -8;
+
+/// Offsets in struct pt_regs by DWARF's number of the register; the last is rip.
+constexpr std::array<uint8_t, 17> kPtRegs{80, 96, 88, 40, 104, 112, 32, 152, 72, 64, 56, 48, 24, 16, 8, 0, 128};
+
+/// One FDE covers that many rows at most: debuggers interpret all of it up to the place that they ask for.
+constexpr size_t kRowsAnFde = 64;
+
+class FrameWriter {
+ public:
+  explicit FrameWriter(format::ByteOrder order) : out_(order) {}
+
+  /// Ends with an entry that is open. `initial` is the CIE's instructions.
+  uint32_t cie(bool signal, uint8_t code_alignment, int data_alignment, uint8_t return_register,
+               std::span<const std::byte> initial) {
+    const size_t at = out_.size();
+    out_.u32(0);
+    out_.u32(0xffffffff);
+    out_.u8(4);
+    out_.text(signal ? "S" : "");
+    out_.u8(8);  // bytes of an address
+    out_.u8(0);  // of a segment
+    out_.uleb(code_alignment);
+    out_.sleb(data_alignment);
+    out_.uleb(return_register);
+    append(initial);
+    close(at);
+    return static_cast<uint32_t>(at);
+  }
+  void fde(uint32_t cie, uint64_t start, uint64_t size, std::span<const std::byte> instructions) {
+    const size_t at = out_.size();
+    out_.u32(0);
+    out_.u32(cie);
+    out_.u64(start);
+    out_.u64(size);
+    append(instructions);
+    close(at);
+  }
+  std::vector<std::byte>& take() { return out_.take(); }
+
+ private:
+  void append(std::span<const std::byte> bytes) { out_.take().insert(out_.take().end(), bytes.begin(), bytes.end()); }
+  void close(size_t at) {
+    out_.pad(8);  // DW_CFA_nop is 0
+    out_.set_u32(at, out_.size() - at - 4);
+  }
+
+  Bytes out_;
+};
+
+/// Distance to the next row.
+void advance(Bytes& out, uint64_t distance) {
+  if (distance == 0) return;
+  if (distance < 64) {
+    out.u8(kAdvance | distance);
+  } else if (distance < 256) {
+    out.u8(kAdvance1), out.u8(distance);
+  } else if (distance < 65536) {
+    out.u8(kAdvance2), out.u16(distance);
+  } else {
+    out.u8(kAdvance4), out.u32(distance);
+  }
+}
+
+// ---- x86_64
+
+std::optional<uint8_t> register_of(OrcRule::Base base) {
+  switch (base) {
+    case OrcRule::Base::ax:
+      return kRax;
+    case OrcRule::Base::dx:
+      return kRdx;
+    case OrcRule::Base::di:
+      return kRdi;
+    case OrcRule::Base::bp:
+    case OrcRule::Base::bp_indirect:
+      return kRbp;
+    case OrcRule::Base::sp:
+    case OrcRule::Base::sp_indirect:
+      return kRsp;
+    case OrcRule::Base::r10:
+      return kR10;
+    case OrcRule::Base::r13:
+      return kR13;
+    case OrcRule::Base::undefined:
+    case OrcRule::Base::prev_sp:
+    case OrcRule::Base::unknown:
+      break;
+  }
+  return std::nullopt;
+}
+
+/// What sort of CIE a rule needs: rules of different sorts are in different FDEs.
+enum class Sort : uint8_t { none, call, interrupted_call, regs };
+
+Sort sort_of(const OrcRule& rule) {
+  switch (rule.type) {
+    case OrcRule::Type::call:
+      if (!register_of(rule.sp)) return Sort::none;
+      return rule.signal ? Sort::interrupted_call : Sort::call;
+    case OrcRule::Type::regs:
+    case OrcRule::Type::regs_partial:
+      return register_of(rule.sp) ? Sort::regs : Sort::none;
+    case OrcRule::Type::end_of_stack:
+      return Sort::regs;
+    case OrcRule::Type::undefined:
+    case OrcRule::Type::unknown:
+      break;
+  }
+  return Sort::none;
+}
+
+class OrcWriter {
+ public:
+  OrcWriter(FrameWriter& frame, format::ByteOrder order) : frame_(frame), order_(order) {
+    Bytes call(order);
+    call.u8(kDefCfa), call.uleb(kRsp), call.uleb(8);
+    call.u8(kOffsetSigned), call.uleb(kReturn), call.sleb(1);
+    // ORC does not say where the others are: a debugger shows <not saved> rather than a callee's value. r10 and r13
+    // stay, because rules of the caller may need them.
+    for (const unsigned number : {3U, 12U, 14U, 15U}) call.u8(kUndefined), call.uleb(number);
+    Bytes whole(order);
+    whole.u8(kDefCfa), whole.uleb(kRsp), whole.uleb(0);
+    whole.u8(kUndefined), whole.uleb(kReturn);
+    cies_ = {0, frame.cie(false, 1, kDataAlignment, kReturn, call.take()),
+             frame.cie(true, 1, kDataAlignment, kReturn, call.take()),
+             frame.cie(true, 1, kDataAlignment, kReturn, whole.take())};
+  }
+
+  /// `end` is where the last entry's code ends.
+  size_t write(const OrcTable& table, uint64_t end) {
+    size_t rows = 0;
+    for (size_t i = 0; i < table.size();) {
+      const OrcRule first = table.rule(i);
+      const Sort sort = sort_of(first);
+      if (sort == Sort::none) {
+        ++i;
+        continue;
+      }
+      Bytes instructions(order_);
+      const uint64_t start = table.address(i).value;
+      uint64_t last = start;
+      OrcRule rule = initial(sort);
+      size_t in_fde = 0;
+      for (; i < table.size() && in_fde < kRowsAnFde; ++i) {
+        const OrcRule next = table.rule(i);
+        if (sort_of(next) != sort) break;
+        if (in_fde > 0 && next == rule) continue;
+        advance(instructions, table.address(i).value - last);
+        last = table.address(i).value;
+        change(instructions, sort, rule, next, in_fde == 0);
+        rule = next;
+        ++in_fde;
+      }
+      const uint64_t stop = i < table.size() ? table.address(i).value : std::max(end, last);
+      if (stop > start) frame_.fde(cies_[static_cast<size_t>(sort)], start, stop - start, instructions.take());
+      rows += in_fde;
+    }
+    return rows;
+  }
+
+ private:
+  static OrcRule initial(Sort sort) {
+    OrcRule rule;
+    rule.type = sort == Sort::regs ? OrcRule::Type::end_of_stack : OrcRule::Type::call;
+    rule.sp = OrcRule::Base::sp, rule.sp_offset = 8;
+    return rule;
+  }
+
+  void change(Bytes& out, Sort sort, const OrcRule& from, const OrcRule& to, bool first) {
+    if (sort == Sort::regs) return regs(out, to);
+    if (from.sp != to.sp || from.sp_offset != to.sp_offset) cfa(out, to);
+    if (from.bp == to.bp && from.bp_offset == to.bp_offset) return;
+    if (first && to.bp == OrcRule::Base::undefined) return;
+    bp(out, to);
+  }
+
+  static void cfa(Bytes& out, const OrcRule& rule) {
+    const uint8_t base = register_of(rule.sp).value_or(kRsp);
+    const bool at_sp = rule.sp == OrcRule::Base::sp_indirect, at_bp = rule.sp == OrcRule::Base::bp_indirect;
+    if (at_sp || at_bp) {
+      Bytes expression(format::kHostOrder);
+      expression.u8(kRegister0 + base), expression.sleb(at_bp ? rule.sp_offset : 0);
+      expression.u8(kDeref);
+      if (at_sp) expression.u8(kConstSigned), expression.sleb(rule.sp_offset), expression.u8(kPlus);
+      out.u8(kDefCfaExpression), out.uleb(expression.size());
+      out.take().insert(out.take().end(), expression.take().begin(), expression.take().end());
+    } else if (rule.sp_offset >= 0) {
+      out.u8(kDefCfa), out.uleb(base), out.uleb(static_cast<uint64_t>(rule.sp_offset));
+    } else if (rule.sp_offset % kDataAlignment == 0) {
+      out.u8(kDefCfaSigned), out.uleb(base), out.sleb(rule.sp_offset / kDataAlignment);
+    }
+  }
+
+  static void bp(Bytes& out, const OrcRule& rule) {
+    if (rule.bp == OrcRule::Base::prev_sp && rule.bp_offset % kDataAlignment == 0) {
+      out.u8(kOffsetSigned), out.uleb(kRbp), out.sleb(rule.bp_offset / kDataAlignment);
+    } else if (rule.bp == OrcRule::Base::bp) {
+      Bytes expression(format::kHostOrder);
+      expression.u8(kRegister0 + kRbp), expression.sleb(rule.bp_offset);
+      out.u8(kExpression), out.uleb(kRbp), out.uleb(expression.size());
+      out.take().insert(out.take().end(), expression.take().begin(), expression.take().end());
+    } else {
+      out.u8(kSameValue), out.uleb(kRbp);
+    }
+  }
+
+  /// The CFA is where the registers are; each of them says where it stands.
+  static void regs(Bytes& out, const OrcRule& rule) {
+    const auto at = [&](uint8_t number, int offset) {
+      out.u8(kOffsetSigned), out.uleb(number), out.sleb(offset / kDataAlignment);
+    };
+    if (rule.type == OrcRule::Type::end_of_stack) {
+      out.u8(kUndefined), out.uleb(kReturn);
+      return;
+    }
+    cfa(out, rule);
+    if (rule.type == OrcRule::Type::regs) {
+      for (uint8_t number = 0; number < kPtRegs.size(); ++number) at(number, kPtRegs[number]);
+      return;
+    }
+    for (uint8_t number = 0; number < kPtRegs.size(); ++number)
+      if (number != kRsp && number != kReturn) out.u8(kSameValue), out.uleb(number);
+    at(kReturn, 0), at(kRsp, 24);
+  }
+
+  FrameWriter& frame_;
+  format::ByteOrder order_;
+  std::array<uint32_t, 4> cies_{};
+};
+
+uint64_t end_of_code(const Kernel& kernel, const UnwindTables::Table& table) {
+  if (table.module.empty()) {
+    const auto init = kernel.address_of("_einittext"), text = kernel.address_of("_etext");
+    return std::max(init ? init->value : 0, text ? text->value : 0);
+  }
+  const uint64_t last = table.orc.size() ? table.orc.address(table.orc.size() - 1).value : 0;
+  for (const Module::Region& region : table.regions)
+    if (last - region.address.value < region.size)
+      return region.address.value + (region.text_size ? region.text_size : region.size);
+  return last;
+}
+
+// ---- aarch64
+
+// struct pt_regs: x0 to x30, sp, pc. DWARF's numbers are the same up to sp; 32 is the pc.
+constexpr uint8_t kArmSp = 31, kArmPc = 32;
+
+/// Where an exception was taken in the kernel, its registers are at sp in the code that calls the handler.
+constexpr std::array<std::string_view, 8> kExceptionEntries{"el1h_64_irq",   "el1h_64_sync", "el1h_64_fiq",
+                                                            "el1h_64_error", "el1t_64_irq",  "el1t_64_sync",
+                                                            "el1t_64_fiq",   "el1t_64_error"};
+
+size_t write_exceptions(const Kernel& kernel, FrameWriter& frame, format::ByteOrder order) {
+  Bytes initial(order);
+  initial.u8(kDefCfa), initial.uleb(kArmSp), initial.uleb(0);
+  for (uint8_t number = 0; number <= kArmPc; ++number)
+    initial.u8(kOffsetSigned), initial.uleb(number), initial.sleb(-number);
+  const uint32_t cie = frame.cie(true, 4, kDataAlignment, kArmPc, initial.take());
+  size_t rows = 0;
+  for (const std::string_view name : kExceptionEntries) {
+    const auto symbol = kernel.names()->find(name);
+    if (!symbol || symbol->size == 0) continue;
+    frame.fde(cie, symbol->address.value, symbol->size, {});
+    ++rows;
+  }
+  return rows;
+}
+
+}  // namespace
+
+DebugFrame make_debug_frame(const Kernel& kernel) {
+  DebugFrame result;
+  const auto order = kernel.dump().byte_order();
+  FrameWriter frame(order);
+  if (kernel.dump().machine() == format::Machine::x86_64) {
+    OrcWriter orc(frame, order);
+    for (const UnwindTables::Table& table : kernel.unwind_tables().tables)
+      result.rows += orc.write(table.orc, end_of_code(kernel, table));
+  } else if (kernel.names()) {
+    result.rows = write_exceptions(kernel, frame, order);
+  }
+  if (result.rows > 0) result.bytes = std::move(frame.take());
+  return result;
+}
+
+}  // namespace gcore::reader::linux_guest

@@ -1,0 +1,19 @@
+// Call frame information (DWARF 4, section 6.4) made of what a kernel has for unwinding. Private to the reader.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "reader/guest/linux/kernel.h"
+
+namespace gcore::reader::linux_guest {
+
+struct DebugFrame {
+  std::vector<std::byte> bytes{};  // .debug_frame
+  size_t rows = 0;
+};
+
+DebugFrame make_debug_frame(const Kernel& kernel);
+
+}  // namespace gcore::reader::linux_guest

@@ -1,0 +1,532 @@
+#include "reader/guest/linux/symbols/debug_info.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <string>
+#include <string_view>
+#include <unordered_set>
+
+#include "reader/guest/linux/symbols/bytes.h"
+#include "reader/guest/linux/symbols/known_variables.h"
+
+namespace gcore::reader::linux_guest {
+namespace {
+
+using Kind = Type::Kind;
+
+// Tags, attributes, forms and encodings of DWARF 4 (section 7).
+enum Tag : uint8_t {
+  kArrayType = 0x01,
+  kEnumerationType = 0x04,
+  kFormalParameter = 0x05,
+  kMember = 0x0d,
+  kPointerType = 0x0f,
+  kCompileUnit = 0x11,
+  kStructureType = 0x13,
+  kSubroutineType = 0x15,
+  kTypedef = 0x16,
+  kUnionType = 0x17,
+  kUnspecifiedParameters = 0x18,
+  kSubrangeType = 0x21,
+  kBaseType = 0x24,
+  kConstType = 0x26,
+  kEnumerator = 0x28,
+  kSubprogram = 0x2e,
+  kVariable = 0x34,
+  kVolatileType = 0x35,
+  kRestrictType = 0x37,
+};
+enum Attribute : uint8_t {
+  kLocation = 0x02,
+  kName = 0x03,
+  kByteSize = 0x0b,
+  kBitSize = 0x0d,
+  kLowPc = 0x11,
+  kHighPc = 0x12,
+  kLanguage = 0x13,
+  kConstValue = 0x1c,
+  kPrototyped = 0x27,
+  kProducer = 0x25,
+  kCount = 0x37,
+  kMemberLocation = 0x38,
+  kDeclaration = 0x3c,
+  kEncoding = 0x3e,
+  kExternal = 0x3f,
+  kTypeOf = 0x49,
+  kRanges = 0x55,
+  kDataBitOffset = 0x6b,
+};
+enum Form : uint8_t {
+  kAddr = 0x01,
+  kData2 = 0x05,
+  kData8 = 0x07,
+  kData1 = 0x0b,
+  kSdata = 0x0d,
+  kStrp = 0x0e,
+  kUdata = 0x0f,
+  kRef4 = 0x13,
+  kSecOffset = 0x17,
+  kExprloc = 0x18,
+  kFlagPresent = 0x19,
+};
+
+/// Abbreviations; a bit more says that an entry has a name, another that it has a type.
+enum Shape : uint8_t {
+  kUnit,
+  kBase,
+  kFloat,
+  kPointer,
+  kConst,
+  kVolatile,
+  kRestrict,
+  kTypedefShape,
+  kArray,
+  kCounted,
+  kUncounted,
+  kStruct,
+  kEmptyStruct,
+  kForwardStruct,
+  kUnion,
+  kEmptyUnion,
+  kForwardUnion,
+  kField,
+  kBitField,
+  kEnum,
+  kEmptyEnum,
+  kSignedValue,
+  kUnsignedValue,
+  kPrototype,
+  kEmptyPrototype,
+  kParameter,
+  kMore,
+  kFunction,
+  kEmptyFunction,
+  kVariableShape,
+  kShapes
+};
+enum : uint8_t { kNamed = 1, kTyped = 2 };
+
+struct Abbreviation {
+  Tag tag;
+  bool has_children;
+  std::vector<std::pair<Attribute, Form>> attributes;
+};
+
+Abbreviation abbreviation(Shape shape) {
+  switch (shape) {
+    case kUnit:
+      return {kCompileUnit, true, {{kProducer, kStrp}, {kLanguage, kData2}, {kLowPc, kAddr}, {kRanges, kSecOffset}}};
+    case kBase:
+    case kFloat:
+      return {kBaseType, false, {{kByteSize, kUdata}, {kEncoding, kData1}}};
+    case kPointer:
+      return {kPointerType, false, {{kByteSize, kData1}}};
+    case kConst:
+      return {kConstType, false, {}};
+    case kVolatile:
+      return {kVolatileType, false, {}};
+    case kRestrict:
+      return {kRestrictType, false, {}};
+    case kTypedefShape:
+      return {kTypedef, false, {}};
+    case kArray:
+      return {kArrayType, true, {}};
+    case kCounted:
+      return {kSubrangeType, false, {{kCount, kUdata}}};
+    case kUncounted:
+      return {kSubrangeType, false, {}};
+    case kStruct:
+      return {kStructureType, true, {{kByteSize, kUdata}}};
+    case kEmptyStruct:
+      return {kStructureType, false, {{kByteSize, kUdata}}};
+    case kForwardStruct:
+      return {kStructureType, false, {{kDeclaration, kFlagPresent}}};
+    case kUnion:
+      return {kUnionType, true, {{kByteSize, kUdata}}};
+    case kEmptyUnion:
+      return {kUnionType, false, {{kByteSize, kUdata}}};
+    case kForwardUnion:
+      return {kUnionType, false, {{kDeclaration, kFlagPresent}}};
+    case kField:
+      return {kMember, false, {{kMemberLocation, kUdata}}};
+    case kBitField:
+      return {kMember, false, {{kBitSize, kUdata}, {kDataBitOffset, kUdata}}};
+    case kEnum:
+      return {kEnumerationType, true, {{kByteSize, kUdata}}};
+    case kEmptyEnum:
+      return {kEnumerationType, false, {{kByteSize, kUdata}}};
+    case kSignedValue:
+      return {kEnumerator, false, {{kConstValue, kSdata}}};
+    case kUnsignedValue:
+      return {kEnumerator, false, {{kConstValue, kUdata}}};
+    case kPrototype:
+      return {kSubroutineType, true, {{kPrototyped, kFlagPresent}}};
+    case kEmptyPrototype:
+      return {kSubroutineType, false, {{kPrototyped, kFlagPresent}}};
+    case kParameter:
+      return {kFormalParameter, false, {}};
+    case kMore:
+      return {kUnspecifiedParameters, false, {}};
+    case kFunction:
+      return {kSubprogram,
+              true,
+              {{kExternal, kFlagPresent}, {kPrototyped, kFlagPresent}, {kLowPc, kAddr}, {kHighPc, kData8}}};
+    case kEmptyFunction:
+      return {kSubprogram,
+              false,
+              {{kExternal, kFlagPresent}, {kPrototyped, kFlagPresent}, {kLowPc, kAddr}, {kHighPc, kData8}}};
+    case kVariableShape:
+      return {kVariable, false, {{kExternal, kFlagPresent}, {kLocation, kExprloc}}};
+    case kShapes:
+      break;
+  }
+  return {};
+}
+
+constexpr uint8_t kBitsOfChar = 0x08, kSignedChar = 0x06, kBoolean = 0x02, kFloating = 0x04, kSigned = 0x05,
+                  kUnsigned = 0x07, kAddressOperation = 0x03;
+constexpr uint16_t kC11 = 0x1d;
+
+/// What refers to a type is written before it is known where that stands: places are noted, and filled in at the end.
+class InfoWriter {
+ public:
+  InfoWriter(const Kernel& kernel, const std::vector<std::pair<uint64_t, uint64_t>>& code, DebugInfo& result)
+      : kernel_(kernel),
+        code_(code),
+        order_(kernel.dump().byte_order()),
+        result_(result),
+        info_(order_),
+        ranges_(order_),
+        strings_(order_) {}
+
+  void write() {
+    begin();
+    const auto& types = kernel_.types();
+    if (types) {
+      info_.reserve(size_t{40} * types->end_id());
+      write_types(*types, own_);
+      if (kernel_.modules())
+        for (const Module& module : *kernel_.modules())
+          if (const Types* split = kernel_.module_types(module.name)) {
+            Places places{split->first_id(), {}};
+            write_types(*split, places, module.name);
+          }
+      write_known_variables(*types);
+    }
+    info_.u8(0);
+    info_.set_u32(0, info_.size() - 4);
+    result_.info = std::move(info_.take());
+    result_.strings = std::move(strings_.take());
+    result_.ranges = std::move(ranges_.take());
+    write_abbreviations();
+  }
+
+ private:
+  /// Where the entries of types are, by id; 0: none.
+  struct Places {
+    TypeId first = 1;
+    std::vector<uint32_t> at{};
+  };
+
+  void begin() {
+    info_.u32(0);
+    info_.u16(4);
+    info_.u32(0);  // of .debug_abbrev
+    info_.u8(8);
+    open(kUnit, kNamed);
+    name("vmlinux");
+    name("gcore: made of the guest's kallsyms, BTF and unwind tables");
+    info_.u16(kC11);
+    info_.u64(0);
+    info_.u32(0);
+    for (const auto& [start, end] : code_) ranges_.u64(start), ranges_.u64(end);
+    ranges_.u64(0), ranges_.u64(0);
+  }
+
+  void open(Shape shape, uint8_t with) { info_.uleb(1 + 4 * shape + with); }
+  void name(std::string_view text) { info_.u32(strings_.add(text)); }
+  void refer(TypeId target) {
+    fix_ups_.emplace_back(static_cast<uint32_t>(info_.size()), target);
+    info_.u32(0);
+  }
+  /// An entry's head: name and type where it has them.
+  void open(Shape shape, std::string_view text, TypeId target) {
+    open(shape, static_cast<uint8_t>((text.empty() ? 0 : kNamed) | (target ? kTyped : 0)));
+    if (!text.empty()) name(text);
+    if (target) refer(target);
+  }
+
+  /// What DWARF has no entry for is passed over.
+  static TypeId without_tags(const Types& types, TypeId id) {
+    for (int depth = 0; depth < 64; ++depth) {
+      const auto kind = types.kind(id);
+      if (!kind) return 0;
+      if (*kind != Kind::type_tag) return id;
+      id = types.target(id);
+    }
+    return 0;
+  }
+
+  void write_types(const Types& types, Places& places, std::string_view module = {}) {
+    places.first = types.first_id();
+    places.at.assign(types.end_id() - types.first_id(), 0);
+    types_ = &types;
+    for (TypeId id = types.first_id(); id < types.end_id(); ++id) {
+      const auto type = types.type(id);
+      const auto at = static_cast<uint32_t>(info_.size());
+      if (type->kind == Kind::function)
+        write_function(*type, module);
+      else if (type->kind == Kind::variable)
+        write_variable(type->name, type->target);
+      else if (write_type(*type))
+        places.at[id - places.first] = at, ++result_.types;
+    }
+    for (const auto& [at, target] : fix_ups_) info_.set_u32(at, place_of(places, target));
+    fix_ups_.clear();
+  }
+
+  /// A type that is none (a function's, a variable's id) is shown as the unit's first entry would be: never; references
+  /// to one lead to the entry that stands for void.
+  uint32_t place_of(const Places& places, TypeId id) {
+    const Places& holder = id >= places.first ? places : own_;
+    if (id >= holder.first && id - holder.first < holder.at.size() && holder.at[id - holder.first] != 0)
+      return holder.at[id - holder.first];
+    return broken();
+  }
+  /// Where BTF lies: a type without anything.
+  uint32_t broken() {
+    if (broken_ == 0) {
+      broken_ = static_cast<uint32_t>(info_.size());
+      open(kForwardStruct, kNamed);
+      name("gcore_unknown_type");
+    }
+    return broken_;
+  }
+
+  TypeId target_of(TypeId id) const { return without_tags(*types_, id); }
+
+  bool write_type(const Type& type) {
+    switch (type.kind) {
+      case Kind::integer:
+        open(kBase, type.name.empty() ? "integer" : type.name, 0);
+        info_.uleb(type.size);
+        info_.u8(type.is_bool ? kBoolean
+                 : type.size == 1 && type.name.contains("char")
+                     ? (type.is_signed || type.name == "char" ? kSignedChar : kBitsOfChar)
+                 : type.is_signed ? kSigned
+                                  : kUnsigned);
+        return true;
+      case Kind::floating:
+        open(kFloat, type.name.empty() ? "floating" : type.name, 0);
+        info_.uleb(type.size), info_.u8(kFloating);
+        return true;
+      case Kind::pointer:
+        open(kPointer, {}, target_of(type.target));
+        info_.u8(8);
+        return true;
+      case Kind::const_type:
+        return open(kConst, {}, target_of(type.target)), true;
+      case Kind::volatile_type:
+        return open(kVolatile, {}, target_of(type.target)), true;
+      case Kind::restrict_type:
+        return open(kRestrict, {}, target_of(type.target)), true;
+      case Kind::typedef_type:
+        return open(kTypedefShape, type.name, target_of(type.target)), true;
+      case Kind::array:
+        return write_array(target_of(type.target), type.count), true;
+      case Kind::structure:
+      case Kind::union_type:
+        return write_struct(type), true;
+      case Kind::forward:
+        return open(type.is_union ? kForwardUnion : kForwardStruct, type.name, 0), true;
+      case Kind::enumeration:
+      case Kind::enumeration64:
+        return write_enumeration(type), true;
+      case Kind::function_prototype:
+        open(type.fields.empty() ? kEmptyPrototype : kPrototype, {}, target_of(type.target));
+        write_parameters(type);
+        return true;
+      case Kind::void_type:
+      case Kind::function:
+      case Kind::variable:
+      case Kind::data_section:
+      case Kind::declaration_tag:
+      case Kind::type_tag:
+        break;
+    }
+    return false;
+  }
+
+  void write_array(TypeId element, uint64_t count) {
+    open(kArray, {}, element);
+    open(count ? kCounted : kUncounted, 0);
+    if (count) info_.uleb(count);
+    info_.u8(0);
+  }
+
+  void write_struct(const Type& type) {
+    const bool is_union = type.kind == Kind::union_type, empty = type.fields.empty();
+    open(is_union ? empty ? kEmptyUnion : kUnion : empty ? kEmptyStruct : kStruct, type.name, 0);
+    info_.uleb(type.size);
+    if (empty) return;
+    for (const Type::Field& field : type.fields) {
+      const TypeId target = target_of(field.type);
+      open(field.bit_size ? kBitField : kField, field.name, target);
+      if (field.bit_size)
+        info_.uleb(field.bit_size), info_.uleb(field.bit_offset);
+      else
+        info_.uleb(field.bit_offset / 8);
+    }
+    info_.u8(0);
+  }
+
+  void write_enumeration(const Type& type) {
+    open(type.fields.empty() ? kEmptyEnum : kEnum, type.name, 0);
+    info_.uleb(type.size);
+    if (type.fields.empty()) return;
+    const bool is_signed =
+        std::ranges::any_of(type.fields, [](const auto& field) { return field.value < 0; }) && type.is_signed;
+    for (const Type::Field& field : type.fields) {
+      open(is_signed ? kSignedValue : kUnsignedValue, field.name, 0);
+      if (is_signed)
+        info_.sleb(field.value);
+      else
+        info_.uleb(static_cast<uint64_t>(field.value));
+    }
+    info_.u8(0);
+  }
+
+  void write_parameters(const Type& prototype) {
+    if (prototype.fields.empty()) return;
+    for (const Type::Field& field : prototype.fields) {
+      const TypeId target = target_of(field.type);
+      if (field.type == 0)
+        open(kMore, 0);  // "...", which BTF has as a parameter of no type
+      else
+        open(kParameter, field.name, target);
+    }
+    info_.u8(0);
+  }
+
+  /// Where there is one symbol of that name: BTF does not say which of several statics it speaks of.
+  std::optional<Symbol> only_symbol(std::string_view name, std::string_view module) const {
+    std::optional<Symbol> found;
+    for (const Symbol& symbol : kernel_.names()->find_all(name)) {
+      if (symbol.module != module) continue;
+      if (found) return std::nullopt;
+      found = symbol;
+    }
+    return found;
+  }
+
+  void write_function(const Type& function, std::string_view module) {
+    const auto prototype = types_->type(function.target);
+    const auto symbol = only_symbol(function.name, module);
+    if (!prototype || prototype->kind != Kind::function_prototype || !symbol || symbol->size == 0) return;
+    const auto holds = [&](const auto& piece) {
+      return symbol->address.value >= piece.first && symbol->address.value + symbol->size <= piece.second;
+    };
+    if (std::ranges::none_of(code_, holds) || !functions_.insert(symbol->address.value).second) return;
+    open(prototype->fields.empty() ? kEmptyFunction : kFunction, function.name, target_of(prototype->target));
+    info_.u64(symbol->address.value);
+    info_.u64(symbol->size);
+    write_parameters(*prototype);
+    ++result_.functions;
+  }
+
+  bool write_variable(std::string_view text, TypeId type) {
+    const auto symbol = kernel_.names()->find(text);
+    if (!symbol || !variables_.insert(std::string(text)).second) return false;
+    open(kVariableShape, text, target_of(type));
+    info_.uleb(9), info_.u8(kAddressOperation), info_.u64(symbol->address.value);
+    ++result_.variables;
+    return true;
+  }
+
+  void write_known_variables(const Types& types) {
+    types_ = &types;
+    std::map<std::string_view, uint32_t> made;  // pointers and arrays that BTF may not have, by how they are written
+    for (const auto& [text, type] : kKnownVariables) {
+      const auto symbol = kernel_.names()->find(text);
+      if (!symbol || variables_.contains(std::string(text))) continue;
+      auto place = made.find(type);
+      if (place == made.end()) place = made.emplace(type, write_type_of(types, type)).first;
+      if (place->second == 0) continue;
+      variables_.insert(std::string(text));
+      open(kVariableShape, kNamed | kTyped);
+      name(text);
+      info_.u32(place->second);
+      info_.uleb(9), info_.u8(kAddressOperation), info_.u64(symbol->address.value);
+      ++result_.variables;
+    }
+  }
+
+  /// 0 where BTF lacks it.
+  uint32_t write_type_of(const Types& types, std::string_view text) {
+    const size_t end = text.find_first_of("*[");
+    std::string_view base = text.substr(0, end);
+    for (const std::string_view word : {"struct ", "union ", "enum "})
+      if (base.starts_with(word)) base.remove_prefix(word.size());
+    // BTF calls it as the compiler does.
+    if (base == "unsigned long" && !types.find_type(base)) base = "long unsigned int";
+    const TypeId id = base == "void" ? 0 : types.find_type(base);
+    if (id == 0 && base != "void") return 0;
+    uint32_t place = id ? own_.at[id - own_.first] : 0;
+    for (const char sign : end == std::string_view::npos ? std::string_view() : text.substr(end)) {
+      if (sign == ']') continue;
+      const auto here = static_cast<uint32_t>(info_.size());
+      open(sign == '*' ? kPointer : kArray, place ? kTyped : 0);
+      if (place) info_.u32(place);
+      if (sign == '*')
+        info_.u8(8);
+      else
+        open(kUncounted, 0), info_.u8(0);
+      place = here;
+    }
+    return place;
+  }
+
+  void write_abbreviations() {
+    Bytes out(order_);
+    for (uint8_t shape = 0; shape < kShapes; ++shape) {
+      const Abbreviation form = abbreviation(static_cast<Shape>(shape));
+      for (uint8_t with = 0; with < 4; ++with) {
+        out.uleb(uint64_t{1} + 4 * shape + with);
+        out.uleb(form.tag);
+        out.u8(form.has_children ? 1 : 0);
+        if (with & kNamed) out.uleb(kName), out.uleb(kStrp);
+        if (with & kTyped) out.uleb(kTypeOf), out.uleb(kRef4);
+        for (const auto& [attribute, as] : form.attributes) out.uleb(attribute), out.uleb(as);
+        out.u8(0), out.u8(0);
+      }
+    }
+    out.u8(0);
+    result_.abbreviations = std::move(out.take());
+  }
+
+  const Kernel& kernel_;
+  const std::vector<std::pair<uint64_t, uint64_t>>& code_;
+  format::ByteOrder order_;
+  DebugInfo& result_;
+  Bytes info_, ranges_;
+  StringTable strings_;
+  const Types* types_ = nullptr;
+  Places own_;
+  std::vector<std::pair<uint32_t, TypeId>> fix_ups_;
+  std::unordered_set<uint64_t> functions_;
+  std::unordered_set<std::string> variables_;
+  uint32_t broken_ = 0;
+};
+
+}  // namespace
+
+DebugInfo make_debug_info(const Kernel& kernel, const std::vector<std::pair<uint64_t, uint64_t>>& code) {
+  DebugInfo result;
+  InfoWriter(kernel, code, result).write();
+  return result;
+}
+
+}  // namespace gcore::reader::linux_guest

@@ -1,0 +1,38 @@
+// The symbol file that a Linux guest's own tables make: an ELF file as a debug package has it, with names, types and
+// unwind tables, but without lines. gdb, LLDB, drgn and crash take it in place of the kernel's vmlinux.
+//
+//   auto file = make_symbol_file(kernel, {});
+//   if (file) write(file->bytes);
+//
+//   .symtab        kallsyms of the kernel and of its modules, at the addresses of the running kernel
+//   .debug_info    all types of BTF; functions with their parameters; the globals whose types are known
+//   .debug_frame   x86_64: of ORC; aarch64: of the code's own prologues, and of the entries of exceptions
+//   .note.gnu.build-id
+//   .text, .rodata, .data, ...  where they are; their bytes only where these are asked for
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "reader/error.h"
+#include "reader/guest/linux/kernel.h"
+
+namespace gcore::reader::linux_guest {
+
+struct SymbolFileOptions {
+  /// Bytes of .text, .rodata and .data too, as crash wants them: some 40 MiB more.
+  bool contents = false;
+};
+
+struct SymbolFile {
+  std::vector<std::byte> bytes{};
+  size_t symbols = 0, types = 0, functions = 0, variables = 0, unwind_rows = 0;
+  std::vector<std::string> problems{};  // what it lacks, a sentence each without a full stop
+};
+
+/// Takes under a second, and memory for about twice the file. Bounded on any memory. Error: that of names(): without
+/// names there is no file.
+Expected<SymbolFile> make_symbol_file(const Kernel& kernel, const SymbolFileOptions& options);
+
+}  // namespace gcore::reader::linux_guest

@@ -1,0 +1,370 @@
+// What the kernel itself has said went wrong. The words are those of kernel/panic.c, arch/x86/kernel/dumpstack.c,
+// arch/x86/mm/fault.c, arch/arm64/kernel/traps.c, arch/arm64/mm/fault.c, kernel/watchdog.c, kernel/hung_task.c,
+// kernel/rcu/tree_stall.h and mm/oom_kill.c.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "reader/guest/linux/why_parts.h"
+
+namespace gcore::reader::linux_guest {
+namespace {
+
+constexpr size_t kReport = 400;  // records that belong to one report at most
+constexpr size_t kExcerpt = 60;  // lines of one that are shown
+constexpr size_t kMaxFindings = 100;
+
+bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
+
+/// What follows `mark`; nothing when it is not there.
+std::optional<std::string_view> after(std::string_view text, std::string_view mark) {
+  const size_t at = text.find(mark);
+  return at == std::string_view::npos ? std::nullopt : std::optional(text.substr(at + mark.size()));
+}
+
+template <class T>
+std::optional<T> leading_number(std::string_view text) {
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() ? std::optional(value) : std::nullopt;
+}
+
+bool begins_oops(std::string_view text) {
+  if (contains(text, "soft lockup") || contains(text, "BUG: workqueue lockup")) return false;
+  return text.starts_with("BUG: ") || text.starts_with("Oops: ") || text.starts_with("general protection fault") ||
+         text.starts_with("kernel BUG at ") || text.starts_with("invalid opcode: ") ||
+         text.starts_with("divide error: ") || text.starts_with("Unable to handle kernel ") ||
+         text.starts_with("Internal error: ") || text.starts_with("stack segment: ") ||
+         text.starts_with("traps: PANIC: double fault");
+}
+
+/// "RIP: 0010:trouble_writes_to_null+0x15/0x30 [trouble]", "pc : trouble_writes_to_null+0x14/0x28 [trouble]"
+std::optional<std::string_view> function_at_fault(std::string_view text) {
+  if (const auto rip = after(text, "RIP: 0010:")) return rip;
+  if (text.starts_with("pc : ")) return text.substr(5);
+  return std::nullopt;
+}
+std::string_view function_name(std::string_view place) {
+  return plain_function(place.substr(0, place.find_first_of("+ ")));
+}
+
+class MessageReader {
+ public:
+  MessageReader(const Scene& scene, std::vector<Finding>& findings)
+      : scene_(scene), messages_(scene.messages), findings_(findings) {}
+
+  void read() {
+    for (size_t i = 0; i < messages_.size() && findings_.size() < kMaxFindings; ++i) {
+      const std::string_view text = messages_[i].text;
+      if (const auto said = after(text, "Kernel panic - not syncing: "); said && !text.starts_with("---[")) {
+        panic(i, *said);
+      } else if (begins_oops(text)) {
+        i = oops(i);
+      } else if (contains(text, "soft lockup - CPU#")) {
+        lockup(i, Finding::Kind::soft_lockup, *after(text, "soft lockup - CPU#"));
+      } else if (const auto cpu = after(text, "hard LOCKUP on cpu ")) {
+        lockup(i, Finding::Kind::hard_lockup, *cpu);
+      } else if (contains(text, "detected stalls on") || contains(text, "self-detected stall on") ||
+                 contains(text, "detected expedited stalls on")) {
+        rcu_stall(i);
+      } else if (contains(text, "Out of memory: Killed process") ||
+                 contains(text, "Memory cgroup out of memory: Killed process") ||
+                 text.starts_with("Out of memory and no killable processes")) {
+        out_of_memory(i);
+      }
+    }
+  }
+
+ private:
+  struct Report {
+    size_t begin = 0, end = 0;  // records
+    std::string function{};     // "name+0x15/0x30 [module]" where the CPU was
+    std::string calls{};        // the functions of its call trace, for keys
+    std::optional<int32_t> pid{};
+    std::string comm{};
+    Evidence excerpt{.kind = Evidence::Kind::excerpt};
+  };
+
+  /// What follows a record and comes from the same task or CPU, up to the end of its trace.
+  Report report_from(size_t begin) const {
+    Report report{.begin = begin, .end = begin + 1};
+    bool in_trace = false;
+    size_t calls = 0;
+    for (size_t i = begin; i < messages_.size() && i < begin + kReport; ++i) {
+      const Message& message = messages_[i];
+      if (message.caller != 0 && messages_[begin].caller != 0 && message.caller != messages_[begin].caller) continue;
+      const std::string_view text = message.text;
+      if (i != begin && is_another(text)) break;
+      report.end = i + 1;
+      if (report.excerpt.lines.size() < kExcerpt) report.excerpt.lines.push_back(message.text);
+      if (const auto function = function_at_fault(text); function && report.function.empty())
+        report.function = *function;
+      if (const auto comm = after(text, " Comm: "); comm && report.comm.empty()) take_comm(text, *comm, report);
+      if (text.starts_with("Call Trace:") || text.starts_with("Call trace:")) {
+        in_trace = true;
+      } else if (in_trace && text.starts_with(" ") && contains(text, "+0x") && !text.starts_with(" ?")) {
+        const std::string_view name = function_name(text.substr(text.find_first_not_of(' ')));
+        if (calls < 4 && !is_reporting(name)) report.calls += fmt::format("{}{}", calls++ == 0 ? "" : "<", name);
+      }
+      if (text.starts_with("---[ end ")) break;
+    }
+    return report;
+  }
+  static bool is_another(std::string_view text) {
+    return contains(text, "Kernel panic - not syncing: ") || contains(text, "soft lockup - CPU#") ||
+           contains(text, "invoked oom-killer: ") || contains(text, "blocked for more than ");
+  }
+  /// Functions that make a report, and are in its trace.
+  static bool is_reporting(std::string_view name) {
+    return name.starts_with("dump_") || name.starts_with("show_") || name.starts_with("panic") ||
+           name.starts_with("__die") || name.starts_with("die") || name.starts_with("oops_") ||
+           name.starts_with("exc_") || name.starts_with("asm_exc_") || name.starts_with("page_fault_oops") ||
+           name == "vpanic";
+  }
+  static void take_comm(std::string_view text, std::string_view comm, Report& report) {
+    size_t end = comm.find(" Tainted: ");
+    if (end == std::string_view::npos) end = comm.find(" Not tainted");
+    if (end == std::string_view::npos) end = comm.find(' ');
+    report.comm = comm.substr(0, end);
+    if (const auto pid = after(text, " PID: ")) report.pid = leading_number<int32_t>(*pid);
+  }
+
+  void add_task(Finding& finding, std::optional<int32_t> pid, std::string_view name, std::string role) const {
+    if (!pid) return;
+    const Task* task = scene_.task_of_pid(*pid);
+    const bool same = task && task->name == name;
+    finding.tasks.push_back({.pid = *pid,
+                             .name = std::string(name),
+                             .address = same ? task->address : VirtAddr(0),
+                             .role = std::move(role)});
+  }
+  static std::string who(const Report& report) {
+    return report.pid ? fmt::format(" by {} (PID {})", report.comm, *report.pid) : "";
+  }
+
+  void panic(size_t i, std::string_view said) {
+    for (const Finding& finding : findings_)
+      if (finding.kind == Finding::Kind::panic) return;  // there is but one
+    Report report = report_from(i);
+    Finding finding{.kind = Finding::Kind::panic, .time_ns = messages_[i].time_ns};
+    finding.text = fmt::format("the kernel panicked{}: {}", who(report), said);
+    finding.evidence.push_back(message_evidence(messages_[i]));
+    finding.evidence.push_back(std::move(report.excerpt));
+    finding.evidence.back().text = "the kernel's report";
+    add_task(finding, report.pid, report.comm, "ran panic");
+    finding.key = fmt::format("panic|{}|{}", without_numbers(said), report.calls);
+    for (size_t vcpu = 0; vcpu < scene_.stacks.size(); ++vcpu) {
+      const auto& frames = scene_.stacks[vcpu].frames;
+      const auto is_panic = [](const Frame& frame) {
+        return frame.place && (frame.place->symbol.name == "panic" || frame.place->symbol.name == "vpanic");
+      };
+      if (std::ranges::any_of(frames, is_panic))
+        finding.evidence.push_back(
+            stack_evidence(fmt::format("stack of vCPU {}, which ran panic", vcpu), scene_.stacks[vcpu]));
+    }
+    findings_.push_back(std::move(finding));
+  }
+
+  size_t oops(size_t i) {
+    Report report = report_from(i);
+    Finding finding{.kind = Finding::Kind::oops, .time_ns = messages_[i].time_ns};
+    finding.text =
+        fmt::format("{}{}{}", messages_[i].text, report.function.empty() ? "" : ", in " + report.function, who(report));
+    finding.evidence.push_back(message_evidence(messages_[i]));
+    finding.evidence.push_back(std::move(report.excerpt));
+    finding.evidence.back().text = "the kernel's report, with registers";
+    add_task(finding, report.pid, report.comm, "ran it");
+    finding.key =
+        fmt::format("oops|{}|{}|{}", without_numbers(messages_[i].text), function_name(report.function), report.calls);
+    findings_.push_back(std::move(finding));
+    return report.end - 1;
+  }
+
+  /// "1 stuck for 8s! [soft-lockup:257]"
+  void lockup(size_t i, Finding::Kind kind, std::string_view rest) {
+    const auto cpu = leading_number<uint32_t>(rest);
+    if (!cpu) return;
+    Report report = report_from(i);
+    if (const size_t open = rest.find('['), close = rest.rfind(']');
+        kind == Finding::Kind::soft_lockup && open < close && close != std::string_view::npos) {
+      const std::string_view task = rest.substr(open + 1, close - open - 1);
+      const size_t colon = task.rfind(':');
+      report.comm = task.substr(0, colon);
+      if (colon != std::string_view::npos) report.pid = leading_number<int32_t>(task.substr(colon + 1));
+    }
+    const bool soft = kind == Finding::Kind::soft_lockup;
+    Finding finding{.kind = kind, .time_ns = messages_[i].time_ns};
+    finding.is_past = !runs_now(*cpu, report.pid);
+    finding.text = fmt::format(
+        "{} lockup: CPU {} {} in {}{}", soft ? "soft" : "hard", *cpu, finding.is_past ? "was stuck" : "is stuck",
+        report.function.empty() ? "a function that the kernel did not name" : report.function, who(report));
+    finding.evidence.push_back(message_evidence(messages_[i]));
+    add_task(finding, report.pid, report.comm, "runs");
+    finding.key = fmt::format("{}|{}", to_string(kind), function_name(report.function));
+    // Said again every few seconds: one finding a CPU and task, with the latest message.
+    for (Finding& before : findings_) {
+      if (before.kind != kind || before.tasks.empty() || finding.tasks.empty() ||
+          before.tasks[0].pid != finding.tasks[0].pid)
+        continue;
+      before.evidence.insert(before.evidence.begin() + 1, finding.evidence[0]);
+      if (before.evidence.size() > 3) before.evidence.erase(before.evidence.begin() + 1);
+      return;
+    }
+    if (!finding.is_past) add_stack_of_cpu(finding, *cpu);
+    finding.evidence.push_back(std::move(report.excerpt));
+    finding.evidence.back().text = "the kernel's report";
+    findings_.push_back(std::move(finding));
+  }
+
+  std::optional<size_t> vcpu_of(uint32_t cpu) const {
+    for (size_t vcpu = 0; vcpu < scene_.current.size(); ++vcpu)
+      if (scene_.kernel.cpu_number(vcpu) == cpu) return vcpu;
+    return std::nullopt;
+  }
+  bool runs_now(uint32_t cpu, std::optional<int32_t> pid) const {
+    const auto vcpu = vcpu_of(cpu);
+    return vcpu && pid && scene_.current[*vcpu] && scene_.current[*vcpu]->pid == *pid;
+  }
+  void add_stack_of_cpu(Finding& finding, uint32_t cpu) const {
+    if (const auto vcpu = vcpu_of(cpu))
+      finding.evidence.push_back(stack_evidence(fmt::format("stack of vCPU {}", *vcpu), scene_.stacks[*vcpu]));
+  }
+
+  void rcu_stall(size_t i) {
+    Report report = report_from(i);
+    Finding finding{.kind = Finding::Kind::rcu_stall, .time_ns = messages_[i].time_ns};
+    const auto cpus = stalled_cpus(report);
+    // Who is stuck: the task that the report shows, if it is one of a CPU; else those that are named "P123".
+    bool runs = false;
+    for (const uint32_t cpu : cpus) runs |= runs_now(cpu, report.pid);
+    finding.is_past = !runs;
+    finding.text =
+        fmt::format("RCU stall: {}{}{}", cpus.empty() ? "a reader" : fmt::format("CPU {}", fmt::join(cpus, ", ")),
+                    finding.is_past ? " did not let a grace period end" : " does not let a grace period end",
+                    report.function.empty() ? "" : ", in " + report.function + who(report));
+    finding.evidence.push_back(message_evidence(messages_[i]));
+    for (Finding& before : findings_) {
+      if (before.kind != finding.kind || before.text != finding.text) continue;
+      if (before.evidence.size() < 3) before.evidence.push_back(finding.evidence[0]);
+      return;
+    }
+    add_task(finding, report.pid, report.comm, "runs");
+    if (!finding.is_past)
+      for (const uint32_t cpu : cpus) add_stack_of_cpu(finding, cpu);
+    finding.key = fmt::format("rcu-stall|{}", function_name(report.function));
+    finding.evidence.push_back(std::move(report.excerpt));
+    finding.evidence.back().text = "the kernel's report";
+    findings_.push_back(std::move(finding));
+  }
+  /// Lines "rcu: \t1-....: (5250 ticks this GP) ...": the CPU, a minus sign, four flags.
+  static std::vector<uint32_t> stalled_cpus(const Report& report) {
+    std::vector<uint32_t> cpus;
+    for (const std::string& line : report.excerpt.lines) {
+      std::string_view text = line;
+      if (const auto rest = after(text, "rcu: ")) text = *rest;
+      const size_t start = text.find_first_not_of(" \t");
+      if (start == 0 || start == std::string_view::npos) continue;
+      text.remove_prefix(start);
+      const size_t minus = text.find('-');
+      if (minus == std::string_view::npos || minus == 0 || minus > 5 || !contains(text, " this GP)")) continue;
+      if (const auto cpu = leading_number<uint32_t>(text); cpu && std::ranges::find(cpus, *cpu) == cpus.end())
+        cpus.push_back(*cpu);
+    }
+    return cpus;
+  }
+
+  /// From the killer's last word back to its first.
+  void out_of_memory(size_t last) {
+    size_t first = last;
+    for (size_t i = last; i-- > 0 && last - i < kReport;) {
+      if (!contains(messages_[i].text, "invoked oom-killer: ")) continue;
+      first = i;
+      break;
+    }
+    const std::string_view said = messages_[last].text;
+    Finding finding{.kind = Finding::Kind::out_of_memory, .time_ns = messages_[first].time_ns};
+    finding.is_past = true;  // until nobody was left: then a panic follows, which is told first
+    std::string killed = "nobody could be killed";
+    if (const auto process = after(said, "Killed process ")) {
+      const auto pid = leading_number<int32_t>(*process);
+      const size_t open = process->find('('),
+                   close = process->find("), ") != std::string_view::npos ? process->find("), ") : process->find(") ");
+      const std::string_view name =
+          open < close && close != std::string_view::npos ? process->substr(open + 1, close - open - 1) : "";
+      killed = fmt::format("{} (PID {}) was killed", name, pid.value_or(0));
+      add_task(finding, pid, name, "was killed");
+    }
+    const std::string_view invoker = messages_[first].text;
+    const size_t end = invoker.find(" invoked oom-killer");
+    finding.text = fmt::format(
+        "out of memory{}: {}{}", said.starts_with("Memory cgroup") ? " in a control group" : "", killed,
+        end == std::string_view::npos ? "" : fmt::format("; {} had asked for memory", invoker.substr(0, end)));
+    for (size_t i = first; i <= last; ++i) {
+      const std::string_view text = messages_[i].text;
+      if (i == first || i == last || text.starts_with("active_anon:") || text.starts_with("oom-kill:") ||
+          contains(text, " pages RAM"))
+        finding.evidence.push_back(message_evidence(messages_[i]));
+    }
+    add_unaccounted(first, last, finding);
+    finding.key = said.starts_with("Memory cgroup") ? "out-of-memory|cgroup" : "out-of-memory";
+    for (Finding& before : findings_) {
+      if (before.kind != finding.kind || before.key != finding.key) continue;
+      before.tasks.insert(before.tasks.end(), finding.tasks.begin(), finding.tasks.end());
+      if (before.evidence.size() < 20) before.evidence.push_back(message_evidence(messages_[last]));
+      return;
+    }
+    findings_.push_back(std::move(finding));
+  }
+
+  /// Memory that neither processes nor caches nor slabs have is the kernel's own: where that is most of it, something
+  /// takes pages and does not give them back.
+  void add_unaccounted(size_t first, size_t last, Finding& finding) const {
+    uint64_t known = 0, total = 0;
+    for (size_t i = first; i <= last; ++i) {
+      const std::string_view text = messages_[i].text;
+      if (text.starts_with("active_anon:")) {
+        for (const char* name :
+             {"active_anon:", " inactive_anon:", "isolated_anon:", "active_file:", " inactive_file:", "unevictable:",
+              "slab_reclaimable:", "slab_unreclaimable:", " pagetables:", " free:", "free_pcp:"})
+          if (const auto value = after(text, name)) known += leading_number<uint64_t>(*value).value_or(0);
+      } else if (text.ends_with(" pages RAM")) {
+        total = leading_number<uint64_t>(text).value_or(0);
+      } else if (text.ends_with(" pages reserved") && total != 0) {
+        total -= std::min(total, leading_number<uint64_t>(text).value_or(0));
+      }
+    }
+    if (total == 0 || known >= total || total - known < total / 2) return;
+    finding.text +=
+        "; most memory is neither of processes nor of caches: a driver or module that does not give pages back is a "
+        "guess";
+    finding.evidence.push_back({.text = fmt::format("of {} pages, {} are free or accounted for", total, known)});
+  }
+
+  const Scene& scene_;
+  std::span<const Message> messages_;
+  std::vector<Finding>& findings_;
+};
+
+}  // namespace
+
+void find_in_messages(const Scene& scene, std::vector<Finding>& findings) { MessageReader(scene, findings).read(); }
+
+std::vector<HungTask> hung_tasks(const Scene& scene) {
+  std::vector<HungTask> hung;
+  for (const Message& message : scene.messages) {
+    // "INFO: task mutex-one:114 blocked for more than 3 seconds."
+    const size_t mark = message.text.find(" blocked for more than ");
+    if (mark == std::string::npos || !message.text.starts_with("INFO: task ")) continue;
+    const std::string_view task = std::string_view(message.text).substr(11, mark - 11);
+    const size_t colon = task.rfind(':');
+    if (colon == std::string_view::npos) continue;
+    const auto pid = leading_number<int32_t>(task.substr(colon + 1));
+    if (!pid) continue;
+    hung.push_back(
+        {.pid = *pid, .name = std::string(task.substr(0, colon)), .time_ns = message.time_ns, .text = message.text});
+  }
+  return hung;
+}
+
+}  // namespace gcore::reader::linux_guest

@@ -1,0 +1,59 @@
+// The parts of a diagnosis, each of which adds findings. Private to the reader.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "reader/guest/linux/kernel.h"
+#include "reader/guest/linux/waiting.h"
+#include "reader/guest/linux/why.h"
+
+namespace gcore::reader::linux_guest {
+
+/// What all parts look at. The task list may be empty, the vCPUs' stacks are there for each vCPU.
+struct Scene {
+  const Kernel& kernel;
+  std::span<const Task> tasks{};
+  std::span<const Message> messages{};
+  std::vector<const Task*> current{};  // of each vCPU the task that runs there, idle ones included; nullptr: not known
+  std::vector<Stack> stacks{};         // of each vCPU
+
+  const Task* task_of_pid(int32_t pid) const;
+};
+
+// why_messages.cc: what the kernel itself has said. Hung tasks are not findings: they are added to what is known of
+// their tasks.
+struct HungTask {
+  int32_t pid = 0;
+  std::string name{};
+  uint64_t time_ns = 0;
+  std::string text{};
+};
+void find_in_messages(const Scene& scene, std::vector<Finding>& findings);
+std::vector<HungTask> hung_tasks(const Scene& scene);
+
+// why_waits.cc
+void find_waiting(const Scene& scene, const Waits& waits, std::span<const HungTask> hung,
+                  std::vector<Finding>& findings);
+
+// why_cpus.cc
+void find_spinning(const Scene& scene, std::vector<Finding>& findings);
+void describe_cpus(const Scene& scene, Diagnosis& diagnosis);
+
+// --- words ---
+
+/// "mutex-one (PID 114)"
+std::string task_text(const Task& task);
+/// Its frames, as the kernel prints them; of a frame without a name its address.
+Evidence stack_evidence(std::string text, const Stack& stack);
+Evidence message_evidence(const Message& message);
+/// The name of a function without what compilers append (".isra.0", ".cold"), for keys.
+std::string_view plain_function(std::string_view name);
+/// A text with each number as #: "CPU#1 stuck for 8s" as "CPU## stuck for #s".
+std::string without_numbers(std::string_view text);
+/// The functions of a stack from the first one that matters on, at most `count`, for keys.
+std::string key_of(const Stack& stack, size_t count);
+
+}  // namespace gcore::reader::linux_guest

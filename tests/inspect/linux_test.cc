@@ -1,0 +1,111 @@
+// A real Linux guest: its tasks, stacks, messages and modules in text, as JSON and on the page, against what it said.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <regex>
+#include <sstream>
+
+#include "tests/inspect/sample.h"
+#include "tests/reader_linux/guests.h"
+#include "tests/support/paths.h"
+#include "tests/support/process.h"
+
+namespace gcore::tests {
+namespace {
+
+using testing::ContainsRegex;
+using testing::HasSubstr;
+using testing::Not;
+
+class LinuxGuestDump : public testing::TestWithParam<Guest> {
+ protected:
+  void SetUp() override { oracle_ = &linux_oracle(GetParam().recipe()); }
+
+  Completed inspect(std::vector<std::string> arguments, ExitStatus status = {0, 0}) const {
+    arguments.insert(arguments.begin(), {program("gcore-inspect"), oracle_->dump()});
+    Completed done = run(arguments, 120s);
+    EXPECT_EQ(done.status, status) << done.err;
+    return done;
+  }
+
+  const LinuxOracle* oracle_ = nullptr;
+};
+
+TEST_P(LinuxGuestDump, SummaryNamesFunctionAndTask) {
+  const std::string summary = inspect({}).out;
+  EXPECT_THAT(summary, ContainsRegex("\n +0 .*(\\+0x[0-9a-f]+/0x[0-9a-f]+, |user, )"));
+  EXPECT_THAT(summary, ContainsRegex("\\(PID [0-9]+\\)|\\(idle\\)"));
+}
+
+TEST_P(LinuxGuestDump, TasksAreALineEach) {
+  const std::string tasks = inspect({"--tasks"}).out;
+  EXPECT_THAT(tasks, ContainsRegex("\n +2 +2  S +[01]  \\[kthreadd\\] +kthreadd\\+0x"));
+  EXPECT_THAT(tasks, ContainsRegex("sleep +hrtimer_nanosleep\\+0x"));
+  EXPECT_THAT(tasks, ContainsRegex("  R +[01]\\*  "));
+}
+
+TEST_P(LinuxGuestDump, OfOneTaskEverythingIsShown) {
+  const std::string tasks = inspect({"--tasks"}).out;
+  std::smatch match;
+  ASSERT_TRUE(std::regex_search(tasks, match, std::regex("\n +([0-9]+) +[0-9]+  S +[01]  sleep ")));
+  const std::string one = inspect({"--tasks", match[1]}).out;
+  for (const char* part : {"command      sleep ", "hrtimer_nanosleep+0x", "from user mode, 0x",
+                           "registers in user mode", "/bin/busybox", "[stack]", "[vdso]"})
+    EXPECT_THAT(one, HasSubstr(part));
+  EXPECT_EQ(inspect({"--tasks", "4000000"}, {1, 0}).err,
+            "gcore-inspect: show PID 4000000: the guest has no such task\n");
+}
+
+TEST_P(LinuxGuestDump, EqualStacksArePrintedOnce) {
+  const std::string stacks = inspect({"--backtrace", "--task", "all"}).out;
+  EXPECT_THAT(stacks, ContainsRegex("[0-9]+ tasks: [SI] "));
+  const std::string frame = "  kthreadd+0x";
+  EXPECT_EQ(stacks.find(frame), stacks.rfind(frame));
+  EXPECT_THAT(inspect({"--backtrace", "--task", "2"}).out, HasSubstr("S kthreadd (PID 2)"));
+  EXPECT_THAT(inspect({"--backtrace", "--task", "blocked"}).out, Not(HasSubstr("kthreadd")));
+}
+
+TEST_P(LinuxGuestDump, BacktraceOfVcpusGoesDownToUserModeOrTheFirstFunction) {
+  const std::string stacks = inspect({"--backtrace"}).out;
+  EXPECT_THAT(stacks, HasSubstr("vCPU 0: "));
+  EXPECT_THAT(stacks, HasSubstr("vCPU 1: "));
+}
+
+TEST_P(LinuxGuestDump, WrongArgumentsAreToldApart) {
+  EXPECT_THAT(inspect({"--backtrace", "--task", "some"}, {2, 0}).err, HasSubstr("neither a PID, all nor blocked"));
+  EXPECT_THAT(inspect({"--task", "all"}, {2, 0}).err, HasSubstr("--task needs --backtrace"));
+  EXPECT_THAT(inspect({"--backtrace", "--task", "all", "--vcpu", "0"}, {2, 0}).err,
+              HasSubstr("cannot be given together"));
+}
+
+TEST_P(LinuxGuestDump, JsonIsAsItsSchemaSays) {
+  constexpr char kScript[] = R"(
+import json, sys, jsonschema
+found = json.load(sys.stdin)
+for e in jsonschema.Draft202012Validator(json.load(open(sys.argv[1]))).iter_errors(found):
+    print(e.json_path, e.message[:300])
+linux = found['linux']
+assert len(linux['tasks']) > 40 and len(linux['stacks']) > 5, (len(linux['tasks']), len(linux['stacks']))
+for task in linux['tasks']:
+    assert linux['stacks'][task['stack']]['frames'] or task['running_on'] is not None or task['state'] in 'ZX', task
+assert any(f['place'].startswith('kthreadd+0x') for s in linux['stacks'] for f in s['frames'] if f['place'])
+)";
+  const Completed done = inspect({"--json"});
+  const Completed checked =
+      run({"/usr/bin/python3", "-c", kScript, source_dir() + "/docs/inspect.schema.json"}, 60s, done.out);
+  EXPECT_EQ(checked.out + checked.err, "");
+}
+
+INSTANTIATE_TEST_SUITE_P(Each, LinuxGuestDump, testing::Values(kGuests[0], kGuests[3]), guest_name);
+
+TEST(NoLinuxGuest, IsSaidInOneLine) {
+  for (const char* mode : {"--tasks", "--dmesg", "--modules", "--why"}) {
+    const Completed done = Inspect()({"sample.gcore", mode});
+    EXPECT_EQ(done.status, (ExitStatus{1, 0}));
+    EXPECT_EQ(done.out, "");
+    EXPECT_THAT(done.err, ContainsRegex("^gcore-inspect: (show the [a-z]+|say what went wrong): .*no Linux kernel was found\n$"));
+  }
+}
+
+}  // namespace
+}  // namespace gcore::tests

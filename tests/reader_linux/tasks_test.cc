@@ -1,0 +1,196 @@
+// Tasks, their stacks and their memory, compared with what the guests said of them.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <set>
+#include <sstream>
+
+#include "reader/guest/guest.h"
+#include "reader/guest/linux/kernel.h"
+#include "tests/reader_linux/guests.h"
+#include "tests/reader_linux/known_tasks.h"
+
+namespace gcore::tests {
+namespace {
+
+using reader::VirtAddr;
+using reader::linux_guest::Kernel;
+using reader::linux_guest::Stack;
+using reader::linux_guest::Task;
+
+class TasksOfGuest : public testing::TestWithParam<Guest> {
+ protected:
+  void SetUp() override {
+    oracle_ = &linux_oracle(GetParam().recipe());
+    said_ = known_tasks(*oracle_);
+    ASSERT_GT(said_.size(), 40U);
+    auto dump = reader::Dump::open(oracle_->dump());
+    ASSERT_TRUE(dump) << dump.error().text;
+    dump_ = std::move(*dump);
+    guest_ = std::make_unique<reader::Guest>(*dump_);
+    auto kernel = Kernel::find(*dump_, guest_->system());
+    ASSERT_TRUE(kernel) << kernel.error().text;
+    kernel_ = std::move(*kernel);
+    ASSERT_TRUE(kernel_->tasks()) << kernel_->tasks().error().text;
+    for (const Task& task : kernel_->tasks()->list) tasks_[task.pid] = &task;
+  }
+
+  /// Those that have not run since the guest spoke of them: all of it must be as it said.
+  std::vector<std::pair<const KnownTask*, const Task*>> unchanged() const {
+    std::vector<std::pair<const KnownTask*, const Task*>> pairs;
+    for (const auto& [pid, known] : said_) {
+      const auto found = tasks_.find(pid);
+      if (found != tasks_.end() && !found->second->running_on && found->second->switches == known.switches)
+        pairs.emplace_back(&known, found->second);
+    }
+    return pairs;
+  }
+
+  bool is_in(VirtAddr pc, const char* start, const char* end) const {
+    const auto from = kernel_->address_of(start), to = kernel_->address_of(end);
+    return from && to && pc >= *from && pc < *to;
+  }
+
+  /// As /proc/PID/stack shows it: without the scheduler's functions.
+  std::vector<std::string> as_proc_shows(const Stack& stack) const {
+    std::vector<std::string> lines;
+    for (const auto& frame : stack.frames)
+      if (!is_in(frame.pc, "__sched_text_start", "__sched_text_end") &&
+          !is_in(frame.pc, "__lock_text_start", "__lock_text_end"))
+        lines.push_back(frame.place ? frame.place->text() : "??");
+    return lines;
+  }
+
+  const LinuxOracle* oracle_ = nullptr;
+  std::map<int, KnownTask> said_;
+  std::map<int, const Task*> tasks_;
+  std::unique_ptr<reader::Dump> dump_;
+  std::unique_ptr<reader::Guest> guest_;
+  std::unique_ptr<Kernel> kernel_;
+};
+
+TEST_P(TasksOfGuest, AreThoseOfProc) {
+  EXPECT_THAT(kernel_->tasks()->problems, testing::IsEmpty());
+  std::set<int> missing;
+  for (const auto& [pid, known] : said_)
+    if (!tasks_.contains(pid) && known.name != "sh" && known.name != "cat" && !known.name.starts_with("kworker"))
+      missing.insert(pid);
+  EXPECT_THAT(missing, testing::IsEmpty());
+  for (const auto& [pid, known] : said_) {
+    const auto found = tasks_.find(pid);
+    if (found == tasks_.end()) continue;
+    const Task& task = *found->second;
+    EXPECT_EQ(task.tgid, known.tgid);
+    // Of kernel threads proc shows longer names, which are kept elsewhere.
+    if (known.name != "sh" && !known.name.starts_with("kworker")) {
+      EXPECT_EQ(task.name, known.name.substr(0, 15)) << pid;
+    }
+    EXPECT_EQ(task.parent, known.parent) << pid;
+    EXPECT_EQ(task.is_kernel_thread, !known.has_memory && known.state != 'Z') << pid;
+  }
+}
+
+TEST_P(TasksOfGuest, HaveTheStatesOfProc) {
+  const auto pairs = unchanged();
+  EXPECT_GT(pairs.size(), 30U);
+  for (const auto& [known, task] : pairs) EXPECT_EQ(task->state, known->state) << known->pid << " " << known->name;
+}
+
+TEST_P(TasksOfGuest, HaveTheStacksOfProc) {
+  size_t frames = 0;
+  for (const auto& [known, task] : unchanged()) {
+    const Stack stack = kernel_->stack_of(*task);
+    EXPECT_TRUE(stack.complete) << known->pid << " " << stack.why_ended;
+    EXPECT_EQ(as_proc_shows(stack), known->stack) << known->pid << " " << known->name;
+    for (const auto& frame : stack.frames) EXPECT_FALSE(frame.is_guess) << known->pid;
+    frames += stack.frames.size();
+  }
+  EXPECT_GT(frames, 100U);
+}
+
+/// "7 0x3 0x7ffd... 0x... 0x7fff12345678 0x7f1234567890": the number, six arguments, sp and pc.
+TEST_P(TasksOfGuest, HaveTheUserRegistersOfProc) {
+  const bool x86 = dump_->machine() == format::Machine::x86_64;
+  size_t compared = 0;
+  for (const auto& [known, task] : unchanged()) {
+    std::vector<std::string> words;
+    std::istringstream in(known->syscall);
+    for (std::string word; in >> word;) words.push_back(word);
+    const auto registers = kernel_->user_registers(*task);
+    if (!known->has_memory) {
+      EXPECT_FALSE(registers) << known->pid;
+    }
+    if (words.size() != 9) continue;
+    ASSERT_TRUE(registers) << known->pid << " " << known->name;
+    EXPECT_EQ(registers->get(x86 ? "rsp" : "sp"), std::stoull(words[7], nullptr, 16)) << known->pid;
+    EXPECT_EQ(registers->get(x86 ? "rip" : "elr"), std::stoull(words[8], nullptr, 16)) << known->pid;
+    EXPECT_EQ(kernel_->stack_of(*task).user->registers.get(x86 ? "rip" : "elr"), registers->get(x86 ? "rip" : "elr"));
+    ++compared;
+  }
+  EXPECT_GE(compared, 1U);
+}
+
+TEST_P(TasksOfGuest, HaveTheAreasOfProc) {
+  size_t compared = 0;
+  for (const auto& [pid, task] : tasks_) {
+    const std::string name = "/proc/" + std::to_string(pid) + "/maps";
+    if (!std::ranges::count(oracle_->names(), name) || oracle_->said(name).empty()) continue;
+    std::vector<std::string> said;
+    for (const std::string& line : lines_of(oracle_->said(name)))
+      if (!line.empty() && !line.ends_with("[vsyscall]")) said.push_back(line);  // belongs to no process
+    const auto areas = kernel_->areas_of(*task);
+    ASSERT_TRUE(areas) << areas.error().text;
+    ASSERT_EQ(areas->size(), said.size()) << name;
+    for (size_t i = 0; i < said.size(); i++) {
+      const auto& area = (*areas)[i];
+      std::istringstream words(said[i]);  // "00400000-00401000 r--p 00000000 00:02 15      /bin/busybox"
+      std::string range, permissions, offset, device, inode, file;
+      words >> range >> permissions >> offset >> device >> inode >> file;
+      EXPECT_EQ(area.start.value, std::stoull(range, nullptr, 16)) << said[i];
+      EXPECT_EQ(area.end.value, std::stoull(range.substr(range.find('-') + 1), nullptr, 16)) << said[i];
+      EXPECT_EQ(area.permissions, permissions) << said[i];
+      EXPECT_EQ(area.file_offset, std::stoull(offset, nullptr, 16)) << said[i];
+      EXPECT_EQ(area.file, file) << said[i];
+    }
+    ++compared;
+  }
+  EXPECT_GE(compared, 1U);
+}
+
+TEST_P(TasksOfGuest, HaveTheCommandLinesOfProc) {
+  size_t compared = 0;
+  for (const auto& [pid, task] : tasks_) {
+    const std::string name = "/proc/" + std::to_string(pid) + "/cmdline";
+    if (!std::ranges::count(oracle_->names(), name)) continue;
+    std::string said = oracle_->said(name);
+    std::ranges::replace(said, '\0', ' ');
+    said.erase(said.find_last_not_of(" \n") + 1);
+    if (task->name == "sh" && said != task->command_line) continue;  // a shell that has become something else since
+    EXPECT_EQ(task->command_line, said) << pid;
+    compared += said.empty() ? 0 : 1;
+  }
+  EXPECT_GE(compared, 1U);
+}
+
+TEST_P(TasksOfGuest, RunOnTheVcpus) {
+  std::set<uint64_t> running;
+  for (size_t vcpu = 0; vcpu < dump_->cpus().size(); ++vcpu) {
+    const auto address = kernel_->current_task(vcpu);
+    ASSERT_TRUE(address) << vcpu;
+    EXPECT_TRUE(running.insert(address->value).second) << "two vCPUs run one task";
+    const auto task = kernel_->task_at(*address);
+    ASSERT_TRUE(task);
+    EXPECT_EQ(task->state, 'R') << task->name;
+    EXPECT_EQ(task->cpu, kernel_->cpu_number(vcpu).value_or(static_cast<uint32_t>(vcpu)));
+    const Stack stack = kernel_->stack_of_cpu(vcpu);
+    EXPECT_TRUE(stack.complete) << vcpu << ": " << stack.why_ended;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Each, TasksOfGuest, testing::ValuesIn(kGuests), guest_name);
+
+}  // namespace
+}  // namespace gcore::tests

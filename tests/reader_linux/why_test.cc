@@ -1,0 +1,254 @@
+// A guest that gets into one trouble after the other (tests/support/trouble_guest.h): each has to be named, with the
+// right culprit, and nobody else accused.
+#include "reader/guest/linux/why.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <memory>
+#include <regex>
+#include <set>
+
+#include "reader/dump/dump.h"
+#include "reader/guest/guest.h"
+#include "reader/guest/linux/messages.h"
+#include "reader/guest/linux/waiting.h"
+#include "tests/support/trouble_guest.h"
+
+namespace gcore::tests {
+namespace {
+
+using namespace reader::linux_guest;
+using testing::AllOf;
+using testing::Contains;
+using testing::Each;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+struct Machine {
+  const char* machine;
+  const char* kernel;
+};
+void PrintTo(const Machine& machine, std::ostream* out) { *out << machine.machine << " " << machine.kernel; }
+
+/// A dump, and the kernel in it.
+struct Opened {
+  explicit Opened(const std::string& path) {
+    auto opened = reader::Dump::open(path);
+    if (!opened) throw std::runtime_error(opened.error().text);
+    dump = std::move(*opened);
+    guest = std::make_unique<reader::Guest>(*dump);
+    auto found = Kernel::find(*dump, guest->system());
+    if (!found) throw std::runtime_error(found.error().text);
+    kernel = std::move(*found);
+  }
+  std::unique_ptr<reader::Dump> dump;
+  std::unique_ptr<reader::Guest> guest;
+  std::unique_ptr<Kernel> kernel;
+};
+
+class Why : public testing::TestWithParam<Machine> {
+ protected:
+  static TroubleGuest guest() { return trouble_guest(GetParam().machine, GetParam().kernel); }
+  static Diagnosis of(const std::string& stage) { return diagnose(*Opened(guest().dump(stage)).kernel); }
+  static bool is_arm() { return std::string(GetParam().machine) == "aarch64"; }
+  /// Debian's arm64 kernel 6.1 has names for functions only, not for locks.
+  static bool names_data() { return !is_arm() || *GetParam().kernel != 0; }
+};
+
+std::vector<const Finding*> of_kind(const Diagnosis& diagnosis, Finding::Kind kind) {
+  std::vector<const Finding*> found;
+  for (const Finding& finding : diagnosis.findings)
+    if (finding.kind == kind) found.push_back(&finding);
+  return found;
+}
+std::set<Finding::Kind> kinds(const Diagnosis& diagnosis) {
+  std::set<Finding::Kind> kinds;
+  for (const Finding& finding : diagnosis.findings) kinds.insert(finding.kind);
+  return kinds;
+}
+std::string names_in_role(const Finding& finding, std::string_view role) {
+  std::string names;
+  for (const Involved& task : finding.tasks)
+    if (task.role == role) names += (names.empty() ? "" : " ") + task.name;
+  return names;
+}
+std::string all_text(const Finding& finding) {
+  std::string text = finding.text;
+  for (const Evidence& evidence : finding.evidence) {
+    text += "\n" + evidence.text;
+    for (const std::string& line : evidence.lines) text += "\n  " + line;
+  }
+  return text;
+}
+const Finding* blocked(const Diagnosis& diagnosis, std::string_view name) {
+  for (const Finding* finding : of_kind(diagnosis, Finding::Kind::blocked))
+    if (!finding->tasks.empty() && finding->tasks[0].name == name) return finding;
+  return nullptr;
+}
+
+TEST_P(Why, AccusesNobodyInABusyGuest) {
+  const Diagnosis diagnosis = of("busy");
+  EXPECT_THAT(diagnosis.findings, IsEmpty()) << why_text(diagnosis);
+  EXPECT_EQ(diagnosis.signature, "none");
+  EXPECT_THAT(why_text(diagnosis), HasSubstr("nothing found"));
+  EXPECT_THAT(diagnosis.cpus, SizeIs(2));
+  EXPECT_THAT(diagnosis.problems, IsEmpty());
+}
+
+TEST_P(Why, NamesADeadlock) {
+  const Diagnosis diagnosis = of("mutex");
+  ASSERT_THAT(diagnosis.findings, SizeIs(1)) << why_text(diagnosis);
+  const Finding& finding = diagnosis.findings[0];
+  EXPECT_EQ(finding.kind, Finding::Kind::deadlock);
+  EXPECT_FALSE(finding.is_guess);
+  EXPECT_EQ(names_in_role(finding, "waits and holds"), "mutex-one mutex-two");
+  EXPECT_EQ(names_in_role(finding, "waits"), "mutex-three");
+  const std::string text = all_text(finding);
+  EXPECT_THAT(text, HasSubstr("trouble_first_then_second+0x"));
+  EXPECT_THAT(text, HasSubstr("trouble_second_then_first+0x"));
+  EXPECT_THAT(text, HasSubstr("trouble_wants_first+0x"));
+  if (names_data()) {
+    EXPECT_TRUE(
+        std::regex_search(text, std::regex(R"(mutex-one \(PID \d+\) waits for mutex trouble_second \[trouble\])")))
+        << text;
+    EXPECT_TRUE(
+        std::regex_search(text, std::regex(R"(mutex-two \(PID \d+\) waits for mutex trouble_first \[trouble\])")))
+        << text;
+  }
+}
+
+TEST_P(Why, SaysWhoHasWhatTasksWaitFor) {
+  const Diagnosis diagnosis = of("hung");
+  EXPECT_EQ(kinds(diagnosis), (std::set{Finding::Kind::deadlock, Finding::Kind::blocked})) << why_text(diagnosis);
+  EXPECT_THAT(of_kind(diagnosis, Finding::Kind::blocked), SizeIs(4));
+
+  const Finding* rwsem = blocked(diagnosis, "rwsem-writer");
+  ASSERT_TRUE(rwsem) << why_text(diagnosis);
+  EXPECT_EQ(names_in_role(*rwsem, "waits"), "rwsem-writer rwsem-behind");
+  EXPECT_EQ(names_in_role(*rwsem, "holds (a guess)"), "rwsem-reader");
+  EXPECT_THAT(rwsem->text, AllOf(HasSubstr("rwsem (to write)"), HasSubstr("one reader has it")));
+  EXPECT_THAT(all_text(*rwsem), AllOf(HasSubstr("trouble_reads+0x"), HasSubstr("blocked for more than")));
+
+  const Finding* held = blocked(diagnosis, "held-reader");
+  ASSERT_TRUE(held);
+  EXPECT_EQ(names_in_role(*held, "holds"), "held-writer");
+  EXPECT_THAT(all_text(*held), HasSubstr("trouble_holds_rwsem+0x"));
+
+  const Finding* semaphore = blocked(diagnosis, "sema-waiter");
+  ASSERT_TRUE(semaphore);
+  EXPECT_THAT(semaphore->text, AllOf(HasSubstr("semaphore"), HasSubstr("does not say who")));
+
+  const Finding* completion = blocked(diagnosis, "never");
+  ASSERT_TRUE(completion);
+  EXPECT_THAT(completion->text, AllOf(HasSubstr("completion"), HasSubstr("trouble_waits_for_never+0x")));
+  if (names_data()) {
+    EXPECT_THAT(rwsem->text, HasSubstr("trouble_rwsem [trouble]"));
+    EXPECT_THAT(held->text, HasSubstr("trouble_held_rwsem [trouble]"));
+    EXPECT_THAT(semaphore->text, HasSubstr("trouble_semaphore [trouble]"));
+    EXPECT_THAT(completion->text, HasSubstr("trouble_never [trouble]"));
+  }
+}
+
+TEST_P(Why, NamesASoftLockup) {
+  const auto diagnosis = of("soft");
+  const auto found = of_kind(diagnosis, Finding::Kind::soft_lockup);
+  ASSERT_THAT(found, SizeIs(1)) << why_text(diagnosis);
+  EXPECT_FALSE(found[0]->is_past);
+  EXPECT_EQ(names_in_role(*found[0], "runs"), "soft-lockup");
+  EXPECT_THAT(found[0]->text, AllOf(HasSubstr("CPU 1 is stuck"), HasSubstr("trouble_never_schedules+0x")));
+  EXPECT_THAT(diagnosis.cpus[1], AllOf(HasSubstr("soft-lockup"), HasSubstr("trouble_never_schedules+0x")));
+}
+
+TEST_P(Why, NamesAnRcuStall) {
+  const auto diagnosis = of("rcu");
+  const auto found = of_kind(diagnosis, Finding::Kind::rcu_stall);
+  const auto now = std::ranges::find(found, false, &Finding::is_past);
+  ASSERT_NE(now, found.end()) << why_text(diagnosis);
+  EXPECT_EQ(names_in_role(**now, "runs"), "rcu-reader");
+  EXPECT_THAT((*now)->text, AllOf(HasSubstr("CPU 1"), HasSubstr("trouble_stays_in_rcu+0x")));
+  // What was before is told as what was before.
+  for (const Finding* finding : of_kind(diagnosis, Finding::Kind::soft_lockup))
+    if (names_in_role(*finding, "runs") == "soft-lockup") {
+      EXPECT_TRUE(finding->is_past);
+    }
+}
+
+TEST_P(Why, NamesAnOops) {
+  const auto diagnosis = of("oops");
+  const auto found = of_kind(diagnosis, Finding::Kind::oops);
+  ASSERT_THAT(found, SizeIs(1)) << why_text(diagnosis);
+  EXPECT_EQ(names_in_role(*found[0], "ran it"), "oops-maker");
+  EXPECT_THAT(found[0]->text, AllOf(HasSubstr("NULL pointer dereference"), HasSubstr("0000000000000008"),
+                                    HasSubstr("in trouble_writes_to_null+0x"), HasSubstr("by oops-maker (PID ")));
+  EXPECT_THAT(all_text(*found[0]), HasSubstr(is_arm() ? "x29: " : "RAX: "));  // registers
+}
+
+TEST_P(Why, NamesWhomTheKillerKilledAndGuessesAtALeak) {
+  const auto diagnosis = of("leak");
+  const auto found = of_kind(diagnosis, Finding::Kind::out_of_memory);
+  ASSERT_THAT(found, SizeIs(1)) << why_text(diagnosis);
+  EXPECT_EQ(names_in_role(*found[0], "was killed"), "busybox");
+  EXPECT_THAT(found[0]->text, AllOf(HasSubstr("leaker had asked for memory"), HasSubstr("is a guess")));
+}
+
+TEST_P(Why, NamesTheCpuThatSpinsAndGuessesTheHolder) {
+  const auto diagnosis = of("spin");
+  const auto found = of_kind(diagnosis, Finding::Kind::spinning);
+  ASSERT_THAT(found, SizeIs(1)) << why_text(diagnosis);
+  EXPECT_EQ(&diagnosis.findings[0], found[0]);
+  EXPECT_EQ(names_in_role(*found[0], "spins"), "spin-waiter");
+  EXPECT_EQ(names_in_role(*found[0], "holds (a guess)"), "spin-holder");
+  EXPECT_THAT(found[0]->text,
+              AllOf(HasSubstr("vCPU 0"), HasSubstr("in trouble_spins"), HasSubstr("with interrupts off"),
+                    HasSubstr("held by vCPU 1"), HasSubstr("trouble_holds_spinlock+0x")));
+  if (names_data()) {
+    EXPECT_THAT(found[0]->text, HasSubstr("trouble_spinlock [trouble]"));
+  }
+}
+
+TEST_P(Why, NamesAPanic) {
+  const auto diagnosis = of("panic");
+  ASSERT_FALSE(diagnosis.findings.empty());
+  const Finding& finding = diagnosis.findings[0];
+  EXPECT_EQ(finding.kind, Finding::Kind::panic) << why_text(diagnosis);
+  EXPECT_THAT(finding.text, HasSubstr("trouble: as it was told"));
+  EXPECT_THAT(all_text(finding), AllOf(HasSubstr("which ran panic"), HasSubstr("trouble_write+0x")));
+}
+
+TEST_P(Why, GivesTheSameSignatureInTwoBoots) {
+  const std::string first = of("mutex").signature, second = of("mutex-again").signature;
+  EXPECT_EQ(first, second);
+  EXPECT_THAT(first, testing::StartsWith("deadlock-"));
+  EXPECT_EQ(first, of("hung").signature);  // more tasks that wait do not change it
+  EXPECT_NE(first, of("spin").signature);
+  EXPECT_NE(first, of("panic").signature);
+  EXPECT_NE(of("spin").signature, of("panic").signature);
+}
+
+TEST_P(Why, PrintsMessagesAsTheGuestDoes) {
+  const Opened opened(guest().dump("hung"));
+  ASSERT_TRUE(opened.kernel->messages()) << opened.kernel->messages().error().text;
+  const std::string text = dmesg_text(*opened.kernel->messages());
+  const std::string said = guest().dmesg();
+  // Messages may have come after the guest printed them.
+  ASSERT_GE(text.size(), said.size());
+  EXPECT_EQ(text.substr(0, said.size()), said);
+  EXPECT_EQ(opened.kernel->messages()->lost, 0U);
+}
+
+TEST_P(Why, IsEqualWhenAskedTwice) {
+  const Opened opened(guest().dump("spin"));
+  EXPECT_EQ(why_text(diagnose(*opened.kernel)), why_text(diagnose(*opened.kernel)));
+}
+
+INSTANTIATE_TEST_SUITE_P(Guests, Why,
+                         testing::Values(Machine{"x86_64", ""}, Machine{"x86_64", "6.12"}, Machine{"aarch64", ""}),
+                         [](const auto& test) {
+                           return std::string(test.param.machine) + (*test.param.kernel ? "_6_12" : "_6_1");
+                         });
+
+}  // namespace
+}  // namespace gcore::tests

@@ -1,0 +1,159 @@
+#include "tests/support/trouble_guest.h"
+
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <regex>
+#include <stdexcept>
+
+#include "tests/support/file_lock.h"
+#include "tests/support/paths.h"
+#include "tests/support/qemu_guest.h"
+
+namespace gcore::tests {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr auto kLimit = std::chrono::seconds(300);
+
+class Cook {
+ public:
+  Cook(const std::string& machine, const std::string& kernel, std::string folder) : folder_(std::move(folder)) {
+    const std::string files = guests_dir() + "/linux-" + machine + (kernel.empty() ? "" : "-" + kernel);
+    QemuGuest::Options options;
+    options.machine = machine;
+    options.kernel = kernel;
+    options.memory_mib = 256;
+    options.files = {{"modules/trouble.ko", files + "/trouble.ko"}, {"trouble", files + "/trouble"}};
+    guest_.emplace(options);
+    guest_->wait_until_booted(kLimit);
+    say("load", "trouble-loaded");
+  }
+
+  void make(const std::string& scenario) { say("make " + scenario, "trouble-made " + scenario); }
+  void panic() {
+    guest_->command("/bin/busybox sh /trouble make panic");
+    wait_for("end Kernel panic");
+  }
+  void words() { say("words", "trouble-words-end"); }
+  /// A line with a match of the expression, after what was waited for last.
+  void wait_for(const std::string& text) {
+    if (!guest_->process().wait_for_line(Process::Stream::out, text, kLimit))
+      throw std::runtime_error("the guest did not say '" + text + "':\n" + guest_->console());
+  }
+  void dump(const std::string& stage) {
+    guest_->stop();
+    const std::string path = folder_ + "/" + stage;
+    fs::remove(path);
+    guest_->dump_guest_memory(path);
+    run({"fallocate", "--dig-holes", path}, 60s);  // most of it is zeros
+    guest_->resume();
+  }
+  std::string console() { return guest_->console(); }
+
+  /// Both vCPUs have interrupts off, each time that one looks: an idle one has them off for moments only.
+  void wait_until_dead() {
+    int dead = 0;
+    for (int looks = 0; looks < 2000 && dead < 20; ++looks) {
+      guest_->stop();
+      dead = interrupts_off(0) && interrupts_off(1) ? dead + 1 : 0;
+      guest_->resume();
+    }
+    if (dead < 20) throw std::runtime_error("the guest still lives:\n" + guest_->console());
+  }
+
+ private:
+  void say(const std::string& arguments, const std::string& answer) {
+    guest_->command("/bin/busybox sh /trouble " + arguments);
+    wait_for(answer);
+  }
+  bool interrupts_off(int cpu) {
+    const std::string registers = guest_->qmp().human("info registers", cpu);
+    static const std::regex flags("(EFL|RFL|PSTATE)=([0-9a-f]+)");
+    std::smatch match;
+    if (!std::regex_search(registers, match, flags)) throw std::runtime_error("no flags in: " + registers);
+    const uint64_t value = std::stoull(match[2], nullptr, 16);
+    return match[1] == "PSTATE" ? (value >> 7 & 1) != 0 : (value >> 9 & 1) == 0;
+  }
+
+  std::string folder_;
+  std::optional<QemuGuest> guest_;
+};
+
+void cook(const std::string& machine, const std::string& kernel, const std::string& folder) {
+  {
+    Cook guest(machine, kernel, folder);
+    guest.make("busy");
+    guest.dump("busy");
+    guest.make("release");
+    guest.make("mutex");
+    guest.dump("mutex");
+    for (const char* scenario : {"rwsem", "rwsem-held", "semaphore", "completion"}) guest.make(scenario);
+    guest.wait_for("INFO: task never:");  // the last one: those before it have been told of
+    guest.words();
+    std::ofstream(folder + "/console") << guest.console();
+    guest.dump("hung");
+    guest.make("soft");
+    guest.wait_for("soft lockup - CPU#1");
+    guest.dump("soft");
+    guest.make("release");
+    guest.make("rcu");
+    guest.wait_for("Comm: rcu-reader");
+    guest.dump("rcu");
+    guest.make("release");
+    guest.make("oops");
+    guest.wait_for("Comm: oops-maker");
+    guest.wait_for("end trace");
+    guest.dump("oops");
+    guest.make("leak");
+    guest.wait_for("trouble: the leak has ended");
+    guest.dump("leak");
+    guest.make("spin");
+    guest.wait_for("is about to spin");
+    guest.wait_until_dead();
+    guest.dump("spin");
+  }
+  Cook again(machine, kernel, folder);
+  again.make("mutex");
+  again.dump("mutex-again");
+  again.panic();
+  again.dump("panic");
+}
+
+}  // namespace
+
+std::string TroubleGuest::dmesg() const {
+  std::string text = read_file(folder_ + "/console");
+  std::erase(text, '\r');  // the console's
+  const size_t start = text.rfind("trouble-words-begin\n");
+  const size_t end = text.rfind("trouble-dmesg-end");
+  if (start == std::string::npos || end == std::string::npos || end < start)
+    throw std::runtime_error("the guest did not say what its dmesg prints");
+  return text.substr(start + 20, end - start - 20);
+}
+
+TroubleGuest trouble_guest(const std::string& machine, const std::string& kernel) {
+  const std::string folder = build_dir() + "/oracle/trouble-" + machine + (kernel.empty() ? "" : "-" + kernel);
+  fs::create_directories(folder);
+  const FileLock lock(folder + "/lock");
+  std::string made_of;
+  for (const char* name : {"/tests/guests/linux", "/tests/guests/pins", "/tests/guests/trouble",
+                           "/tests/guests/module/trouble.c", "/tests/support/trouble_guest.cc"})
+    made_of += read_file(source_dir() + name);
+  const std::string key = std::to_string(std::hash<std::string>()(made_of)), key_file = folder + "/key";
+  if (fs::exists(key_file) && read_file(key_file) == key) return TroubleGuest(folder);
+  fs::remove(key_file);
+
+  std::vector<std::string> prepare{source_dir() + "/tests/guests/trouble", machine};
+  if (!kernel.empty()) prepare.push_back(kernel);
+  Process::Options in_guests_dir;
+  in_guests_dir.environment = {"GCORE_GUESTS_DIR=" + guests_dir()};
+  const Completed prepared = run(prepare, kLimit, {}, in_guests_dir);
+  if (prepared.status != ExitStatus{0, 0}) throw std::runtime_error("no guest: " + prepared.out + prepared.err);
+  cook(machine, kernel, folder);
+  std::ofstream(key_file) << key;  // last: it says that the others are whole
+  return TroubleGuest(folder);
+}
+
+}  // namespace gcore::tests

@@ -1,0 +1,336 @@
+#include "tools/gcore-dump/live.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "tools/gcore-dump/scratch.h"
+
+namespace gcore::tools::qemu {
+namespace {
+
+namespace json = llvm::json;
+using Kind = QmpError::Kind;
+using reader::Expected;
+
+constexpr char kFdName[] = "gcore-dump-live";
+constexpr int64_t kFastest = int64_t{1} << 40;  // bytes a second
+
+std::unexpected<QmpError> refused(std::string text) {
+  return std::unexpected(QmpError{Kind::refused, std::move(text)});
+}
+
+/// Stores pages in a file, neighbours together.
+class SpooledMemory final : public reader::StreamMemory {
+ public:
+  explicit SpooledMemory(std::string directory) : directory_(std::move(directory)) {}
+
+  Expected<void> begin(std::span<const reader::StreamBlock> blocks) override {
+    uint64_t size = 0;
+    for (const reader::StreamBlock& block : blocks) {
+      starts.push_back(size);
+      size += block.size;
+    }
+    auto made = scratch_file(size, directory_);
+    if (!made) return failed(made.error());
+    file = std::move(*made);
+    if (ftruncate(file.get(), static_cast<off_t>(size)) != 0) return failed(std::strerror(errno));
+    written_.resize(size / reader::kStreamPage);
+    return {};
+  }
+  Expected<void> page(size_t block, uint64_t offset, std::span<const std::byte> bytes) override {
+    const uint64_t at = starts[block] + offset;
+    if (at != start_ + pending_.size() || pending_.size() >= kMost)
+      if (auto done = flush(); !done) return done;
+    if (pending_.empty()) start_ = at;
+    const auto* first = reinterpret_cast<const char*>(bytes.data());
+    pending_.insert(pending_.end(), first, first + bytes.size());
+    written_[at / reader::kStreamPage] = true;
+    return {};
+  }
+  Expected<void> fill(size_t block, uint64_t offset, std::byte value) override {
+    if (value == std::byte{0} && !written_[(starts[block] + offset) / reader::kStreamPage]) return {};
+    const std::vector<std::byte> bytes(reader::kStreamPage, value);
+    return page(block, offset, bytes);
+  }
+  Expected<void> flush() {
+    for (size_t done = 0; done < pending_.size();) {
+      const ssize_t put =
+          pwrite(file.get(), pending_.data() + done, pending_.size() - done, static_cast<off_t>(start_ + done));
+      if (put < 0 && errno == EINTR) continue;
+      if (put <= 0) return failed(std::strerror(put < 0 ? errno : ENOSPC));
+      done += static_cast<size_t>(put);
+    }
+    pending_.clear();
+    return {};
+  }
+
+  UniqueFd file;
+  std::vector<uint64_t> starts;
+
+ private:
+  static constexpr size_t kMost = 128 << 10;
+
+  Expected<void> failed(const std::string& why) const {
+    return std::unexpected(
+        reader::Error{reader::Error::Kind::io, "cannot write it to a temporary file in " + directory_ + ": " + why});
+  }
+
+  std::string directory_;
+  std::vector<bool> written_;
+  std::vector<char> pending_;
+  uint64_t start_ = 0;  // of what is pending
+};
+
+/// Makes QEMU's migration one that does not stop the guest, and puts back what it changed.
+class MigrationSetup {
+ public:
+  explicit MigrationSetup(Qmp& qmp) : qmp_(qmp) {}
+  ~MigrationSetup() {
+    if (!capabilities_.empty()) (void)set_capabilities(capabilities_);
+    if (bandwidth_) (void)set_bandwidth(*bandwidth_);
+  }
+
+  QmpResult<void> begin() {
+    const auto now = qmp_.execute("query-migrate");
+    if (!now) return std::unexpected(now.error());
+    const json::Object* facts = now->getAsObject();
+    const std::string status = facts ? facts->getString("status").value_or("none").str() : "none";
+    if (status != "none" && status != "completed" && status != "failed" && status != "cancelled")
+      return refused("a migration is under way (" + status + ")");
+    auto before = list();
+    if (!before) return std::unexpected(before.error());
+    if (std::ranges::find(*before, std::string("background-snapshot"), &Capability::first) == before->end())
+      return refused("QEMU " + qmp_.version() + " has no background-snapshot (6.0 and later have)");
+    std::vector<Capability> wanted, changed;
+    for (const auto& [name, state] : *before) {
+      const bool want = name == "background-snapshot" || name == "events";
+      if (want == state) continue;
+      wanted.emplace_back(name, want);
+      changed.emplace_back(name, state);
+    }
+    // Those that are off first: QEMU refuses background-snapshot beside others.
+    std::ranges::stable_sort(wanted, {}, &Capability::second);
+    capabilities_ = std::move(changed);
+    if (auto set = set_capabilities(wanted); !set) return set;
+    // An ordinary migration would stop the guest for good.
+    const auto after = list();
+    if (!after) return std::unexpected(after.error());
+    if (std::ranges::find(*after, Capability("background-snapshot", true)) == after->end())
+      return refused("QEMU did not take the capability background-snapshot");
+    return widen();
+  }
+
+ private:
+  using Capability = std::pair<std::string, bool>;
+
+  QmpResult<std::vector<Capability>> list() {
+    const auto answer = qmp_.execute("query-migrate-capabilities");
+    if (!answer) return std::unexpected(answer.error());
+    std::vector<Capability> all;
+    if (const json::Array* entries = answer->getAsArray())
+      for (const json::Value& entry : *entries)
+        if (const json::Object* one = entry.getAsObject())
+          all.emplace_back(one->getString("capability").value_or("").str(), one->getBoolean("state").value_or(false));
+    return all;
+  }
+  QmpResult<void> set_capabilities(const std::vector<Capability>& wanted) {
+    json::Array entries;
+    for (const auto& [name, state] : wanted) entries.push_back(json::Object{{"capability", name}, {"state", state}});
+    if (auto set = qmp_.execute("migrate-set-capabilities", json::Object{{"capabilities", std::move(entries)}}); !set)
+      return std::unexpected(set.error());
+    return {};
+  }
+  /// The default of max-bandwidth is 128 MiB a second.
+  QmpResult<void> widen() {
+    const auto answer = qmp_.execute("query-migrate-parameters");
+    if (!answer) return std::unexpected(answer.error());
+    const json::Object* facts = answer->getAsObject();
+    const auto bandwidth = facts ? facts->getInteger("max-bandwidth") : std::nullopt;
+    if (!bandwidth) return {};
+    bandwidth_ = *bandwidth;
+    return set_bandwidth(kFastest);
+  }
+  QmpResult<void> set_bandwidth(int64_t bandwidth) {
+    if (auto set = qmp_.execute("migrate-set-parameters", json::Object{{"max-bandwidth", bandwidth}}); !set)
+      return std::unexpected(set.error());
+    return {};
+  }
+
+  Qmp& qmp_;
+  std::vector<Capability> capabilities_;  // as they were
+  std::optional<int64_t> bandwidth_;
+};
+
+/// read() that ends when it is told to.
+Expected<size_t> read_pipe(int fd, int give_up, std::span<std::byte> to) {
+  for (;;) {
+    pollfd both[2] = {{fd, POLLIN, 0}, {give_up, POLLIN, 0}};
+    if (poll(both, 2, -1) < 0 && errno == EINTR) continue;
+    if (both[1].revents != 0) return std::unexpected(reader::Error{reader::Error::Kind::io, "told to end"});
+    const ssize_t got = read(fd, to.data(), to.size());
+    if (got >= 0) return static_cast<size_t>(got);
+    if (errno != EINTR) return std::unexpected(reader::Error{reader::Error::Kind::io, std::strerror(errno)});
+  }
+}
+
+/// A process that reads on when this one no longer does, or was killed: a QEMU whose snapshot breaks off leaves memory
+/// protected (7.2), and its guest stands still at the next write.
+class Drainer {
+ public:
+  explicit Drainer(int stream) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) return;
+    const UniqueFd theirs(ends[0]);
+    lifeline_ = UniqueFd(ends[1]);
+    child_ = fork();
+    if (child_ == 0) drain(stream, theirs.get());
+  }
+  bool is_there() const { return child_ > 0; }
+  ~Drainer() {
+    take_over();
+    if (child_ > 0) waitpid(child_, nullptr, WNOHANG);
+  }
+  Drainer(const Drainer&) = delete;
+  Drainer& operator=(const Drainer&) = delete;
+  /// It takes over, and is waited for: QEMU has closed its end, or has gone.
+  void finish() {
+    lifeline_.reset();
+    if (child_ > 0) waitpid(child_, nullptr, 0);
+    child_ = -1;
+  }
+  void take_over() { lifeline_.reset(); }
+
+ private:
+  /// In the child of a process with threads: system calls only.
+  [[noreturn]] static void drain(int stream, int lifeline) {
+    constexpr int kHigh = 1000;
+    setsid();
+    sigset_t all;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, nullptr);
+    stream = fcntl(stream, F_DUPFD, kHigh);
+    lifeline = fcntl(lifeline, F_DUPFD, kHigh);
+    close_range(0, kHigh - 1, 0);  // the other end of the lifeline, too
+    char bytes[1 << 16];
+    while (read(lifeline, bytes, sizeof bytes) < 0 && errno == EINTR) {
+    }
+    ssize_t got = 0;
+    do got = read(stream, bytes, sizeof bytes);
+    while (got > 0 || (got < 0 && errno == EINTR));
+    _exit(0);
+  }
+
+  pid_t child_ = -1;
+  UniqueFd lifeline_;
+};
+
+struct MigrationEnd {
+  std::string status, why;
+};
+
+/// The migration has written all, or failed: waits until QEMU has also put it away.
+QmpResult<MigrationEnd> wait_for_end(Qmp& qmp) {
+  constexpr std::chrono::milliseconds kStep{5}, kPatience{3'600'000};
+  for (std::chrono::milliseconds waited{0}; waited < kPatience; waited += kStep) {
+    const auto answer = qmp.execute("query-migrate");
+    if (!answer) return std::unexpected(answer.error());
+    const json::Object* facts = answer->getAsObject();
+    MigrationEnd end;
+    if (facts) end.status = facts->getString("status").value_or("").str();
+    if (facts) end.why = facts->getString("error-desc").value_or("").str();
+    if (end.status == "completed" || end.status == "failed" || end.status == "cancelled") return end;
+    std::this_thread::sleep_for(kStep);
+  }
+  return std::unexpected(QmpError{Kind::deadline, "QEMU does not end its background-snapshot"});
+}
+
+/// QEMU 7.2 leaves the guest stopped when it fails between its own stop and start.
+void let_run(Qmp& qmp) {
+  const auto answer = qmp.execute("query-status");
+  const json::Object* facts = answer ? answer->getAsObject() : nullptr;
+  if (facts && facts->getString("status").value_or("") == "paused") (void)qmp.execute("cont");
+}
+
+std::chrono::nanoseconds pause_of(const Qmp& qmp) {
+  const auto stopped = qmp.last_event("STOP"), resumed = qmp.last_event("RESUME");
+  return stopped && resumed && resumed->time > stopped->time ? resumed->time - stopped->time
+                                                             : std::chrono::nanoseconds(0);
+}
+
+QmpResult<void> start_migration(Qmp& qmp, int write_end) {
+  if (auto given = qmp.execute("getfd", json::Object{{"fdname", kFdName}}, Qmp::kTimeout, write_end); !given)
+    return std::unexpected(given.error());
+  auto started = qmp.execute("migrate", json::Object{{"uri", std::string("fd:") + kFdName}});
+  if (started) return {};
+  if (started.error().kind == Kind::refused) (void)qmp.execute("closefd", json::Object{{"fdname", kFdName}});
+  return std::unexpected(started.error());
+}
+
+}  // namespace
+
+std::expected<std::vector<writer::MemoryRange>, std::string> Snapshot::ranges(
+    const std::vector<RamRegion>& regions) const {
+  std::vector<writer::MemoryRange> ranges;
+  for (const RamRegion& region : regions) {
+    // A device's block has the device's path before its name.
+    const auto is_it = [&](const reader::StreamBlock& block) {
+      return block.name == region.block || block.name.ends_with("/" + region.block);
+    };
+    const auto block = std::ranges::find_if(guest.blocks, is_it);
+    if (block == guest.blocks.end() || region.offset + region.size > block->size)
+      return std::unexpected("the memory \"" + region.block + "\" is not in QEMU's stream");
+    const uint64_t start = starts[static_cast<size_t>(block - guest.blocks.begin())];
+    ranges.push_back({.address = region.address,
+                      .size = region.size,
+                      .fd = file.get(),
+                      .fd_offset = start + region.offset,
+                      .is_copy = true});
+  }
+  return ranges;
+}
+
+QmpResult<Snapshot> take_snapshot(Qmp& qmp, const CaptureLimits& to) {
+  if (!qmp.passes_descriptors()) return refused("QMP is on TCP, by which no descriptor can be handed to QEMU");
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return std::unexpected(QmpError{Kind::unavailable, std::strerror(errno)});
+  UniqueFd read_end(ends[0]), write_end(ends[1]);
+  fcntl(ends[1], F_SETPIPE_SZ, 1 << 20);
+  qmp.set_interrupt(-1);  // what is changed is put back, too; the stream's end is what is waited for long
+  MigrationSetup setup(qmp);
+  if (auto begun = setup.begin(); !begun) return std::unexpected(begun.error());
+  Drainer drainer(read_end.get());
+  if (!drainer.is_there()) return std::unexpected(QmpError{Kind::unavailable, std::strerror(errno)});
+  if (auto started = start_migration(qmp, write_end.get()); !started) return std::unexpected(started.error());
+  write_end.reset();
+
+  SpooledMemory memory(to.directory);
+  Expected<reader::SavedGuest> saved = reader::read_qemu_stream(
+      [&](std::span<std::byte> bytes) { return read_pipe(read_end.get(), to.give_up, bytes); }, memory);
+  if (saved)
+    if (auto flushed = memory.flush(); !flushed) saved = std::unexpected(flushed.error());
+  drainer.take_over();  // of what is not wanted any more
+  read_end.reset();
+  const auto end = wait_for_end(qmp);
+  if (end) drainer.finish();
+  let_run(qmp);
+  (void)qmp.receive();
+  if (!end) return std::unexpected(end.error());
+  if (end->status != "completed" && saved) return refused("background-snapshot " + end->status + ": " + end->why);
+  if (!saved)
+    return std::unexpected(
+        QmpError{Kind::unavailable, saved.error().text + (end->why.empty() ? "" : "; QEMU says: " + end->why)});
+  Snapshot snapshot{std::move(memory.file), std::move(memory.starts), std::move(*saved), pause_of(qmp)};
+  return snapshot;
+}
+
+}  // namespace gcore::tools::qemu

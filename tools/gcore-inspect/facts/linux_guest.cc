@@ -1,0 +1,186 @@
+#include "tools/gcore-inspect/facts/linux_guest.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "tools/gcore-inspect/facts/symbols.h"
+
+namespace gcore::tools::inspect {
+
+using reader::VirtAddr;
+using reader::linux_guest::Kernel;
+using reader::linux_guest::Stack;
+using reader::linux_guest::Task;
+
+namespace {
+
+constexpr size_t kFramesToLookAt = 24;
+
+/// Whether a place is in the scheduler's own code, which the kernel keeps in one section (in_sched_functions()).
+class SchedulerCode {
+ public:
+  explicit SchedulerCode(const Kernel& kernel)
+      : start_(kernel.address_of("__sched_text_start")), end_(kernel.address_of("__sched_text_end")) {}
+  bool holds(const reader::linux_guest::Frame& frame) const {
+    if (start_ && end_ && frame.pc >= *start_ && frame.pc < *end_) return true;
+    // The way into it, and what changes the stacks.
+    constexpr std::string_view kNames[] = {"__schedule", "schedule", "__switch_to", "__switch_to_asm", "cpu_switch_to"};
+    return frame.place && std::ranges::find(kNames, frame.place->symbol.name) != std::end(kNames);
+  }
+
+ private:
+  std::optional<VirtAddr> start_, end_;
+};
+
+/// What the kernel says when it cannot go on, or nearly so.
+bool is_disaster(std::string_view text) {
+  constexpr std::string_view kWords[] = {
+      "Kernel panic - not syncing", "Oops: ",          "Internal error: ", "BUG: ", "Unable to handle kernel",
+      "general protection fault",   "watchdog: BUG: ", "Out of memory: "};
+  return std::ranges::any_of(kWords, [&](std::string_view words) { return text.find(words) == 0; });
+}
+
+/// The last such message; of a panic that, whatever came after it.
+std::string last_words(const Kernel& kernel) {
+  const reader::linux_guest::Message* last = nullptr;
+  if (!kernel.messages()) return "";
+  for (const auto& message : kernel.messages()->records) {
+    if (!is_disaster(message.text)) continue;
+    last = &message;
+    if (message.text.starts_with("Kernel panic")) break;
+  }
+  if (last == nullptr) return "";
+  const std::string_view text = last->text;
+  return fmt::format("[{}] {}", uptime_text(last->time_ns), printable(text.substr(0, text.find('\n'))));
+}
+
+}  // namespace
+
+const reader::Expected<std::unique_ptr<Kernel>>& LinuxGuest::kernel() const {
+  std::call_once(once_, [&] { kernel_ = Kernel::find(guest_.dump(), guest_.system()); });
+  return kernel_;
+}
+
+const Kernel* LinuxGuest::kernel_or_null() const { return kernel() ? kernel()->get() : nullptr; }
+
+const Kernel* kernel_for(const Job& job, std::string_view attempt, int& status) {
+  const auto& kernel = job.linux_guest.kernel();
+  if (kernel) return kernel->get();
+  status = job.program.fail(attempt, printable(kernel.error().text));
+  return nullptr;
+}
+
+std::string where(const Job& job, const reader::Cpu& cpu) {
+  const auto pc = program_counter(cpu);
+  if (std::string text = symbol_name(job, pc); !text.empty()) return text;
+  const Kernel* kernel = job.linux_guest.kernel_or_null();
+  const auto place = kernel != nullptr && pc ? kernel->lookup(VirtAddr(*pc)) : std::nullopt;
+  return place ? printable(place->text()) : "";
+}
+
+std::string where_and_what(const Job& job, const reader::Cpu& cpu) {
+  std::string text = where(job, cpu);
+  if (const auto task = task_of_cpu(job, cpu.index)) text += (text.empty() ? "" : ", ") + task_name(*task);
+  return text;
+}
+
+std::optional<Task> task_of_cpu(const Job& job, size_t vcpu) {
+  const Kernel* kernel = job.linux_guest.kernel_or_null();
+  const auto address = kernel != nullptr ? kernel->current_task(vcpu) : std::nullopt;
+  return address ? kernel->task_at(*address) : std::nullopt;
+}
+
+std::string task_name(const Task& task) {
+  const std::string name = printable(task.name);
+  if (task.pid == 0) return name + " (idle)";
+  return task.is_process() ? fmt::format("{} (PID {})", name, task.pid)
+                           : fmt::format("{} (PID {}, thread {})", name, task.tgid, task.pid);
+}
+
+std::string bracketed_name(const Task& task) {
+  return task.is_kernel_thread ? "[" + printable(task.name) + "]" : printable(task.name);
+}
+
+Backtrace backtrace_of(const Job& job, const Stack& stack) {
+  Backtrace trace;
+  for (const auto& frame : stack.frames) {
+    Frame shown{.pc = frame.pc.value, .is_guess = frame.is_guess};
+    if (job.symbols != nullptr) shown.functions = job.symbols->frames(frame.pc.value - (frame.is_exact ? 0 : 1));
+    if (!shown.functions.empty() && !frame.is_exact && shown.functions.back().offset != 0)
+      ++shown.functions.back().offset;
+    if (frame.place) shown.place = printable(frame.place->text());
+    trace.frames.push_back(std::move(shown));
+  }
+  if (!stack.complete) trace.why = printable(stack.why_ended);
+  if (stack.user) {
+    const bool x86 = job.dump.machine() == format::Machine::x86_64;
+    trace.user_pc = stack.user->registers.get(x86 ? "rip" : "elr");
+  }
+  return trace;
+}
+
+std::string frame_text(const Frame& frame) {
+  if (frame.functions.empty()) return frame.place.empty() ? "??" : frame.place;
+  return function_text(frame.functions.back());
+}
+
+std::string place_of(const Job& job, const Task& task) {
+  const Kernel* kernel = job.linux_guest.kernel_or_null();
+  if (kernel == nullptr) return "";
+  const Stack stack =
+      task.running_on || task.stack != VirtAddr(0) ? unwind(*kernel, task.registers, kFramesToLookAt) : Stack{};
+  const auto text = [](const reader::linux_guest::Frame& frame) {
+    return frame.place ? printable(frame.place->text()) : fmt::format("{:#x}", frame.pc.value);
+  };
+  if (task.running_on) return stack.frames.empty() ? stack.user ? "user mode" : "" : text(stack.frames.front());
+  const SchedulerCode scheduler(*kernel);
+  for (const auto& frame : stack.frames)
+    if (!scheduler.holds(frame)) return text(frame);
+  return stack.frames.empty() ? "" : text(stack.frames.back());
+}
+
+std::vector<StackGroup> stack_groups(const Job& job, std::span<const Task* const> tasks) {
+  std::vector<StackGroup> groups;
+  const Kernel* kernel = job.linux_guest.kernel_or_null();
+  if (kernel == nullptr) return groups;
+  std::map<std::vector<uint64_t>, size_t> known;  // by what makes stacks equal
+  for (const Task* task : tasks) {
+    const Stack stack = kernel->stack_of(*task);
+    std::vector<uint64_t> key{stack.complete ? 1u : 0u, stack.user ? 1u : 0u};
+    for (const auto& frame : stack.frames) key.push_back(frame.pc.value * 2 + (frame.is_guess ? 1 : 0));
+    const auto [at, is_new] = known.emplace(std::move(key), groups.size());
+    if (is_new) groups.push_back({backtrace_of(job, stack), {}});
+    groups[at->second].tasks.push_back(task);
+  }
+  return groups;
+}
+
+std::string uptime_text(uint64_t ns) {
+  const uint64_t seconds = ns / 1000000000;
+  if (seconds < 60) return fmt::format("{}.{:02} s", seconds, ns / 10000000 % 100);
+  std::string text = fmt::format("{:02}:{:02}:{:02}", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+  if (const uint64_t days = seconds / 86400; days != 0)
+    text = fmt::format("{} {}, {}", days, days == 1 ? "day" : "days", text);
+  return text;
+}
+
+std::vector<std::pair<std::string, std::string>> linux_facts(const Job& job) {
+  std::vector<std::pair<std::string, std::string>> facts;
+  const Kernel* kernel = job.linux_guest.kernel_or_null();
+  if (kernel == nullptr) return facts;
+  std::string up;
+  if (const auto uptime = kernel->uptime_ns()) up = uptime_text(*uptime);
+  if (const auto load = kernel->load()) {
+    const auto number = [](uint32_t hundredths) { return fmt::format("{}.{:02}", hundredths / 100, hundredths % 100); };
+    up += fmt::format("{}load {} {} {}", up.empty() ? "" : ", ", number(load->one), number(load->five),
+                      number(load->fifteen));
+  }
+  if (!up.empty()) facts.emplace_back("up", up);
+  if (const std::string words = last_words(*kernel); !words.empty()) facts.emplace_back("message", words);
+  if (!kernel->names()) facts.emplace_back("names", printable(kernel->names().error().text));
+  return facts;
+}
+
+}  // namespace gcore::tools::inspect
