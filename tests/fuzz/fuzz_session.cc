@@ -56,6 +56,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   target.flat = (choice & 0x08) != 0;
   target.cpus = (choice & 0x10) != 0 ? 300 : 3;
   if ((choice & 0x20) != 0) target.displacement = 0x1000000;
+  if ((choice & 0x80) != 0)
+    target.tasks = {{.number = 2, .name = "<a>", .details = "PID 2"}, {.number = 2, .name = "", .details = ""}};
   const size_t piece = (choice & 0x40) != 0 ? 3 : 4096;
   gcore::gdbstub::Session session(target, {.program = "fuzz 1"});
 

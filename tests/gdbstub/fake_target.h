@@ -27,8 +27,12 @@ class FakeTarget : public gdbstub::Target {
   size_t cpu_count() const override { return cpus; }
   size_t faulting_cpu() const override { return cpus - 1; }
   uint8_t signal() const override { return fault_signal; }
-  std::string cpu_name(size_t cpu) const override { return "vCPU " + std::to_string(cpu) + " [kernel, CPL 0]"; }
-  std::string cpu_details(size_t cpu) const override { return cpu == 0 ? "process <init> & \"co\"" : ""; }
+  std::string cpu_name(size_t cpu) const override {
+    return cpu >= cpus ? tasks[cpu - cpus].name : "vCPU " + std::to_string(cpu) + " [kernel, CPL 0]";
+  }
+  std::string cpu_details(size_t cpu) const override {
+    return cpu >= cpus ? tasks[cpu - cpus].details : cpu == 0 ? "process <init> & \"co\"" : "";
+  }
   std::optional<uint64_t> register_value(size_t cpu, std::string_view name) const override {
     if (const auto found = registers.find(std::string(name)); found != registers.end()) return found->second + cpu;
     return std::nullopt;
@@ -110,6 +114,12 @@ class FakeTarget : public gdbstub::Target {
   std::optional<uint64_t> kernel_displacement() const override { return displacement; }
   std::expected<std::string, std::string> kernel_messages() const override { return std::unexpected("no ring"); }
 
+  std::expected<std::span<const gdbstub::GuestThread>, std::string> threads() const override {
+    if (tasks.empty()) return std::unexpected("there is no kernel that is known");
+    return std::span<const gdbstub::GuestThread>(tasks);
+  }
+  bool knows_threads() const override { return !searching; }
+
   gdbstub::Arch machine = gdbstub::Arch::x86_64;
   bool big = false, flat = false;
   bool searching = false;  // in the background
@@ -119,6 +129,7 @@ class FakeTarget : public gdbstub::Target {
   std::optional<uint64_t> displacement;
   std::optional<uint64_t> entry = 0x1003;  // of the last table; nothing: it cannot be read
   gdbstub::AddressBits bits;
+  std::vector<gdbstub::GuestThread> tasks;
   std::string note;  // what lists of mappings and searches leave out
   /// The value on vCPU 0; each next vCPU has one more.
   std::map<std::string, uint64_t> registers = {{"rax", 0x1122334455667788},

@@ -99,17 +99,8 @@ TEST_F(LldbTest, AFileIsOfferedToIt) {
   const std::string offered = symbols_;
   serve(write_small_dump(folder_.path()), {"--symbols", offered});
   symbols_.clear();
-  EXPECT_THAT(lldb({"image list", "bt", "image lookup --address 0xffffffff80008004"}),
-              testing::AllOf(HasSubstr(offered), ContainsRegex("frame #0: 0xffffffff80008000 .*`guest_loop"),
-                             HasSubstr("Summary: guest.elf`guest_loop + 4")));
-  DumpBuilder builder;
-  builder.note(elf_note("CORE", 1, prstatus(kEmX86_64, 1, {{"rip", 0xffffffff81008004}})) +
-               elf_note("VMCOREINFO", 0, "OSRELEASE=6.1\nKERNELOFFSET=1000000\n"));
-  builder.memory(0, std::string(4096, 'a')).memory(0x10000, std::string(4096, 'b')).write(folder_.path("moved.core"));
-  serve(folder_.path("moved.core"), {"--symbols", offered});
-  EXPECT_THAT(lldb({"image lookup --address 0xffffffff81008004", "thread list"}),
-              testing::AllOf(HasSubstr("Summary: guest.elf`guest_loop + 4"),
-                             ContainsRegex("thread #1: .*0xffffffff81008004 guest.elf`guest_loop")));
+  EXPECT_THAT(lldb({"image list", "image lookup --address 0xffffffff80008004"}),
+              testing::AllOf(HasSubstr(offered), HasSubstr("Address: guest.elf[0xffffffff80008004]")));
 }
 
 TEST_F(LldbTest, KillIsAnswered) {

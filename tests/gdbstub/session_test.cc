@@ -357,6 +357,32 @@ TEST_F(SessionTest, ThreadsAreListedOnceForAll) {
   EXPECT_EQ(many.names, 4096u);
 }
 
+TEST_F(SessionTest, TheGuestsThreadsFollowTheVcpus) {
+  target.tasks = {{.number = 2, .name = "[kthreadd]", .details = "PID 2, S"},
+                  {.number = 812, .name = "bash", .details = "PID 812, S"}};
+  EXPECT_EQ(gdb.ask("Hg98969a"), "E01") << "they are not shown";
+  EXPECT_EQ(gdb.monitor("threads"), "threads are vCPUs only; `monitor threads tasks` shows the guest's threads too\n");
+  EXPECT_EQ(gdb.monitor("threads tasks"), "threads are the vCPUs, and the 2 threads of the guest that run on none\n");
+  EXPECT_EQ(gdb.ask("qfThreadInfo"), "m3,1,2,989682,9899ac");
+  EXPECT_EQ(gdb.ask("qsThreadInfo"), "l");
+  const std::string document = gdb.ask("qXfer:threads:read::0,ffff");
+  EXPECT_NE(document.find("<thread id=\"9899ac\" name=\"bash\">PID 812, S</thread>"), std::string::npos) << document;
+  EXPECT_EQ(gdb.ask("qThreadExtraInfo,989682"), hex("[kthreadd], PID 2, S"));
+  EXPECT_EQ(gdb.ask("Hg9899ac"), "OK");
+  EXPECT_EQ(gdb.ask("qC"), "QC9899ac");
+  EXPECT_EQ(gdb.ask("p0"), "8c77665544332211") << "registers of its own";
+  EXPECT_EQ(gdb.monitor("why 0"), "bash: 0x0: nothing is mapped there\n");
+  for (const char* absent : {"Hg989680", "Hg989681", "T4", "T98969a"}) EXPECT_EQ(gdb.ask(absent), "E01") << absent;
+  EXPECT_EQ(gdb.monitor("threads cpus"),
+            "threads are vCPUs only; `monitor threads tasks` shows the guest's threads too\n");
+  EXPECT_EQ(gdb.ask("qC"), "QC3") << "one that is still there";
+  EXPECT_EQ(gdb.ask("T9899ac"), "E01");
+  EXPECT_EQ(gdb.monitor("threads all"), "threads: say threads tasks, threads cpus or threads\n");
+  target.tasks.clear();
+  EXPECT_EQ(gdb.monitor("threads tasks"), "threads: there is no kernel that is known\n");
+  EXPECT_EQ(gdb.ask("qfThreadInfo"), "m3,1,2");
+}
+
 TEST_F(SessionTest, AKernelThatWasNotMovedHasNoOffsets) {
   target.displacement = 0;
   EXPECT_EQ(gdb.ask("qOffsets"), "");
