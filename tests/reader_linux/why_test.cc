@@ -244,8 +244,7 @@ TEST_P(Why, IsEqualWhenAskedTwice) {
   EXPECT_EQ(why_text(diagnose(*opened.kernel)), why_text(diagnose(*opened.kernel)));
 }
 
-INSTANTIATE_TEST_SUITE_P(Guests, Why,
-                         testing::Values(Machine{"x86_64", ""}, Machine{"x86_64", "6.12"}, Machine{"aarch64", ""}),
+INSTANTIATE_TEST_SUITE_P(Guests, Why, testing::Values(Machine{"x86_64", ""}, Machine{"aarch64", ""}),
                          [](const auto& test) {
                            return std::string(test.param.machine) + (*test.param.kernel ? "_6_12" : "_6_1");
                          });
