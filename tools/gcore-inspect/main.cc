@@ -142,13 +142,13 @@ Parsed parse_read(const Program& program, Request& request) {
 Parsed parse_pattern(const Program& program, Request& request) {
   const std::string text = *program.value("find");
   std::string& pattern = request.pattern;
-  if (text.starts_with("0x") || text.starts_with("0X")) {
+  if (text.size() > 1 && text[0] == '0' && (text[1] == 'x' || text[1] == 'X')) {
     const std::string_view digits = std::string_view(text).substr(2);
     if (digits.empty() || digits.size() % 2 != 0 ||
         digits.find_first_not_of("0123456789abcdefABCDEF") != std::string_view::npos)
       return std::unexpected("--find: '" + printable(text) + "' is not bytes: two hexadecimal digits each, after 0x");
     for (size_t i = 0; i < digits.size(); i += 2)
-      pattern += static_cast<char>(*parse_number("0x" + std::string(digits.substr(i, 2))));
+      pattern += static_cast<char>(std::stoul(std::string(digits.substr(i, 2)), nullptr, 16));
   } else {
     pattern = text;
   }
