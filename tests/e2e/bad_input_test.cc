@@ -72,7 +72,7 @@ class BadInput : public testing::TestWithParam<Case> {
     folder_.write("wrong-size.conf", "cpu\nram lots\n");
     folder_.write("missing-load.conf", "cpu\nram 32M\nload " + folder_.path("no-such-guest") + "\n");
     folder_.write("text-load.conf", "cpu\nram 32M\nload " + folder_.path("text") + "\n");
-    folder_.write("missing-folder.conf", "cpu\nram 32M\ndump " + folder_.path("no-such-folder") + "\n");
+    folder_.write("missing-folder.conf", "cpu\nram 32M\ndump " + folder_.path("no-such-folder") + "/dumps\n");
     folder_.write("file-as-folder.conf", "cpu\nram 32M\ndump " + folder_.path("text") + "\n");
     folder_.write("open-quote.conf", "cpu\nram 32M\ndump \"|cat\n");
     std::filesystem::copy_file(program("gcore-inspect"), folder_.path("program"));
@@ -383,7 +383,7 @@ std::vector<Case> dump_program_cases() {
       {"rate_by_name", p, {"--qmp", "@no-socket", "--rate", "fast", "@folder"}, kUsage, "fast"},
       {"no_command", p, {"--qmp", "@no-socket", "| "}, kUsage, "no command behind the pipe sign"},
       {"socket_with_its_options", p, {"--qmp", "unix:x,server=on", "@folder"}, kFailed, "takes the path alone"},
-      {"socket_by_port", p, {"--qmp", "localhost:4444", "@folder"}, kFailed, "takes a UNIX socket"},
+      {"socket_by_port", p, {"--qmp", "localhost:4444", "@folder"}, kFailed, "takes the path of a UNIX socket"},
       {"two_directories", p, {"--qmp", "@no-socket", "@folder", "@folder"}, kUsage, "one argument too many"}};
   append(cases, option_cases(p, {"@folder"}, {"qmp", "system", "dialect", "compress", "pid-file"}, {"watch"}));
   return cases;

@@ -27,22 +27,22 @@ std::vector<std::string> vcpu_states_by_qemu(QemuGuest& guest, size_t cpus) {
 }
 
 InspectedVcpus vcpu_states_by_inspect(const std::string& dump) {
-  const Completed done = run({program("gcore-inspect"), dump});
-  if (done.status != ExitStatus{0, 0}) throw std::runtime_error(done.err);
+  const Completed summary = run({program("gcore-inspect"), dump}),
+                  registers = run({program("gcore-inspect"), dump, "--registers"});
+  if (summary.status != ExitStatus{0, 0}) throw std::runtime_error(summary.err);
+  if (registers.status != ExitStatus{0, 0}) throw std::runtime_error(registers.err);
   InspectedVcpus result;
-  std::istringstream lines(done.out);
-  // "     0  PC  SP  user, CPL 3            x86_64, 5-level, ...", the latter here or, the same for all, below.
-  const std::regex vcpu("^ +[0-9]+  0x[0-9a-f]{16}  0x[0-9a-f]{16}  ([^ ]+(?: [^ ]+)*)(?:  +(.*))?$"),
-      all("^ +all: (.*)$");
   std::smatch found;
-  for (std::string line; std::getline(lines, line);) {
-    if (std::regex_match(line, found, vcpu)) {
-      result.states.push_back(found[1]);
-      result.paging.push_back(found[2]);
-    } else if (std::regex_match(line, found, all)) {
-      result.paging.assign(result.states.size(), found[1]);
-    }
-  }
+  // "     0  PC  SP  user, CPL 3            native_safe_halt+0xb/0x10, swapper/0 (idle)"
+  const std::regex vcpu("^ +[0-9]+  0x[0-9a-f]{16}  0x[0-9a-f]{16}  ([^ ]+(?: [^ ]+)*)(?:  +(.*))?$");
+  std::istringstream lines(summary.out);
+  for (std::string line; std::getline(lines, line);)
+    if (std::regex_match(line, found, vcpu)) result.states.push_back(found[1]);
+  // "vCPU 0: kernel, CPL 0, halted; x86_64, 5-level, root 0x1000 from cr3"
+  const std::regex heading("^vCPU [0-9]+: [^;]+; (.*)$");
+  std::istringstream headings(registers.out);
+  for (std::string line; std::getline(headings, line);)
+    if (std::regex_match(line, found, heading)) result.paging.push_back(found[1]);
   return result;
 }
 
