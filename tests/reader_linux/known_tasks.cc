@@ -1,5 +1,6 @@
 #include "tests/reader_linux/known_tasks.h"
 
+#include <algorithm>
 #include <regex>
 #include <sstream>
 
@@ -36,6 +37,13 @@ std::map<int, KnownTask> known_tasks(const LinuxOracle& oracle) {
     task.syscall = oracle.said(base + "/syscall");
     tasks[task.pid] = std::move(task);
   }
+  // Subshells have its command line as well.
+  const auto runs_script = [&](int pid) {
+    const std::string name = "/proc/" + std::to_string(pid) + "/cmdline";
+    return std::ranges::count(oracle.names(), name) != 0 && oracle.said(name).find("/say-all") != std::string::npos;
+  };
+  for (auto& [pid, task] : tasks) task.asked = runs_script(pid) && !runs_script(task.parent);
+  for (auto& [pid, task] : tasks) task.parent_asked = tasks.contains(task.parent) && tasks.at(task.parent).asked;
   return tasks;
 }
 

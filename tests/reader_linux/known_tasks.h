@@ -18,6 +18,8 @@ struct KnownTask {
   std::vector<std::string> stack{};  // "schedule_timeout+0x12/0x34 [module]", innermost first
   std::string syscall{};             // of /proc/PID/syscall
   bool has_memory = false;           // it is a process with memory of its own
+  /// It is the process that asked, which may have ended since, or a child of it, which may have another parent since.
+  bool asked = false, parent_asked = false;
 };
 
 /// All threads that were there when it was asked, by PID (of the thread).

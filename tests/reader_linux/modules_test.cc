@@ -123,6 +123,24 @@ TEST_P(ModulesOfGuest, HaveTypesBuildIdsAndUnwindTables) {
   }
 }
 
+/// Each of them, also when the kernel's own were asked for before: the modules are found by these.
+TEST_P(ModulesOfGuest, AreLookedUpByName) {
+  ASSERT_TRUE(kernel_->names());
+  size_t compared = 0;
+  for (const auto& symbol : kernel_->names()->all()) {
+    if (symbol.module.empty()) continue;
+    const auto found = kernel_->names()->find_all(symbol.name);
+    EXPECT_TRUE(std::ranges::any_of(found, [&](const auto& other) {
+      return other.address == symbol.address && other.module == symbol.module;
+    })) << symbol.name;
+    compared++;
+  }
+  EXPECT_GT(compared, 30U);
+  const auto probe = kernel_->names()->find("fw_cfg_sysfs_probe");
+  ASSERT_TRUE(probe);
+  EXPECT_EQ(probe->module, "qemu_fw_cfg");
+}
+
 INSTANTIATE_TEST_SUITE_P(Each, ModulesOfGuest, testing::ValuesIn(kGuests), guest_name);
 
 }  // namespace

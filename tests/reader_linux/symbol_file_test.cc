@@ -20,6 +20,54 @@ namespace {
 using testing::HasSubstr;
 using testing::Not;
 
+/// readelf shows the control characters that names of assembler's labels have: "^B" is 2.
+std::string without_carets(const std::string& shown) {
+  std::string name;
+  for (size_t i = 0; i < shown.size(); i++)
+    name += shown[i] == '^' && i + 1 < shown.size() ? static_cast<char>(shown[++i] - 0x40) : shown[i];
+  return name;
+}
+
+struct Frame {
+  uint64_t address = 0;
+  std::string name;  // "<signal handler called>" has no address
+};
+
+/// The stacks of the vCPUs in kernel mode, in what gdb says to "thread apply all bt".
+std::vector<std::vector<Frame>> kernel_stacks(const std::string& said) {
+  static const std::regex kFrame(R"(#[0-9]+ +(?:0x([0-9a-f]+) in )?(<signal handler called>|[^ ]+).*)");
+  std::vector<std::vector<Frame>> stacks;
+  std::istringstream lines(said);
+  bool wanted = false;
+  for (std::string line; std::getline(lines, line);) {
+    std::smatch frame;
+    if (line.starts_with("Thread ")) {
+      wanted = line.find("[kernel") != std::string::npos;
+      if (wanted) stacks.emplace_back();
+    } else if (wanted && std::regex_match(line, frame, kFrame)) {
+      stacks.back().push_back({frame[1].matched ? std::stoull(frame[1], nullptr, 16) : 0, frame[2]});
+    }
+  }
+  return stacks;
+}
+
+/// Wherever the vCPU was, its stack goes right down: to where the vCPU or the thread was started, to user mode, or to
+/// the first instructions of an entry, which have no stack yet.
+void expect_whole(const std::vector<Frame>& stack) {
+  static const std::regex kEnds("(common|secondary)_startup_64.*|x86_64_start_kernel|ret_from_fork.*"),
+      kEntries("(entry|asm)_.*");
+  std::string text;
+  for (const Frame& frame : stack) text += frame.name + '\n';
+  ASSERT_FALSE(stack.empty());
+  for (size_t i = 0; i < stack.size(); i++) {
+    const bool is_user = i > 0 && stack[i - 1].name == "<signal handler called>" && stack[i].address < 1ULL << 47;
+    if (is_user && stack[i].name != "<signal handler called>") return;
+    EXPECT_NE(stack[i].name, "??") << "frame " << i << " of\n" << text;
+  }
+  if (stack.size() == 1 && std::regex_match(stack[0].name, kEntries)) return;
+  EXPECT_TRUE(std::regex_match(stack.back().name, kEnds)) << text;
+}
+
 class SymbolFileOfGuest : public testing::TestWithParam<Guest> {
  protected:
   void SetUp() override {
@@ -34,7 +82,13 @@ class SymbolFileOfGuest : public testing::TestWithParam<Guest> {
 
   /// What gdb prints for each of the commands; `target` before them.
   std::string gdb(std::vector<std::string> commands) const {
-    std::vector<std::string> argv{is_x86() ? "gdb" : "gdb-multiarch", "-nx", "-batch", "-ex", "set pagination off"};
+    std::vector<std::string> argv{is_x86() ? "gdb" : "gdb-multiarch",
+                                  "-nx",
+                                  "-batch",
+                                  "-ex",
+                                  "set pagination off",
+                                  "-ex",
+                                  "set print null-stop on"};
     for (std::string& command : commands) argv.insert(argv.end(), {"-ex", std::move(command)});
     argv.push_back(file_);
     const Completed done = run(std::move(argv), 300s);
@@ -66,7 +120,7 @@ TEST_P(SymbolFileOfGuest, HasAllNamesAndTheBuildId) {
     std::istringstream words(line);
     std::string number, value, size, type, binding, visibility, section, name;
     if (!(words >> number >> value >> size >> type >> binding >> visibility >> section >> name)) continue;
-    if (number != "Num:") found.emplace(name, std::stoull(value, nullptr, 16));
+    if (number != "Num:") found.emplace(without_carets(name), std::stoull(value, nullptr, 16));
   }
   for (const KnownSymbol& symbol : parse_kallsyms(oracle_.said("/proc/kallsyms")))
     said.emplace(symbol.name, symbol.address);
@@ -101,11 +155,32 @@ TEST_P(SymbolFileOfGuest, GivesGdbVariablesAndStacks) {
     EXPECT_THAT(said, HasSubstr('"' + oracle_.release() + '"'));
     EXPECT_THAT(said, testing::ContainsRegex("\\$3 = [0-9]+\n"));
   }
-  if (is_x86()) {
-    // One vCPU is idle, and its stack goes right down to where it was started.
-    EXPECT_THAT(said, testing::ContainsRegex("in do_idle \\(\\)\n.* in cpu_startup_entry \\(state=<optimized out>\\)"));
-    EXPECT_THAT(said, testing::AnyOf(HasSubstr("in secondary_startup_64"), HasSubstr("in x86_64_start_kernel")));
+  const auto stacks = kernel_stacks(said);
+  for (const char* vcpu : {"\"vCPU 0 [", "\"vCPU 1 ["}) EXPECT_THAT(said, HasSubstr(vcpu));
+  for (const auto& stack : stacks) {
+    if (is_x86())
+      expect_whole(stack);
+    else  // without tables for unwinding gdb guesses all frames but the first
+      EXPECT_TRUE(!stack.empty() && stack[0].name != "??") << said;
   }
+}
+
+/// What the processor was at when an exception came is all in struct pt_regs, which is at sp.
+TEST_P(SymbolFileOfGuest, UnwindsExceptionsOfAarch64) {
+  if (is_x86()) return;
+  const std::string frames = run({"readelf", "--debug-dump=frames", file_}, 120s).out;
+  EXPECT_THAT(frames, testing::ContainsRegex("r30 .*at cfa\\+240\n"));
+  EXPECT_THAT(frames, testing::ContainsRegex("r31 .*at cfa\\+248\n"));
+  EXPECT_THAT(frames, testing::ContainsRegex("r32 .*at cfa\\+256\n"));
+  size_t found = 0;
+  for (const KnownSymbol& symbol : parse_kallsyms(oracle_.said("/proc/kallsyms"))) {
+    if (!symbol.name.starts_with("el1h_64_") || symbol.name.ends_with("_handler")) continue;
+    std::ostringstream start;
+    start << " pc=" << std::hex << symbol.address << "..";
+    EXPECT_THAT(frames, HasSubstr(start.str())) << symbol.name;
+    found++;
+  }
+  EXPECT_EQ(found, 4U);
 }
 
 INSTANTIATE_TEST_SUITE_P(One, VerifiedSymbolFile, testing::Values(kGuests[0]), guest_name);

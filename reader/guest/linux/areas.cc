@@ -14,6 +14,7 @@ constexpr size_t kMaxPath = 4096, kMaxName = 256, kMaxComponents = 256;
 // include/linux/mm.h
 constexpr uint64_t kRead = 1, kWrite = 2, kExecute = 4, kMayShare = 0x80;
 // include/linux/maple_tree.h: a pointer to a node has its type in bits 6:3, and nodes are aligned to 256 bytes.
+// That of the root has bit 1 set as well, those in nodes have not (lib/maple_tree.c: mte_mk_root).
 constexpr uint64_t kNodeMask = 0xff;
 constexpr unsigned kLeaf64 = 1, kRange64 = 2, kArange64 = 3;
 
@@ -62,12 +63,12 @@ class AreaReader {
     }
   }
 
-  static bool is_node(uint64_t entry) { return (entry & 3) == 2 && entry > 4096; }
+  static bool is_root_node(uint64_t entry) { return (entry & 3) == 2 && entry > 4096; }
 
   void read_tree(std::optional<VirtAddr> root) {
     if (!root) {
       problem_ = "the root of its tree cannot be read";
-    } else if (is_node(root->value)) {
+    } else if (is_root_node(root->value)) {
       read_node(root->value, UINT64_MAX, 0);
     } else if (root->value != 0 && (root->value & 3) == 0) {
       add(*root);
@@ -91,7 +92,7 @@ class AreaReader {
       uint64_t end = i < pivot_count ? memory_.u64(node + pivots->offset + i * 8).value_or(0) : max;
       if (i > 0 && end == 0) end = max;
       const uint64_t slot = memory_.u64(node + slots->offset + i * 8).value_or(0);
-      if (type == kLeaf64 ? slot != 0 && (slot & 3) == 0 : is_node(slot)) {
+      if (slot != 0 && (slot & 3) == 0) {
         if (type == kLeaf64)
           add(VirtAddr(slot));
         else

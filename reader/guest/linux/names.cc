@@ -217,28 +217,30 @@ struct Names::State {
   std::string source;
   std::vector<Module> modules;
 
-  // By name: chains through `next`, in the order of the table. Made when first asked for.
-  std::once_flag index_once;
-  std::vector<uint32_t> heads, next;
+  /// By name: chains through `next`, in the order of the table. Made when first asked for, and anew when symbols have
+  /// come since.
+  struct Index {
+    std::once_flag once;
+    std::vector<uint32_t> heads, next;
 
-  void index();
-  const std::vector<uint32_t>& chains() {
-    std::call_once(index_once, [this] { index(); });
-    return heads;
+    void make(std::span<const Symbol> symbols);
+    uint32_t& head(std::string_view name) { return heads[std::hash<std::string_view>()(name) & (heads.size() - 1)]; }
+  };
+  std::unique_ptr<Index> by_name = std::make_unique<Index>();
+
+  Index& index() {
+    std::call_once(by_name->once, [this] { by_name->make(symbols); });
+    return *by_name;
   }
-  size_t bucket(std::string_view name) const { return std::hash<std::string_view>()(name) & (heads.size() - 1); }
   void find_borders();
   std::optional<Place> lookup(VirtAddr address) const;
   std::optional<Place> lookup(const Module& module, VirtAddr address) const;
 };
 
-void Names::State::index() {
+void Names::State::Index::make(std::span<const Symbol> symbols) {
   heads.assign(std::bit_ceil(std::max<size_t>(symbols.size(), 16)), UINT32_MAX);
   next.assign(symbols.size(), UINT32_MAX);
-  for (size_t i = symbols.size(); i-- > 0;) {
-    uint32_t& head = heads[bucket(symbols[i].name)];
-    next[i] = std::exchange(head, static_cast<uint32_t>(i));
-  }
+  for (size_t i = symbols.size(); i-- > 0;) next[i] = std::exchange(head(symbols[i].name), static_cast<uint32_t>(i));
 }
 
 /// Sizes, and where the kernel begins and ends.
@@ -315,13 +317,14 @@ void Names::add_module(std::string_view module, std::vector<Symbol> symbols, std
   for (size_t i = 0; i < symbols.size(); ++i) added.by_address[i] = static_cast<uint32_t>(i);
   std::ranges::stable_sort(added.by_address, {}, [&](uint32_t i) { return symbols[i].address; });
   state.modules.push_back(std::move(added));
+  state.by_name = std::make_unique<State::Index>();
 }
 
 std::span<const Symbol> Names::all() const { return state_->symbols; }
 
 std::optional<Symbol> Names::find(std::string_view name) const {
-  const auto& heads = state_->chains();
-  for (uint32_t i = heads[state_->bucket(name)]; i != UINT32_MAX; i = state_->next[i])
+  auto& index = state_->index();
+  for (uint32_t i = index.head(name); i != UINT32_MAX; i = index.next[i])
     if (state_->symbols[i].name == name) return state_->symbols[i];
   return std::nullopt;
 }
@@ -332,8 +335,8 @@ std::optional<VirtAddr> Names::address_of(std::string_view name) const {
 
 std::vector<Symbol> Names::find_all(std::string_view name) const {
   std::vector<Symbol> found;
-  const auto& heads = state_->chains();
-  for (uint32_t i = heads[state_->bucket(name)]; i != UINT32_MAX; i = state_->next[i])
+  auto& index = state_->index();
+  for (uint32_t i = index.head(name); i != UINT32_MAX; i = index.next[i])
     if (state_->symbols[i].name == name) found.push_back(state_->symbols[i]);
   return found;
 }

@@ -19,6 +19,7 @@ constexpr uint64_t kTypeFinal = 1, kTypeRegisters = 2;  // enum frame_meta_type
 // Of struct pt_regs, where the kernel's types do not tell; checked against what it then holds.
 constexpr uint64_t kRecordInRegisters = 304;
 constexpr uint64_t kMaxFunctionBytes = 64 << 10;
+constexpr uint64_t kVectorsOfLowerLevels = 0x400;  // Arm Architecture Reference Manual, D1.3.1: table of vectors
 
 struct Slots {
   size_t pc, sp, x29, x30, pstate, first;
@@ -90,6 +91,7 @@ class Unwinder {
   }
 
   Next step() {
+    if (exact_ && has_registers_of_user()) return Next::end;  // ELR_EL1 has its pc, which dumps seldom have
     if (exact_ && caller_is_in_x30()) return to_x30();
     const auto fp = now_.get_slot(slots_.x29);
     if (!fp) return lose("x29 is not known");
@@ -136,6 +138,17 @@ class Unwinder {
     strip(slots_.pc);
     exact_ = true;
     return Next::frame;
+  }
+
+  /// Whether this is the entry code's first or last stretch, in which registers are still, or again, those of user mode
+  /// and nothing is on the stack.
+  bool has_registers_of_user() const {
+    const auto place = kernel_.lookup(VirtAddr(*now_.get_slot(slots_.pc)));
+    if (!place) return false;
+    const std::string_view name = place->symbol.name;
+    if (name == "vectors") return place->offset >= kVectorsOfLowerLevels;
+    const auto fp = now_.get_slot(slots_.x29);
+    return fp && !memory_.is_kernel_address(VirtAddr(*fp)) && (name == "ret_to_user" || name.starts_with("el0t_"));
   }
 
   /// Whether a function that was interrupted has no frame record, or no longer: its caller is in x30 then, and x29 is

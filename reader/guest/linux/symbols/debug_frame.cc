@@ -124,7 +124,7 @@ std::optional<uint8_t> register_of(OrcRule::Base base) {
 }
 
 /// What sort of CIE a rule needs: rules of different sorts are in different FDEs.
-enum class Sort : uint8_t { none, call, interrupted_call, regs };
+enum class Sort : uint8_t { none, call, interrupted_call, regs, end };
 
 Sort sort_of(const OrcRule& rule) {
   switch (rule.type) {
@@ -135,7 +135,7 @@ Sort sort_of(const OrcRule& rule) {
     case OrcRule::Type::regs_partial:
       return register_of(rule.sp) ? Sort::regs : Sort::none;
     case OrcRule::Type::end_of_stack:
-      return Sort::regs;
+      return Sort::end;
     case OrcRule::Type::undefined:
     case OrcRule::Type::unknown:
       break;
@@ -157,7 +157,9 @@ class OrcWriter {
     whole.u8(kUndefined), whole.uleb(kReturn);
     cies_ = {0, frame.cie(false, 1, kDataAlignment, kReturn, call.take()),
              frame.cie(true, 1, kDataAlignment, kReturn, call.take()),
-             frame.cie(true, 1, kDataAlignment, kReturn, whole.take())};
+             frame.cie(true, 1, kDataAlignment, kReturn, whole.take()),
+             // No signal: the last call of the code that starts a CPU never returns, so nothing need follow it.
+             frame.cie(false, 1, kDataAlignment, kReturn, whole.take())};
   }
 
   /// `end` is where the last entry's code ends.
@@ -195,12 +197,14 @@ class OrcWriter {
  private:
   static OrcRule initial(Sort sort) {
     OrcRule rule;
-    rule.type = sort == Sort::regs ? OrcRule::Type::end_of_stack : OrcRule::Type::call;
+    rule.type =
+        sort == Sort::call || sort == Sort::interrupted_call ? OrcRule::Type::call : OrcRule::Type::end_of_stack;
     rule.sp = OrcRule::Base::sp, rule.sp_offset = 8;
     return rule;
   }
 
   void change(Bytes& out, Sort sort, const OrcRule& from, const OrcRule& to, bool first) {
+    if (sort == Sort::end) return;
     if (sort == Sort::regs) return regs(out, to);
     if (from.sp != to.sp || from.sp_offset != to.sp_offset) cfa(out, to);
     if (from.bp == to.bp && from.bp_offset == to.bp_offset) return;
@@ -243,10 +247,6 @@ class OrcWriter {
     const auto at = [&](uint8_t number, int offset) {
       out.u8(kOffsetSigned), out.uleb(number), out.sleb(offset / kDataAlignment);
     };
-    if (rule.type == OrcRule::Type::end_of_stack) {
-      out.u8(kUndefined), out.uleb(kReturn);
-      return;
-    }
     cfa(out, rule);
     if (rule.type == OrcRule::Type::regs) {
       for (uint8_t number = 0; number < kPtRegs.size(); ++number) at(number, kPtRegs[number]);
@@ -259,7 +259,7 @@ class OrcWriter {
 
   FrameWriter& frame_;
   format::ByteOrder order_;
-  std::array<uint32_t, 4> cies_{};
+  std::array<uint32_t, 5> cies_{};
 };
 
 uint64_t end_of_code(const Kernel& kernel, const UnwindTables::Table& table) {
