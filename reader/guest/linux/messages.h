@@ -26,7 +26,7 @@ struct Messages {
 };
 
 /// As the guest's `dmesg` prints them: "[    0.000000] text", a line for each of the text's lines. What is neither a
-/// tab nor printable UTF-8 stands there as \xNN.
+/// tab nor printable UTF-8 stands there as a backslash, x and two digits.
 std::string dmesg_text(const Messages& messages);
 
 /// Appends a text of the guest in that way.
