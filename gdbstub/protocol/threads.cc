@@ -85,7 +85,9 @@ std::string thread_id(const Client& client, size_t cpu) {
 }
 
 uint64_t thread_number(const Client& client, size_t cpu) {
-  return client.is_cpu(cpu) ? cpu + 1 : kFirstTaskId + client.shown_tasks()[cpu - client.target.cpu_count()].number;
+  const auto tasks = client.shown_tasks();
+  const size_t task = cpu - client.target.cpu_count();
+  return client.is_cpu(cpu) || task >= tasks.size() ? cpu + 1 : kFirstTaskId + tasks[task].number;
 }
 
 void show_tasks(Client& client, bool on) {
