@@ -70,7 +70,9 @@ TEST_P(LinuxThreads, AreTheGuestsOwn) {
     if (found == shown.end()) {
       ++missing;
     } else if (found->second != name) {
-      EXPECT_EQ(found->second, "[" + name + "]") << pid;
+      // The kernel puts what a worker works on after its name when it is asked: "kworker/0:0-events".
+      const std::string asked = name.starts_with("kworker/") ? name.substr(0, name.find_first_of("-+")) : name;
+      EXPECT_EQ(found->second, "[" + asked + "]") << pid;
     }
   }
   EXPECT_LE(missing, 4u) << list;
@@ -114,17 +116,17 @@ TEST_P(LinuxThreads, EachHasItsOwnProcessesMemory) {
     (what == "nothing" ? others : own) += 1;
   }
   EXPECT_GE(own, 4u) << session.of[1];
-  EXPECT_GE(others, 4u) << session.of[1];
+  EXPECT_GE(others, 2u) << session.of[1];  // a process that runs on a vCPU is not among them
 }
 
 TEST_P(LinuxThreads, CanBeShownLater) {
-  const auto session = gdb({"info threads", "monitor threads tasks", "info threads", "thread find PID 1,",
+  const auto session = gdb({"info threads", "monitor threads tasks", "info threads", "thread find PID 2,",
                             "monitor threads cpus", "info threads", "monitor threads"},
                            "");
   EXPECT_THAT(session.of[1], Not(HasSubstr("PID 2,")));
   EXPECT_THAT(session.of[2], testing::ContainsRegex("threads are the vCPUs, and the [0-9]+ threads of the guest"));
   EXPECT_THAT(session.of[3], HasSubstr("\"[kthreadd]\" (PID 2,"));
-  EXPECT_THAT(session.of[4], testing::ContainsRegex("Thread [0-9]+ has extra info 'PID 1, "));
+  EXPECT_THAT(session.of[4], testing::ContainsRegex("Thread [0-9]+ has extra info 'PID 2, "));
   EXPECT_THAT(session.of[6], Not(HasSubstr("PID 2,")));
   EXPECT_THAT(session.of[7], HasSubstr("vCPUs only"));
 }

@@ -78,8 +78,11 @@ struct DapTest : testing::Test {
     dap.emplace(std::vector<std::string>{"lldb-dap-19"}, options);
     says("initialize", R"({"adapterID":"lldb-dap","linesStartAt1":true,"columnsStartAt1":true,"pathFormat":"path"})",
          R"("command":"initialize".*"success":true)");
-    request("attach", "{\"program\":\"" + symbols + "\",\"attachCommands\":[\"target create --arch x86_64 " + symbols +
-                          "\",\"gdb-remote " + address + "\"],\"stopOnEntry\":true}");
+    // Without these lldb-dap 19 looks at the process before it is there.
+    const std::string wait = "script lldb.debugger.SetAsync(False)", go_on = "script lldb.debugger.SetAsync(True)";
+    request("attach", "{\"program\":\"" + symbols + "\",\"attachCommands\":[\"" + wait +
+                          "\",\"target create --arch x86_64 " + symbols + "\",\"gdb-remote " + address + "\",\"" +
+                          go_on + "\"],\"stopOnEntry\":true}");
     EXPECT_TRUE(dap->wait_for_line(Process::Stream::out, R"("event":"initialized")")) << dap->out();
   }
 

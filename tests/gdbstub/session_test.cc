@@ -331,7 +331,8 @@ TEST_F(SessionTest, WhatIsBeingLookedForIsWaitedFor) {
   }
   target.searching = true;
   gdb.session.receive("+" + packet("m400000,2"));
-  gdb.session.step();
+  while (gdb.session.step() && !gdb.session.waiting()) {
+  }
   gdb.session.receive("\x03");
   while (gdb.session.step() && gdb.session.busy()) {
   }
