@@ -72,7 +72,7 @@ TEST_P(LinuxThreads, AreTheGuestsOwn) {
     } else if (found->second != name) {
       // The kernel puts what a worker works on after its name when it is asked: "kworker/0:0-events".
       const std::string asked = name.starts_with("kworker/") ? name.substr(0, name.find_first_of("-+")) : name;
-      EXPECT_EQ(found->second, "[" + asked + "]") << pid;
+      EXPECT_EQ(found->second, "[" + asked.substr(0, 15) + "]") << pid;
     }
   }
   EXPECT_LE(missing, 4u) << list;
