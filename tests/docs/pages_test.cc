@@ -61,8 +61,8 @@ TEST(Pages, ReadmeKnowsAllOfThem) {
 }
 
 TEST(Pages, BlocksSayWhatTheyAre) {
-  const std::set<std::string> known{"sh",   "console", "gdb", "cpp",    "c",  "cmake",
-                                    "json", "text",    "ini", "python", "xml",     "rust"};
+  const std::set<std::string> known{"sh",   "console", "gdb", "cpp",    "c",   "cmake",
+                                    "json", "text",    "ini", "python", "xml", "rust"};
   for (const std::string& name : files(".md")) {
     const std::string text = read_file(source_dir() + "/" + name);
     for (const Block& block : blocks_of(text))

@@ -77,7 +77,8 @@ struct Diagnosis {
 /// Never fails: what cannot be looked at is among the problems. Bounded on any memory.
 Diagnosis diagnose(const Kernel& kernel);
 
-/// For a terminal, with the signature as its last line. Control characters of the guest's texts stand there as a backslash, x and two digits.
+/// For a terminal, with the signature as its last line. Control characters of the guest's texts stand there as a
+/// backslash, x and two digits.
 std::string why_text(const Diagnosis& diagnosis);
 
 /// "panic", "spinning", "deadlock", "oops", "hard-lockup", "soft-lockup", "rcu-stall", "out-of-memory", "blocked".
