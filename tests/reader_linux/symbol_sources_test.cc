@@ -102,6 +102,16 @@ TEST_P(ModuleFile, LeadsToItsDebugInformationBesideIt) {
   EXPECT_THAT(fixed(stacks({folder_.path("here/trouble.ko")}).out), has_lines());
 }
 
+TEST_P(ModuleFile, WithoutABuildIdLeadsToItsDebugInformationByChecksum) {
+  const std::string file = folder_.path("trouble.ko"), debug = file + ".debug";
+  objcopy({"--only-keep-debug", "--remove-section=.note.gnu.build-id", built(), debug});
+  objcopy({"--strip-debug", "--remove-section=.note.gnu.build-id", built(), file});
+  objcopy({"--add-gnu-debuglink=" + debug, file});
+  EXPECT_THAT(fixed(stacks({file}).out), has_lines());
+  folder_.write("trouble.ko.debug", read_file(debug) + '\0');
+  EXPECT_THAT(stacks({file}).err, HasSubstr("trouble.ko.debug is of another build"));
+}
+
 TEST_P(ModuleFile, LeadsToItsDebugInformationByItsBuildId) {
   const std::string file = split(folder_.path("here"));
   const std::string notes = run({"readelf", "-nW", file}).out;

@@ -4,9 +4,9 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -80,17 +80,28 @@ void read_module_name(const ElfSections& sections, const ElfSections::ReadAt& re
   }
 }
 
+/// CRC-32 as .gnu_debuglink has it: that of zlib and Ethernet.
+constexpr std::array<uint32_t, 256> kCrcTable = [] {
+  std::array<uint32_t, 256> table{};
+  for (uint32_t i = 0; i < 256; ++i) {
+    uint32_t value = i;
+    for (int bit = 0; bit < 8; ++bit) value = value >> 1 ^ ((value & 1) != 0 ? 0xedb88320 : 0);
+    table[i] = value;
+  }
+  return table;
+}();
+
 std::optional<uint32_t> checksum(const std::string& path) {
   const OpenFile file(path);
   if (!file.why().empty()) return std::nullopt;
   std::vector<std::byte> chunk(kChunk);
   uint64_t at = 0;
-  uLong sum = crc32(0, nullptr, 0);
+  uint32_t sum = ~uint32_t{0};
   while (const size_t got = file.read(at, chunk)) {
-    sum = crc32(sum, reinterpret_cast<const Bytef*>(chunk.data()), static_cast<uInt>(got));
+    for (size_t i = 0; i < got; ++i) sum = sum >> 8 ^ kCrcTable[(sum ^ std::to_integer<uint32_t>(chunk[i])) & 0xff];
     at += got;
   }
-  return static_cast<uint32_t>(sum);
+  return ~sum;
 }
 
 bool is_same(const std::string& one, const std::string& other) {
