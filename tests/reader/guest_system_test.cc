@@ -205,18 +205,19 @@ TEST(GuestSystem, OnlyARealBannerMakesALinux) {
   EXPECT_EQ(Guest(*dump).system(GuestSearch::thorough).kind, GuestSystem::Kind::unknown);
 }
 
-/// aarch64, 4K pages, 48 bits, 16 MiB of memory at 0x40000000. Root at 0x40001000: all of memory from
-/// 0xffff000000000000 on, and the image (two large pages of text, one of read-only data) from 0xffff800008000000 on. At
-/// 0x40006000, the tables that it booted with: the image alone.
+/// aarch64, 4K pages, 48 bits, 16 MiB of memory at 0x40000000. Root at 0x40601000: all of memory from
+/// 0xffff000000000000 on, and the image (two large pages of text, one of read-only data, which has the roots) from
+/// 0xffff800008000000 on. At 0x40600000, the tables that it booted with: the image alone.
 TEST(GuestSystem, RootlessAarch64ByItsTablesAlone) {
   constexpr uint64_t kRam = 0x40000000, kText = 0x781 | uint64_t{1} << 54, kNever = uint64_t{3} << 53;
   Bytes memory;
-  memory.put(0x1000, (kRam + 0x2000) | 3, 8).put(0x1000 + 256 * 8, (kRam + 0x3000) | 3, 8);
+  constexpr uint64_t kBooted = 6 * kMiB, kRoot = kBooted + 0x1000;
+  memory.put(kRoot, (kRam + 0x2000) | 3, 8).put(kRoot + 256 * 8, (kRam + 0x3000) | 3, 8);
   memory.put(0x2000, kRam | 0x701 | kNever, 8);
   memory.put(0x3000, (kRam + 0x4000) | 3, 8);
   memory.put(0x4000 + 64 * 8, (kRam + 2 * kMiB) | kText, 8).put(0x4000 + 65 * 8, (kRam + 4 * kMiB) | kText, 8);
   memory.put(0x4000 + 66 * 8, (kRam + 6 * kMiB) | 0x781 | kNever, 8);
-  memory.put(256 * 8, (kRam + 0x3000) | 3, 8).put(511 * 8, (kRam + 0x5000) | 3, 8);
+  memory.put(kBooted + 256 * 8, (kRam + 0x3000) | 3, 8).put(kBooted + 511 * 8, (kRam + 0x5000) | 3, 8);
   memory.pad_to(7 * kMiB).text(std::string(kBanner) + "\n" + '\0').pad_to(16 * kMiB);
   DumpBuilder builder;
   builder.machine = kEmAarch64;
@@ -227,7 +228,7 @@ TEST(GuestSystem, RootlessAarch64ByItsTablesAlone) {
   const auto space = found.space_of_cpu(0);
   ASSERT_TRUE(space) << space.error().text;
   EXPECT_EQ(space->describe(),
-            "aarch64, TTBR0 none (the dump has no ttbr0_el1), TTBR1 0x40001000 (48-bit, 4K granule) from guest memory, "
+            "aarch64, TTBR0 none (the dump has no ttbr0_el1), TTBR1 0x40601000 (48-bit, 4K granule) from guest memory, "
             "where these tables map a Linux kernel");
   EXPECT_FALSE(space->has_root_of_cpu());
   const GuestSystem& guest = found.system();  // which was asked for no search of all of memory: that was made already

@@ -36,12 +36,17 @@ class Finder {
       take({std::string(dump_.vmcoreinfo()), PhysAddr(0)}, GuestSystem::Source::note);
     }
     look_through_cpus();
+    // A VMCOREINFO that its own tables confirm comes before tables that only look right.
+    if (guest_.kind == GuestSystem::Kind::unknown) scan_pages(kQuickPages);
     if (guest_.kind == GuestSystem::Kind::unknown) look_for_tables(GuestSearch::quick);
-    if (guest_.kind == GuestSystem::Kind::unknown) scan_pages();
+    if (guest_.kind == GuestSystem::Kind::unknown && scanned_in_part_ && search_ == GuestSearch::thorough)
+      scan_pages(UINT64_MAX);
     if (image_.empty()) look_through_kernel_tables();
     if (guest_.kind == GuestSystem::Kind::unknown && search_ == GuestSearch::thorough)
       look_for_tables(GuestSearch::thorough);
     if (guest_.kind == GuestSystem::Kind::unknown && unconfirmed_) take_unconfirmed();
+    if (guest_.kind == GuestSystem::Kind::unknown && scanned_in_part_)
+      guest_.notes.push_back("only a part of memory was searched for a kernel that the vCPUs do not show");
     describe_image();
     describe_memory();
   }
@@ -146,7 +151,7 @@ class Finder {
 
   void look_through(const Translator& translator, const Cpu& cpu) {
     KernelImage image = image_at(translator, cpu);
-    if (image.empty()) return;
+    if (image.empty() || bytes_in_dump(dump_, image) == 0) return;
     drop_note_against(translator);
     const auto accept = [&](const FoundNote& note) { return agrees(translator, note); };
     if (guest_.vmcoreinfo_source == GuestSystem::Source::none)
@@ -176,14 +181,12 @@ class Finder {
   /// Looks at what pages start with: a note, or a QNX image. All of them may have to be looked at, but first come those
   /// with which the kernel's allocator begins: not far above a gigabyte's border, where RAM, its image, or a zone
   /// starts.
-  void scan_pages() {
-    uint64_t budget = search_ == GuestSearch::quick ? kQuickPages : UINT64_MAX;
+  void scan_pages(uint64_t budget) {
+    scanned_in_part_ = false;
     for (const Window window : {Window{0, 16 << 20}, Window{16 << 20, 128 << 20}, Window{128 << 20, kBlock}}) {
       for (auto extent = dump_.next_extent(PhysAddr(0)); extent; extent = dump_.next_extent(extent->address)) {
         if (extent->kind == Dump::Extent::Kind::data && scan_extent(*extent, window, budget)) return;
-        if (budget == 0)
-          return void(
-              guest_.notes.push_back("only a part of memory was searched for a kernel that the vCPUs do not show"));
+        if (budget == 0) return void(scanned_in_part_ = true);
         --budget;
         extent->address = extent->address + extent->size;
         if (extent->address == PhysAddr(0)) break;
@@ -289,6 +292,7 @@ class Finder {
   KernelImage image_;
   std::optional<Paging> image_paging_;    // what the image was seen through
   std::optional<FoundNote> unconfirmed_;  // see is_consistent()
+  bool scanned_in_part_ = false;
 };
 
 }  // namespace
