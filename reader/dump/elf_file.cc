@@ -187,8 +187,17 @@ class Parser {
 
   void read_sections() {
     if (header_.e_shoff == 0) return;
-    if (auto read = find_info(); !read)
+    if (auto read = find_info(); !read && !is_of_another_file())
       warnings_.push_back(fmt::format("the section headers are of no use: {}", read.error().text));
+  }
+
+  /// makedumpfile -E leaves in the header what that of its input says of sections, which it does not copy: there,
+  /// program headers, notes or memory are.
+  bool is_of_another_file() const {
+    const uint64_t at = header_.e_shoff;
+    if (at - header_.e_phoff < out_.headers.size() * sizeof(Segment)) return true;
+    return std::ranges::any_of(out_.headers,
+                               [at](const ProgramHeader& header) { return at - header.offset < header.file_size; });
   }
 
   Expected<void> find_info() {

@@ -162,6 +162,41 @@ TEST(GuestSystem, ANoteOfTheDumpThatTheVcpusContradictIsOfAnotherKernel) {
   EXPECT_THAT(guest.notes, testing::Contains(HasSubstr("(of 5.9.9-1-amd64) is of another kernel than the vCPUs run")));
 }
 
+/// As Hyper-V's, which says that no kernel was moved: there is one fact and one who is contradicted, not two facts.
+TEST(GuestSystem, ANoteOfTheDumpThatIsWrongAboutTheKernelInMemory) {
+  for (const bool with_own : {true, false}) {
+    SCOPED_TRACE(with_own);
+    X86Kernel kernel;
+    kernel.with_note = with_own;
+    std::string unmoved = kernel.vmcoreinfo, older = kernel.vmcoreinfo;
+    unmoved.replace(unmoved.find("=9000000"), 8, "=0000000");
+    older.replace(older.find("6.1.0-9"), 7, "5.4.0-9");
+    for (const auto& [wrong, why] : {std::pair(unmoved, "moved by 0x0, and in guest memory it was by 0x9000000"),
+                                     std::pair(older, "it says 5.4.0-9-amd64, and guest memory has 6.1.0-9-amd64")}) {
+      const auto dump = open(kernel.build().note(elf_note("VMCOREINFO", 0, wrong)));
+      const Guest found(*dump);
+      const GuestSystem& guest = found.system();
+      EXPECT_EQ(guest.kaslr_offset, X86Kernel::kDisplacement);
+      EXPECT_EQ(guest.release, "6.1.0-9-amd64");
+      EXPECT_EQ(guest.banner, kBanner);
+      EXPECT_EQ(guest.image_address, VirtAddr(X86Kernel::kImage));
+      EXPECT_THAT(guest.contradiction, HasSubstr(why));
+      EXPECT_THAT(guest.notes, testing::Contains(guest.contradiction));
+    }
+  }
+}
+
+/// A kernel that was linked elsewhere (CONFIG_PHYSICAL_START) says of itself the same as the dump's notes.
+TEST(GuestSystem, AnUnusualAddressOfTheImageIsNoContradiction) {
+  X86Kernel kernel;
+  kernel.vmcoreinfo.replace(kernel.vmcoreinfo.find("=9000000"), 8, "=8000000");
+  const auto dump = open(kernel.build().note(elf_note("VMCOREINFO", 0, kernel.vmcoreinfo)));
+  const Guest found(*dump);
+  EXPECT_EQ(found.system().kaslr_offset, 0x8000000u);
+  EXPECT_EQ(found.system().vmcoreinfo_source, GuestSystem::Source::note);
+  EXPECT_EQ(found.system().contradiction, "");
+}
+
 TEST(GuestSystem, ANoteWhoseTablesAreNotInTheDumpIsBetterThanNothing) {
   X86Kernel kernel;
   kernel.with_cr3 = kernel.with_banner = false;

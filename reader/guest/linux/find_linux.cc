@@ -130,8 +130,45 @@ class Finder {
       return;
     const std::string release = guest_.release;
     guest_ = GuestSystem{};
-    guest_.notes.push_back("the VMCOREINFO in the dump's notes (of " + release +
-                           ") is of another kernel than the vCPUs run, and was not used");
+    contradict("the VMCOREINFO in the dump's notes (of " + release +
+               ") is of another kernel than the vCPUs run, and was not used");
+  }
+
+  void contradict(std::string why) {
+    guest_.notes.push_back(why);
+    guest_.contradiction = std::move(why);
+  }
+
+  /// A note of the dump whose addresses are right may still be wrong about the rest (Hyper-V's says that the kernel was
+  /// not moved): the kernel's own, in memory, is right.
+  void settle_note(const Translator& translator, const KernelImage& image) {
+    if (guest_.vmcoreinfo_source != GuestSystem::Source::note) return;
+    const std::string release = release_of(find_banner(dump_, image, ""));
+    const bool is_other = !release.empty() && !guest_.release.empty() && release != guest_.release;
+    const uint64_t moved = image.front().start.value - kX86LinkAddress;
+    const bool is_elsewhere = is_x86_64() && guest_.kaslr_offset && *guest_.kaslr_offset != moved;
+    if (!is_other && !is_elsewhere) return;
+    const auto own =
+        find_note_by_image(dump_, translator, image, [&](const FoundNote& note) { return agrees(translator, note); });
+    const Vmcoreinfo info(own ? std::string_view(own->text) : std::string_view());
+    if (own && info.value("OSRELEASE") == guest_.release && info.hex("KERNELOFFSET") == guest_.kaslr_offset) return;
+    std::string why = "the VMCOREINFO in the dump's notes is wrong: it says ";
+    why += is_other ? fmt::format("{}, and guest memory has {}", guest_.release, release)
+                    : fmt::format("that the kernel was moved by {:#x}, and in guest memory it was by {:#x}",
+                                  *guest_.kaslr_offset, own ? info.hex("KERNELOFFSET").value_or(moved) : moved);
+    if (own) {
+      guest_ = GuestSystem{};
+      take(*own, GuestSystem::Source::memory);
+    } else {
+      if (is_other) guest_.release.clear();
+      if (is_elsewhere) guest_.kaslr_offset.reset();
+    }
+    contradict(std::move(why));
+  }
+
+  static std::string release_of(const std::string& banner) {
+    constexpr size_t kVersion = sizeof "Linux version";
+    return banner.size() <= kVersion ? "" : banner.substr(kVersion, banner.find(' ', kVersion) - kVersion);
   }
 
   void look_through_cpus() {
@@ -153,6 +190,7 @@ class Finder {
     KernelImage image = image_at(translator, cpu);
     if (image.empty() || bytes_in_dump(dump_, image) == 0) return;
     drop_note_against(translator);
+    settle_note(translator, image);
     const auto accept = [&](const FoundNote& note) { return agrees(translator, note); };
     if (guest_.vmcoreinfo_source == GuestSystem::Source::none)
       if (auto note = find_note_by_image(dump_, translator, image, accept))
@@ -260,8 +298,7 @@ class Finder {
   }
 
   void describe_image() {
-    if (guest_.release.empty() && !guest_.banner.empty())
-      guest_.release = guest_.banner.substr(14, guest_.banner.find(' ', 14) - 14);
+    if (guest_.release.empty()) guest_.release = release_of(guest_.banner);
     if (image_.empty()) return;
     auto start = std::pair(image_.front().start, image_.front().physical);
     if (const auto claim = claim_of(guest_.vmcoreinfo); claim && !is_x86_64())
