@@ -3,18 +3,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
-#include <condition_variable>
-#include <ctime>
 #include <map>
-#include <mutex>
-#include <thread>
 #include <tuple>
 
+#include "gdbstub/dump_background.h"
 #include "gdbstub/dump_linux.h"
+#include "gdbstub/dump_lists.h"
+#include "gdbstub/dump_text.h"
 #include "gdbstub/dump_threads.h"
 #include "reader/dump/dump.h"
 #include "reader/guest/guest.h"
+#include "reader/guest/qnx/qnx_kernel.h"
 #include "reader/search/search.h"
 #include "reader/space/address_space.h"
 
@@ -28,33 +27,12 @@ using reader::VirtAddr;
 constexpr size_t kMaxCachedSpaces = 64;
 /// QNX and GDB number these signals alike (HUP to TERM); the others they do not.
 constexpr uint8_t kLastCommonSignal = 15;
-constexpr uint64_t kMaxRing = 1 << 20;
 /// What a step does: milliseconds, also where memory has to be unpacked.
 constexpr uint64_t kSearchSlice = 8 << 20, kPackedSearchSlice = 1 << 20;
-constexpr size_t kMappingsAStep = 4096;
-constexpr uint64_t kTablesAStep = 256;
 
 std::string missing_text(uint64_t physical, const reader::ReadResult& result) {
   return fmt::format("guest-physical {:#x} cannot be read: {}", physical, describe(result));
 }
-
-class DumpSearch : public Search {
- public:
-  /// `tag` is added to each hit.
-  DumpSearch(reader::Search search, uint64_t tag, uint64_t slice)
-      : search_(std::move(search)), tag_(tag), slice_(slice) {}
-  bool step(std::vector<uint64_t>& hits, size_t max_hits) override {
-    const size_t before = hits.size();
-    const bool more = search_.step(hits, slice_, max_hits);
-    for (size_t i = before; i < hits.size(); ++i) hits[i] += tag_;
-    return more;
-  }
-  std::string problem() const override { return search_.problem(); }
-
- private:
-  reader::Search search_;
-  uint64_t tag_, slice_;
-};
 
 /// aarch64: the bits of an address that may hold a signature or a tag. Those that TCR_EL1 says are not translated.
 std::optional<uint64_t> authentication_mask(const reader::Cpu& cpu, bool high) {
@@ -64,146 +42,6 @@ std::optional<uint64_t> authentication_mask(const reader::Cpu& cpu, bool high) {
   if (!tcr) return std::nullopt;
   const uint64_t untranslated = (high ? *tcr >> 16 : *tcr) & kSize;
   return untranslated == 0 ? 0 : UINT64_MAX << (64 - untranslated);
-}
-
-Mapping to_mapping(const reader::Mapping& from) {
-  return {.start = from.start.value,
-          .size = from.size,
-          .physical = from.physical.value,
-          .page_size = from.page_size,
-          .read = from.permissions.read,
-          .write = from.permissions.write,
-          .execute = from.permissions.execute,
-          .user = from.permissions.user};
-}
-
-/// A list that is there.
-class ReadyList : public MappingList {
- public:
-  ReadyList(std::vector<Mapping> all, std::string note) : all_(std::move(all)), note_(std::move(note)) {}
-  bool step(const std::function<bool(const Mapping&)>& each) override {
-    for (const size_t until = std::min(next_ + kMappingsAStep, all_.size()); next_ < until;)
-      if (!each(all_[next_++])) return false;
-    return next_ < all_.size();
-  }
-  std::string note() const override { return note_; }
-
- private:
-  std::vector<Mapping> all_;
-  std::string note_;
-  size_t next_ = 0;
-};
-
-/// One that page tables are read for.
-class TableList : public MappingList {
- public:
-  explicit TableList(translate::Enumeration enumeration) : enumeration_(std::move(enumeration)) {}
-  bool step(const std::function<bool(const Mapping&)>& each) override {
-    const bool more = enumeration_.step(
-        [&](const reader::Mapping& mapping) {
-          stopped_ = !each(to_mapping(mapping));
-          return !stopped_;
-        },
-        kTablesAStep);
-    return more && !stopped_;
-  }
-  std::string note() const override {
-    const auto& listing = enumeration_.listing();
-    if (!stopped_) return listing.note;
-    if (listing.missing_tables == 0) return {};
-    return fmt::format("{} tables on the way there, or parts of them, are not in the dump", listing.missing_tables);
-  }
-
- private:
-  translate::Enumeration enumeration_;
-  bool stopped_ = false;
-};
-
-/// Looks for what runs in the guest while the session goes on without it: in memory that is packed that may take a
-/// minute. What is found of the guest is kept in it; its threads are looked for when they are wanted.
-class Background {
- public:
-  Background(const reader::Guest& guest, bool thorough)
-      : thread_([this, &guest, thorough](const std::stop_token& stop) { run(guest, thorough, stop); }) {}
-
-  bool knows_guest() const { return knows_guest_; }
-  bool knows_tables() const { return knows_tables_; }
-  bool knows_threads() const { return knows_threads_; }
-  bool idle() const { return idle_; }
-  void want_threads() {
-    {
-      const std::lock_guard lock(mutex_);
-      wants_threads_ = true;
-      if (!knows_threads_) idle_ = false;
-    }
-    wake_.notify_one();
-  }
-  /// Once knows_threads().
-  const std::expected<DumpThreads, std::string>& threads() const { return threads_; }
-
- private:
-  void run(const reader::Guest& guest, bool thorough, const std::stop_token& stop) {
-    guest.system(reader::GuestSearch::quick);
-    knows_guest_ = true;
-    if (thorough) guest.system(reader::GuestSearch::thorough);
-    knows_tables_ = true;
-    std::unique_lock lock(mutex_);
-    idle_ = !wants_threads_;
-    if (!wake_.wait(lock, stop, [this] { return wants_threads_; })) return;
-    lock.unlock();
-    threads_ = find_threads(guest);
-    knows_threads_ = true;
-    idle_ = true;
-  }
-
-  std::atomic<bool> knows_guest_ = false, knows_tables_ = false, knows_threads_ = false, idle_ = false;
-  std::mutex mutex_;
-  std::condition_variable_any wake_;
-  bool wants_threads_ = false;
-  std::expected<DumpThreads, std::string> threads_ = std::unexpected("the guest's threads were not looked for");
-  std::jthread thread_;
-};
-
-/// What the writer recorded of itself, a line for each thing that is known.
-std::string origin_text(const reader::DumpInfo& info) {
-  if (!info.present) return {};
-  std::string text;
-  const auto line = [&text](std::string_view label, std::string_view value) {
-    if (!value.empty()) text += fmt::format("{}: {}\n", label, value);
-  };
-  line("guest", info.vm);
-  line("host", info.host);
-  if (info.requested_ns) {
-    const auto seconds = static_cast<time_t>(*info.requested_ns / 1'000'000'000);
-    tm parts{};
-    char date[32] = {};
-    if (gmtime_r(&seconds, &parts) != nullptr && std::strftime(date, sizeof date, "%F %T UTC", &parts) > 0)
-      line("taken", date);
-  }
-  line("reason", info.reason_kind + (info.reason_detail.empty() ? "" : " " + info.reason_detail));
-  line("written by", info.program + (info.program.empty() || info.writer.empty() ? "" : ", ") + info.writer);
-  if (info.pause_ns)
-    line("the guest stood still for", fmt::format("{:.3f} ms", static_cast<double>(*info.pause_ns) / 1e6));
-  line("memory is of one moment", info.consistency.empty()                                         ? ""
-                                  : info.consistency == "paused" || info.consistency == "snapshot" ? "yes"
-                                                                                                   : "no");
-  if (!info.complete) text += "the dump is partial: its writer was stopped\n";
-  return text;
-}
-
-/// Which system runs in the guest, as far as that is known.
-std::string guest_text(const reader::GuestSystem& guest) {
-  std::string text;
-  if (guest.kind == reader::GuestSystem::Kind::qnx) text = "system: QNX\n";
-  if (guest.kind == reader::GuestSystem::Kind::linux_kernel) text = fmt::format("system: Linux {}\n", guest.release);
-  if (!guest.banner.empty()) text += guest.banner + "\n";
-  if (guest.image_address) text += fmt::format("kernel image: {:#x}", guest.image_address->value);
-  if (guest.image_address && guest.image_physical)
-    text += fmt::format(", guest-physical {:#x}", guest.image_physical->value);
-  if (guest.image_address) text += '\n';
-  if (guest.kaslr_offset) text += fmt::format("moved from where it was linked by: {:#x}\n", *guest.kaslr_offset);
-  for (const std::string& note : guest.notes) text += note + "\n";
-  return text;
 }
 
 /// Whether a 64-bit x86 machine ran as one of 32 bits: paging or protected mode, and no vCPU in long mode. One that had
@@ -317,17 +155,22 @@ class DumpTarget : public Target {
                                                              std::string_view pattern) const override;
 
   std::optional<uint64_t> kernel_displacement() const override { return guest_.system().kaslr_offset; }
-  std::expected<std::string, std::string> kernel_messages() const override;
+  std::expected<std::string, std::string> kernel_messages() const override {
+    if (guest_.system().kind == reader::GuestSystem::Kind::linux_kernel) return linux_.text(GuestText::messages, {});
+    auto messages = reader::qnx_messages(dump_);
+    if (!messages) return std::unexpected(messages.error().text);
+    return *std::move(messages);
+  }
   std::expected<std::string, std::string> linux_text(GuestText what, std::optional<uint64_t> pid) const override {
     return linux_.text(what, pid);
   }
-  std::optional<uint64_t> system_page() const override {
-    const auto& facts = dump_.kdump_facts();
-    if (!facts || !facts->syspage) return std::nullopt;
-    return facts->syspage->address.value;
+  std::expected<std::vector<GuestProcess>, std::string> processes(size_t cpu) const override {
+    return qnx_processes(guest_, is_cpu(cpu) ? cpu : kernel_cpu());
   }
-  size_t register_set_size() const override { return format::cpu_register_set_size(dump_.machine()); }
-  std::map<std::string, uint64_t, std::less<>> decode_registers(std::span<const std::byte> set) const override;
+  std::expected<ProcessThread, std::string> process_thread(size_t cpu, uint64_t process,
+                                                           uint64_t thread) const override {
+    return qnx_thread(guest_, is_cpu(cpu) ? cpu : kernel_cpu(), lower_root(), process, thread);
+  }
 
  private:
   const reader::Expected<AddressSpace>& address_space(const Space& space) const;
@@ -340,6 +183,9 @@ class DumpTarget : public Target {
     const auto& found = address_space(space);
     return found && !found->paging();
   }
+  bool is_cpu(size_t index) const { return index < cpu_count(); }
+  /// The register that holds a process's root table.
+  const char* lower_root() const { return arch() == Arch::aarch64 ? "ttbr0" : "cr3"; }
   /// A vCPU whose registers say how the kernel's addresses translate, or the first one.
   size_t kernel_cpu() const {
     const auto found = std::ranges::find(outlooks_, AddressSpace::Outlook::by_registers);
@@ -363,14 +209,14 @@ class DumpTarget : public Target {
 };
 
 const DumpThreads* DumpTarget::thread_at(size_t index, size_t& place) const {
-  if (index < cpu_count() || !knows_threads() || !background_->threads()) return nullptr;
+  if (is_cpu(index) || !knows_threads() || !background_->threads()) return nullptr;
   place = index - cpu_count();
   return place < background_->threads()->list.size() ? &*background_->threads() : nullptr;
 }
 
 const reader::Expected<AddressSpace>& DumpTarget::space_at(const Space& space, uint64_t address) const {
   constexpr uint64_t kKernelHalf = uint64_t{1} << 55;  // of both machines that have such threads, with a tag or without
-  if (space.cpu < cpu_count() || space.root || (address & kKernelHalf) == 0) return address_space(space);
+  if (is_cpu(space.cpu) || space.root || (address & kKernelHalf) == 0) return address_space(space);
   return address_space({.cpu = kernel_cpu(), .physical = false, .root = {}});
 }
 
@@ -380,7 +226,7 @@ const reader::Expected<AddressSpace>& DumpTarget::address_space(const Space& giv
   if (const DumpThreads* threads = thread_at(space.cpu, place)) {
     // A thread of the kernel has no memory of its own.
     const auto& root = threads->states[place].root;
-    if (root && !space.root) space.root = Root{arch() == Arch::aarch64 ? "ttbr0" : "cr3", root->value};
+    if (root && !space.root) space.root = Root{lower_root(), root->value};
     space.cpu = kernel_cpu();
   }
   const Key key{space.cpu, space.root ? space.root->name : "", space.root ? space.root->value : 0};
@@ -595,42 +441,6 @@ std::expected<uint64_t, std::string> DumpTarget::table_of(size_t cpu, const Root
   const auto result = dump_.read(table, std::span(&byte, 1));
   if (result.bytes == 1) return table.value;
   return std::unexpected("no table is there: " + missing_text(table.value, result));
-}
-
-/// The structure is the one in FORMAT's "kernel-message ring": sizes first, then the buffer. Segment number 0 also says
-/// "unknown", so nothing is believed that does not fit.
-std::expected<std::string, std::string> DumpTarget::kernel_messages() const {
-  if (guest_.system().kind == reader::GuestSystem::Kind::linux_kernel) return linux_.text(GuestText::messages, {});
-  const auto none = std::unexpected(
-      "this dump has no kernel message ring: only a QNX kernel's own dump carries one, a dump that a VMM took does "
-      "not");
-  const auto& facts = dump_.kdump_facts();
-  if (!facts || !facts->dumpinfo) return none;
-  const size_t header = dump_.is_64_bit() ? 44 : 40;
-  std::byte raw[44];
-  const auto& segment = *facts->dumpinfo;
-  if (segment.memory_size <= header || dump_.read(segment.address, std::span(raw, header)).bytes != header) return none;
-  const uint32_t size = format::load<uint32_t>(raw + header - 8, dump_.byte_order());
-  const uint32_t index = format::load<uint32_t>(raw + header - 4, dump_.byte_order());
-  if (size == 0 || size > kMaxRing || size > segment.memory_size - header || index > size) return none;
-  std::string ring(size, '\0');
-  if (dump_.read(segment.address + header, std::as_writable_bytes(std::span(ring))).bytes != size) return none;
-  std::rotate(ring.begin(), ring.begin() + index % size, ring.end());
-  std::erase_if(ring, [](char c) { return c == '\0' || c == '\r'; });
-  const auto is_text = [](unsigned char c) { return (c >= 0x20 && c < 0x7f) || c == '\n' || c == '\t'; };
-  if (ring.empty() || !std::ranges::all_of(ring, is_text)) return none;
-  return ring.ends_with('\n') ? ring : ring + "\n";
-}
-
-std::map<std::string, uint64_t, std::less<>> DumpTarget::decode_registers(std::span<const std::byte> set) const {
-  std::map<std::string, uint64_t, std::less<>> values;
-  for (const auto& reg : format::registers(dump_.machine())) {
-    if (reg.core_offset < 0 || static_cast<size_t>(reg.core_offset) + reg.bytes > set.size()) continue;
-    const std::byte* at = set.data() + reg.core_offset;
-    values[std::string(reg.name)] = reg.bytes == 8 ? format::load<uint64_t>(at, dump_.byte_order())
-                                                   : format::load<uint32_t>(at, dump_.byte_order());
-  }
-  return values;
 }
 
 }  // namespace

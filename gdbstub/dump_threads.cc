@@ -68,4 +68,26 @@ std::expected<DumpThreads, std::string> find_threads(const reader::Guest& guest)
   return guest.system().kind == reader::GuestSystem::Kind::qnx ? qnx_threads(guest) : linux_threads(guest);
 }
 
+std::expected<std::vector<GuestProcess>, std::string> qnx_processes(const reader::Guest& guest, size_t cpu) {
+  const auto kernel = reader::QnxKernel::find(guest, cpu);
+  if (!kernel) return std::unexpected(kernel.error().text);
+  const auto processes = kernel->processes();
+  if (!processes) return std::unexpected(processes.error().text);
+  std::vector<GuestProcess> all;
+  for (const reader::QnxProcess& process : *processes) all.push_back({.number = process.pid, .name = process.name});
+  return all;
+}
+
+std::expected<ProcessThread, std::string> qnx_thread(const reader::Guest& guest, size_t cpu, const char* root,
+                                                     uint64_t process, uint64_t thread) {
+  const auto kernel = reader::QnxKernel::find(guest, cpu);
+  if (!kernel) return std::unexpected(kernel.error().text);
+  const auto found = kernel->thread(process, thread);
+  if (!found) return std::unexpected(found.error().text);
+  ProcessThread result{.process = found->process.name, .root = {root, found->root.value}, .registers = {}};
+  for (const auto& reg : format::registers(guest.dump().machine()))
+    if (const auto value = found->registers.get(reg.name)) result.registers.emplace(reg.name, *value);
+  return result;
+}
+
 }  // namespace gcore::gdbstub

@@ -29,4 +29,10 @@ struct DumpThreads {
 /// Reads what the guest's kernel says of its threads: a second's work in a large guest. The error is one sentence.
 std::expected<DumpThreads, std::string> find_threads(const reader::Guest& guest);
 
+/// A QNX guest's processes, and a thread of one of them, through the kernel addresses of a vCPU. `root`: the register
+/// that holds a process's root table. Errors are one sentence.
+std::expected<std::vector<GuestProcess>, std::string> qnx_processes(const reader::Guest& guest, size_t cpu);
+std::expected<ProcessThread, std::string> qnx_thread(const reader::Guest& guest, size_t cpu, const char* root,
+                                                     uint64_t process, uint64_t thread);
+
 }  // namespace gcore::gdbstub

@@ -41,6 +41,19 @@ struct GuestThread {
   std::string details;  // such as "PID 812 of 800, S"
 };
 
+/// A process of the guest, as the guest's kernel keeps it.
+struct GuestProcess {
+  uint64_t number = 0;
+  std::string name;  // empty when it cannot be read
+};
+
+/// One of its threads, as the kernel keeps it while it does not run: with its process's root table.
+struct ProcessThread {
+  std::string process;
+  Root root;
+  std::map<std::string, uint64_t, std::less<>> registers;  // by the names of register_value()
+};
+
 /// A piece of the dump's memory by guest-physical address. Bytes from `file_size` on are not in the file and read as 0;
 /// of those in front of it `cut_off` are lost, since the file ends before them: the last ones, or, `scattered`, any.
 struct Segment {
@@ -146,6 +159,17 @@ class Target {
     return std::unexpected("the guest's threads are not known");
   }
 
+  /// The guest's processes and one thread of them, by their numbers (a process's threads count from 1), found through
+  /// the kernel addresses of vCPU `cpu`. Errors are one sentence.
+  virtual std::expected<std::vector<GuestProcess>, std::string> processes(size_t cpu) const {
+    (void)cpu;
+    return std::unexpected("the guest's processes are not known");
+  }
+  virtual std::expected<ProcessThread, std::string> process_thread(size_t cpu, uint64_t, uint64_t) const {
+    (void)cpu;
+    return std::unexpected("the guest's processes are not known");
+  }
+
   /// The dump's memory, ascending.
   virtual std::vector<Segment> segments() const = 0;
   /// True when no vCPU has paging on, so that every address is guest-physical anyway.
@@ -189,11 +213,6 @@ class Target {
   }
   /// The kernel's message ring as text, or one sentence that says why there is none.
   virtual std::expected<std::string, std::string> kernel_messages() const = 0;
-  /// Guest-physical address of what the dump says is a QNX kernel's system page. Unchecked.
-  virtual std::optional<uint64_t> system_page() const { return std::nullopt; }
-  /// A CPU register set as the qnx dialect and the QNX kernel lay it out: its size, and its registers by name.
-  virtual size_t register_set_size() const { return 0; }
-  virtual std::map<std::string, uint64_t, std::less<>> decode_registers(std::span<const std::byte>) const { return {}; }
 };
 
 }  // namespace gcore::gdbstub

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "gdbstub/monitor/qnx.h"
 #include "gdbstub/protocol/packet.h"
 #include "gdbstub/protocol/registers.h"
 
@@ -95,10 +94,10 @@ constexpr char kFlush[] =
 
 /// Each process on a line.
 MonitorResult list_processes(const Client& client) {
-  const auto all = qnx_processes(client.target, client.monitor_cpu());
+  const auto all = client.target.processes(client.monitor_cpu());
   if (!all) return std::unexpected(all.error());
   std::string text;
-  for (const QnxProcess& process : *all) text += fmt::format("{:>10} {}\n", process.pid, process.name);
+  for (const GuestProcess& process : *all) text += fmt::format("{:>10} {}\n", process.number, process.name);
   return text.empty() ? "there are no processes\n" : text;
 }
 
@@ -114,15 +113,12 @@ MonitorResult change_process(Client& client, std::span<const std::string> words)
     client.process.reset();
     return fmt::format("the vCPUs' own registers and address spaces are shown\n{}", kFlush);
   }
-  const auto found = qnx_thread(client.target, client.monitor_cpu(), *pid, *tid);
+  const size_t cpu = client.monitor_cpu();
+  const auto found = client.target.process_thread(cpu, *pid, *tid);
   if (!found) return std::unexpected(found.error());
-  const char* root = client.target.arch() == Arch::aarch64 ? "ttbr0" : "cr3";
-  client.process = {.cpu = client.monitor_cpu(),
-                    .root = {root, found->root},
-                    .registers = client.target.decode_registers(found->register_set),
-                    .name = found->process.name};
+  client.process = {.cpu = cpu, .thread = *found};
   return fmt::format("thread {} of process {} ({}), root table {:#x}, stands for vCPU {}\n{}", *tid, *pid,
-                     found->process.name, found->root, client.monitor_cpu(), kFlush);
+                     found->process, found->root.value, cpu, kFlush);
 }
 
 MonitorResult threads_text(const Client& client) {

@@ -47,12 +47,10 @@ struct Client {
   std::string threads_document = {};
   std::set<uint64_t> open_files = {};  // descriptors of the guest's ELF file, one for each time that it was opened
 
-  /// A QNX process's thread in place of a vCPU, by `monitor pid`: its registers and its address space.
+  /// A process's thread in place of a vCPU, by `monitor pid`: its registers and its address space.
   struct Process {
     size_t cpu;
-    Root root;
-    std::map<std::string, uint64_t, std::less<>> registers;
-    std::string name;
+    ProcessThread thread;
   };
   std::optional<Process> process = std::nullopt;
 
@@ -73,7 +71,7 @@ struct Client {
   bool offers_file() const { return options.exec_file != nullptr || options.made_file != nullptr; }
 
   Space space_of(size_t which) const {
-    if (!root && process && process->cpu == which) return {which, physical, process->root};
+    if (!root && process && process->cpu == which) return {which, physical, process->thread.root};
     return {which, physical, root};
   }
   Space space() const { return space_of(cpu); }
@@ -84,8 +82,8 @@ struct Client {
 
   std::optional<uint64_t> register_value(size_t which, std::string_view name) const {
     if (!process || process->cpu != which) return target.register_value(which, name);
-    const auto found = process->registers.find(name);
-    return found == process->registers.end() ? std::nullopt : std::optional(found->second);
+    const auto found = process->thread.registers.find(name);
+    return found == process->thread.registers.end() ? std::nullopt : std::optional(found->second);
   }
 };
 

@@ -1,75 +1,79 @@
-// `monitor pid` over guest memory that is hostile: a kernel's process structures that are anything. (What a client may
-// send is for fuzz_session.)
+// Processes, threads and messages of a QNX kernel in guest memory that is hostile: a kernel's structures that are
+// anything.
 //
-// Input: one byte of choices, then memory, which repeats for ever and in which virtual addresses are physical, so that
-// nearly every pointer leads somewhere. Bits of the choices: 0-1 machine, 2 big-endian, 3 memory does not repeat.
+// Input: one byte of choices, then memory from address 0 on, which repeats up to 256 KiB. No vCPU has paging on, so
+// that virtual addresses are physical and many a pointer leads somewhere. Bits of the choices: 0-1 machine, 2
+// big-endian, 3 memory does not repeat.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
-#include <cstring>
-#include <span>
 #include <string>
+#include <string_view>
 
-#include "gdbstub/protocol/session.h"
-#include "tests/gdbstub/fake_target.h"
+#include "reader/dump/dump.h"
+#include "reader/guest/guest.h"
+#include "reader/guest/qnx/qnx_kernel.h"
+#include "tests/fuzz/input_file.h"
+#include "tests/support/dump_builder.h"
 
 namespace {
 
-using namespace gcore::gdbstub;  // NOLINT: a program of one file
+using namespace gcore::reader;  // NOLINT: a program of one file
+using gcore::tests::require;
 
-class HostileTarget : public gcore::tests::FakeTarget {
- public:
-  HostileTarget(std::span<const std::byte> bytes, bool repeats) : bytes_(bytes), repeats_(repeats) {}
+constexpr size_t kMemory = 256 << 10;
 
-  std::optional<uint64_t> system_page() const override { return 0; }
-  size_t register_set_size() const override { return 64; }
+/// A dump whose system page and message ring both stand at address 0.
+int dump_file(unsigned choices, std::string_view bytes) {
+  constexpr uint16_t kMachines[] = {gcore::tests::kEmX86_64, gcore::tests::kEmAarch64, gcore::tests::kEmX86,
+                                    gcore::tests::kEmX86_64};
+  gcore::tests::QnxNote note;
+  note.machine = kMachines[choices & 3];
+  note.big_endian = (choices & 4) != 0;
+  note.extra_names = {note.machine == gcore::tests::kEmAarch64 ? "sctlr_el1" : "cr0"};
+  note.cpus.push_back({});
+  std::string memory(bytes);
+  const bool repeats = (choices & 8) == 0;
+  while (repeats && memory.size() < kMemory) memory.append(bytes.substr(0, kMemory - memory.size()));
+  gcore::tests::DumpBuilder builder;
+  builder.machine = note.machine;
+  builder.big_endian = note.big_endian;
+  builder.elf32 = note.machine == gcore::tests::kEmX86;
+  return builder.note(note.build()).memory(0, memory).descriptor();
+}
 
-  size_t read(const Space&, uint64_t address, std::span<std::byte> into) const override {
-    size_t done = 0;
-    while (done < into.size() && !bytes_.empty()) {
-      const uint64_t at = repeats_ ? (address + done) % bytes_.size() : address + done;
-      if (at >= bytes_.size()) break;
-      const size_t count = std::min<size_t>(into.size() - done, bytes_.size() - at);
-      std::memcpy(&into[done], &bytes_[at], count);
-      done += count;
+void check_processes(const QnxKernel& kernel) {
+  const auto processes = kernel.processes();
+  require(processes || !processes.error().text.empty());
+  if (!processes) return;
+  for (size_t i = 0; i < std::min<size_t>(processes->size(), 4); ++i) {
+    const QnxProcess& process = (*processes)[i];
+    for (const char c : process.name) require(c >= 0x20 && c <= 0x7e);
+    const auto ids = kernel.threads(process);
+    require(std::ranges::is_sorted(ids));
+    for (size_t k = 0; k < std::min<size_t>(ids.size(), 4); ++k) {
+      const auto thread = kernel.thread(process.pid, ids[k]);
+      require(thread ? thread->process.pid == process.pid : !thread.error().text.empty());
     }
-    return done;
+    require(!kernel.thread(process.pid, 0));
   }
-  Walk walk(const Space&, uint64_t address) const override {
-    if (repeats_ || address < bytes_.size()) return {.physical = address & ~uint64_t{0xfff}};
-    return {.fault = "nothing is mapped there"};
-  }
-
- private:
-  std::span<const std::byte> bytes_;
-  bool repeats_;
-};
-
-void monitor(Session& session, const std::string& command) {
-  constexpr char kDigits[] = "0123456789abcdef";
-  std::string body = "qRcmd,";
-  for (const char c : command) {
-    body += kDigits[static_cast<uint8_t>(c) >> 4];
-    body += kDigits[static_cast<uint8_t>(c) & 15];
-  }
-  uint8_t sum = 0;
-  for (const char c : body) sum = static_cast<uint8_t>(sum + static_cast<uint8_t>(c));
-  session.receive("$" + body + "#" + kDigits[sum >> 4] + kDigits[sum & 15]);
-  while (session.step()) session.output().clear();
-  session.output().clear();
 }
 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  if (size == 0) return -1;
-  const auto bytes = std::as_bytes(std::span(data, size)).subspan(1);
-  HostileTarget target(bytes, (data[0] & 8) == 0);
-  target.machine = static_cast<Arch>((data[0] & 3) % 3);
-  target.big = (data[0] & 4) != 0;
-  Session session(target, {.program = "fuzz 1"});
-  for (const char* command : {"pid", "pid 1-1", "info threads", "registers", "pid 1-2", "pid 0-1", "pid 0"})
-    monitor(session, command);
+  if (size < 2) return -1;
+  const std::string_view bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
+  const auto dump = Dump::open_descriptor(dump_file(data[0], bytes), "input");
+  require(dump.has_value());
+  const Guest guest(**dump);
+  require(!guest.space_of_cpu(0) || !guest.space_of_cpu(0)->paging());
+  const auto kernel = QnxKernel::find(guest, 0);
+  if (kernel)
+    check_processes(*kernel);
+  else
+    require(!kernel.error().text.empty());
+  const auto messages = qnx_messages(**dump);
+  require(messages ? messages->ends_with('\n') : !messages.error().text.empty());
   return 0;
 }

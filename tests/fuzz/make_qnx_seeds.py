@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the seeds of fuzz_qnx: a QNX kernel's structures where gdbstub/monitor/qnx.cc looks for them. By hand, from the repository:
+"""Writes the seeds of fuzz_qnx: a QNX kernel's structures where reader/guest/qnx/qnx_kernel.cc looks for them. By hand, from the repository:
 
     tests/fuzz/make_qnx_seeds.py tests/fuzz/corpus/qnx
 """

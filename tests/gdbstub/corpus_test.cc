@@ -1,18 +1,14 @@
-// Replays the corpora of the server's fuzz targets.
+// Replays the corpora of the server's fuzz target.
 #include <gtest/gtest.h>
 
 #include "tests/fuzz/replay.h"
 
-extern "C" {
-int fuzz_session(const uint8_t* data, size_t size);
-int fuzz_qnx(const uint8_t* data, size_t size);
-}
+extern "C" int fuzz_session(const uint8_t* data, size_t size);
 
 namespace gcore::tests {
 namespace {
 
 TEST(Corpus, EveryConversationIsSurvived) { replay_corpus("session", fuzz_session); }
-TEST(Corpus, EveryQnxKernelIsSurvived) { replay_corpus("qnx", fuzz_qnx); }
 
 }  // namespace
 }  // namespace gcore::tests

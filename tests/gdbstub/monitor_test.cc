@@ -309,9 +309,9 @@ TEST_F(MonitorTest, Find) {
     EXPECT_TRUE(says(bad, "find: ")) << bad;
 }
 
-TEST_F(MonitorTest, QnxCommandsSayWhatIsMissing) {
+TEST_F(MonitorTest, CommandsAboutTheGuestSayWhatIsMissing) {
   EXPECT_TRUE(says("kprintf", "kprintf: no ring"));
-  EXPECT_TRUE(says("pid 1", "does not name a QNX system page"));
+  EXPECT_TRUE(says("pid 1", "processes are not known"));
   EXPECT_TRUE(says("pid 0", "own registers and address spaces"));
 }
 

@@ -10,6 +10,7 @@ int fuzz_guest(const uint8_t* data, size_t size);
 int fuzz_gzip(const uint8_t* data, size_t size);
 int fuzz_zstd(const uint8_t* data, size_t size);
 int fuzz_kdump(const uint8_t* data, size_t size);
+int fuzz_qnx(const uint8_t* data, size_t size);
 }
 
 namespace gcore::tests {
@@ -27,7 +28,8 @@ TEST_P(Corpus, EveryInputIsSurvived) { replay_corpus(GetParam().name, GetParam()
 INSTANTIATE_TEST_SUITE_P(Fuzz, Corpus,
                          testing::Values(Target{"open", fuzz_open}, Target{"notes", fuzz_notes},
                                          Target{"guest", fuzz_guest}, Target{"gzip", fuzz_gzip},
-                                         Target{"zstd", fuzz_zstd}, Target{"kdump", fuzz_kdump}),
+                                         Target{"zstd", fuzz_zstd}, Target{"kdump", fuzz_kdump},
+                                         Target{"qnx", fuzz_qnx}),
                          [](const auto& test) { return test.param.name; });
 
 }  // namespace

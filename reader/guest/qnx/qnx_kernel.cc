@@ -23,6 +23,12 @@ std::unexpected<Error> none(std::string why) {
   return std::unexpected(Error{Error::Kind::not_present, std::move(why)});
 }
 
+std::unexpected<Error> no_system_page() {
+  return none(
+      "this dump does not name a QNX system page, without which processes cannot be found; "
+      "`monitor as` looks through a page table that you know");
+}
+
 }  // namespace
 
 /// Where things are in a 32-bit or a 64-bit kernel.
@@ -42,10 +48,12 @@ struct QnxKernel::Layout {
 };
 
 Expected<QnxKernel> QnxKernel::find(const Guest& guest, size_t cpu) {
+  const auto& facts = guest.dump().kdump_facts();
+  if (!facts || !facts->syspage) return no_system_page();
   auto space = guest.space_of_cpu(cpu);
   if (!space) return std::unexpected(space.error());
   QnxKernel kernel(guest.dump(), *std::move(space), Layout::of(guest.dump().machine()));
-  if (const auto opened = kernel.open(); !opened) return std::unexpected(opened.error());
+  if (const auto opened = kernel.open(facts->syspage->address); !opened) return std::unexpected(opened.error());
   return kernel;
 }
 
@@ -73,18 +81,12 @@ std::optional<uint64_t> QnxKernel::pointer(std::optional<uint64_t> address) cons
   return address ? number(*address, layout_->pointer) : std::nullopt;
 }
 
-Expected<void> QnxKernel::open() {
-  const auto no_page = none(
-      "this dump does not name a QNX system page, without which processes cannot be found; "
-      "`monitor as` looks through a page table that you know");
-  const auto& facts = dump_->kdump_facts();
-  if (!facts || !facts->syspage) return no_page;
-  const PhysAddr page = facts->syspage->address;
+Expected<void> QnxKernel::open(PhysAddr page) {
   const auto type = physical_number(page + 4, 2), offset = physical_number(page + 8, 2),
              size = physical_number(page + 10, 2);
   if (type != format::machine_info(dump_->machine()).system_page_type || !offset || !size || *offset == 0 ||
       *size < layout_->private_kdebug_info + layout_->pointer)
-    return no_page;
+    return no_system_page();
   const auto info = physical_number(page + (*offset + layout_->private_kdebug_info), layout_->pointer);
   const auto debug = info ? pointer(*info + layout_->info_kdebug_private) : std::nullopt;
   const auto dump = info ? pointer(*info + layout_->info_kdump_private) : std::nullopt;

@@ -53,7 +53,7 @@ class QnxKernel {
   QnxKernel(const Dump& dump, AddressSpace space, const Layout& layout)
       : dump_(&dump), space_(std::move(space)), layout_(&layout) {}
 
-  Expected<void> open();
+  Expected<void> open(PhysAddr system_page);
   std::optional<uint64_t> number(uint64_t address, size_t size) const;
   std::optional<uint64_t> physical_number(PhysAddr address, size_t size) const;
   std::optional<uint64_t> number_of(std::span<const std::byte> bytes) const;
