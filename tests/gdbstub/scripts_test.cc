@@ -14,7 +14,7 @@ namespace {
 using testing::HasSubstr;
 
 // pwndbg/gdblib/qemu.py, vmmap.py, regs.py; gef.py: is_qemu_system(), is_vmware(), read_physmem(), get_register().
-constexpr char kScript[] = R"(
+constexpr char kScript[] = R"py(
 import gdb, re
 
 def packet(text):
@@ -56,7 +56,7 @@ print("ram:", len(ram))
 packet("Qqemu.PhyMemMode:1")
 print("read:", bytes(gdb.selected_inferior().read_memory(0x9000, 6)))
 packet("Qqemu.PhyMemMode:0")
-)";
+)py";
 
 TEST(Scripts, OfOthersTakeTheStubForQemus) {
   TempDir folder;
@@ -70,11 +70,13 @@ TEST(Scripts, OfOthersTakeTheStubForQemus) {
   const std::string script = folder.write("script.py", kScript);
   const auto gdb = run_gdb({"target remote | " + program("gcore-serve") + " --stdio " + dump, "source " + script}, {});
   ASSERT_EQ(gdb.of.size(), 2u) << gdb.output;
-  EXPECT_EQ(gdb.of[1],
-            "qemu: True\nuser mode: False\nsystem: True\npin: False\nvmware: False\nvirtual: True\n"
-            "pages: ['400000+2000ur-', 'ffffffff80000000+200000-rw']\n"
-            "physical: b'needle in RAM'\ncr3: 0000000000001000\nidt: ('fffffe0000000000', '00000fff')\ngpa: 0x9000\n"
-            "cpus: 2\nversion: True\nram: 1\nread: b'needle'\n")
+  EXPECT_THAT(
+      gdb.of[1],
+      HasSubstr(
+          "qemu: True\nuser mode: False\nsystem: True\npin: False\nvmware: False\nvirtual: True\n"
+          "pages: ['400000+2000ur-', 'ffffffff80000000+200000-rw']\n"
+          "physical: b'needle in RAM'\ncr3: 0000000000001000\nidt: ('fffffe0000000000', '00000fff')\ngpa: 0x9000\n"
+          "cpus: 2\nversion: True\nram: 1\nread: b'needle'\n"))
       << gdb.output;
 }
 

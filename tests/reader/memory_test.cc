@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tests/reader/fixture.h"
+#include "tests/support/temp_dir.h"
 
 namespace gcore::tests {
 namespace {
@@ -331,14 +332,14 @@ TEST(Memory, ASegmentThatShowsMemoryAgainWithBytesOfItsOwn) {
   EXPECT_THAT(dump->warnings(), testing::IsEmpty());
 }
 
-/// makedumpfile -E copies the ELF header with the place of sections that it leaves out: notes are there.
+/// makedumpfile -E copies the ELF header with the place of sections that it leaves out: memory is there.
 TEST(Memory, SectionHeadersOfAnotherFileAreNoDefect) {
-  const std::string note = two_cpus().build() + std::string(1024, '\x77');
-  DumpBuilder builder;
-  builder.note(note).memory(0x1000, "memory").section(".gcore.info", "{}");
+  const std::string memory(1024, '\x77');
+  DumpBuilder builder = with_note();
+  builder.memory(0x1000, memory).section(".gcore.info", "{}");
   std::string file = builder.build();
-  const size_t notes = file.find(note);
-  ASSERT_NE(notes, std::string::npos);
+  const size_t place = file.find(memory);
+  ASSERT_NE(place, std::string::npos);
   const auto with_sections_at = [&](uint64_t at) {
     for (size_t i = 0; i < 8; ++i) file[40 + i] = static_cast<char>(at >> (8 * i));
     TempDir folder;
@@ -346,7 +347,7 @@ TEST(Memory, SectionHeadersOfAnotherFileAreNoDefect) {
     EXPECT_TRUE(dump) << dump.error().text;
     return std::vector<std::string>((*dump)->warnings().begin(), (*dump)->warnings().end());
   };
-  EXPECT_THAT(with_sections_at(notes + note.size() - 512), testing::IsEmpty());
+  EXPECT_THAT(with_sections_at(place + 512), testing::IsEmpty());
   EXPECT_THAT(with_sections_at(file.size() - 16), Contains(HasSubstr("the section headers are of no use")));
 }
 
