@@ -38,9 +38,12 @@ endfunction()
 
 function(gcore_shared_twin target component)
   set(twin ${target}_shared)
-  # The objects are compiled once, for both, so that the static library's show their names too.
+  # The objects are compiled once, for both, so that the static library's show their names too. Those that it has of
+  # another library are not among its own.
   set_target_properties(${target} PROPERTIES CXX_VISIBILITY_PRESET default C_VISIBILITY_PRESET default)
-  add_library(${twin} SHARED $<TARGET_OBJECTS:${target}>)
+  get_target_property(others ${target} SOURCES)
+  list(FILTER others INCLUDE REGEX "TARGET_OBJECTS")
+  add_library(${twin} SHARED $<TARGET_OBJECTS:${target}> ${others})
   add_library(gcore::${component}_shared ALIAS ${twin})
   set_target_properties(${twin} PROPERTIES OUTPUT_NAME ${target} EXPORT_NAME ${component}_shared LINKER_LANGUAGE CXX
     VERSION ${PROJECT_VERSION} SOVERSION ${GCORE_SOVERSION} INSTALL_RPATH "$ORIGIN" LINK_DEPENDS "${GCORE_EXPORTS}")
