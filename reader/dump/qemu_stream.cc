@@ -240,8 +240,7 @@ class Stream {
       guest_.blocks.push_back(std::move(block));
     }
     if (in_.ok()) check(memory_.begin(guest_.blocks));
-    for (size_t i = 0; i < places.size() && in_.ok(); ++i)
-      check(memory_.mapped(i, places[i].bitmap, places[i].pages));
+    for (size_t i = 0; i < places.size() && in_.ok(); ++i) check(memory_.mapped(i, places[i].bitmap, places[i].pages));
   }
 
   void one_page(uint64_t address, uint64_t flags) {

@@ -193,9 +193,9 @@ Expected<std::vector<Cpu>> stream_registers(const SavedGuest& guest, Machine mac
     const Numbers numbers(device);
     x86 ? put_x86(numbers, cpu.registers) : put_aarch64(numbers, cpu.registers);
     if (!cpu.registers.get(x86 ? "rip" : "elr"))
-      return std::unexpected(Error{Error::Kind::unsupported,
-                                   fmt::format("QEMU's state of a vCPU has not the fields that are known (version {})",
-                                               device.version)});
+      return std::unexpected(
+          Error{Error::Kind::unsupported,
+                fmt::format("QEMU's state of a vCPU has not the fields that are known (version {})", device.version)});
     cpus.push_back(std::move(cpu));
   }
   for (const DeviceState& device : guest.devices) {

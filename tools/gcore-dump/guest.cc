@@ -5,6 +5,7 @@
 #include <set>
 #include <thread>
 
+#include "reader/dump/stream_registers.h"
 #include "tools/common/names.h"
 #include "writer/dump.h"
 

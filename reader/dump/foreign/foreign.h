@@ -4,6 +4,7 @@
 //     QEMU migration stream      saved_guest.cc    `migrate`, also with mapped-ram
 //     libvirt saved domain       saved_guest.cc    `virsh save`, managed save
 //     LiME or AVML image         lime.cc           memory only
+//     memory without a header    lime.cc           as the caller says what it is
 #pragma once
 
 #include <memory>
@@ -19,13 +20,13 @@
 namespace gcore::reader {
 
 struct ForeignDump {
-  const char* format = "";              // as Dump::format()
-  std::unique_ptr<Source> memory;       // what the PT_LOADs' offsets count in
-  bool has_file_offsets = true;         // as Dump::has_file_offsets()
-  ElfFile elf;                          // as if it were one: machine and PT_LOADs
+  const char* format = "";         // as Dump::format()
+  std::unique_ptr<Source> memory;  // what the PT_LOADs' offsets count in
+  bool has_file_offsets = true;    // as Dump::has_file_offsets()
+  ElfFile elf;                     // as if it were one: machine and PT_LOADs
   std::vector<Cpu> cpus;
-  std::string vm;                       // the guest's name, where the file has it
-  std::vector<std::string> notices;     // as Dump::notices()
+  std::string vm;                    // the guest's name, where the file has it
+  std::vector<std::string> notices;  // as Dump::notices()
   std::vector<std::string> warnings;
 };
 
@@ -40,5 +41,6 @@ bool is_saved_guest(std::span<const std::byte> start);
 Expected<ForeignDump> open_saved_guest(std::unique_ptr<Source> source, std::span<const std::byte> start);
 bool is_lime(std::span<const std::byte> start);
 Expected<ForeignDump> open_lime(std::unique_ptr<Source> source);
+Expected<ForeignDump> open_raw(std::unique_ptr<Source> source, const RawMemory& raw);
 
 }  // namespace gcore::reader

@@ -47,6 +47,16 @@ format::Machine machine_of(const Source& source, std::span<const ProgramHeader> 
   return format::Machine::x86_64;
 }
 
+ProgramHeader load(uint64_t offset, uint64_t address, uint64_t size) {
+  return {.type = format::kSegmentLoad,
+          .flags = 0,
+          .offset = offset,
+          .virtual_address = 0,
+          .address = address,
+          .file_size = size,
+          .memory_size = size};
+}
+
 }  // namespace
 
 bool is_lime(std::span<const std::byte> start) {
@@ -73,25 +83,29 @@ Expected<ForeignDump> open_lime(std::unique_ptr<Source> source) {
     if (range.magic != kLime || range.version != 1 || range.last < range.first || range.last == UINT64_MAX) {
       if (dump.elf.headers.empty())
         return fail(Error::Kind::malformed, fmt::format("the range of memory at offset {} makes no sense", at));
-      dump.warnings.push_back(
-          fmt::format("the range of memory at offset {} makes no sense; what follows is lost", at));
+      dump.warnings.push_back(fmt::format("the range of memory at offset {} makes no sense; what follows is lost", at));
       break;
     }
     const uint64_t size = range.last - range.first + 1;
     if (dump.elf.headers.size() == kMaxProgramHeaders)
       return fail(Error::Kind::unsupported, fmt::format("it has more than {} ranges of memory", kMaxProgramHeaders));
-    dump.elf.headers.push_back({.type = format::kSegmentLoad,
-                                .flags = 0,
-                                .offset = at + kHeader,
-                                .virtual_address = 0,
-                                .address = range.first,
-                                .file_size = size,
-                                .memory_size = size});
+    dump.elf.headers.push_back(load(at + kHeader, range.first, size));
     if (size > UINT64_MAX - at - kHeader) break;
     at += kHeader + size;
   }
   dump.elf.machine = machine_of(*source, dump.elf.headers);
   dump.warnings.push_back("the dump has no vCPUs: a LiME image has memory only");
+  dump.memory = std::move(source);
+  return dump;
+}
+
+Expected<ForeignDump> open_raw(std::unique_ptr<Source> source, const RawMemory& raw) {
+  if (source->size() == 0) return fail(Error::Kind::not_elf, "it is empty");
+  ForeignDump dump;
+  dump.format = "raw memory";
+  dump.elf.machine = raw.machine;
+  dump.elf.headers.push_back(load(0, raw.address.value, source->size()));
+  dump.warnings.push_back("the dump has no vCPUs: it is memory without any header");
   dump.memory = std::move(source);
   return dump;
 }

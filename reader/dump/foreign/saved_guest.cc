@@ -63,8 +63,8 @@ Expected<SaveHeader> read_header(const Source& source) {
     return fail(Error::Kind::unsupported,
                 fmt::format("libvirt's file is of version {}; this reader knows 1 to 3", header.version));
   if (header.stream() > source.size())
-    return fail(Error::Kind::truncated, fmt::format("it ends within libvirt's description of the domain ({} bytes)",
-                                                    header.data));
+    return fail(Error::Kind::truncated,
+                fmt::format("it ends within libvirt's description of the domain ({} bytes)", header.data));
   if (header.compression >= std::size(kCompressions))
     return fail(Error::Kind::unsupported,
                 fmt::format("libvirt's file is compressed in a way that is not known ({})", header.compression));
@@ -85,10 +85,11 @@ Expected<std::unique_ptr<Source>> unpack_stream(std::unique_ptr<Source> source, 
                                                 std::vector<std::string>& warnings) {
   const std::string name = kCompressions[header.compression];
   if (name != "gzip" && name != "zstd")
-    return fail(Error::Kind::unsupported,
-                fmt::format("libvirt's file is compressed with {0}; unpack what follows its header, and open that: tail "
-                            "-c +{1} FILE | {0} -dc >STREAM",
-                            name, header.stream() + 1));
+    return fail(
+        Error::Kind::unsupported,
+        fmt::format("libvirt's file is compressed with {0}; unpack what follows its header, and open that: tail "
+                    "-c +{1} FILE | {0} -dc >STREAM",
+                    name, header.stream() + 1));
   std::unique_ptr<File> file;
   if (auto* plain = dynamic_cast<File*>(source.get())) {
     source.release();  // NOLINT(bugprone-unused-return-value): `file` has it
@@ -100,8 +101,7 @@ Expected<std::unique_ptr<Source>> unpack_stream(std::unique_ptr<Source> source, 
   }
   std::array<std::byte, 512> start{};
   const Source::Result got = file->read(FileOffset(header.stream()), start);
-  if (got.error != 0 ||
-      ::lseek(file->descriptor(), static_cast<off_t>(header.stream() + got.bytes), SEEK_SET) < 0)
+  if (got.error != 0 || ::lseek(file->descriptor(), static_cast<off_t>(header.stream() + got.bytes), SEEK_SET) < 0)
     return fail(Error::Kind::io, fmt::format("it cannot be read: {}", words_of(got.error != 0 ? got.error : errno)));
   const auto check = [](std::span<const std::byte> bytes) -> Expected<void> {
     if (text_of(bytes).starts_with(kStream)) return {};
@@ -141,7 +141,8 @@ const MachineType* type_of(std::string_view machine) {
 
 /// Whether a block is not the guest's main memory: a ROM, a device's memory, firmware.
 bool is_device_memory(std::string_view name) {
-  static constexpr std::string_view kParts[] = {"/rom@", "vram", "flash", ".bios", ".rom", "-ppi", "ramfb", "vmcoreinfo"};
+  static constexpr std::string_view kParts[] = {"/rom@", "vram", "flash", ".bios",
+                                                ".rom",  "-ppi", "ramfb", "vmcoreinfo"};
   if (std::ranges::any_of(kParts, [&](std::string_view part) { return name.find(part) != name.npos; })) return true;
   return name.find('/') != name.npos && !name.starts_with("/objects/");
 }
@@ -209,8 +210,8 @@ std::string describe(std::span<const PlacedBlock> places) {
 struct Opened {
   std::unique_ptr<Source> source;
   uint64_t start = 0;  // of the stream
-  SavedGuest guest;
-  std::vector<StreamIndex::Runs> runs;
+  SavedGuest guest{};
+  std::vector<StreamIndex::Runs> runs{};
 };
 
 Expected<void> read_stream(Opened& opened, std::vector<std::string>& warnings) {
@@ -231,18 +232,20 @@ Expected<void> read_stream(Opened& opened, std::vector<std::string>& warnings) {
     return std::unexpected(read.error());
   if (!read)
     warnings.push_back(fmt::format("{}; {}", read.error().text,
-                                   opened.guest.has_all_memory ? "the vCPUs' registers are lost"
-                                                               : "the memory from there on and all registers are lost"));
+                                   opened.guest.has_all_memory
+                                       ? "the vCPUs' registers are lost"
+                                       : "the memory from there on and all registers are lost"));
   opened.runs = index.finish(!opened.guest.has_all_memory);
   return {};
 }
 
 Expected<const MachineType*> known_machine(const SavedGuest& guest) {
   if (const MachineType* type = type_of(guest.machine)) return type;
-  return fail(Error::Kind::unsupported,
-              fmt::format("it is of machine type {}, whose memory's place is not known to this reader (pc, q35, microvm "
-                          "and aarch64's virt are); restore the guest, and dump it with gcore-dump",
-                          guest.machine.empty() ? "\"\"" : guest.machine));
+  return fail(
+      Error::Kind::unsupported,
+      fmt::format("it is of machine type {}, whose memory's place is not known to this reader (pc, q35, microvm "
+                  "and aarch64's virt are); restore the guest, and dump it with gcore-dump",
+                  guest.machine.empty() ? "\"\"" : guest.machine));
 }
 
 ProgramHeader header_of(const PlacedBlock& one) {
@@ -276,8 +279,7 @@ Expected<ForeignDump> make_dump(Opened opened, ForeignDump dump) {
   dump.notices.push_back(
       fmt::format("memory is where machine type {} has it: {}", opened.guest.machine, describe(places)));
   dump.has_file_offsets = false;
-  dump.memory =
-      stream_source(std::move(opened.source), std::move(opened.runs), places, opened.guest.has_all_memory);
+  dump.memory = stream_source(std::move(opened.source), std::move(opened.runs), places, opened.guest.has_all_memory);
   return dump;
 }
 

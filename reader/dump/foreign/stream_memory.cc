@@ -121,7 +121,8 @@ class StreamSource final : public Source {
   static bool is_hole(const Piece& piece) { return !piece.stored && piece.value == 0 && !piece.lost; }
 
   Piece piece_at(uint64_t address) const {
-    const auto place = std::ranges::upper_bound(places_, address, {}, [](const PlacedBlock& p) { return p.address + p.size; });
+    const auto place =
+        std::ranges::upper_bound(places_, address, {}, [](const PlacedBlock& p) { return p.address + p.size; });
     if (place == places_.end()) return {};
     if (address < place->address) return {.size = place->address - address};  // a gap between two places
     const uint64_t in_place = address - place->address, at = place->offset + in_place;
@@ -134,8 +135,7 @@ class StreamSource final : public Source {
     const uint64_t page = at / kStreamPage, in_page = at % kStreamPage;
     const auto run = std::ranges::upper_bound(runs, page, {}, &Run::end);
     if (run == runs.end()) return {.size = std::numeric_limits<uint64_t>::max(), .lost = !complete_};
-    if (page < run->page)
-      return {.size = (run->page - page) * kStreamPage - in_page, .lost = !complete_};
+    if (page < run->page) return {.size = (run->page - page) * kStreamPage - in_page, .lost = !complete_};
     const uint64_t left = (run->end() - page) * kStreamPage - in_page;
     if (run->stride == 0) return {.size = left, .value = static_cast<int>(run->place)};
     return {.size = run->stride == kStreamPage ? left : kStreamPage - in_page,
@@ -198,30 +198,32 @@ Expected<void> StreamIndex::fill(size_t block, uint64_t offset, std::byte value)
 Expected<void> StreamIndex::mapped(size_t block, uint64_t bitmap, uint64_t pages) {
   std::array<std::byte, 1 << 16> bytes;
   const uint64_t count = pages_[block];
-  std::optional<uint64_t> first;  // of a run that goes on
+  constexpr uint64_t kNone = std::numeric_limits<uint64_t>::max();
+  uint64_t first = kNone;  // of a run that goes on
   const auto close = [&](uint64_t end) -> Expected<void> {
-    for (uint64_t page = first.value_or(end); page < end;) {
+    for (uint64_t page = std::min(first, end); page < end;) {
       const auto some = static_cast<uint32_t>(std::min<uint64_t>(end - page, kMostPages));
       if (auto added = add(block, {page, pages + page * kStreamPage, some, kStreamPage}); !added) return added;
       page += some;
     }
-    first.reset();
+    first = kNone;
     return {};
   };
   for (uint64_t page = 0; page < count;) {
-    const auto part = std::span(bytes).first(static_cast<size_t>(std::min<uint64_t>(bytes.size(), (count - page + 7) / 8)));
+    const auto part =
+        std::span(bytes).first(static_cast<size_t>(std::min<uint64_t>(bytes.size(), (count - page + 7) / 8)));
     if (auto read = stream_.read_exactly(FileOffset(bitmap + page / 8), part, "a bitmap of its memory"); !read)
       return read;
     for (size_t i = 0; i < part.size() && page < count; ++i) {
       const auto bits = static_cast<uint8_t>(part[i]);
-      if ((bits == 0 && !first) || (bits == 0xff && first)) {
+      if ((bits == 0 && first == kNone) || (bits == 0xff && first != kNone)) {
         page += 8;
         continue;
       }
       for (unsigned bit = 0; bit < 8 && page < count; ++bit, ++page) {
         const bool set = (bits >> bit & 1) != 0;
-        if (set && !first) first = page;
-        if (!set && first)
+        if (set && first == kNone) first = page;
+        if (!set && first != kNone)
           if (auto closed = close(page); !closed) return closed;
       }
     }
