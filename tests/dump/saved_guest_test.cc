@@ -35,14 +35,18 @@ void save(BareMachine& machine, const std::string& path) {
   } while (state.find("completed") == std::string::npos);
 }
 
-/// Where `saved` has not the memory that `dump` has; "" when it has all of it.
+/// Where `saved` has not the memory that `dump` has; "" when it has all of it. But for the 256 KiB below 1 MiB, where a
+/// PC has a ROM or RAM, as its chipset is told.
 std::string difference(const reader::Dump& dump, const reader::Dump& saved) {
-  constexpr size_t kPiece = 1 << 20;
+  constexpr size_t kPiece = 256 << 10, kRomOrRam = 0xc0000;
   std::string a(kPiece, '\0'), b(kPiece, '\0');
   for (const reader::Segment& segment : dump.segments())
-    for (uint64_t done = 0; done < segment.memory_size; done += kPiece) {
+    for (uint64_t done = 0, step = 0; done < segment.memory_size; done += step) {
       const reader::PhysAddr address = segment.address + done;
-      const size_t size = static_cast<size_t>(std::min<uint64_t>(kPiece, segment.memory_size - done));
+      const size_t size =
+          static_cast<size_t>(std::min<uint64_t>(kPiece - address.value % kPiece, segment.memory_size - done));
+      step = size;
+      if (address.value / kPiece == kRomOrRam / kPiece) continue;
       if (saved.read(address, std::as_writable_bytes(std::span(a).first(size))).bytes != size) return "not all there";
       if (dump.read(address, std::as_writable_bytes(std::span(b).first(size))).bytes != size) return "the oracle";
       if (a != b) return "near " + std::to_string(address.value);
@@ -118,7 +122,7 @@ INSTANTIATE_TEST_SUITE_P(
                             "qemu-system-aarch64",
                             {"-machine", "virt", "-cpu", "cortex-a57", "-m", "64M", "-smp", "2"},
                             "0x41000000"}),
-    [](const auto& info) { return std::string(info.param.name); });
+    [](const auto& one) { return std::string(one.param.name); });
 
 // ---- libvirt's file around a stream ----
 

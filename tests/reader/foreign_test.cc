@@ -99,7 +99,8 @@ TEST(RawMemory, IsWhatItsOpenerSays) {
       "\x7f"
       "ELF" +
       std::string(4092, 'x') + kPageB;  // looks may deceive
-  const auto dump = open(bytes, {.raw = reader::RawMemory{format::Machine::aarch64, PhysAddr(0x40000000)}});
+  const auto dump =
+      open(bytes, {.progress = nullptr, .raw = reader::RawMemory{format::Machine::aarch64, PhysAddr(0x40000000)}});
   ASSERT_TRUE(dump) << dump.error().text;
   EXPECT_EQ((*dump)->machine(), format::Machine::aarch64);
   EXPECT_EQ((*dump)->foreign_format(), "raw memory");
@@ -107,7 +108,7 @@ TEST(RawMemory, IsWhatItsOpenerSays) {
             "\x7f"
             "ELFx");
   EXPECT_EQ(memory(**dump, 0x40001000, 8192), kPageB);
-  EXPECT_FALSE(open("", {.raw = reader::RawMemory{}}));
+  EXPECT_FALSE(open("", {.progress = nullptr, .raw = reader::RawMemory{}}));
 }
 
 // ---- VirtualBox: notes without the NUL in the sizes of their names ----

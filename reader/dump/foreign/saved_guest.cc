@@ -198,6 +198,17 @@ std::vector<PlacedBlock> place(const MachineType& type, std::span<const StreamBl
   return places;
 }
 
+/// A PC's firmware ends at 4 GiB; the vCPUs start there.
+void place_firmware(std::span<const StreamBlock> blocks, std::vector<PlacedBlock>& places) {
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    if (blocks[i].name != "pc.bios" || blocks[i].size > 256 << 20) continue;
+    const uint64_t address = 4 * kGiB - blocks[i].size;
+    const auto next = std::ranges::upper_bound(places, address, {}, &PlacedBlock::address);
+    places.insert(next, {address, blocks[i].size, i, 0});
+    return;
+  }
+}
+
 std::string describe(std::span<const PlacedBlock> places) {
   std::string text;
   for (const PlacedBlock& one : places)
@@ -228,14 +239,14 @@ Expected<void> read_stream(Opened& opened, std::vector<std::string>& warnings) {
                           .seek = [&](uint64_t place) { at = place; },
                           .start = opened.start};
   const auto read = read_qemu_stream(input, index, opened.guest);
-  if (!read && (opened.guest.blocks.empty() || read.error().kind == Error::Kind::unsupported))
-    return std::unexpected(read.error());
+  opened.runs = index.finish(!opened.guest.has_all_memory);
+  const bool has_list = !opened.runs.empty();  // of all blocks
+  if (!read && (!has_list || read.error().kind == Error::Kind::unsupported)) return std::unexpected(read.error());
   if (!read)
     warnings.push_back(fmt::format("{}; {}", read.error().text,
                                    opened.guest.has_all_memory
                                        ? "the vCPUs' registers are lost"
                                        : "the memory from there on and all registers are lost"));
-  opened.runs = index.finish(!opened.guest.has_all_memory);
   return {};
 }
 
@@ -264,11 +275,13 @@ Expected<ForeignDump> make_dump(Opened opened, ForeignDump dump) {
   if (!type) return std::unexpected(type.error());
   std::vector<std::string> rest;
   const auto memory = main_memory(opened.guest.blocks, rest);
-  const auto places = place(**type, opened.guest.blocks, memory);
+  auto places = place(**type, opened.guest.blocks, memory);
   if (places.empty()) return fail(Error::Kind::malformed, "its stream has no block of main memory");
   for (const std::string& name : rest)
     dump.warnings.push_back(fmt::format(
         "the memory block \"{}\" is not used: where a block that was plugged in is, the stream does not say", name));
+  const std::string where = describe(places);
+  if ((*type)->machine == format::Machine::x86_64) place_firmware(opened.guest.blocks, places);
   dump.elf.machine = (*type)->machine;
   for (const PlacedBlock& one : places) dump.elf.headers.push_back(header_of(one));
   if (!opened.guest.devices.empty()) {
@@ -276,8 +289,7 @@ Expected<ForeignDump> make_dump(Opened opened, ForeignDump dump) {
     if (cpus) dump.cpus = std::move(*cpus);
     if (!cpus) dump.warnings.push_back(fmt::format("the dump has no vCPUs: {}", cpus.error().text));
   }
-  dump.notices.push_back(
-      fmt::format("memory is where machine type {} has it: {}", opened.guest.machine, describe(places)));
+  dump.notices.push_back(fmt::format("memory is where machine type {} has it: {}", opened.guest.machine, where));
   dump.has_file_offsets = false;
   dump.memory = stream_source(std::move(opened.source), std::move(opened.runs), places, opened.guest.has_all_memory);
   return dump;
