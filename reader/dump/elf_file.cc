@@ -309,12 +309,7 @@ std::string describe_foreign_file(std::span<const std::byte> start) {
       {"PAGEDU64"sv, "a Windows crash dump"},
       {"PAGEDUMP"sv, "a Windows crash dump"},
       {"MDMP"sv, "a Windows minidump"},
-      {"QEVM"sv, "a QEMU migration stream"},
       {"QFI\xfb"sv, "a qcow2 disk image"},
-      {"LibvirtQemudSave"sv, "a saved domain of libvirt (virsh save)",
-       "restore it and dump it: virsh dump --memory-only"},
-      {"LibvirtQemudPart"sv, "a domain of libvirt whose saving was not finished", ""},
-      {"EMiL"sv, "a LiME or AVML image", ""},
       {"\x1f\x8b"sv, "a gzip file", "unpack it once more: gzip -d"},
       {"\x28\xb5\x2f\xfd"sv, "a zstd file", "unpack it once more: zstd -d"},
       {"\xfd"
