@@ -27,7 +27,7 @@ class Search {
   /// All hits that lie in [first, last] as a whole. `pattern` has at least one byte, and is copied.
   static Search in_memory(const Dump& dump, PhysAddr first, PhysAddr last, std::span<const std::byte> pattern);
 
-  /// The same through what `space` maps. Enumerates it at once, up to a million pieces, of which problem() tells.
+  /// The same through what `space` maps, which the first steps list: up to a million pieces, of which problem() tells.
   static Search in_space(const Dump& dump, const AddressSpace& space, VirtAddr first, VirtAddr last,
                          std::span<const std::byte> pattern);
 

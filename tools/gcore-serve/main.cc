@@ -49,6 +49,7 @@ ProgramInfo program_info() {
               {"threads", "cpus|tasks",
                "what a thread is: a vCPU (default), or also each thread of\nthe guest that runs on none"},
               {"no-offsets", "", "do not tell the debugger by how much the kernel was\nmoved at boot (qOffsets)"},
+              kRawMemory,
               {"log", "FILE", "write every packet to FILE, the client's number before it"},
           },
       .min_operands = 1,
@@ -158,7 +159,7 @@ int serve(Program& program) {
   const auto tcp = gdbstub::TcpAddress::parse(listen);
   if (!tcp) return program.usage_error("--listen " + listen + ": " + tcp.error());
   const auto dump = program.has("stdio") ? open_for_client(program, path) : open_dump(program, path);
-  if (!dump) return program.fail(dump.error().text);
+  if (!dump) return fail_to_open(program, dump.error());
   Offered offered;
   if (const auto sorted = sort_symbols(program, **dump, offered); !sorted)
     return program.fail("cannot offer the symbols of " + sorted.error().first, sorted.error().second);
