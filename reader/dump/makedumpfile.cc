@@ -1,4 +1,5 @@
 #include "reader/dump/makedumpfile.h"
+#include "writer/base/text.h"
 
 #include <fmt/format.h>
 #ifdef GCORE_WITH_LIBKDUMPFILE
@@ -83,12 +84,6 @@ class HeaderReader {
   }
 
  private:
-  static std::string printable(std::string_view text) {
-    std::string out(text.substr(0, 16));
-    std::ranges::replace_if(out, [](char c) { return c < 0x20 || c >= 0x7f; }, '?');
-    return out;
-  }
-
   uint32_t u32(size_t at) const { return format::load<uint32_t>(&bytes_[at], header_.order); }
 
   /// The size of NT_PRSTATUS, which is the first note, tells most surely: QEMU writes "x86_64" as utsname.machine also
@@ -109,7 +104,7 @@ class HeaderReader {
     else
       return fail(Error::Kind::unsupported,
                   "it is a kdump-compressed dump of a machine \"{}\"; this reader knows x86_64, i686 and aarch64",
-                  printable(name));
+                  base::printable(name.substr(0, 16)));
     return {};
   }
 

@@ -13,7 +13,7 @@
 #include <utility>
 
 #include "reader/source/decoder.h"
-#include "reader/source/temporary_file.h"
+#include "writer/base/sparse_file.h"
 #include "writer/format/endian.h"
 
 namespace gcore::reader {
@@ -291,7 +291,7 @@ bool ZstdSource::surely_zero(size_t block) const {
   }
   const auto bytes = std::make_unique_for_overwrite<std::byte[]>(static_cast<size_t>(size));
   const std::span<std::byte> into(bytes.get(), static_cast<size_t>(size));
-  zero = zero && unpack(block, into) == 0 && is_zero(into);
+  zero = zero && unpack(block, into) == 0 && base::is_zero(into);
   const std::lock_guard lock(zero_mutex_);
   if (zero) {
     zero_size_ = size;

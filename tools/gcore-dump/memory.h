@@ -14,7 +14,7 @@
 #include "tools/gcore-dump/flat_view.h"
 #include "tools/gcore-dump/process_memory.h"
 #include "tools/gcore-dump/qmp.h"
-#include "tools/gcore-dump/unique_fd.h"
+#include "writer/base/unique_fd.h"
 #include "writer/guest.h"
 
 namespace gcore::tools::qemu {
@@ -22,16 +22,16 @@ namespace gcore::tools::qemu {
 /// What is behind a RAM block, if this process can read the guest's memory from it: a file or QEMU's own memory.
 struct Backing {
   std::string block;
-  UniqueFd file;       // invalid: why_not says why
-  uint64_t start = 0;  // offset of the block's first byte in the file
-  std::string name;    // the file, for messages
+  base::UniqueFd file;  // invalid: why_not says why
+  uint64_t start = 0;   // offset of the block's first byte in the file
+  std::string name;     // the file, for messages
   std::string why_not;
   std::string remedy;            // what the user can do about it; "": have QEMU share it
   bool device = false;           // no memory backend of the guest's RAM but a device's own: small, and private to QEMU
   std::optional<uint64_t> host;  // of the block's first byte in QEMU's process; unknown without /proc
   std::optional<ProcessMemory> process;  // without a file: it can be read there
 
-  bool is_direct() const { return file.valid() || process; }
+  bool is_direct() const { return file || process; }
 };
 
 /// Finds the file behind the block of `sample`. It is asked for through QMP (query-memdev and the backend's properties)
@@ -100,7 +100,7 @@ class Memory {
   std::vector<RamRegion> regions_;
   std::vector<Backing> backings_;
   std::vector<Capture> captures_;
-  UniqueFd aside_;
+  base::UniqueFd aside_;
   std::vector<writer::MemoryRange> copied_;
   std::vector<std::string> notes_;
 };

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "reader/dump/vmcoreinfo.h"
-#include "reader/guest/linux/kernel_image.h"
+#include "reader/guest/linux/mapped_image.h"
 #include "writer/format/endian.h"
 
 namespace gcore::reader::linux_guest {
@@ -60,9 +60,9 @@ class Searcher {
 
   std::optional<KallsymsTables> find() {
     const auto& translator = memory_.space().translator();
-    KernelImage image = memory_.machine() == format::Machine::x86_64 ? x86_kernel_image(translator)
+    MappedImage image = memory_.machine() == format::Machine::x86_64 ? x86_kernel_image(translator)
                         : guest_.image_address                       ? image_around(translator, *guest_.image_address)
-                                                                     : KernelImage{};
+                                                                     : MappedImage{};
     // They are read-only data; in a kernel that has not got so far as to protect that, anything.
     std::ranges::stable_sort(image, {}, [](const Mapping& piece) {
       return (piece.permissions.write ? 1 : 0) + (piece.permissions.execute ? 2 : 0);

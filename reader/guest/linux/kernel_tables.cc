@@ -57,7 +57,7 @@ void for_each_page(const Dump& dump, GuestSearch search, const OnPage& on_page) 
   }
 }
 
-bool is_in(const KernelImage& image, PhysAddr address) {
+bool is_in(const MappedImage& image, PhysAddr address) {
   return std::ranges::any_of(image,
                              [&](const Mapping& piece) { return address.value - piece.physical.value < piece.size; });
 }
@@ -108,7 +108,7 @@ std::optional<FoundTables> find_x86_tables(const Dump& dump, GuestSearch search)
         table_of(dump, format::load<uint64_t>(entry, format::ByteOrder::little)) == 0)
       continue;
     if (images++ == kMaxImages) break;
-    KernelImage image = x86_kernel_image(translator);
+    MappedImage image = x86_kernel_image(translator);
     std::string banner = find_banner(dump, image, "");
     if (banner.empty()) continue;
     FoundTables found{x86_tables(candidate.page, false), std::move(image), std::move(banner)};

@@ -60,9 +60,6 @@ void read_pages(const reader::Dump& dump, const PageRun& run,
                 const std::function<void(uint64_t, std::span<const std::byte>)>& on_page);
 void read_page(const reader::Dump& dump, uint64_t page, PageBytes& into);
 
-/// All bytes are 0. `size` > 0.
-bool all_zero(const std::byte* bytes, size_t size);
-
 /// 128 bits of XXH3: that two of 2^32 distinct pages meet has a probability of 2^-65.
 struct PageHash {
   uint64_t low = 0, high = 0;
