@@ -6,8 +6,8 @@
 
 #include "tools/common/built_with.h"
 #include "tools/common/open_dump.h"
-#include "tools/gcore-inspect/facts/guest_symbols.h"
 #include "tools/gcore-inspect/facts/linux_guest.h"
+#include "tools/gcore-inspect/facts/load_symbols.h"
 #include "tools/gcore-inspect/facts/memory_pages.h"
 #include "tools/gcore-inspect/facts/symbols.h"
 #include "tools/gcore-inspect/inspect.h"
@@ -50,7 +50,9 @@ ProgramInfo program_info() {
               {"write-symbols", "FILE",
                "an ELF file of a Linux guest's own names, types and\nunwind tables, for gdb, LLDB, drgn and crash"},
               {"contents", "", "with --write-symbols: the kernel's text and data too,\nas crash wants them"},
-              {"symbols", "ELF", "the guest's ELF file: addresses get names, in the\nsummary and in other modes",
+              {"symbols", "FILE|DIR",
+               "the guest's ELF file, System.map or module (.ko), or\na folder of such: addresses get names and lines, "
+               "in\nthe summary and in other modes",
                nullptr, true},
               {"kaslr-offset", "N|auto|none",
                "with --symbols: by how much the kernel is displaced\nfrom its file's addresses (default: auto)"},
@@ -344,10 +346,9 @@ int run(Program& program) {
   std::optional<Symbols> symbols;
   if (program.has("symbols")) {
     std::vector<std::string> remarks;
-    auto loaded = Symbols::load(program.values("symbols"), (*dump)->machine(), remarks);
+    auto loaded = load_symbols(program.values("symbols"), guest, linux_guest, request.kaslr_offset, remarks);
     if (!loaded) return program.fail("read symbols", printable(loaded.error()));
     symbols = std::move(*loaded);
-    fit_symbols(guest, request.kaslr_offset, *symbols, remarks);
     for (const std::string& remark : remarks) program.note(printable(remark));
     job.symbols = &*symbols;
   }

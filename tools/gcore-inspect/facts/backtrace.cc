@@ -2,6 +2,7 @@
 // chain of frame pointers.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 
@@ -242,7 +243,12 @@ std::vector<std::string> lines_of(const Backtrace& trace) {
     lines.push_back(fmt::format("#{:<3} {:#018x}  {}{}", lines.size(), frame.pc, frame.is_guess ? "? " : "", text));
   };
   for (const Frame& frame : trace.frames) {
-    if (frame.functions.empty()) add(frame, frame.place.empty() ? "??" : frame.place);
+    // A file without lines knows less than the guest itself.
+    const bool has_more = std::ranges::any_of(frame.functions, [](const SourceFrame& at) { return at.line != 0; });
+    if (frame.functions.empty() || (!has_more && !frame.place.empty())) {
+      add(frame, frame.place.empty() ? "??" : frame.place);
+      continue;
+    }
     for (const SourceFrame& function : frame.functions) add(frame, function_text(function));
   }
   return lines;

@@ -15,6 +15,8 @@ namespace {
 
 using reader::GuestSystem;
 
+constexpr size_t kMapSample = 2000;  // functions of a System.map that are compared with the guest's own names
+
 /// By how much the kernel is displaced from the addresses of its file (KASLR). Nothing when that is not known: `why`
 /// then says so in a clause. Two places of one symbol are believed before what the kernel says of its displacement:
 /// that is wrong of a file whose addresses are those of the running kernel already, as some tools make one.
@@ -65,6 +67,24 @@ std::string mismatch(const reader::Guest& guest, const Symbols::BuildId& file) {
   return "";
 }
 
+/// "" or a sentence: the map is not that of the guest's kernel, which has its functions elsewhere.
+std::string mismatch(const LinuxGuest& linux, const Symbols::Map& map) {
+  const auto* kernel = linux.kernel_or_null();
+  if (kernel == nullptr || !kernel->names()) return "";
+  size_t equal = 0, others = 0;
+  for (const auto& [name, address] : map.functions) {
+    const auto own = kernel->names()->find_all(name);
+    if (own.empty()) continue;
+    const bool is_there = std::ranges::any_of(own, [&](const auto& symbol) { return symbol.address.value == address; });
+    ++(is_there ? equal : others);
+    if (equal + others >= kMapSample) break;
+  }
+  if (others <= equal) return "";
+  return fmt::format(
+      "{} is not the map of the guest's kernel, so names are wrong: of {} functions, the guest has {} elsewhere",
+      map.path, equal + others, others);
+}
+
 bool names_any_pc(const reader::Dump& dump, const Symbols& symbols) {
   return std::ranges::any_of(dump.cpus(), [&](const reader::Cpu& cpu) {
     const auto pc = program_counter(cpu);
@@ -74,8 +94,8 @@ bool names_any_pc(const reader::Dump& dump, const Symbols& symbols) {
 
 }  // namespace
 
-void fit_symbols(const reader::Guest& guest, std::optional<uint64_t> displacement, Symbols& symbols,
-                 std::vector<std::string>& remarks) {
+void fit_symbols(const reader::Guest& guest, const LinuxGuest& linux, std::optional<uint64_t> displacement,
+                 Symbols& symbols, std::vector<std::string>& remarks) {
   std::string why;
   if (!displacement) displacement = kernel_displacement(guest, symbols, why);
   if (displacement)
@@ -86,7 +106,10 @@ void fit_symbols(const reader::Guest& guest, std::optional<uint64_t> displacemen
     const std::string remark = displacement ? mismatch(guest, id) : "";
     if (!remark.empty()) remarks.push_back(remark);
   }
-  if (remarks.empty() && !guest.dump().cpus().empty() && !names_any_pc(guest.dump(), symbols))
+  for (const Symbols::Map& map : symbols.maps())
+    if (const std::string remark = displacement ? mismatch(linux, map) : ""; !remark.empty()) remarks.push_back(remark);
+  if (remarks.empty() && !symbols.has_modules_only() && !guest.dump().cpus().empty() &&
+      !names_any_pc(guest.dump(), symbols))
     remarks.push_back(
         "no symbol is at the program counter of any vCPU: the files may be of another build, or of programs "
         "that did not run");

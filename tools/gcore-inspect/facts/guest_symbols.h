@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "reader/guest/guest.h"
+#include "tools/gcore-inspect/facts/linux_guest.h"
 #include "tools/gcore-inspect/facts/symbols.h"
 
 namespace gcore::tools::inspect {
@@ -14,7 +15,7 @@ namespace gcore::tools::inspect {
 /// Moves the kernel's symbols to where the running guest has them: by `displacement` (--kaslr-offset), or as the dump
 /// tells. Adds to `remarks` what speaks against believing the names, a sentence each, with text of the dump and of
 /// paths as it is.
-void fit_symbols(const reader::Guest& guest, std::optional<uint64_t> displacement, Symbols& symbols,
-                 std::vector<std::string>& remarks);
+void fit_symbols(const reader::Guest& guest, const LinuxGuest& linux, std::optional<uint64_t> displacement,
+                 Symbols& symbols, std::vector<std::string>& remarks);
 
 }  // namespace gcore::tools::inspect

@@ -122,7 +122,8 @@ Backtrace backtrace_of(const Job& job, const Stack& stack) {
 }
 
 std::string frame_text(const Frame& frame) {
-  if (frame.functions.empty()) return frame.place.empty() ? "??" : frame.place;
+  if (frame.functions.empty() || (frame.functions.back().line == 0 && !frame.place.empty()))
+    return frame.place.empty() ? "??" : frame.place;
   return function_text(frame.functions.back());
 }
 
@@ -131,8 +132,13 @@ std::string place_of(const Job& job, const Task& task) {
   if (kernel == nullptr) return "";
   const Stack stack =
       task.running_on || task.stack != VirtAddr(0) ? unwind(*kernel, task.registers, kFramesToLookAt) : Stack{};
-  const auto text = [](const reader::linux_guest::Frame& frame) {
-    return frame.place ? printable(frame.place->text()) : fmt::format("{:#x}", frame.pc.value);
+  const auto text = [&](const reader::linux_guest::Frame& frame) {
+    std::string at = frame.place ? printable(frame.place->text()) : fmt::format("{:#x}", frame.pc.value);
+    if (job.symbols == nullptr) return at;
+    const auto found = job.symbols->frames(frame.pc.value - (frame.is_exact ? 0 : 1));
+    if (!found.empty() && found.front().line != 0)
+      at += fmt::format(" at {}:{}", printable(found.front().file), found.front().line);
+    return at;
   };
   if (task.running_on) return stack.frames.empty() ? stack.user ? "user mode" : "" : text(stack.frames.front());
   const SchedulerCode scheduler(*kernel);

@@ -1,19 +1,17 @@
-// The names, source lines and unwind tables of the guest's ELF files (--symbols).
+// The names, source lines and unwind tables of the guest's files (--symbols). load_symbols.h loads them.
 //
 // Addresses are those of the running guest: move_kernel() says by how much a kernel moved itself (KASLR).
 #pragma once
 
 #include <cstdint>
-#include <expected>
 #include <initializer_list>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
-
-#include "writer/format/elf.h"
 
 namespace gcore::tools::inspect {
 
@@ -49,14 +47,16 @@ struct UnwindRow {
   bool signal_frame = false;  // the caller's pc is not behind a call
 };
 
+class SymbolImage;
+
 class Symbols {
  public:
-  /// Loads every file. The error names the file. `remarks` gets a sentence for each that can name nothing.
-  static std::expected<Symbols, std::string> load(const std::vector<std::string>& paths, format::Machine machine,
-                                                  std::vector<std::string>& remarks);
+  Symbols();
   Symbols(Symbols&&) noexcept;
   Symbols& operator=(Symbols&&) noexcept;
   ~Symbols();
+
+  void add(std::unique_ptr<SymbolImage> image);
 
   /// By how much the guest's kernel is displaced from its file's addresses, modulo 2^64: applies to the files that are
   /// linked to the kernel's half of the address space (bit 63), and not to those of processes.
@@ -69,6 +69,16 @@ class Symbols {
                                       // right
   };
   std::vector<BuildId> kernel_build_ids() const;
+
+  /// There is nothing but modules, which no vCPU need be in.
+  bool has_modules_only() const;
+
+  /// The functions of each System.map, at the addresses of the running guest.
+  struct Map {
+    std::string path;
+    std::vector<std::pair<std::string, uint64_t>> functions;
+  };
+  std::vector<Map> maps() const;
 
   /// Where the kernel's file has one of these symbols, the first that it has; nothing when there is no kernel's file,
   /// or it has none of them.
@@ -83,9 +93,7 @@ class Symbols {
   std::optional<UnwindRow> unwind_row(uint64_t pc) const;
 
  private:
-  struct Image;
-  Symbols();
-  std::vector<std::unique_ptr<Image>> images_;
+  std::vector<std::unique_ptr<SymbolImage>> images_;
 };
 
 }  // namespace gcore::tools::inspect
