@@ -210,7 +210,7 @@ MonitorResult help(Client&, std::span<const std::string> words) {
        {std::span<const MonitorCommand>(kCommands), monitor_linux_commands(), monitor_memory_commands()})
     for (const MonitorCommand& command : list) text += help_line(command);
   return text +
-         "Numbers are decimal or 0x, also with K, M, G or T behind them, or $REGISTER of the vCPU.\n"
+         "Numbers are decimal or 0x, also with K, M, G or T after them, or $REGISTER of the vCPU.\n"
          "The vCPU is the one that the debugger asked about last, which after `info threads` need not be that of the\n"
          "selected thread: answers begin with its number, and `monitor cpu N` chooses one.\n";
 }
@@ -231,7 +231,7 @@ class FindTask : public Task {
     for (const uint64_t hit : hits_) text += fmt::format("{:#x}\n", hit);
     if (!problem.empty()) text += fmt::format("find: {}\n", problem);
     if (hits_.size() == kMaxHits)
-      text += fmt::format("these are the first {}; go on with a START behind the last\n", kMaxHits);
+      text += fmt::format("these are the first {}; go on with a START after the last\n", kMaxHits);
     if (hits_.empty() && problem.empty()) text += "not found\n";
     return {.packet = "OK", .console = text};
   }

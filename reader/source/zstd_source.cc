@@ -72,7 +72,7 @@ std::optional<Index> index_from_table(const File& file, std::vector<std::string>
   return index;
 }
 
-/// What stands in front of a frame's first block.
+/// What stands before a frame's first block.
 struct FrameHeader {
   uint64_t size = 0;                // of the header itself
   std::optional<uint64_t> content;  // bytes that the frame holds, if it says so
@@ -158,7 +158,7 @@ class FrameWalk {
     return std::move(index_);
   }
 
-  /// Where the frame's last block, and its checksum, end: perhaps behind the end of the file. Each block has a header
+  /// Where the frame's last block, and its checksum, end: perhaps after the end of the file. Each block has a header
   /// of 3 bytes: bit 0 the last one, bits 1 and 2 the type, then the size. Nothing when it cannot be read (error_).
   std::optional<uint64_t> frame_end(const FrameHeader& header) {
     uint64_t at = at_ + header.size;

@@ -1,10 +1,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <regex>
 #include <set>
+#include <sstream>
 
 #include "tests/layers/include_rules.h"
 #include "tests/support/paths.h"
@@ -57,7 +59,67 @@ TEST(Layers, ToolsIncludePublicHeadersOnly) {
   }
 }
 
-// Each part of LLVM stands behind one .cc file of the reader: the Object library behind the one that takes ELF files
+/// A row of the table of docs/architecture.md: folders, and what they may include.
+struct Room {
+  std::vector<std::string> folders, includes;
+};
+
+std::vector<std::string> names_in(const std::string& cell) {
+  static const std::regex name("`([^`]+)`");
+  std::vector<std::string> names;
+  for (std::sregex_iterator it(cell.begin(), cell.end(), name), end; it != end; ++it) names.push_back((*it)[1]);
+  return names;
+}
+
+std::vector<Room> rooms() {
+  const std::string text = read_file(source_dir() + "/docs/architecture.md");
+  std::istringstream lines(text.substr(text.find("\n## Rooms\n")));
+  std::vector<Room> rooms;
+  bool inside = false;
+  for (std::string line; std::getline(lines, line) && (line.starts_with('|') || !inside);) {
+    inside = line.starts_with('|');
+    std::vector<std::string> cells;
+    std::istringstream row(line);
+    for (std::string cell; std::getline(row, cell, '|');) cells.push_back(cell);
+    if (cells.size() == 5 && !names_in(cells[1]).empty()) rooms.push_back({names_in(cells[1]), names_in(cells[3])});
+  }
+  return rooms;
+}
+
+/// "gdbstub/dump_*" as the start of a file's path.
+std::string start_of(const std::string& folder) {
+  return folder.ends_with('*') ? folder.substr(0, folder.size() - 1) : folder + "/";
+}
+
+// What people read is what is checked: whether a room may include another one.
+TEST(Layers, TheRulesAreThoseOfArchitectureMd) {
+  const std::vector<Room> all = rooms();
+  ASSERT_GE(all.size(), 15U);
+  for (const Room& from : all)
+    for (const std::string& folder : from.folders) {
+      std::vector<std::string> allowed = from.includes;
+      allowed.push_back(folder);
+      if (folder.starts_with("reader/")) {
+        allowed.insert(allowed.end(), {"writer/base", "writer/format"});
+        for (const char* header : {"reader/address.h", "reader/error.h"})
+          EXPECT_THAT(include_violations(start_of(folder) + "x.cc", "#include \"" + std::string(header) + "\"\n"),
+                      IsEmpty());
+      }
+      for (const Room& to : all)
+        for (const std::string& other : to.folders) {
+          // A folder in a folder is a room of its own, which is another room's to include when that names the outer
+          // one.
+          const auto covers = [&](const std::string& name) {
+            return other == name || (name != folder && start_of(other).starts_with(start_of(name)));
+          };
+          const bool may = std::ranges::any_of(allowed, covers);
+          const std::string include = "#include \"" + start_of(other) + "x.h\"\n";
+          EXPECT_EQ(include_violations(start_of(folder) + "x.cc", include).empty(), may) << folder << ": " << include;
+        }
+    }
+}
+
+// Each part of LLVM is used by one .cc file of the reader: the Object library behind the one that takes ELF files
 // apart, the JSON parser behind those that read .gcore.info and the description in QEMU's streams.
 TEST(Layers, EachPartOfLlvmIsUsedByFewFilesOfTheReader) {
   std::vector<std::string> object, json, other;

@@ -1,4 +1,4 @@
-// Which file is behind a RAM block: QEMU's word, held against /proc.
+// Which file a RAM block maps: QEMU's word, held against /proc.
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -35,7 +35,7 @@ struct Backend {
 
 constexpr char kAsQemu[] = "run as QEMU's user, or as root, gcore-dump reads it directly";
 
-/// The file behind an address of QEMU's, as /proc/PID/maps has it.
+/// The file that an address of QEMU's is of, as /proc/PID/maps has it.
 struct Mapping {
   dev_t device = 0;
   ino_t inode = 0;

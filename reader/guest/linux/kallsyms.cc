@@ -17,7 +17,7 @@ using translate::Mapping;
 
 constexpr size_t kTokens = 256, kSymbolsAMarker = 256;
 constexpr size_t kMaxTokenTable = 16 << 10;
-/// Markers and sequence numbers in front of token_table: of some 5 million bytes of names at most.
+/// Markers and sequence numbers before token_table: of some 5 million bytes of names at most.
 constexpr size_t kMaxBefore = 48 << 20;
 /// Bytes that 256 names take: two at least for each, 512 at most.
 constexpr uint32_t kMinBlock = 2 * kSymbolsAMarker, kMaxBlock = 514 * kSymbolsAMarker;

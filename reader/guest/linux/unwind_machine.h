@@ -73,7 +73,7 @@ class Unwinder {
   const KernelMemory& memory_;
   FrameList frames_;
   format::RegisterFile now_;
-  bool exact_ = true;   // the pc is where the CPU was, and not behind a call
+  bool exact_ = true;   // the pc is where the CPU was, and no return address
   bool guess_ = false;  // from some frame on
   std::string why_;
 };
