@@ -243,8 +243,10 @@ const reader::Expected<AddressSpace>& DumpTarget::address_space(const Space& giv
 std::string DumpTarget::summary() const {
   constexpr const char* kMachines[] = {"x86_64", "aarch64", "x86"};
   std::string text =
-      fmt::format("{}: {} dump, {}, vCPUs: {}, memory: {} bytes in {} segment(s)\n", dump_.path(),
-                  dump_.dialect() == reader::Dialect::qnx ? "qnx" : "vmcore",
+      fmt::format("{}: {}, {}, vCPUs: {}, memory: {} bytes in {} segment(s)\n", dump_.path(),
+                  !dump_.foreign_format().empty()           ? dump_.foreign_format()
+                  : dump_.dialect() == reader::Dialect::qnx ? "qnx dump"
+                                                            : "vmcore dump",
                   narrow_ && dump_.machine() == format::Machine::x86_64 ? "x86_64 in 32-bit mode"
                                                                         : kMachines[static_cast<size_t>(arch())],
                   dump_.cpus().size(), dump_.memory_bytes(), dump_.segments().size());

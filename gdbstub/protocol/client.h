@@ -35,6 +35,7 @@ struct Client {
   bool no_ack = false;
   bool extended = false;  // speaks the extended protocol: may leave and attach again
   bool lldb = false;      // has asked what only LLDB asks
+  bool placed = false;    // LLDB has asked where the offered file is
 
   bool tasks = false;                                         // the guest's threads are shown after the vCPUs
   std::unordered_map<uint64_t, size_t> tasks_by_number = {};  // their places, once one was looked for

@@ -21,7 +21,9 @@ namespace {
 constexpr size_t kHeaderBytes = 64;  // an ELF64 header; an ELF32 one is shorter
 constexpr uint8_t kClass64 = 2, kBigEndian = 2;
 constexpr uint64_t kLoad = 1, kCore = 4;
-constexpr uint64_t kMaxProgramHeaders = 1024;
+constexpr uint64_t kMaxProgramHeaders = 1024, kMaxSections = 1 << 16;
+constexpr uint16_t kX86_64 = 62;
+constexpr uint64_t kKernelHalf = uint64_t{1} << 63;  // of every 64-bit machine that is served
 
 /// An unsigned field of an ELF file of either byte order.
 uint64_t field(std::span<const std::byte> bytes, size_t offset, size_t size, bool big) {
@@ -49,11 +51,15 @@ std::expected<ExecFile, std::string> ExecFile::open(const std::string& path) {
     return std::unexpected("it is a memory dump (a core file), not a program or kernel");
   char resolved[PATH_MAX];
   if (realpath(path.c_str(), resolved) != nullptr) file.path_ = resolved;
+  file.take_per_cpu_out_of_segments();
   return file;
 }
 
 ExecFile::ExecFile(ExecFile&& other) noexcept
-    : fd_(std::exchange(other.fd_, -1)), path_(std::move(other.path_)), size_(other.size_) {}
+    : fd_(std::exchange(other.fd_, -1)),
+      path_(std::move(other.path_)),
+      size_(other.size_),
+      changes_(std::move(other.changes_)) {}
 
 ExecFile::~ExecFile() {
   if (fd_ >= 0) close(fd_);
@@ -67,7 +73,39 @@ size_t ExecFile::read(uint64_t offset, std::span<std::byte> into) const {
     if (got <= 0) break;
     done += static_cast<size_t>(got);
   }
+  for (const auto& [at, byte] : changes_)
+    if (at >= offset && at - offset < done) into[at - offset] = byte;
   return done;
+}
+
+/// The segment becomes PT_NULL. Its sections become SHT_NOBITS, or GDB would warn of contents that are in no segment.
+void ExecFile::take_per_cpu_out_of_segments() {
+  std::array<std::byte, kHeaderBytes> header{};
+  if (read(0, header) != header.size() || static_cast<uint8_t>(header[4]) != kClass64 || machine() != kX86_64 ||
+      static_cast<uint8_t>(header[5]) == kBigEndian)
+    return;
+  const auto linked = first_segment();
+  if (!linked || *linked < kKernelHalf) return;
+  const uint64_t segments = field(header, 32, 8, false), sections = field(header, 40, 8, false);
+  std::array<std::byte, 64> entry{};
+  uint64_t end = 0;  // of what is linked from 0 on
+  for (uint64_t i = 0; i < std::min(field(header, 56, 2, false), kMaxProgramHeaders) && end == 0; ++i) {
+    const uint64_t at = segments + i * field(header, 54, 2, false);
+    if (read(at, std::span(entry).first(56)) != 56) return;
+    if (field(entry, 0, 4, false) != kLoad || field(entry, 16, 8, false) != 0) continue;
+    end = field(entry, 40, 8, false);
+    changes_.emplace_back(at, std::byte{0});
+  }
+  if (end == 0) return;
+  constexpr uint64_t kContents = 1, kAllocated = 2;
+  constexpr std::byte kNoContents{8};
+  for (uint64_t i = 0; i < std::min(field(header, 60, 2, false), kMaxSections); ++i) {
+    const uint64_t at = sections + i * field(header, 58, 2, false);
+    if (read(at, entry) != entry.size()) return;
+    if (field(entry, 4, 4, false) == kContents && (field(entry, 8, 8, false) & kAllocated) != 0 &&
+        field(entry, 16, 8, false) < end)
+      changes_.emplace_back(at + 4, kNoContents);
+  }
 }
 
 uint16_t ExecFile::header_field(size_t offset) const {
@@ -95,7 +133,6 @@ std::optional<uint64_t> ExecFile::first_segment() const {
 
 std::optional<uint64_t> linked_address(const Target& target, const ExecFile* file) {
   constexpr uint64_t kLinuxTextX86_64 = 0xffffffff81000000;
-  constexpr uint64_t kKernelHalf = uint64_t{1} << 63;  // of every 64-bit machine that is served
   std::optional<uint64_t> linked;
   if (file != nullptr)
     linked = file->first_segment();
@@ -109,7 +146,8 @@ std::string moved_symbols_advice(const Target& target, const ExecFile* file) {
   if (target.arch() != Arch::x86_64 || !displacement || *displacement == 0) return "";
   if (file != nullptr && !linked_address(target, file)) return "";  // it is no kernel
   return fmt::format(
-      "per-CPU symbols stay where they are, which gdb does not know: symbols are all right after\n"
+      "per-CPU symbols stay where they are, which gdb does not know of a file that it was given: symbols are all right "
+      "after\n"
       "  symbol-file\n  add-symbol-file {} -o {:#x} -s .data..percpu 0\n",
       file == nullptr ? "vmlinux" : file->path(), *displacement);
 }

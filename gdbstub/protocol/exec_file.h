@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace gcore::gdbstub {
 
@@ -15,7 +16,9 @@ class Target;
 
 class ExecFile {
  public:
-  /// Opens an ELF file that is no core file; the error is the reason only.
+  /// Opens an ELF file that is no core file; the error is the reason only. Of an x86_64 kernel whose per-CPU variables
+  /// are linked at 0, read() then says that they are in no segment: GDB moves segments (qOffsets), and these, whose
+  /// addresses are distances, must stay.
   static std::expected<ExecFile, std::string> open(const std::string& path);
   /// An ELF file that has no name on this host: bytes in a descriptor, which it owns, offered under `path`.
   static ExecFile adopt(int fd, std::string path, uint64_t size) { return {fd, std::move(path), size}; }
@@ -37,10 +40,12 @@ class ExecFile {
   /// Two bytes of the ELF header; 0 when the file ends before them.
   uint16_t header_field(size_t offset) const;
   ExecFile(int fd, std::string path, uint64_t size) : fd_(fd), path_(std::move(path)), size_(size) {}
+  void take_per_cpu_out_of_segments();
 
   int fd_;
   std::string path_;
   uint64_t size_;
+  std::vector<std::pair<uint64_t, std::byte>> changes_;  // of single bytes, by offset
 };
 
 /// A file that is being made while clients are served. Any thread may ask.

@@ -71,8 +71,10 @@ std::string memory_map_xml(const Client& client) {
 }
 
 /// The file that LLDB is offered, which asks for no exec-file: it takes what a stop reply says are libraries, and reads
-/// the file by its path where it is itself.
+/// the file by its path where it is itself. It makes an executable among them the target's each time that it has the
+/// list, and forgets where that was loaded, which qOffsets says: after that there is nothing new.
 std::string libraries_xml(const Client& client) {
+  if (client.placed) return "<library-list-svr4 version=\"1.0\"></library-list-svr4>\n";
   const ExecFile& file = *client.options.exec_file;
   const uint64_t displacement =
       linked_address(client.target, &file) ? client.target.kernel_displacement().value_or(0) : 0;
@@ -125,9 +127,12 @@ Reply symbols_wanted(Client&, std::string_view) { return ok(); }
 /// wants the place of its first segment. LLDB takes any such number for the distance that all sections were moved by,
 /// so that it gets that.
 Reply offsets(Client& client, std::string_view) {
+  client.placed = client.lldb;
   if (!client.options.tell_offsets || client.took_made_file) return {};
   const auto displacement = client.target.kernel_displacement();
   const auto linked = linked_address(client.target, client.file());
+  if (client.lldb && client.options.exec_file != nullptr && (!linked || displacement.value_or(0) == 0))
+    return {"Text=0;Data=0;Bss=0"};
   if (!displacement || *displacement == 0 || !linked) return {};
   if (client.lldb) return {fmt::format("Text={0:x};Data={0:x};Bss={0:x}", *displacement)};
   return {"TextSeg=" + hex_number(*linked + *displacement)};

@@ -41,9 +41,9 @@ const char* name_of(Packing packing) {
 }
 
 /// Refuses what no reader of ours takes; what is too short to tell is left to them.
-Expected<void> check_start(std::span<const std::byte> start, bool unpacked) {
-  if (start.size() < 4 || std::memcmp(start.data(), format::kElfMagic, 4) == 0) return {};
-  if (is_kdump(start) || is_flattened(start)) return {};
+Expected<void> check_start(std::span<const std::byte> start, bool unpacked, const ContainerOptions& options) {
+  if (options.raw || start.size() < 4 || std::memcmp(start.data(), format::kElfMagic, 4) == 0) return {};
+  if (is_kdump(start) || is_flattened(start) || is_foreign(start)) return {};
   return fail(Error::Kind::not_elf, (unpacked ? "unpacked, " : "") + describe_foreign_file(start));
 }
 
@@ -63,7 +63,7 @@ Expected<size_t> read_start(int fd, std::span<std::byte> into) {
 /// Through an index; nullptr with the file still there when it has too few places to start from.
 Expected<std::unique_ptr<Source>> open_indexed(std::unique_ptr<File>& file, Packing packing,
                                                const ContainerOptions& options, std::vector<std::string>& warnings) {
-  const CheckStart check = [](std::span<const std::byte> start) { return check_start(start, true); };
+  const CheckStart check = [&](std::span<const std::byte> start) { return check_start(start, true, options); };
 #ifdef GCORE_WITH_ZSTD
   if (packing == Packing::zstd) {
     auto source = ZstdSource::open(file, options.progress, warnings);
@@ -86,7 +86,7 @@ Expected<Container> open_packed(std::unique_ptr<File> file, Packing packing, con
   const size_t before = warnings.size();
   auto source = open_indexed(file, packing, options, warnings);
   if (!source) return std::unexpected(source.error());
-  if (*source) return Container{std::move(*source), name_of(packing), {}, {}};
+  if (*source) return Container{std::move(*source), name_of(packing), {}, {}, {}};
   warnings.resize(before);  // unpacking finds the same
   if (::lseek(file->descriptor(), 0, SEEK_SET) < 0) return unreadable(errno);
   Start start{};
@@ -94,11 +94,12 @@ Expected<Container> open_packed(std::unique_ptr<File> file, Packing packing, con
   if (!got) return std::unexpected(got.error());
   auto unpacked = unpack(
       file->descriptor(), std::span(start).first(*got), packing, file->size(),
-      [](std::span<const std::byte> bytes) { return check_start(bytes, true); }, options.progress, warnings);
+      [&](std::span<const std::byte> bytes) { return check_start(bytes, true, options); }, options.progress, warnings);
   if (!unpacked) return std::unexpected(unpacked.error());
   return Container{
       std::move(*unpacked),
       name_of(packing),
+      {},
       {},
       {fmt::format("the {} data has no place to start from in more than {} MiB; it was unpacked into a temporary file",
                    name_of(packing), kMaxBlock >> 20)}};
@@ -109,10 +110,10 @@ Expected<Container> open_stream(int fd, std::span<const std::byte> start, Packin
   if (start.empty()) return fail(Error::Kind::not_elf, "it is empty");
   auto file = unpack(
       fd, start, packing, 0,
-      [packing](std::span<const std::byte> bytes) { return check_start(bytes, packing != Packing::none); },
+      [&](std::span<const std::byte> bytes) { return check_start(bytes, packing != Packing::none, options); },
       options.progress, warnings);
   if (!file) return std::unexpected(file.error());
-  return Container{std::move(*file), name_of(packing), {}, {}};
+  return Container{std::move(*file), name_of(packing), {}, {}, {}};
 }
 
 /// By what the descriptor is, and by its first bytes.
@@ -132,7 +133,7 @@ Expected<Container> open_outer(int fd, const ContainerOptions& options, std::vec
   if (!seekable) return open_stream(fd, start, packing, options, warnings);
   auto file = File::adopt(input.release(), options.lasting ? File::Lasting::yes : File::Lasting::unknown);
   if (!file) return std::unexpected(file.error());
-  if (packing == Packing::none) return Container{std::move(*file), name_of(packing), {}, {}};
+  if (packing == Packing::none) return Container{std::move(*file), name_of(packing), {}, {}, {}};
   return open_packed(std::move(*file), packing, options, warnings);
 }
 
@@ -159,6 +160,15 @@ Expected<Container> open_inner_kdump(Rearranged file, Container outer, std::vect
   return outer;
 }
 
+Expected<Container> as_foreign(Expected<ForeignDump> foreign, Container outer, std::vector<std::string>& warnings) {
+  if (!foreign) return std::unexpected(foreign.error());
+  outer.source = std::move(foreign->memory);
+  outer.notices.insert(outer.notices.end(), foreign->notices.begin(), foreign->notices.end());
+  warnings.insert(warnings.end(), foreign->warnings.begin(), foreign->warnings.end());
+  outer.foreign = std::move(*foreign);
+  return outer;
+}
+
 Expected<std::span<const std::byte>> read_start(const Source& source, Start& into) {
   const Source::Result got = source.read(FileOffset(0), into);
   if (got.error != 0) return unreadable(got.error);
@@ -176,6 +186,14 @@ Expected<Container> open_container(int fd, const ContainerOptions& options, std:
   if (start->empty() && std::string_view(outer->name) != name_of(Packing::none))
     return warnings.empty() ? fail(Error::Kind::not_elf, "unpacked, it is empty")
                             : fail(Error::Kind::truncated, "nothing of it can be unpacked");
+  if (options.raw) {
+    auto source = std::move(outer->source);
+    return as_foreign(open_raw(std::move(source), *options.raw), std::move(*outer), warnings);
+  }
+  if (is_foreign(*start)) {
+    auto source = std::move(outer->source);
+    return as_foreign(open_foreign(std::move(source), *start), std::move(*outer), warnings);
+  }
   if (is_kdump(*start)) {
     auto file = as_file(std::move(outer->source));
     if (!file) return std::unexpected(file.error());

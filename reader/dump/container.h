@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "reader/dump/foreign/foreign.h"
 #include "reader/dump/makedumpfile.h"
 #include "reader/source/block_source.h"
 #include "reader/source/source.h"
@@ -14,13 +15,15 @@ namespace gcore::reader {
 
 struct Container {
   std::unique_ptr<Source> source;
-  const char* name = "none";         // as Dump::compression()
-  std::optional<KdumpFile> kdump;    // without its `memory`, which is `source`
-  std::vector<std::string> notices;  // as Dump::notices()
+  const char* name = "none";           // as Dump::compression()
+  std::optional<KdumpFile> kdump;      // without its `memory`, which is `source`
+  std::optional<ForeignDump> foreign;  // likewise
+  std::vector<std::string> notices;    // as Dump::notices()
 };
 
 struct ContainerOptions {
-  bool lasting = false;  // see File::Lasting
+  bool lasting = false;          // see File::Lasting
+  std::optional<RawMemory> raw;  // as OpenOptions::raw
   OnProgress progress;
 };
 
@@ -31,6 +34,7 @@ struct ContainerOptions {
 ///   notice, unpacked into an unnamed temporary file;
 /// - a pipe: unpacked into such a file, whatever is in it;
 /// - makedumpfile's flattened format, in any of these: rearranged into such a file;
+/// - another maker's format (foreign/), in any of the first three: read there;
 /// - a kdump-compressed file, in any of these: read through libkdumpfile, from such a file where it is compressed
 /// again.
 ///

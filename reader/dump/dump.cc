@@ -14,6 +14,7 @@
 #include "reader/dump/elf_notes.h"
 #include "reader/dump/memory_map.h"
 #include "reader/dump/qnx_note.h"
+#include "reader/dump/virtualbox_notes.h"
 #include "reader/dump/vmcore_notes.h"
 
 namespace gcore::reader {
@@ -23,13 +24,17 @@ struct Dump::State {
       : source(std::move(c.source)),
         compression(c.name),
         kdump(std::move(c.kdump)),
+        foreign(std::move(c.foreign)),
+        foreign_format(foreign ? foreign->format : ""),
         path(std::move(p)),
-        file_size(kdump ? source->file_end() : source->size()),
+        file_size(kdump || foreign ? source->file_end() : source->size()),
         notices(std::move(c.notices)) {}
 
   std::unique_ptr<Source> source;
   const char* compression;
-  std::optional<KdumpFile> kdump;  // its `elf` and `notes` are moved away when they are read
+  std::optional<KdumpFile> kdump;      // its `elf` and `notes` are moved away when they are read
+  std::optional<ForeignDump> foreign;  // its `elf` and `cpus` likewise
+  const char* foreign_format;
   std::string path;
   uint64_t file_size;
   ElfFile elf;
@@ -142,7 +147,9 @@ bool Dump::State::has_memory() const {
 }
 
 Expected<void> Dump::State::load_headers() {
-  auto headers = kdump ? Expected<ElfFile>(std::move(kdump->elf)) : read_elf_file(*source, warnings);
+  auto headers = kdump     ? Expected<ElfFile>(std::move(kdump->elf))
+                 : foreign ? Expected<ElfFile>(std::move(foreign->elf))
+                           : read_elf_file(*source, warnings);
   if (!headers) return std::unexpected(headers.error());
   elf = std::move(*headers);
   return {};
@@ -189,6 +196,10 @@ std::vector<Dump::State::NoteSegment> Dump::State::read_note_segments() {
 
 Expected<void> Dump::State::load_notes() {
   if (kdump) return load_kdump_notes();
+  if (foreign) {
+    cpus = std::move(foreign->cpus);
+    return {};
+  }
   std::vector<NoteSegment> notes = read_note_segments();
   const bool announced = !notes.empty();
   std::erase_if(notes, [](const NoteSegment& note) { return note.bytes.empty(); });
@@ -222,6 +233,11 @@ Expected<void> Dump::State::load_vmcore(std::span<const NoteSegment> segments) {
                                      notes.end));
     else if (!notes.problem.empty())
       warnings.push_back(notes.problem);
+  }
+  if (are_virtualbox_notes(all) && elf.machine == format::Machine::x86_64) {
+    cpus = read_virtualbox_notes(all, warnings);
+    foreign_format = "VirtualBox core";
+    return {};
   }
   VmcoreNotes content = read_vmcore_notes(all, elf.machine, elf.order, warnings);
   if (content.of_process)
@@ -290,7 +306,8 @@ Expected<std::unique_ptr<Dump>> Dump::open_descriptor(int fd, const std::string&
     for (const std::string& warning : warnings) text += fmt::format("; {}", warning);
     return fail(error.kind, std::move(text));
   };
-  auto container = open_container(fd, {.lasting = options.lasting, .progress = options.progress}, warnings);
+  auto container =
+      open_container(fd, {.lasting = options.lasting, .raw = options.raw, .progress = options.progress}, warnings);
   if (!container) return failed(container.error());
   auto state = std::make_unique<State>(std::move(*container), name);
   state->warnings = warnings;  // those of unpacking explain a failure of what follows
@@ -322,7 +339,14 @@ Dialect Dump::dialect() const { return state_->dialect; }
 const std::string& Dump::path() const { return state_->path; }
 uint64_t Dump::file_size() const { return state_->file_size; }
 uint64_t Dump::file_end() const { return state_->source->file_end(); }
-bool Dump::has_file_offsets() const { return !state_->kdump; }
+bool Dump::has_file_offsets() const {
+  return !state_->kdump && (!state_->foreign || state_->foreign->has_file_offsets);
+}
+std::string_view Dump::foreign_format() const { return state_->foreign_format; }
+const std::string& Dump::foreign_name() const {
+  static const std::string kNone;
+  return state_->foreign ? state_->foreign->vm : kNone;
+}
 std::string_view Dump::compression() const { return state_->compression; }
 bool Dump::has_layout_of_qemu() const { return state_->elf.by_qemu; }
 bool Dump::truncated() const { return state_->truncated; }

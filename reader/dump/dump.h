@@ -1,6 +1,7 @@
 // A memory dump of a virtual machine, opened: its memory by guest-physical address, its vCPUs, and what the file says
 // of itself. Both dialects (see writer/format/), ELF32 and ELF64, both byte orders; as a whole compressed with gzip or
-// zstd; and kdump-compressed files, also flattened ones.
+// zstd; and kdump-compressed files, also flattened ones. Of other makers: QEMU's migration streams, libvirt's saved
+// domains, LiME images, and memory without any header.
 //
 // Opening reads headers and notes only, so that it takes the same few milliseconds whatever the dump's size; zstd in
 // the seekable format too. gzip, and zstd in frames without that, take one pass for an index; what comes from a pipe,
@@ -96,6 +97,12 @@ struct OtherNotes {
   size_t count = 0;
 };
 
+/// What bytes without any header are: the memory of a machine from an address on.
+struct RawMemory {
+  format::Machine machine = format::Machine::x86_64;
+  PhysAddr address;  // of the first byte
+};
+
 /// How to open a dump.
 struct OpenOptions {
   /// Called now and then while a container without an index is gone through, or a pipe is read: bytes of the file that
@@ -106,6 +113,9 @@ struct OpenOptions {
   /// for small reads; if somebody does it all the same, or the disk fails, reading or touching a view's bytes raises
   /// SIGBUS.
   bool lasting = false;
+
+  /// The file is nothing but memory (a VMM's snapshot, pmemsave, .vmem), whatever its first bytes look like.
+  std::optional<RawMemory> raw = std::nullopt;
 };
 
 /// An open dump. Immutable after open(): every method may be called by several threads at once. Spans and views live as
@@ -132,6 +142,13 @@ class Dump {
   const std::string& path() const;
   uint64_t file_size() const;  // bytes; compressed as a whole: unpacked; flattened: rearranged, unless it is kdump too
   std::string_view compression() const;  // "none", "gzip", "zstd", "flattened" or "kdump"
+
+  /// The file's format when it is neither an ELF nor a kdump-compressed file, else "": "QEMU migration stream",
+  /// "libvirt saved domain", "LiME image", "raw memory"; also "VirtualBox core", whose ELF notes are its own. Its
+  /// dialect() is then vmcore, for want of one of its own.
+  std::string_view foreign_format() const;
+  /// The name of the guest, where a foreign format has one.
+  const std::string& foreign_name() const;
 
   /// True when the file's headers stand as QEMU's dump-guest-memory writes them, which does not name itself.
   bool has_layout_of_qemu() const;

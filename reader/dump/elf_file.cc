@@ -187,8 +187,17 @@ class Parser {
 
   void read_sections() {
     if (header_.e_shoff == 0) return;
-    if (auto read = find_info(); !read)
+    if (auto read = find_info(); !read && !is_of_another_file())
       warnings_.push_back(fmt::format("the section headers are of no use: {}", read.error().text));
+  }
+
+  /// makedumpfile -E leaves in the header what that of its input says of sections, which it does not copy: there,
+  /// program headers, notes or memory are.
+  bool is_of_another_file() const {
+    const uint64_t at = header_.e_shoff;
+    if (at - header_.e_phoff < out_.headers.size() * sizeof(Segment)) return true;
+    return std::ranges::any_of(out_.headers,
+                               [at](const ProgramHeader& header) { return at - header.offset < header.file_size; });
   }
 
   Expected<void> find_info() {
@@ -300,12 +309,7 @@ std::string describe_foreign_file(std::span<const std::byte> start) {
       {"PAGEDU64"sv, "a Windows crash dump"},
       {"PAGEDUMP"sv, "a Windows crash dump"},
       {"MDMP"sv, "a Windows minidump"},
-      {"QEVM"sv, "a QEMU migration stream"},
       {"QFI\xfb"sv, "a qcow2 disk image"},
-      {"LibvirtQemudSave"sv, "a saved domain of libvirt (virsh save)",
-       "restore it and dump it: virsh dump --memory-only"},
-      {"LibvirtQemudPart"sv, "a domain of libvirt whose saving was not finished", ""},
-      {"EMiL"sv, "a LiME or AVML image", ""},
       {"\x1f\x8b"sv, "a gzip file", "unpack it once more: gzip -d"},
       {"\x28\xb5\x2f\xfd"sv, "a zstd file", "unpack it once more: zstd -d"},
       {"\xfd"

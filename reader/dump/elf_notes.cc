@@ -58,7 +58,9 @@ bool starts_with_elf_note(std::span<const std::byte> segment, format::ByteOrder 
   const uint32_t size = format::load<uint32_t>(segment.data(), order);
   if (size < 2 || size > kLongestName || size > segment.size() - kHeaderSize) return false;
   const std::string_view name(reinterpret_cast<const char*>(segment.data() + kHeaderSize), size);
-  return name.back() == '\0' && is_printable(name.substr(0, size - 1));
+  if (name.back() == '\0') return is_printable(name.substr(0, size - 1));
+  // VirtualBox's sizes of names do not count the NUL that follows them.
+  return is_printable(name) && segment.size() > kHeaderSize + size && segment[kHeaderSize + size] == std::byte{0};
 }
 
 ElfNotes parse_elf_notes(std::span<const std::byte> segment, format::ByteOrder order) {

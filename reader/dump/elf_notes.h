@@ -19,8 +19,8 @@ struct ElfNote {
   uint64_t offset = 0;  // of the note in its segment
 };
 
-/// Whether the segment starts with an ELF note header: a name that is printable and ends in a NUL. The qnx dialect's
-/// note has none; its first bytes make a name size of 0 or of many thousands.
+/// Whether the segment starts with an ELF note header: a name that is printable and ends in, or is followed by, a NUL.
+/// The qnx dialect's note has none; its first bytes make a name size of 0 or of many thousands.
 bool starts_with_elf_note(std::span<const std::byte> segment, format::ByteOrder order);
 
 struct ElfNotes {

@@ -45,17 +45,26 @@ MemoryMap::MemoryMap(const Source& source, std::vector<Segment> segments, std::v
   for (const Piece& piece : pieces_) bytes_ += piece.last - piece.first + 1;
 }
 
-/// Takes out segments that have the same bytes of the file at the same physical addresses as a larger one: Linux' own
-/// vmcores (and ours of Linux guests) show the kernel's image a second time so, by its virtual addresses.
+/// Of a segment that ends in `whole`.
+bool MemoryMap::shows_again(const Segment& segment, const Segment& whole) {
+  constexpr uint64_t kKernelHalf = uint64_t{1} << 63;
+  const uint64_t within = segment.address.value - whole.address.value;
+  if (segment.virtual_address == whole.virtual_address || within + segment.file_size > whole.file_size) return false;
+  const bool same_bytes =
+      segment.file_size == segment.memory_size && segment.offset.value - whole.offset.value == within;
+  return same_bytes || ((segment.virtual_address.value & kKernelHalf) != 0 &&
+                        segment.virtual_address.value - whole.virtual_address.value != within);
+}
+
+/// Takes out segments that show a part of a larger one a second time, by the kernel's virtual addresses of its image:
+/// Linux' own vmcores have them, and ours of Linux guests, where they share the bytes of the file. What Linux wrote, or
+/// makedumpfile -E, has the bytes twice.
 void MemoryMap::set_aliases_apart() {
   const Segment* widest = nullptr;  // of those so far, the one that ends last
   std::vector<Segment> kept;
   kept.reserve(segments_.size());  // `widest` points into it
   for (const Segment& segment : segments_) {
-    if (widest != nullptr && last_of(segment) <= last_of(*widest) && segment.file_size == segment.memory_size &&
-        last_of(segment) - widest->address.value < widest->file_size &&
-        segment.offset.value - segment.address.value == widest->offset.value - widest->address.value &&
-        segment.virtual_address != widest->virtual_address) {
+    if (widest != nullptr && last_of(segment) <= last_of(*widest) && shows_again(segment, *widest)) {
       aliases_.push_back(segment);
       continue;
     }

@@ -61,6 +61,7 @@ class MemoryMap {
   /// Cuts an extent of the file at the unreadable ranges.
   Dump::Extent without_unreadable(Dump::Extent extent) const;
   void set_aliases_apart();
+  static bool shows_again(const Segment& segment, const Segment& whole);
   std::vector<Part> parts(const Source& source) const;
   void split_overlaps(std::vector<Part> parts, std::vector<std::string>& warnings);
   void add_piece(uint64_t first, uint64_t last, uint32_t segment);

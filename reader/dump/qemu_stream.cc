@@ -16,7 +16,8 @@ constexpr uint32_t kVersion = 3;
 constexpr uint8_t kEnd = 0x00, kStart = 0x01, kPart = 0x02, kLast = 0x03, kFull = 0x04, kSubsection = 0x05,
                   kConfiguration = 0x07, kFooter = 0x7e;
 constexpr uint64_t kFill = 0x02, kBlockList = 0x04, kPage = 0x08, kEndOfPart = 0x10, kSameBlock = 0x20,
-                   kFlags = kStreamPage - 1;
+                   kMultifdFlush = 0x200, kFlags = kStreamPage - 1;
+constexpr uint32_t kMappedVersion = 1;
 constexpr size_t kMostState = 256 << 20, kMostBlocks = 4096, kBuffer = 256 << 10;
 
 Error failed(Error::Kind kind, uint64_t offset, std::string_view why) {
@@ -26,7 +27,7 @@ Error failed(Error::Kind kind, uint64_t offset, std::string_view why) {
 /// The stream as numbers and bytes. After the first failure all else is zeros: to be asked now and then.
 class Input {
  public:
-  explicit Input(const std::function<Expected<size_t>(std::span<std::byte>)>& read) : read_(read), buffer_(kBuffer) {}
+  explicit Input(const StreamInput& from) : from_(from), buffer_(kBuffer), passed_(from.start) {}
 
   bool ok() const { return !error_; }
   const Error& error() const { return *error_; }
@@ -59,6 +60,19 @@ class Input {
   }
   std::string name() { return text(u8()); }
 
+  /// Goes on at a place ahead.
+  void skip_to(uint64_t place) {
+    if (!ok()) return;
+    if (place >= offset() && place - offset() <= end_ - at_) {
+      at_ += static_cast<size_t>(place - offset());
+      return;
+    }
+    if (!from_.seek || place < offset()) return fail(Error::Kind::malformed, "its memory is not where it should be");
+    from_.seek(place);
+    passed_ = place;
+    at_ = end_ = 0;
+  }
+
   /// The last byte is to be taken again.
   void put_back() { at_ -= ok() ? 1 : 0; }
 
@@ -80,30 +94,29 @@ class Input {
     passed_ += at_;
     end_ -= at_;
     at_ = 0;
-    const auto got = read_(std::span(buffer_).subspan(end_));
+    const auto got = from_.read(std::span(buffer_).subspan(end_));
     if (!got) error_ = got.error();
     end_ += got ? *got : 0;
     return got && *got > 0;
   }
 
-  const std::function<Expected<size_t>(std::span<std::byte>)>& read_;
+  const StreamInput& from_;
   std::vector<std::byte> buffer_;
   size_t at_ = 0, end_ = 0;
-  uint64_t passed_ = 0;
+  uint64_t passed_;  // the place of buffer_'s first byte
   std::optional<Error> error_;
 };
 
 class Stream {
  public:
-  Stream(Input& input, StreamMemory& memory) : in_(input), memory_(memory) {}
+  Stream(Input& input, StreamMemory& memory, SavedGuest& guest) : in_(input), memory_(memory), guest_(guest) {}
 
-  Expected<SavedGuest> read() {
+  Expected<void> read() {
     head();
-    while (in_.ok() && !memory_is_there_) section();
+    while (in_.ok() && !guest_.has_all_memory) section();
     if (in_.ok()) guest_.state = in_.rest();
     if (!in_.ok()) return std::unexpected(in_.error());
-    if (auto devices = read_device_states(guest_); !devices) return std::unexpected(devices.error());
-    return std::move(guest_);
+    return read_device_states(guest_);
   }
 
  private:
@@ -130,7 +143,7 @@ class Stream {
       case kEnd:
         if (guest_.blocks.empty()) return in_.fail(Error::Kind::unsupported, "it has no memory");
         in_.put_back();
-        memory_is_there_ = true;
+        guest_.has_all_memory = true;
         return;
       default:
         return in_.fail(Error::Kind::malformed, fmt::format("there is no section of kind {:#x}", kind));
@@ -152,7 +165,8 @@ class Stream {
     } else if (name == "configuration/uuid") {
       in_.take(16);
     } else if (name == "configuration/capabilities") {
-      for (uint32_t count = in_.u32(); count > 0 && in_.ok(); --count) in_.name();
+      for (uint32_t count = in_.u32(); count > 0 && in_.ok(); --count)
+        if (in_.name() == "mapped-ram") mapped_ = true;
     } else {
       in_.fail(Error::Kind::unsupported, "its configuration has \"" + name + "\", which is not known");
     }
@@ -189,6 +203,8 @@ class Stream {
       if (flags == kEndOfPart) return;
       if (flags == kBlockList) {
         block_list(address);
+      } else if (flags == kMultifdFlush && mapped_) {
+        continue;  // threads wrote the pages, to the same places
       } else if ((flags & ~kSameBlock) == kFill || (flags & ~kSameBlock) == kPage) {
         one_page(address, flags);
       } else {
@@ -201,6 +217,10 @@ class Stream {
 
   void block_list(uint64_t total) {
     if (!guest_.blocks.empty()) return in_.fail(Error::Kind::malformed, "a second list of blocks");
+    struct Place {
+      uint64_t bitmap, pages;
+    };
+    std::vector<Place> places;
     for (uint64_t sum = 0; in_.ok() && sum < total;) {
       StreamBlock block{in_.name(), in_.number(8)};
       if (guest_.blocks.size() == kMostBlocks || block.size == 0 || block.size > total - sum ||
@@ -208,9 +228,19 @@ class Stream {
         return in_.fail(Error::Kind::malformed, "its blocks of memory contradict their sum");
       sum += block.size;
       index_.emplace(block.name, guest_.blocks.size());
+      if (mapped_) {
+        if (in_.u32() != kMappedVersion || in_.number(8) != kStreamPage)
+          return in_.fail(Error::Kind::unsupported, "its mapped memory is of a version that is not known");
+        const uint64_t bitmap = in_.number(8), pages = in_.number(8);
+        if (pages < bitmap || pages > UINT64_MAX - block.size)
+          return in_.fail(Error::Kind::malformed, "its memory is not where it should be");
+        places.push_back({bitmap, pages});
+        in_.skip_to(pages + block.size);
+      }
       guest_.blocks.push_back(std::move(block));
     }
     if (in_.ok()) check(memory_.begin(guest_.blocks));
+    for (size_t i = 0; i < places.size() && in_.ok(); ++i) check(memory_.mapped(i, places[i].bitmap, places[i].pages));
   }
 
   void one_page(uint64_t address, uint64_t flags) {
@@ -227,7 +257,7 @@ class Stream {
       if (in_.ok()) check(memory_.fill(block_, address, value));
     } else {
       const auto bytes = in_.take(kStreamPage);
-      if (in_.ok()) check(memory_.page(block_, address, bytes));
+      if (in_.ok()) check(memory_.page(block_, address, bytes, in_.offset() - kStreamPage));
     }
   }
 
@@ -237,19 +267,22 @@ class Stream {
 
   Input& in_;
   StreamMemory& memory_;
-  SavedGuest guest_;
+  SavedGuest& guest_;
   std::map<std::string, size_t> index_;
   size_t block_ = SIZE_MAX;
   std::optional<uint32_t> ram_;
-  bool memory_is_there_ = false;
+  bool mapped_ = false;
 };
 
 }  // namespace
 
-Expected<SavedGuest> read_qemu_stream(const std::function<Expected<size_t>(std::span<std::byte>)>& read,
-                                      StreamMemory& memory) {
-  Input input(read);
-  return Stream(input, memory).read();
+Expected<void> StreamMemory::mapped(size_t, uint64_t, uint64_t) {
+  return std::unexpected(Error{Error::Kind::unsupported, "its memory is mapped (mapped-ram), which needs a file"});
+}
+
+Expected<void> read_qemu_stream(const StreamInput& from, StreamMemory& memory, SavedGuest& guest) {
+  Input input(from);
+  return Stream(input, memory, guest).read();
 }
 
 }  // namespace gcore::reader

@@ -13,6 +13,11 @@
 // of the same block as before, else {u8 length, name} comes first. That of a device has no length: the description at
 // the end says how long each of its fields is. So what follows "ram" is kept, and taken apart when the description is
 // there. Flags of what a stream may have and this does not read (xbzrle, multifd, compression) are an error.
+//
+// With the capability mapped-ram (QEMU 9.0 and later; docs/devel/migration/mapped-ram.rst) each entry of the block list
+// ends in {u32 version 1, u64 page size, u64 place of a bitmap, u64 place of the pages}, all of which are places in the
+// file: the pages lie there by their offset in the block, and the next entry follows after them. A bit a page, least
+// significant bit first: pages whose bit is 0 are zeros.
 #pragma once
 
 #include <cstddef>
@@ -56,6 +61,7 @@ struct DeviceState {
 struct SavedGuest {
   std::string machine;  // "pc-q35-7.2"; "" when the stream does not say
   std::vector<StreamBlock> blocks;
+  bool has_all_memory = false;       // false: the stream ends within it
   std::vector<DeviceState> devices;  // in the order of the stream
   std::string state;                 // what the devices' fields point into
 };
@@ -67,17 +73,28 @@ class StreamMemory {
   virtual ~StreamMemory() = default;
   /// Before any page. An error ends the reading.
   virtual Expected<void> begin(std::span<const StreamBlock> blocks) = 0;
-  virtual Expected<void> page(size_t block, uint64_t offset, std::span<const std::byte> bytes) = 0;
+  /// `place`: where the bytes stand in the stream.
+  virtual Expected<void> page(size_t block, uint64_t offset, std::span<const std::byte> bytes, uint64_t place) = 0;
   /// A page of one and the same byte.
   virtual Expected<void> fill(size_t block, uint64_t offset, std::byte value) = 0;
+  /// mapped-ram: all of a block, after begin(). `bitmap` and `pages` are places in the stream. Refused unless it is
+  /// overridden, as where the stream is a pipe.
+  virtual Expected<void> mapped(size_t block, uint64_t bitmap, uint64_t pages);
 };
 
 inline constexpr size_t kStreamPage = 4096;
 
-/// Reads up to the end of the stream. `read` fills in at least one byte and returns how many, 0 at the end; its error
-/// is returned as it is. What is not a stream is Kind::not_elf, one that was cut off Kind::truncated. Takes memory for
-/// the devices' state, at most 256 MiB.
-Expected<SavedGuest> read_qemu_stream(const std::function<Expected<size_t>(std::span<std::byte>)>& read,
-                                      StreamMemory& memory);
+/// Where a stream comes from.
+struct StreamInput {
+  /// Fills in at least one byte and returns how many, 0 at the end; its error is returned as it is.
+  std::function<Expected<size_t>(std::span<std::byte>)> read;
+  /// The next read() is at that place. Only mapped-ram needs it.
+  std::function<void(uint64_t place)> seek = nullptr;
+  uint64_t start = 0;  // the place of the stream's first byte
+};
+
+/// Reads up to the end of the stream into `guest`, which on failure has what came before. What is not a stream is
+/// Kind::not_elf, one that was cut off Kind::truncated. Takes memory for the devices' state, at most 256 MiB.
+Expected<void> read_qemu_stream(const StreamInput& input, StreamMemory& memory, SavedGuest& guest);
 
 }  // namespace gcore::reader

@@ -53,6 +53,9 @@ struct GuestSystem {
 
   /// One sentence each, without a full stop: how the facts were learnt, and what was not looked at.
   std::vector<std::string> notes{};
+
+  /// The note that says that the VMCOREINFO in the dump's notes is wrong about the kernel in memory, or empty.
+  std::string contradiction{};
 };
 
 /// "unknown", "linux", "qnx".

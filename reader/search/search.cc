@@ -55,6 +55,11 @@ class Search::State {
 
   bool step(std::vector<uint64_t>& hits, uint64_t budget, size_t max_hits);
   void share(Share share) { share_ = {std::max(1U, share.threads), std::max<size_t>(1, share.part)}; }
+  void look_through(const AddressSpace& space, VirtAddr first, VirtAddr last) {
+    first_ = first;
+    last_ = last;
+    listing_.emplace(space.enumeration());
+  }
 
   std::vector<Piece> pieces;
   uint64_t searched = 0;
@@ -62,6 +67,8 @@ class Search::State {
 
  private:
   bool at_end() const { return piece_ == pieces.size(); }
+  void list(uint64_t budget);
+  bool take(const Mapping& mapping);
   uint64_t advance(uint64_t budget);
   void skip(uint64_t behind);
   void append(uint64_t size, bool zeros);
@@ -76,6 +83,8 @@ class Search::State {
   const Dump* dump_;
   Needle needle_;
   Share share_{std::max(1U, std::thread::hardware_concurrency()), kPart};
+  std::optional<translate::Enumeration> listing_;  // of an address space, until it is over
+  VirtAddr first_, last_;                          // what of it is looked at
   size_t piece_ = 0;
   uint64_t done_ = 0;    // bytes of the current piece
   Dump::Extent extent_;  // the last one asked for
@@ -87,6 +96,10 @@ class Search::State {
 };
 
 bool Search::State::step(std::vector<uint64_t>& hits, uint64_t budget, size_t max_hits) {
+  if (listing_) {
+    list(budget);
+    return true;
+  }
   const size_t most = max_hits > SIZE_MAX - hits.size() ? SIZE_MAX : max_hits + hits.size();
   for (bool planned = false;; planned = true) {
     for (; part_ < parts_.size(); ++part_)
@@ -95,6 +108,33 @@ bool Search::State::step(std::vector<uint64_t>& hits, uint64_t budget, size_t ma
     plan(budget);
     scan_parts();
   }
+}
+
+// ---- the address space
+
+/// A table costs about as much as so many bytes that are looked at.
+void Search::State::list(uint64_t budget) {
+  constexpr uint64_t kTableCost = 16 << 10;
+  bool taken = true;
+  const bool more = listing_->step([&](const Mapping& mapping) { return taken = take(mapping); },
+                                   std::max<uint64_t>(budget / kTableCost, 1));
+  if (more && taken) return;
+  if (taken && problem.empty()) problem = listing_->listing().note;
+  listing_.reset();
+}
+
+/// False where nothing that follows will be looked at.
+bool Search::State::take(const Mapping& mapping) {
+  const uint64_t from = std::max(mapping.start.value, first_.value);
+  const uint64_t to = std::min(mapping.start.value + (mapping.size - 1), last_.value);
+  if (mapping.start > last_) return false;
+  if (from > to) return true;
+  if (pieces.size() == kMaxPieces) {
+    problem = fmt::format("what is mapped from {:#x} on was not searched: too many pieces", from);
+    return false;
+  }
+  pieces.push_back({from, mapping.physical + (from - mapping.start.value), to - from});
+  return true;
 }
 
 // ---- planning
@@ -289,20 +329,7 @@ Search Search::in_memory(const Dump& dump, PhysAddr first, PhysAddr last, std::s
 Search Search::in_space(const Dump& dump, const AddressSpace& space, VirtAddr first, VirtAddr last,
                         std::span<const std::byte> pattern) {
   auto state = std::make_unique<State>(dump, pattern);
-  const Listing listing = space.enumerate([&](const Mapping& mapping) {
-    const uint64_t end = mapping.start.value + (mapping.size - 1);
-    const uint64_t from = std::max(mapping.start.value, first.value);
-    const uint64_t to = std::min(end, last.value);
-    if (mapping.start > last) return false;
-    if (from > to) return true;
-    if (state->pieces.size() == kMaxPieces) {
-      state->problem = fmt::format("what is mapped from {:#x} on was not searched: too many pieces", from);
-      return false;
-    }
-    state->pieces.push_back({from, mapping.physical + (from - mapping.start.value), to - from});
-    return true;
-  });
-  if (state->problem.empty() && !listing.stopped) state->problem = listing.note;
+  state->look_through(space, first, last);
   return Search(std::move(state));
 }
 

@@ -27,7 +27,7 @@ class Search {
   /// All hits that lie in [first, last] as a whole. `pattern` has at least one byte, and is copied.
   static Search in_memory(const Dump& dump, PhysAddr first, PhysAddr last, std::span<const std::byte> pattern);
 
-  /// The same in memory that `space` maps. Lists its mappings at once, a million at the most: problem() tells of more.
+  /// The same in memory that `space` maps. The first steps list its mappings, a million at the most: problem() tells.
   static Search in_space(const Dump& dump, const AddressSpace& space, VirtAddr first, VirtAddr last,
                          std::span<const std::byte> pattern);
 

@@ -134,5 +134,27 @@ TEST_F(LinuxDump, HasTheRegistersThatQemuShows) {
   guest_->resume();
 }
 
+// Saved as an ordinary migration does it; the guest is stopped, so that both are of the same moment.
+TEST_F(LinuxDump, SavedGuestSaysTheSame) {
+  guest_->stop();
+  const std::string stream = folder_.path("stream");
+  const std::string dump = dumped({"--qmp", guest_->qmp_socket(), folder_.path()});
+  guest_->qmp().execute("migrate-set-capabilities", R"({"capabilities": [{"capability": "events", "state": true}]})");
+  guest_->qmp().execute("migrate", "{\"uri\": " + Qmp::quote("exec:cat >" + stream) + "}");
+  std::string state;
+  do {
+    guest_->qmp().wait_event("MIGRATION");
+    state = guest_->qmp().execute("query-migrate");
+  } while (state.find("completed") == std::string::npos);
+  for (const char* mode : {"--tasks", "--dmesg", "--backtrace"}) {
+    const Completed ours = run({program("gcore-inspect"), dump, mode}),
+                    theirs = run({program("gcore-inspect"), stream, mode});
+    EXPECT_EQ(theirs.status, (ExitStatus{0, 0})) << mode << theirs.err;
+    EXPECT_EQ(theirs.out, ours.out) << mode;
+    EXPECT_GT(ours.out.size(), 500u) << mode;
+  }
+  guest_->resume();
+}
+
 }  // namespace
 }  // namespace gcore::tests

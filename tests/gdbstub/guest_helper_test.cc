@@ -92,6 +92,19 @@ void _start(void) { for (;;) moved += current_one; }
     EXPECT_THAT(gdb.of[3], testing::ContainsRegex("0xffffffff8100[0-9a-f]+"));
     EXPECT_THAT(gdb.of[4], HasSubstr("add-symbol-file " + elf + " -o 0x1000000 -s .data..percpu 0\n"));
   }
+  // Without the helper: a file that gdb is offered is right by itself, one that it was given by that line.
+  const std::string connect =
+      "target remote | " + program("gcore-serve") + " --stdio --symbols " + elf + " " + moved_dump;
+  const auto offered = run_gdb({connect, "print &current_one", "info symbol $pc", "print &moved"});
+  EXPECT_THAT(offered.of.at(1), HasSubstr("(long *) 0x8 <current_one>")) << offered.output;
+  EXPECT_THAT(offered.of.at(2), HasSubstr("_start in section .text"));
+  EXPECT_THAT(offered.of.at(3), testing::ContainsRegex("0xffffffff8100[0-9a-f]+ <moved>"));
+  EXPECT_THAT(offered.output, Not(HasSubstr("warning: Loadable section")));
+  const auto given = run_gdb({connect, "symbol-file", "add-symbol-file " + elf + " -o 0x1000000 -s .data..percpu 0",
+                              "print &current_one", "info symbol $pc"},
+                             {elf});
+  EXPECT_THAT(given.of.at(3), HasSubstr("(long *) 0x8 <current_one>")) << given.output;
+  EXPECT_THAT(given.of.at(4), HasSubstr("_start in section .text"));
 }
 
 TEST_F(GuestHelper, OpensADumpAndLooksAtIt) {

@@ -27,6 +27,15 @@ class LldbTest : public testing::Test {
     address_ = line ? line->substr(line->rfind(' ') + 1) : "";
   }
 
+  /// Of a kernel that was moved by 0x1000000.
+  std::string write_moved_dump() {
+    DumpBuilder builder;
+    builder.note(elf_note("CORE", 1, prstatus(kEmX86_64, 1, {{"rip", 0xffffffff81008004}})) +
+                 elf_note("VMCOREINFO", 0, "OSRELEASE=6.1\nKERNELOFFSET=1000000\n"));
+    builder.memory(0, std::string(4096, 'a')).memory(0x10000, std::string(4096, 'b')).write(folder_.path("moved.core"));
+    return folder_.path("moved.core");
+  }
+
   /// What LLDB says to commands after it has connected.
   std::string lldb(const std::vector<std::string>& commands) {
     std::vector<std::string> argv{"lldb-19",
@@ -84,11 +93,7 @@ TEST_F(LldbTest, ARegisterThatTheDumpLacksHasNoValue) {
 }
 
 TEST_F(LldbTest, AMovedKernelsSymbolsMoveToo) {
-  DumpBuilder builder;
-  builder.note(elf_note("CORE", 1, prstatus(kEmX86_64, 1, {{"rip", 0xffffffff81008004}})) +
-               elf_note("VMCOREINFO", 0, "OSRELEASE=6.1\nKERNELOFFSET=1000000\n"));
-  builder.memory(0, std::string(4096, 'a')).memory(0x10000, std::string(4096, 'b')).write(folder_.path("moved.core"));
-  serve(folder_.path("moved.core"));
+  serve(write_moved_dump());
   EXPECT_THAT(lldb({"image lookup --address 0xffffffff81008004", "thread list"}),
               testing::AllOf(HasSubstr("Summary: guest.elf`guest_loop + 4"),
                              ContainsRegex("thread #1: .*0xffffffff81008004 guest.elf`guest_loop")));
@@ -99,8 +104,19 @@ TEST_F(LldbTest, AFileIsOfferedToIt) {
   const std::string offered = symbols_;
   serve(write_small_dump(folder_.path()), {"--symbols", offered});
   symbols_.clear();
-  EXPECT_THAT(lldb({"image list", "image lookup --address 0xffffffff80008004"}),
-              testing::AllOf(HasSubstr(offered), HasSubstr("Address: guest.elf[0xffffffff80008004]")));
+  EXPECT_THAT(lldb({"image list", "image lookup --address 0xffffffff80008004", "thread list", "bt"}),
+              testing::AllOf(HasSubstr(offered), HasSubstr("Address: guest.elf[0xffffffff80008004]"),
+                             ContainsRegex("thread #1: .*0xffffffff80008000 guest.elf`guest_loop"),
+                             ContainsRegex("frame #0: 0xffffffff80008000 guest.elf`guest_loop")));
+}
+
+TEST_F(LldbTest, AFileIsOfferedToItOfAKernelThatWasMoved) {
+  const std::string offered = symbols_;
+  serve(write_moved_dump(), {"--symbols", offered});
+  symbols_.clear();
+  EXPECT_THAT(lldb({"image list", "bt", "image lookup --address 0xffffffff81008004"}),
+              testing::AllOf(HasSubstr(offered), ContainsRegex("frame #0: 0xffffffff81008004 guest.elf`guest_loop"),
+                             HasSubstr("Summary: guest.elf`guest_loop + 4")));
 }
 
 TEST_F(LldbTest, KillIsAnswered) {

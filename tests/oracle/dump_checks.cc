@@ -211,6 +211,13 @@ void check_in_makedumpfile(StoppedGuest& guest) {
   EXPECT_EQ(done.status, kDone) << done.out << done.err;
   EXPECT_GT(std::filesystem::file_size(small), 1U << 20);
   std::filesystem::remove(small);
+  // What is sound here is so there: an ELF file that has the kernel's image twice, and no section headers any more.
+  const Completed elf = run({"makedumpfile", "-E", "-d", "31", guest.vmcore_path(), small}, 120s);
+  EXPECT_EQ(elf.status, kDone) << elf.out << elf.err;
+  const Completed verified = run({program("gcore-inspect"), "--verify", small}, 120s);
+  EXPECT_EQ(verified.status, kDone) << verified.out;
+  EXPECT_EQ(verified.err, "");
+  std::filesystem::remove(small);
 }
 
 void check_in_crash(StoppedGuest& guest) {

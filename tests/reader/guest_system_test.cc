@@ -162,6 +162,41 @@ TEST(GuestSystem, ANoteOfTheDumpThatTheVcpusContradictIsOfAnotherKernel) {
   EXPECT_THAT(guest.notes, testing::Contains(HasSubstr("(of 5.9.9-1-amd64) is of another kernel than the vCPUs run")));
 }
 
+/// As Hyper-V's, which says that no kernel was moved: there is one fact and one who is contradicted, not two facts.
+TEST(GuestSystem, ANoteOfTheDumpThatIsWrongAboutTheKernelInMemory) {
+  for (const bool with_own : {true, false}) {
+    SCOPED_TRACE(with_own);
+    X86Kernel kernel;
+    kernel.with_note = with_own;
+    std::string unmoved = kernel.vmcoreinfo, older = kernel.vmcoreinfo;
+    unmoved.replace(unmoved.find("=9000000"), 8, "=0000000");
+    older.replace(older.find("6.1.0-9"), 7, "5.4.0-9");
+    for (const auto& [wrong, why] : {std::pair(unmoved, "moved by 0x0, and in guest memory it was by 0x9000000"),
+                                     std::pair(older, "it says 5.4.0-9-amd64, and guest memory has 6.1.0-9-amd64")}) {
+      const auto dump = open(kernel.build().note(elf_note("VMCOREINFO", 0, wrong)));
+      const Guest found(*dump);
+      const GuestSystem& guest = found.system();
+      EXPECT_EQ(guest.kaslr_offset, X86Kernel::kDisplacement);
+      EXPECT_EQ(guest.release, "6.1.0-9-amd64");
+      EXPECT_EQ(guest.banner, kBanner);
+      EXPECT_EQ(guest.image_address, VirtAddr(X86Kernel::kImage));
+      EXPECT_THAT(guest.contradiction, HasSubstr(why));
+      EXPECT_THAT(guest.notes, testing::Contains(guest.contradiction));
+    }
+  }
+}
+
+/// A kernel that was linked elsewhere (CONFIG_PHYSICAL_START) says of itself the same as the dump's notes.
+TEST(GuestSystem, AnUnusualAddressOfTheImageIsNoContradiction) {
+  X86Kernel kernel;
+  kernel.vmcoreinfo.replace(kernel.vmcoreinfo.find("=9000000"), 8, "=8000000");
+  const auto dump = open(kernel.build().note(elf_note("VMCOREINFO", 0, kernel.vmcoreinfo)));
+  const Guest found(*dump);
+  EXPECT_EQ(found.system().kaslr_offset, 0x8000000u);
+  EXPECT_EQ(found.system().vmcoreinfo_source, GuestSystem::Source::note);
+  EXPECT_EQ(found.system().contradiction, "");
+}
+
 TEST(GuestSystem, ANoteWhoseTablesAreNotInTheDumpIsBetterThanNothing) {
   X86Kernel kernel;
   kernel.with_cr3 = kernel.with_banner = false;
@@ -205,18 +240,19 @@ TEST(GuestSystem, OnlyARealBannerMakesALinux) {
   EXPECT_EQ(Guest(*dump).system(GuestSearch::thorough).kind, GuestSystem::Kind::unknown);
 }
 
-/// aarch64, 4K pages, 48 bits, 16 MiB of memory at 0x40000000. Root at 0x40001000: all of memory from
-/// 0xffff000000000000 on, and the image (two large pages of text, one of read-only data) from 0xffff800008000000 on. At
-/// 0x40006000, the tables that it booted with: the image alone.
+/// aarch64, 4K pages, 48 bits, 16 MiB of memory at 0x40000000. Root at 0x40601000: all of memory from
+/// 0xffff000000000000 on, and the image (two large pages of text, one of read-only data, which has the roots) from
+/// 0xffff800008000000 on. At 0x40600000, the tables that it booted with: the image alone.
 TEST(GuestSystem, RootlessAarch64ByItsTablesAlone) {
   constexpr uint64_t kRam = 0x40000000, kText = 0x781 | uint64_t{1} << 54, kNever = uint64_t{3} << 53;
   Bytes memory;
-  memory.put(0x1000, (kRam + 0x2000) | 3, 8).put(0x1000 + 256 * 8, (kRam + 0x3000) | 3, 8);
+  constexpr uint64_t kBooted = 6 * kMiB, kRoot = kBooted + 0x1000;
+  memory.put(kRoot, (kRam + 0x2000) | 3, 8).put(kRoot + 256 * 8, (kRam + 0x3000) | 3, 8);
   memory.put(0x2000, kRam | 0x701 | kNever, 8);
   memory.put(0x3000, (kRam + 0x4000) | 3, 8);
   memory.put(0x4000 + 64 * 8, (kRam + 2 * kMiB) | kText, 8).put(0x4000 + 65 * 8, (kRam + 4 * kMiB) | kText, 8);
   memory.put(0x4000 + 66 * 8, (kRam + 6 * kMiB) | 0x781 | kNever, 8);
-  memory.put(256 * 8, (kRam + 0x3000) | 3, 8).put(511 * 8, (kRam + 0x5000) | 3, 8);
+  memory.put(kBooted + 256 * 8, (kRam + 0x3000) | 3, 8).put(kBooted + 511 * 8, (kRam + 0x5000) | 3, 8);
   memory.pad_to(7 * kMiB).text(std::string(kBanner) + "\n" + '\0').pad_to(16 * kMiB);
   DumpBuilder builder;
   builder.machine = kEmAarch64;
@@ -227,7 +263,7 @@ TEST(GuestSystem, RootlessAarch64ByItsTablesAlone) {
   const auto space = found.space_of_cpu(0);
   ASSERT_TRUE(space) << space.error().text;
   EXPECT_EQ(space->describe(),
-            "aarch64, TTBR0 none (the dump has no ttbr0_el1), TTBR1 0x40001000 (48-bit, 4K granule) from guest memory, "
+            "aarch64, TTBR0 none (the dump has no ttbr0_el1), TTBR1 0x40601000 (48-bit, 4K granule) from guest memory, "
             "where these tables map a Linux kernel");
   EXPECT_FALSE(space->has_root_of_cpu());
   const GuestSystem& guest = found.system();  // which was asked for no search of all of memory: that was made already

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tests/reader/fixture.h"
+#include "tests/support/temp_dir.h"
 
 namespace gcore::tests {
 namespace {
@@ -313,6 +314,41 @@ TEST(Memory, AProgramHeaderThatShowsMemoryAgain) {
   EXPECT_EQ(dump->aliases()[0].index, 2u);
   EXPECT_EQ(dump->aliases()[0].virtual_address, reader::VirtAddr(0xffffffff81000000));
   EXPECT_THAT(dump->warnings(), testing::IsEmpty());
+}
+
+/// As in /proc/vmcore and in what makedumpfile -E makes of our vmcores, where the kernel's image has bytes of its own.
+TEST(Memory, ASegmentThatShowsMemoryAgainWithBytesOfItsOwn) {
+  DumpBuilder builder = with_note();
+  builder.memory(0x1000, "abcdefgh")
+      .memory(0x9000, "cdef")
+      .header(
+          {.offset = 8192, .virtual_address = 0xffffffff81000000, .address = 0x1002, .file_size = 4, .memory_size = 4});
+  const auto dump = opened(builder);
+  ASSERT_TRUE(dump);
+  EXPECT_EQ(dump->segments().size(), 2u);
+  ASSERT_EQ(dump->aliases().size(), 1u);
+  EXPECT_EQ(dump->aliases()[0].index, 3u);
+  EXPECT_EQ(read(*dump, 0x1000, 8).first, "abcdefgh");
+  EXPECT_THAT(dump->warnings(), testing::IsEmpty());
+}
+
+/// makedumpfile -E copies the ELF header with the place of sections that it leaves out: memory is there.
+TEST(Memory, SectionHeadersOfAnotherFileAreNoDefect) {
+  const std::string memory(1024, '\x77');
+  DumpBuilder builder = with_note();
+  builder.memory(0x1000, memory).section(".gcore.info", "{}");
+  std::string file = builder.build();
+  const size_t place = file.find(memory);
+  ASSERT_NE(place, std::string::npos);
+  const auto with_sections_at = [&](uint64_t at) {
+    for (size_t i = 0; i < 8; ++i) file[40 + i] = static_cast<char>(at >> (8 * i));
+    TempDir folder;
+    const auto dump = reader::Dump::open(folder.write("dump", file));
+    EXPECT_TRUE(dump) << dump.error().text;
+    return std::vector<std::string>((*dump)->warnings().begin(), (*dump)->warnings().end());
+  };
+  EXPECT_THAT(with_sections_at(place + 512), testing::IsEmpty());
+  EXPECT_THAT(with_sections_at(file.size() - 16), Contains(HasSubstr("the section headers are of no use")));
 }
 
 TEST(Memory, FileThatShrinksWhileItIsOpen) {

@@ -60,7 +60,8 @@ class Pages final : public reader::StreamMemory {
     count = blocks.size();
     return {};
   }
-  Expected<void> page(size_t block, uint64_t offset, std::span<const std::byte> bytes) override {
+  Expected<void> page(size_t block, uint64_t offset, std::span<const std::byte> bytes, uint64_t place) override {
+    places[{block, offset}] = place;
     if (fails) return std::unexpected(Error{Error::Kind::io, "no room"});
     at[{block, offset}] = std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     return {};
@@ -70,20 +71,23 @@ class Pages final : public reader::StreamMemory {
     return {};
   }
   std::map<std::pair<size_t, uint64_t>, std::string> at;
+  std::map<std::pair<size_t, uint64_t>, uint64_t> places;
   size_t count = 0;
   bool fails = false;
 };
 
 Expected<SavedGuest> read(const std::string& stream, Pages& pages, size_t piece = 1000) {
   size_t at = 0;
-  return reader::read_qemu_stream(
-      [&](std::span<std::byte> to) -> Expected<size_t> {
-        const size_t size = std::min({to.size(), piece, stream.size() - at});
-        std::memcpy(to.data(), stream.data() + at, size);
-        at += size;
-        return size;
-      },
-      pages);
+  SavedGuest guest;
+  const auto read_more = [&](std::span<std::byte> to) -> Expected<size_t> {
+    const size_t size = std::min({to.size(), piece, stream.size() - at});
+    std::memcpy(to.data(), stream.data() + at, size);
+    at += size;
+    return size;
+  };
+  const auto done = reader::read_qemu_stream({read_more}, pages, guest);
+  if (!done) return std::unexpected(done.error());
+  return guest;
 }
 
 TEST(QemuStream, IsTakenApartInWhateverPiecesItComes) {
@@ -100,6 +104,7 @@ TEST(QemuStream, IsTakenApartInWhateverPiecesItComes) {
     EXPECT_EQ((pages.at[{0, 0x2000}]), std::string(4096, 'b'));
     EXPECT_EQ((pages.at[{0, 0x3000}]), std::string(4096, 'c'));
     EXPECT_EQ((pages.at[{1, 0}]), std::string(4096, '\0'));
+    for (const auto& [page, place] : pages.places) EXPECT_EQ(kWhole.substr(place, 4096), pages.at[page]);
     ASSERT_EQ(guest->devices.size(), 1u);
     const auto& cpu = guest->devices[0];
     EXPECT_EQ(cpu.instance, 1u);

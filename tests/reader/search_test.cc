@@ -174,6 +174,29 @@ TEST(Search, FollowsAnAddressSpace) {
   EXPECT_THAT(all(*dump, "gcore"), IsEmpty()) << "it is not contiguous in physical memory";
 }
 
+/// A session has others to serve meanwhile: no step reads more tables than its budget is worth.
+TEST(Search, ListsAnAddressSpaceInSteps) {
+  constexpr size_t kTables = 256;
+  constexpr uint64_t kFirst = 0x100000;
+  Bytes image;
+  image.put(0x1000, 0x4007, 8).put(0x4000, 0x5007, 8);
+  for (uint64_t i = 0; i < kTables; ++i)
+    image.put(0x5000 + i * 8, (kFirst + i * 0x1000) | 7, 8).put(kFirst + i * 0x1000, 0x8007, 8);
+  std::string memory = image.pad_to(kFirst + kTables * 0x1000).str();
+  memory.replace(0x8000, 5, "gcore");
+  const auto dump = opened(with_tables(memory));
+  ASSERT_TRUE(dump);
+  const auto space = AddressSpace::of_cpu(*dump, 0);
+  ASSERT_TRUE(space) << space.error().text;
+  Search search = Search::in_space(*dump, *space, VirtAddr(0), VirtAddr(UINT64_MAX), bytes("gcore"));
+  std::vector<uint64_t> hits;
+  size_t steps_before_hits = 0;
+  while (search.step(hits, 16 << 10)) steps_before_hits += hits.empty() ? 1 : 0;
+  EXPECT_GE(steps_before_hits, kTables);
+  EXPECT_EQ(hits.size(), kTables);
+  EXPECT_EQ(search.problem(), "");
+}
+
 TEST(Search, JoinsNothingAcrossAMissingEndOfAPage) {
   // The page behind the one whose second half the dump lacks is at the next address, but is not next to "gco".
   Bytes image;

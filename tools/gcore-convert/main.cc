@@ -33,6 +33,7 @@ ProgramInfo program_info() {
               {"compress", "none|gzip|zstd", "default: none"},
               {"range", "ADDRESS:SIZE", "only this guest-physical memory, in whole pages; may be given more than once",
                nullptr, true},
+              kRawMemory,
               {"force", "", "replace OUT if it exists"},
               {"progress", "", "show how far it is, also when standard error is no\nterminal"},
           },
@@ -123,7 +124,8 @@ std::expected<Settings, std::string> parse(const Program& program) {
 /// each time it is read.
 bool is_plain_file(const reader::Dump& dump, int fd) {
   struct stat facts;
-  return fd >= 0 && dump.compression() == "none" && fstat(fd, &facts) == 0 && S_ISREG(facts.st_mode);
+  return fd >= 0 && dump.compression() == "none" && dump.has_file_offsets() && fstat(fd, &facts) == 0 &&
+         S_ISREG(facts.st_mode);
 }
 
 /// Why OUT, which is IN, is not replaced: what it would then have less of. "" when nothing is against it.
@@ -188,6 +190,7 @@ int run(Program& program) {
   // The file is opened once: whatever has its name later on is not what is converted.
   const writer::UniqueFd in(settings->in == "-" ? -1 : open(settings->in.c_str(), O_RDONLY | O_CLOEXEC));
   const auto dump = open_dump(program, settings->in, in.get());
+  if (!dump && dump.error().kind == reader::Error::Kind::usage) return fail_to_open(program, dump.error());
   if (!dump) return program.fail(attempted, dump.error().text);
   const writer::Dialect dialect = choose_dialect(*settings, **dump);
   if (dialect == writer::Dialect::vmcore && (*dump)->machine() == format::Machine::x86)

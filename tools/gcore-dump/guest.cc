@@ -5,8 +5,8 @@
 #include <set>
 #include <thread>
 
+#include "reader/dump/stream_registers.h"
 #include "tools/common/names.h"
-#include "tools/gcore-dump/stream_registers.h"
 #include "writer/dump.h"
 
 namespace gcore::tools::qemu {
@@ -193,10 +193,11 @@ std::expected<void, QmpError> Guest::take_live() {
   const auto refused = [](std::string why) { return std::unexpected(QmpError{Kind::refused, std::move(why)}); };
   auto ranges = snapshot_->ranges(memory_->regions());
   if (!ranges) return refused(ranges.error());
-  auto cpus = stream_registers(snapshot_->guest, machine_);
-  if (!cpus) return refused(cpus.error());
+  auto cpus = reader::stream_registers(snapshot_->guest, machine_);
+  if (!cpus) return refused(cpus.error().text);
   ranges_ = std::move(*ranges);
-  states_ = {std::move(*cpus), "", {}};
+  states_ = {};
+  for (reader::Cpu& cpu : *cpus) states_.cpus.push_back({cpu.number, std::move(cpu.registers)});
   vmcoreinfo_.clear();
   if (settings_.vmcore) {
     choose_vmcoreinfo();

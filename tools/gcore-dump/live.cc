@@ -47,7 +47,7 @@ class SpooledMemory final : public reader::StreamMemory {
     written_.resize(size / reader::kStreamPage);
     return {};
   }
-  Expected<void> page(size_t block, uint64_t offset, std::span<const std::byte> bytes) override {
+  Expected<void> page(size_t block, uint64_t offset, std::span<const std::byte> bytes, uint64_t) override {
     const uint64_t at = starts[block] + offset;
     if (at != start_ + pending_.size() || pending_.size() >= kMost)
       if (auto done = flush(); !done) return done;
@@ -60,7 +60,7 @@ class SpooledMemory final : public reader::StreamMemory {
   Expected<void> fill(size_t block, uint64_t offset, std::byte value) override {
     if (value == std::byte{0} && !written_[(starts[block] + offset) / reader::kStreamPage]) return {};
     const std::vector<std::byte> bytes(reader::kStreamPage, value);
-    return page(block, offset, bytes);
+    return page(block, offset, bytes, 0);
   }
   Expected<void> flush() {
     for (size_t done = 0; done < pending_.size();) {
@@ -314,8 +314,9 @@ QmpResult<Snapshot> take_snapshot(Qmp& qmp, const CaptureLimits& to) {
   write_end.reset();
 
   SpooledMemory memory(to.directory);
-  Expected<reader::SavedGuest> saved = reader::read_qemu_stream(
-      [&](std::span<std::byte> bytes) { return read_pipe(read_end.get(), to.give_up, bytes); }, memory);
+  reader::SavedGuest guest;
+  Expected<void> saved = reader::read_qemu_stream(
+      {[&](std::span<std::byte> bytes) { return read_pipe(read_end.get(), to.give_up, bytes); }}, memory, guest);
   if (saved)
     if (auto flushed = memory.flush(); !flushed) saved = std::unexpected(flushed.error());
   drainer.take_over();  // of what is not wanted any more
@@ -329,7 +330,7 @@ QmpResult<Snapshot> take_snapshot(Qmp& qmp, const CaptureLimits& to) {
   if (!saved)
     return std::unexpected(
         QmpError{Kind::unavailable, saved.error().text + (end->why.empty() ? "" : "; QEMU says: " + end->why)});
-  Snapshot snapshot{std::move(memory.file), std::move(memory.starts), std::move(*saved), pause_of(qmp)};
+  Snapshot snapshot{std::move(memory.file), std::move(memory.starts), std::move(guest), pause_of(qmp)};
   return snapshot;
 }
 

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "writer/format/x87.h"
+
 namespace gcore::tools::qemu {
 namespace {
 
@@ -58,14 +60,6 @@ std::string our_name(std::string_view name) {
   return ours;
 }
 
-/// What the processor's 16-bit tag word says of a register in use: 0 a number, 1 zero, 2 anything else.
-unsigned tag_of(uint64_t mantissa, uint64_t exponent) {
-  const uint64_t power = exponent & 0x7fff;
-  if (power == 0 && mantissa == 0) return 1;
-  if (power == 0 || power == 0x7fff || (mantissa >> 63) == 0) return 2;
-  return 0;
-}
-
 /// "ES =0000 0000000000000000 00000000 00000000": selector, base, limit, flags.
 bool take_segment(std::string_view name, const Words& values, RegisterFile& registers) {
   static constexpr std::string_view kNames[] = {"ES", "CS", "SS", "DS", "FS", "GS", "LDT", "TR", "GDT", "IDT"};
@@ -103,7 +97,7 @@ bool take_vector(std::string_view name, const Words& values, RegisterFile& regis
   return true;
 }
 
-bool take_fpu(std::string_view name, const Words& values, FpuState& fpu) {
+bool take_fpu(std::string_view name, const Words& values, format::X87State& fpu) {
   if (name == "FTW" && !values.empty()) {
     fpu.abridged_tags = hex(values[0]);
     return true;
@@ -118,7 +112,7 @@ bool take_fpu(std::string_view name, const Words& values, FpuState& fpu) {
 
 RegisterFile parse_cpu(std::string_view text) {
   RegisterFile registers(Machine::x86_64);
-  FpuState fpu;
+  format::X87State fpu;
   const Words words = split(text);
   for (size_t at = 0; at + 2 < words.size(); ++at) {
     if (words[at + 1] != "=") continue;
@@ -133,32 +127,11 @@ RegisterFile parse_cpu(std::string_view text) {
       continue;
     if (const auto value = hex(values[0])) static_cast<void>(registers.set(our_name(name), *value));
   }
-  set_fpu(fpu, registers);
+  format::put_x87(fpu, registers);
   return registers;
 }
 
 }  // namespace
-
-void set_fpu(const FpuState& fpu, RegisterFile& registers) {
-  const auto status = registers.get("fstat");
-  if (!status) return;
-  const unsigned top = (*status >> 11) & 7;
-  uint64_t tags = 0;
-  bool all = fpu.abridged_tags.has_value();
-  for (unsigned physical = 0; physical < 8; ++physical) {
-    if (!fpu.mantissa[physical]) {
-      all = false;
-      continue;
-    }
-    const std::string name = "st" + std::to_string((physical - top) & 7);
-    registers.put(name + ".lo", *fpu.mantissa[physical]);
-    registers.put(name + ".hi", fpu.exponent[physical]);
-    const bool used = fpu.abridged_tags.value_or(0) >> physical & 1;
-    const uint64_t tag = used ? tag_of(*fpu.mantissa[physical], fpu.exponent[physical]) : 3;
-    tags |= tag << (2 * physical);
-  }
-  if (all) registers.put("ftag", tags);
-}
 
 std::map<size_t, RegisterFile> parse_x86_registers(std::string_view text) {
   std::map<size_t, RegisterFile> cpus;

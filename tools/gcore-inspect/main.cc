@@ -64,6 +64,7 @@ ProgramInfo program_info() {
                "ttbr0=ADDR (a process) or ttbr1=ADDR (the kernel)"},
               {"phys", "", "with --read: ADDR is guest-physical"},
               {"raw", "", "with --read: the bytes themselves"},
+              kRawMemory,
               {"exit-code", "", "with --diff: exit status 1 when something differs"},
               {"progress", "", "show how far long work is, also when standard error is\nno terminal"},
           },
@@ -329,7 +330,7 @@ int run(Program& program) {
     // To --verify, a file that cannot be understood is a defect like any other.
     if (request.mode != nullptr && request.mode->name == "verify" && dump.error().kind != reader::Error::Kind::io)
       std::printf("%s\n", printable(dump.error().text).c_str());
-    return program.fail(printable(dump.error().text));
+    return fail_to_open(program, dump.error());
   }
   if (parsed = parse_root(program, (*dump)->machine(), request); !parsed) return program.usage_error(parsed.error());
   const reader::Guest guest(**dump);

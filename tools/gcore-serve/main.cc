@@ -42,6 +42,7 @@ ProgramInfo program_info() {
               {"threads", "cpus|tasks",
                "what a thread is: a vCPU (default), or also each thread of\nthe guest that runs on none"},
               {"no-offsets", "", "do not tell the debugger by how much the kernel was\nmoved at boot (qOffsets)"},
+              kRawMemory,
               {"log", "FILE", "write every packet to FILE, the client's number before it"},
           },
       .min_operands = 1,
@@ -108,7 +109,7 @@ int serve(Program& program) {
   const auto tcp = gdbstub::TcpAddress::parse(listen);
   if (!tcp) return program.usage_error("--listen " + listen + ": " + tcp.error());
   const auto dump = program.has("stdio") ? open_for_client(program, path) : open_dump(program, path);
-  if (!dump) return program.fail(dump.error().text);
+  if (!dump) return fail_to_open(program, dump.error());
   std::optional<gdbstub::ExecFile> symbols;
   const std::string offered = program.value("symbols").value_or("guest");
   if (offered != "guest" && offered != "none") {

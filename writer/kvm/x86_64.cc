@@ -11,6 +11,7 @@
 #include <memory>
 #include <new>
 
+#include "writer/format/x87.h"
 #include "writer/kvm/requests.h"
 
 namespace gcore::writer::kvm {
@@ -136,15 +137,6 @@ void read_msrs(Requests& requests, Setter& registers) {
   }
 }
 
-// The x87 tag of a register that is not empty: 0 valid, 1 zero, 2 special (infinite, not a number, denormal).
-unsigned tag_of(uint64_t mantissa, uint16_t sign_and_exponent) {
-  constexpr uint16_t kExponent = 0x7fff;
-  const unsigned exponent = sign_and_exponent & kExponent;
-  if (exponent == kExponent) return 2;
-  if (exponent == 0) return mantissa == 0 ? 1 : 2;
-  return mantissa >> 63 != 0 ? 0 : 2;
-}
-
 /// The registers of the x87 stack as they lie in memory: 16 bytes each, ten of them used, ST0 first.
 struct X87Stack {
   std::array<uint64_t, 8> low{};
@@ -164,7 +156,7 @@ uint16_t full_tag(uint8_t abridged, uint16_t status, const X87Stack& stack) {
   unsigned tags = 0;
   for (unsigned physical = 0; physical < 8; ++physical) {
     const unsigned st = (physical - top) & 7;
-    const unsigned tag = (abridged >> physical & 1) != 0 ? tag_of(stack.low[st], stack.high[st]) : 3;
+    const unsigned tag = (abridged >> physical & 1) != 0 ? format::x87_tag(stack.low[st], stack.high[st]) : 3;
     tags |= tag << (2 * physical);
   }
   return static_cast<uint16_t>(tags);

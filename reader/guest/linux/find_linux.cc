@@ -35,12 +35,17 @@ class Finder {
       take({std::string(dump_.vmcoreinfo()), PhysAddr(0)}, GuestSystem::Source::note);
     }
     look_through_cpus();
+    // A VMCOREINFO that its own tables confirm comes before tables that only look right.
+    if (guest_.kind == GuestSystem::Kind::unknown) scan_pages(kQuickPages);
     if (guest_.kind == GuestSystem::Kind::unknown) look_for_tables(GuestSearch::quick);
-    if (guest_.kind == GuestSystem::Kind::unknown) scan_pages();
+    if (guest_.kind == GuestSystem::Kind::unknown && scanned_in_part_ && search_ == GuestSearch::thorough)
+      scan_pages(UINT64_MAX);
     if (image_.empty()) look_through_kernel_tables();
     if (guest_.kind == GuestSystem::Kind::unknown && search_ == GuestSearch::thorough)
       look_for_tables(GuestSearch::thorough);
     if (guest_.kind == GuestSystem::Kind::unknown && unconfirmed_) take_unconfirmed();
+    if (guest_.kind == GuestSystem::Kind::unknown && scanned_in_part_)
+      guest_.notes.push_back("only a part of memory was searched for a kernel that the vCPUs do not show");
     describe_image();
     describe_memory();
   }
@@ -106,8 +111,45 @@ class Finder {
       return;
     const std::string release = guest_.release;
     guest_ = GuestSystem{};
-    guest_.notes.push_back("the VMCOREINFO in the dump's notes (of " + release +
-                           ") is of another kernel than the vCPUs run, and was not used");
+    contradict("the VMCOREINFO in the dump's notes (of " + release +
+               ") is of another kernel than the vCPUs run, and was not used");
+  }
+
+  void contradict(std::string why) {
+    guest_.notes.push_back(why);
+    guest_.contradiction = std::move(why);
+  }
+
+  /// A note of the dump whose addresses are right may still be wrong about the rest (Hyper-V's says that the kernel was
+  /// not moved): the kernel's own, in memory, is right.
+  void settle_note(const Translator& translator, const MappedImage& image) {
+    if (guest_.vmcoreinfo_source != GuestSystem::Source::note) return;
+    const std::string release = release_of(find_banner(dump_, image, ""));
+    const bool is_other = !release.empty() && !guest_.release.empty() && release != guest_.release;
+    const uint64_t moved = image.front().start.value - kX86LinkAddress;
+    const bool is_elsewhere = is_x86_64() && guest_.kaslr_offset && *guest_.kaslr_offset != moved;
+    if (!is_other && !is_elsewhere) return;
+    const auto own =
+        find_note_by_image(dump_, translator, image, [&](const FoundNote& note) { return agrees(translator, note); });
+    const Vmcoreinfo info(own ? std::string_view(own->text) : std::string_view());
+    if (own && info.value("OSRELEASE") == guest_.release && info.hex("KERNELOFFSET") == guest_.kaslr_offset) return;
+    std::string why = "the VMCOREINFO in the dump's notes is wrong: it says ";
+    why += is_other ? fmt::format("{}, and guest memory has {}", guest_.release, release)
+                    : fmt::format("that the kernel was moved by {:#x}, and in guest memory it was by {:#x}",
+                                  *guest_.kaslr_offset, own ? info.hex("KERNELOFFSET").value_or(moved) : moved);
+    if (own) {
+      guest_ = GuestSystem{};
+      take(*own, GuestSystem::Source::memory);
+    } else {
+      if (is_other) guest_.release.clear();
+      if (is_elsewhere) guest_.kaslr_offset.reset();
+    }
+    contradict(std::move(why));
+  }
+
+  static std::string release_of(const std::string& banner) {
+    constexpr size_t kVersion = sizeof "Linux version";
+    return banner.size() <= kVersion ? "" : banner.substr(kVersion, banner.find(' ', kVersion) - kVersion);
   }
 
   void look_through_cpus() {
@@ -127,8 +169,9 @@ class Finder {
 
   void look_through(const Translator& translator, const Cpu& cpu) {
     MappedImage image = image_at(translator, cpu);
-    if (image.empty()) return;
+    if (image.empty() || bytes_in_dump(dump_, image) == 0) return;
     drop_note_against(translator);
+    settle_note(translator, image);
     const auto accept = [&](const FoundNote& note) { return agrees(translator, note); };
     if (guest_.vmcoreinfo_source == GuestSystem::Source::none)
       if (auto note = find_note_by_image(dump_, translator, image, accept))
@@ -157,14 +200,12 @@ class Finder {
   /// Looks at what pages start with: a note, or a QNX image. All of them may have to be looked at, but first come those
   /// with which the kernel's allocator begins: not far above a gigabyte's border, where RAM, its image, or a zone
   /// starts.
-  void scan_pages() {
-    uint64_t budget = search_ == GuestSearch::quick ? kQuickPages : UINT64_MAX;
+  void scan_pages(uint64_t budget) {
+    scanned_in_part_ = false;
     for (const Window window : {Window{0, 16 << 20}, Window{16 << 20, 128 << 20}, Window{128 << 20, kBlock}}) {
       for (auto extent = dump_.next_extent(PhysAddr(0)); extent; extent = dump_.next_extent(extent->address)) {
         if (extent->kind == Dump::Extent::Kind::data && scan_extent(*extent, window, budget)) return;
-        if (budget == 0)
-          return void(
-              guest_.notes.push_back("only a part of memory was searched for a kernel that the vCPUs do not show"));
+        if (budget == 0) return void(scanned_in_part_ = true);
         --budget;
         extent->address = extent->address + extent->size;
         if (extent->address == PhysAddr(0)) break;
@@ -238,8 +279,7 @@ class Finder {
   }
 
   void describe_image() {
-    if (guest_.release.empty() && !guest_.banner.empty())
-      guest_.release = guest_.banner.substr(14, guest_.banner.find(' ', 14) - 14);
+    if (guest_.release.empty()) guest_.release = release_of(guest_.banner);
     if (image_.empty()) return;
     auto first = std::pair(image_.front().start, image_.front().physical);
     if (const auto start = kernel_start(); start && !is_x86_64())
@@ -270,6 +310,7 @@ class Finder {
   MappedImage image_;
   std::optional<Paging> image_paging_;    // what the image was seen through
   std::optional<FoundNote> unconfirmed_;  // see is_consistent()
+  bool scanned_in_part_ = false;
 };
 
 }  // namespace

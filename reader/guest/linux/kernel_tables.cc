@@ -57,6 +57,11 @@ void for_each_page(const Dump& dump, GuestSearch search, const OnPage& on_page) 
   }
 }
 
+/// Pages that look like tables map many things; a kernel's image is memory that the machine has.
+bool is_memory(const Dump& dump, const MappedImage& image) {
+  return !image.empty() && bytes_in_dump(dump, image) > size_of(image) / 2;
+}
+
 bool is_in(const MappedImage& image, PhysAddr address) {
   return std::ranges::any_of(image,
                              [&](const Mapping& piece) { return address.value - piece.physical.value < piece.size; });
@@ -109,6 +114,7 @@ std::optional<FoundTables> find_x86_tables(const Dump& dump, GuestSearch search)
       continue;
     if (images++ == kMaxImages) break;
     MappedImage image = x86_kernel_image(translator);
+    if (!is_memory(dump, image)) continue;
     std::string banner = find_banner(dump, image, "");
     if (banner.empty()) continue;
     FoundTables found{x86_tables(candidate.page, false), std::move(image), std::move(banner)};
@@ -134,8 +140,22 @@ struct Size {
   unsigned page_shift, bits;
 };
 // arch/arm64/Kconfig, ARM64_VA_BITS. A root table of few entries looks alike in many sizes, so the usual ones are
-// first.
-constexpr Size kSizes[] = {{12, 48}, {12, 39}, {16, 48}, {14, 47}, {16, 42}, {14, 48}, {16, 52}, {12, 52}, {14, 36}};
+// first; but a table of the level below is a root of a smaller size, so of 4K pages the largest is.
+constexpr Size kSizes[] = {{12, 52}, {12, 48}, {12, 39}, {16, 48}, {14, 47}, {16, 42}, {14, 48}, {16, 52}, {14, 36}};
+
+/// Whether a vCPU that is in the kernel executes what these tables map, or there is none.
+bool map_what_runs(const Dump& dump, const Translator& translator) {
+  bool any = false;
+  for (const Cpu& cpu : dump.cpus()) {
+    const auto pc = cpu.registers.get("elr"), state = cpu.registers.get("pstate");
+    constexpr uint64_t kLevel = 0xc, kAarch32 = 0x10;
+    if (!pc || !state || *pc >> 55 != 0x1ff || (*state & kLevel) == 0 || (*state & kAarch32) != 0) continue;
+    any = true;
+    const auto there = translator.translate(VirtAddr(*pc));
+    if (there && dump.segment_at(there->address) != nullptr) return true;
+  }
+  return !any;
+}
 
 Paging aarch64_tables(const Dump& dump, PhysAddr root, Size size) {
   const uint64_t txsz = 64 - size.bits;
@@ -178,6 +198,7 @@ std::optional<FoundTables> try_aarch64_tables(const Dump& dump, PhysAddr root, S
   constexpr uint64_t kText = 2 << 20, kTables = 1 << 16;
   const Translator translator = translator_of(dump, aarch64_tables(dump, root, size));
   if (!translator.paging().upper.usable || translator.paging().upper.root != root) return std::nullopt;
+  if (!map_what_runs(dump, translator)) return std::nullopt;
   std::optional<VirtAddr> text;
   uint64_t bytes = 0;
   translate::Limits limits;
@@ -195,6 +216,8 @@ std::optional<FoundTables> try_aarch64_tables(const Dump& dump, PhysAddr root, S
   if (effort.images == 0) return std::nullopt;
   --effort.images;
   FoundTables found{translator.paging(), image_around(translator, *text), ""};
+  // The kernel's root table (swapper_pg_dir) is a part of its image; what only looks like one lies elsewhere.
+  if (!is_memory(dump, found.image) || !is_in(found.image, root)) return std::nullopt;
   found.banner = find_banner(dump, found.image, "");
   return found.banner.empty() ? std::nullopt : std::optional(std::move(found));
 }

@@ -64,6 +64,24 @@ uint64_t size_of(const MappedImage& image) {
   return bytes;
 }
 
+uint64_t bytes_in_dump(const Dump& dump, const MappedImage& image) {
+  uint64_t bytes = 0;
+  for (const Mapping& piece : image) {
+    for (uint64_t done = 0; done < piece.size;) {
+      const Segment* segment = dump.segment_at(piece.physical + done);
+      if (segment == nullptr) {
+        done += std::min(kPage, piece.size - done);
+        continue;
+      }
+      const uint64_t left = segment->memory_size - (piece.physical.value + done - segment->address.value);
+      const uint64_t part = std::min(left, piece.size - done);
+      bytes += part;
+      done += part;
+    }
+  }
+  return bytes;
+}
+
 namespace {
 
 /// Not what a kernel has: too little for one, or more or in more pieces than any has, as hostile tables make it.

@@ -22,6 +22,9 @@ using MappedImage = std::vector<translate::Mapping>;
 /// Bytes of them together.
 uint64_t size_of(const MappedImage& image);
 
+/// Bytes of them in memory that the dump has, or would have if its file were not cut.
+uint64_t bytes_in_dump(const Dump& dump, const MappedImage& image);
+
 /// x86_64: what is mapped in the gigabyte that Linux keeps for its image (__START_KERNEL_map, KERNEL_IMAGE_SIZE); after
 /// boot that is the image and nothing else. Empty when nothing is, or when it cannot be a kernel.
 MappedImage x86_kernel_image(const translate::Translator& translator);

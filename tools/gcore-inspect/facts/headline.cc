@@ -49,8 +49,10 @@ std::string join(std::initializer_list<std::string> parts) {
 std::string file_fact(const reader::Dump& dump) {
   const std::string_view kind = dump.compression();
   const bool whole = kind == "gzip" || kind == "zstd";
-  return fmt::format("{} ({} bytes{}), {} dialect, {}", human_size(dump.file_size()), dump.file_size(),
-                     whole ? " unpacked" : "", dialect_name(dump.dialect()),
+  const std::string format = dump.foreign_format().empty() ? fmt::format("{} dialect", dialect_name(dump.dialect()))
+                                                           : std::string(dump.foreign_format());
+  return fmt::format("{} ({} bytes{}), {}, {}", human_size(dump.file_size()), dump.file_size(),
+                     whole ? " unpacked" : "", format,
                      whole                 ? fmt::format("compressed with {}", kind)
                      : kind == "kdump"     ? "kdump-compressed"
                      : kind == "flattened" ? "flattened"
@@ -76,7 +78,7 @@ std::vector<std::pair<std::string, std::string>> headline(const reader::Guest& g
   std::vector<std::pair<std::string, std::string>> facts = {
       {"file", file_fact(dump)},
       {"machine", machine_fact(dump)},
-      {"VM", printable(info.vm)},
+      {"VM", printable(info.vm.empty() ? dump.foreign_name() : info.vm)},
       {"taken", join({requested ? local_time(*requested / 1000000000) : "", reason(info), pause})},
       {"by", writer_fact(dump)},
   };

@@ -202,7 +202,7 @@ void write_dump(json::OStream& out, const Job& job, json::Value pages) {
 json::Value hex_value(uint64_t value) { return fmt::format("{:#x}", value); }
 
 json::Value file_value(const reader::Dump& dump) {
-  return json::Object{
+  json::Object file{
       {"path", utf8(dump.path())},
       {"size", dump.file_size()},
       {"dialect", dialect_name(dump.dialect())},
@@ -211,6 +211,8 @@ json::Value file_value(const reader::Dump& dump) {
       {"byte_order", dump.byte_order() == format::ByteOrder::big ? "big" : "little"},
       {"truncated", dump.truncated()},
   };
+  if (!dump.foreign_format().empty()) file["format"] = utf8(dump.foreign_format());
+  return file;
 }
 
 json::Value backtrace_value(const Backtrace& trace) {

@@ -131,7 +131,8 @@ void print_missing(const Job& job) {
 }
 
 void print_warnings(const Job& job) {
-  const auto all = defects(job.dump);
+  auto all = defects(job.dump);
+  if (const std::string& wrong = job.guest.system().contradiction; !wrong.empty()) all.push_back(wrong);
   if (all.empty()) return;
   print_heading(job, "  " + counted(all.size(), "warning", "warnings"));
   for (size_t i = 0; i < all.size() && i < kMaxWarnings; ++i)

@@ -1,18 +1,18 @@
-#include "tools/gcore-dump/stream_registers.h"
+#include "reader/dump/stream_registers.h"
+
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <map>
 #include <utility>
 
-#include "tools/gcore-dump/register_text.h"
+#include "writer/format/x87.h"
 
-namespace gcore::tools::qemu {
+namespace gcore::reader {
 namespace {
 
 using format::Machine;
 using format::RegisterFile;
-using reader::DeviceField;
-using reader::DeviceState;
 
 /// A device's numbers, by path.
 class Numbers {
@@ -78,13 +78,13 @@ void put_segment(const Numbers& cpu, const std::string& path, const std::string&
 }
 
 void put_x87(const Numbers& cpu, RegisterFile& registers) {
-  FpuState fpu;
+  format::X87State fpu;
   fpu.abridged_tags = cpu.get("env.fptag_vmstate");
   for (size_t i = 0; i < 8; ++i) {
     fpu.mantissa[i] = cpu.get(at("env.fpregs", i) + ".tmp.tmp_mant");
     fpu.exponent[i] = cpu.get(at("env.fpregs", i) + ".tmp.tmp_exp").value_or(0);
   }
-  set_fpu(fpu, registers);
+  format::put_x87(fpu, registers);
 }
 
 void put_x86(const Numbers& cpu, RegisterFile& registers) {
@@ -184,26 +184,28 @@ void put_aarch64(const Numbers& cpu, RegisterFile& registers) {
 
 }  // namespace
 
-std::expected<std::vector<CpuStates::Cpu>, std::string> stream_registers(const reader::SavedGuest& guest,
-                                                                         Machine machine) {
-  std::vector<CpuStates::Cpu> cpus;
+Expected<std::vector<Cpu>> stream_registers(const SavedGuest& guest, Machine machine) {
+  const bool x86 = machine == Machine::x86_64;
+  std::vector<Cpu> cpus;
   for (const DeviceState& device : guest.devices) {
     if (device.name != "cpu") continue;
-    CpuStates::Cpu cpu{device.instance, RegisterFile(machine)};
+    Cpu cpu{.number = device.instance, .registers = RegisterFile(machine)};
     const Numbers numbers(device);
-    machine == Machine::x86_64 ? put_x86(numbers, cpu.registers) : put_aarch64(numbers, cpu.registers);
-    if (!cpu.registers.get(machine == Machine::x86_64 ? "rip" : "elr"))
-      return std::unexpected("QEMU's state of a vCPU has not the fields that are known (version " +
-                             std::to_string(device.version) + ")");
+    x86 ? put_x86(numbers, cpu.registers) : put_aarch64(numbers, cpu.registers);
+    if (!cpu.registers.get(x86 ? "rip" : "elr"))
+      return std::unexpected(
+          Error{Error::Kind::unsupported,
+                fmt::format("QEMU's state of a vCPU has not the fields that are known (version {})", device.version)});
     cpus.push_back(std::move(cpu));
   }
   for (const DeviceState& device : guest.devices) {
-    const auto cpu = std::ranges::find(cpus, device.instance, &CpuStates::Cpu::number);
+    const auto cpu = std::ranges::find(cpus, device.instance, &Cpu::number);
     if (device.name == "apic" && cpu != cpus.end()) put_apic(Numbers(device), cpu->registers);
   }
-  if (cpus.empty()) return std::unexpected("QEMU's stream has no vCPU");
-  std::ranges::sort(cpus, {}, &CpuStates::Cpu::number);
+  if (cpus.empty()) return std::unexpected(Error{Error::Kind::malformed, "QEMU's stream has no vCPU"});
+  std::ranges::sort(cpus, {}, &Cpu::number);
+  for (size_t i = 0; i < cpus.size(); ++i) cpus[i].index = i;
   return cpus;
 }
 
-}  // namespace gcore::tools::qemu
+}  // namespace gcore::reader

@@ -1,0 +1,46 @@
+// Files of other makers that have a guest's memory, and are no ELF dumps: turned into what Dump has of one. Private to
+// the reader.
+//
+//     QEMU migration stream      saved_guest.cc    `migrate`, also with mapped-ram
+//     libvirt saved domain       saved_guest.cc    `virsh save`, managed save
+//     LiME or AVML image         lime.cc           memory only
+//     memory without a header    lime.cc           as the caller says what it is
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "reader/dump/dump.h"
+#include "reader/dump/elf_file.h"
+#include "reader/source/source.h"
+
+namespace gcore::reader {
+
+struct ForeignDump {
+  const char* format = "";         // as Dump::format()
+  std::unique_ptr<Source> memory;  // what the PT_LOADs' offsets count in
+  bool has_file_offsets = true;    // as Dump::has_file_offsets()
+  ElfFile elf;                     // as if it were one: machine and PT_LOADs
+  std::vector<Cpu> cpus;
+  std::string vm;                    // the guest's name, where the file has it
+  std::vector<std::string> notices;  // as Dump::notices()
+  std::vector<std::string> warnings;
+};
+
+/// From the first bytes, whether open_foreign() takes it.
+bool is_foreign(std::span<const std::byte> start);
+
+/// `source` starts with `start`. Fails with a sentence that says what to do where there is something.
+Expected<ForeignDump> open_foreign(std::unique_ptr<Source> source, std::span<const std::byte> start);
+
+/// Their parts.
+bool is_saved_guest(std::span<const std::byte> start);
+Expected<ForeignDump> open_saved_guest(std::unique_ptr<Source> source, std::span<const std::byte> start);
+bool is_lime(std::span<const std::byte> start);
+Expected<ForeignDump> open_lime(std::unique_ptr<Source> source);
+Expected<ForeignDump> open_raw(std::unique_ptr<Source> source, const RawMemory& raw);
+
+}  // namespace gcore::reader

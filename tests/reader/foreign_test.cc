@@ -1,0 +1,280 @@
+// Files of other makers, made here byte by byte from their formats' public descriptions.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <span>
+
+#include "reader/dump/dump.h"
+#include "tests/support/temp_dir.h"
+
+namespace gcore::tests {
+namespace {
+
+using reader::Dump;
+using reader::PhysAddr;
+using testing::Contains;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+template <typename T>
+std::string le(T value) {
+  return {reinterpret_cast<const char*>(&value), sizeof value};
+}
+std::string big(uint64_t value, int bytes) {
+  std::string text;
+  for (int at = bytes - 1; at >= 0; --at) text += static_cast<char>(value >> (8 * at));
+  return text;
+}
+
+reader::Expected<std::unique_ptr<Dump>> open(const std::string& bytes, const reader::OpenOptions& options = {}) {
+  const TempDir folder;
+  return Dump::open(folder.write("dump", bytes), options);
+}
+
+std::string memory(const Dump& dump, uint64_t address, size_t size) {
+  std::string bytes(size, '\0');
+  bytes.resize(dump.read(PhysAddr(address), std::as_writable_bytes(std::span(bytes))).bytes);
+  return bytes;
+}
+
+std::vector<std::string> warnings_of(const Dump& dump) { return {dump.warnings().begin(), dump.warnings().end()}; }
+
+// ---- LiME ----
+
+std::string lime_range(uint64_t first, const std::string& bytes) {
+  return "EMiL" + le<uint32_t>(1) + le(first) + le(first + bytes.size() - 1) + le<uint64_t>(0) + bytes;
+}
+
+const std::string kPageA(4096, 'a'), kPageB(4096, 'b');
+
+TEST(Lime, RangesAreMemory) {
+  const auto dump = open(lime_range(0x1000, kPageA) + lime_range(0x100000000, kPageB + kPageA));
+  ASSERT_TRUE(dump) << dump.error().text;
+  EXPECT_EQ((*dump)->foreign_format(), "LiME image");
+  EXPECT_EQ((*dump)->machine(), format::Machine::x86_64);
+  ASSERT_EQ((*dump)->segments().size(), 2u);
+  EXPECT_TRUE((*dump)->has_file_offsets());
+  EXPECT_EQ(memory(**dump, 0x1000, 5000), kPageA);
+  EXPECT_EQ(memory(**dump, 0x100000fff, 2), "ba");
+  EXPECT_THAT(warnings_of(**dump), testing::ElementsAre("the dump has no vCPUs: a LiME image has memory only"));
+}
+
+TEST(Lime, MachineIsThatOfTheKernelInIt) {
+  std::string image(0x210000, '\0');
+  image.replace(0x200000 + 56, 4, "ARM\x64");
+  const auto dump = open(lime_range(0x40000000, image));
+  ASSERT_TRUE(dump) << dump.error().text;
+  EXPECT_EQ((*dump)->machine(), format::Machine::aarch64);
+}
+
+TEST(Lime, DamageIsSaid) {
+  const std::string whole = lime_range(0x1000, kPageA) + lime_range(0x3000, kPageB);
+  for (size_t size = 5; size < whole.size(); size += 61) {
+    const auto dump = open(whole.substr(0, size));
+    if (size <= 32) {
+      EXPECT_FALSE(dump);
+      continue;
+    }
+    ASSERT_TRUE(dump) << size << dump.error().text;
+    EXPECT_THAT(warnings_of(**dump), Contains(testing::AnyOf(HasSubstr("is lost"), HasSubstr("not all of which"),
+                                                             HasSubstr("memory only"))));
+    EXPECT_EQ(memory(**dump, 0x1000, 4096).size(), std::min<size_t>(size - 32, 4096));
+  }
+  std::string wrong = whole;
+  wrong.replace(32 + 4096, 4, "oops");
+  const auto dump = open(wrong);
+  ASSERT_TRUE(dump);
+  EXPECT_THAT(warnings_of(**dump), Contains("the range of memory at offset 4128 makes no sense; what follows is lost"));
+  EXPECT_FALSE(open("EMiL" + le<uint32_t>(1) + le<uint64_t>(5) + le<uint64_t>(4) + le<uint64_t>(0)));
+  const auto second = open("AVML" + le<uint32_t>(2) + std::string(24, '\0'));
+  ASSERT_FALSE(second);
+  EXPECT_THAT(second.error().text, HasSubstr("avml-convert"));
+}
+
+// ---- memory without a header ----
+
+TEST(RawMemory, IsWhatItsOpenerSays) {
+  const std::string bytes =
+      "\x7f"
+      "ELF" +
+      std::string(4092, 'x') + kPageB;  // looks may deceive
+  const auto dump =
+      open(bytes, {.progress = nullptr, .raw = reader::RawMemory{format::Machine::aarch64, PhysAddr(0x40000000)}});
+  ASSERT_TRUE(dump) << dump.error().text;
+  EXPECT_EQ((*dump)->machine(), format::Machine::aarch64);
+  EXPECT_EQ((*dump)->foreign_format(), "raw memory");
+  EXPECT_EQ(memory(**dump, 0x40000000, 5),
+            "\x7f"
+            "ELFx");
+  EXPECT_EQ(memory(**dump, 0x40001000, 8192), kPageB);
+  EXPECT_FALSE(open("", {.progress = nullptr, .raw = reader::RawMemory{}}));
+}
+
+// ---- VirtualBox: notes without the NUL in the sizes of their names ----
+
+std::string padded(std::string text) {
+  text.resize((text.size() + 8) / 8 * 8);
+  return text;
+}
+
+std::string virtualbox_note(const std::string& name, uint32_t type, const std::string& content) {
+  return le(static_cast<uint32_t>(name.size())) + le(static_cast<uint32_t>(content.size())) + le(type) + padded(name) +
+         content;
+}
+
+std::string segment(uint64_t base, uint32_t limit, uint32_t attributes, uint16_t selector) {
+  return le(base) + le(limit) + le(attributes) + le(selector) + std::string(6, '\0');
+}
+
+/// DBGFCORECPU of a vCPU whose registers are numbered from `first` on.
+std::string virtualbox_cpu(uint64_t first, uint32_t version) {
+  std::string cpu;
+  uint64_t next = first;
+  for (int i = 0; i < 18; ++i) cpu += le(next++);
+  for (uint16_t i = 0; i < 6; ++i) cpu += segment(next++, 0xffffffff, 0xa09b, static_cast<uint16_t>(8 * i));
+  for (const uint64_t control : {uint64_t{0x80050033}, next, uint64_t{0x1234005}, uint64_t{0x6f0}}) cpu += le(control);
+  for (int i = 0; i < 8; ++i) cpu += le(uint64_t{0xd0} + static_cast<uint64_t>(i));
+  for (const uint64_t table : {0xfffffe0000001000, 0xfffffe0000000000}) cpu += le(table) + le(0xfffu) + le(0u);
+  cpu += segment(0, 0, 0, 0) + segment(0xfffffe0000003000, 0x67, 0x8b, 0x40);
+  for (int i = 0; i < 3; ++i) cpu += le(uint64_t{0x5e0} + static_cast<uint64_t>(i));
+  for (int i = 0; i < 8; ++i) cpu += le(uint64_t{0x300} + static_cast<uint64_t>(i));
+  if (version >= 0x10006) cpu += le(uint64_t{0x777});  // TSC_AUX
+  cpu += le(uint64_t{7}) + le(uint64_t{0});
+  if (version >= 0x10006) cpu += le(8192u) + le(0u);
+  std::string extended(8192, '\0');
+  const uint16_t status = 6 << 11;  // TOP is 6: two registers are in use, physical 6 and 7
+  std::memcpy(extended.data(), "\x7f\x03", 2);
+  std::memcpy(extended.data() + 2, &status, 2);
+  extended[4] = static_cast<char>(0xc0);
+  const uint64_t one = uint64_t{1} << 63, exponent = 0x3fff;
+  std::memcpy(extended.data() + 32, &one, 8);
+  std::memcpy(extended.data() + 40, &exponent, 8);
+  extended.replace(160 + 16 * 3, 8, "xmm3 low");
+  extended[512] = 7;
+  extended.replace(576 + 16 * 15, 8, "ymm15 hi");
+  return cpu + extended;
+}
+
+std::string virtualbox_core(uint32_t version, const std::string& cpus) {
+  const std::string notes =
+      virtualbox_note("VBCORE", 0xb00, le(0xc01ac0deu) + le(version) + le(24u) + le(0x70000u) + le(1u) + le(2u)) + cpus;
+  const auto program_header = [](uint32_t type, uint64_t offset, uint64_t address, uint64_t size) {
+    return le(type) + le(0u) + le(offset) + le(uint64_t{0}) + le(address) + le(size) + le(size) + le(uint64_t{0});
+  };
+  const uint64_t notes_at = 64 + 2 * 56;
+  return std::string(
+             "\x7f"
+             "ELF\x02\x01\x00",
+             7) +
+         std::string(9, '\0') + le<uint16_t>(4) + le<uint16_t>(62) + le(1u) + le(uint64_t{0}) + le(uint64_t{64}) +
+         le(uint64_t{0}) + le(0u) + le<uint16_t>(64) + le<uint16_t>(56) + le<uint16_t>(2) + le<uint16_t>(64) +
+         le<uint16_t>(0) + le<uint16_t>(0) + program_header(4, notes_at, 0, notes.size()) +
+         program_header(1, notes_at + notes.size(), 0, 4096) + notes + kPageA;
+}
+
+TEST(VirtualBoxCore, HasItsRegisters) {
+  for (const uint32_t version : {0x10005u, 0x10006u}) {
+    const auto dump =
+        open(virtualbox_core(version, virtualbox_note("VBCPU", 0xb01, virtualbox_cpu(0x100, version)) +
+                                          virtualbox_note("VBCPU", 0xb01, virtualbox_cpu(0x200, version))));
+    ASSERT_TRUE(dump) << dump.error().text;
+    EXPECT_EQ((*dump)->foreign_format(), "VirtualBox core");
+    EXPECT_THAT(warnings_of(**dump), IsEmpty());
+    EXPECT_EQ(memory(**dump, 0, 4096), kPageA);
+    ASSERT_EQ((*dump)->cpus().size(), 2u);
+    const auto& registers = (*dump)->cpus()[1].registers;
+    for (const auto& [name, value] : std::initializer_list<std::pair<const char*, uint64_t>>{
+             {"rax", 0x200},
+             {"rbx", 0x201},
+             {"rsi", 0x204},
+             {"r15", 0x20d},
+             {"rip", 0x20e},
+             {"rsp", 0x20f},
+             {"rbp", 0x210},
+             {"rflags", 0x211},
+             {"cs", 0},
+             {"ss", 40},
+             {"gs_base", 0x216},
+             {"cs_flags", 0xa09b00},
+             {"cr0", 0x80050033},
+             {"cr3", 0x1234005},
+             {"cr4", 0x6f0},
+             {"dr7", 0xd7},
+             {"dr6", 0xd6},
+             {"dr3", 0xd3},
+             {"gdt_base", 0xfffffe0000001000},
+             {"gdt_limit", 0xfff},
+             {"idt_base", 0xfffffe0000000000},
+             {"tr", 0x40},
+             {"tr_base", 0xfffffe0000003000},
+             {"efer", 0x300},
+             {"star", 0x301},
+             {"pat", 0x302},
+             {"lstar", 0x303},
+             {"kernel_gs_base", 0x306},
+             {"apic_base", 0x307},
+             {"xcr0", 7},
+             {"fctrl", 0x37f},
+             {"fstat", 0x3000},
+             {"st0.lo", uint64_t{1} << 63},
+             {"st0.hi", 0x3fff},
+             // Physical 7, which is ST1, is zero and in use; 6 is a number; the others are empty.
+             {"ftag", 0x4fff}})
+      EXPECT_EQ(registers.get(name), value) << name << " of version " << std::hex << version;
+    EXPECT_EQ(le(registers.get("xmm3.lo").value_or(0)), "xmm3 low");
+    EXPECT_EQ(le(registers.get("ymm15h.lo").value_or(0)), "ymm15 hi");
+    EXPECT_EQ((*dump)->cpus()[1].page_table, PhysAddr(0x1234000));
+  }
+}
+
+TEST(VirtualBoxCore, DamageIsSaid) {
+  const auto cut = open(virtualbox_core(0x10006, virtualbox_note("VBCPU", 0xb01, std::string(800, '\0'))));
+  ASSERT_TRUE(cut) << cut.error().text;
+  EXPECT_THAT(warnings_of(**cut), Contains(HasSubstr("has 800 bytes instead of 8776, and vCPU 0 no registers")));
+  const auto newer = open(virtualbox_core(0x20000, virtualbox_note("VBCPU", 0xb01, virtualbox_cpu(1, 0x10006))));
+  ASSERT_TRUE(newer);
+  EXPECT_THAT(warnings_of(**newer), Contains(HasSubstr("have version 0x20000")));
+}
+
+// ---- QEMU's mapped-ram (9.0 and later) ----
+
+constexpr uint64_t kList = 4, kEnd = 16, kMultifdFlush = 0x200;
+
+/// A stream of a machine whose memory has `pages`, of which the bitmap has those in `present`.
+std::string mapped_stream(const std::vector<bool>& present, const std::string& pages) {
+  const auto name = [](const std::string& text) { return big(text.size(), 1) + text; };
+  std::string head = "QEVM" + big(3, 4) + big(7, 1) + big(11, 4) + "pc-q35-10.0" + big(5, 1) +
+                     name("configuration/capabilities") + big(1, 4) + big(1, 4) + name("mapped-ram") + big(1, 1) +
+                     big(2, 4) + name("ram") + big(0, 4) + big(4, 4) + big(pages.size() | kList, 8) + name("pc.ram") +
+                     big(pages.size(), 8);
+  const uint64_t bitmap_at = head.size() + 28, pages_at = 1 << 20;
+  head += big(1, 4) + big(4096, 8) + big(bitmap_at, 8) + big(pages_at, 8);
+  std::string bitmap((present.size() + 63) / 64 * 8, '\0');
+  for (size_t i = 0; i < present.size(); ++i)
+    if (present[i]) bitmap[i / 8] = static_cast<char>(bitmap[i / 8] | 1 << (i % 8));
+  head += bitmap;
+  head.resize(pages_at);
+  return head + pages + big(kEnd, 8) + big(0x7e, 1) + big(2, 4) + big(2, 1) + big(2, 4) + big(kMultifdFlush, 8) +
+         big(kEnd, 8) + big(0x7e, 1) + big(2, 4) + big(0, 1) + big(6, 1) + big(15, 4) + "{\"devices\": []}";
+}
+
+TEST(MappedRam, IsReadWhereItIs) {
+  std::vector<bool> present(70, true);
+  std::string pages;
+  for (size_t i = 0; i < present.size(); ++i) {
+    present[i] = i < 3 || (i > 7 && i < 60) || i == 69;
+    pages += std::string(4096, present[i] ? static_cast<char>('!' + i) : '?');  // what the bitmap lacks is not memory
+  }
+  const auto dump = open(mapped_stream(present, pages));
+  ASSERT_TRUE(dump) << dump.error().text;
+  EXPECT_EQ((*dump)->foreign_format(), "QEMU migration stream");
+  for (size_t i = 0; i < present.size(); ++i)
+    EXPECT_EQ(memory(**dump, 4096 * i, 4096), std::string(4096, present[i] ? static_cast<char>('!' + i) : '\0')) << i;
+  std::string wrong = mapped_stream(present, pages);
+  wrong.resize((1 << 20) + 4096 * 20);
+  EXPECT_TRUE(open(wrong)) << "its memory is there in part";
+}
+
+}  // namespace
+}  // namespace gcore::tests
