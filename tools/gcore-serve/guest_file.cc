@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <string>
 #include <utility>
 
@@ -15,6 +14,7 @@
 #include "reader/guest/linux/symbols/module_files.h"
 #include "reader/guest/linux/symbols/place_module.h"
 #include "reader/guest/linux/symbols/symbol_file.h"
+#include "writer/base/sparse_file.h"
 
 namespace gcore::tools {
 namespace {
@@ -25,19 +25,9 @@ constexpr int kBehindClients = 5;  // in steps of nice
 constexpr uint64_t kMaxModule = uint64_t{1} << 30;
 
 /// The bytes as a file without a name; -1 when there is no room for it.
-int unnamed_file(const std::vector<std::byte>& bytes) {
-  const int fd = memfd_create("gcore-symbols", MFD_CLOEXEC);
-  size_t done = 0;
-  while (fd >= 0 && done < bytes.size()) {
-    const ssize_t put = write(fd, bytes.data() + done, bytes.size() - done);
-    if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) {
-      close(fd);
-      return -1;
-    }
-    done += static_cast<size_t>(put);
-  }
-  return fd;
+int memory_file(const std::vector<std::byte>& bytes) {
+  base::UniqueFd file(memfd_create("gcore-symbols", MFD_CLOEXEC));
+  return file && base::write_at(file.get(), bytes, 0) == 0 ? file.release() : -1;
 }
 
 /// What gdb shows as the file's name, of which nothing but letters, digits and the like is taken.
@@ -72,7 +62,7 @@ void GuestFile::make() {
     find_kernel(system);
     if (!file_ && options_.kernel) {
       const auto made = make_symbol_file(**kernel, {.without_modules = placed_});
-      const int fd = made ? unnamed_file(made->bytes) : -1;
+      const int fd = made ? memory_file(made->bytes) : -1;
       if (fd >= 0) file_.emplace(gdbstub::ExecFile::adopt(fd, shown_path(system.release), made->bytes.size()));
     }
   } else if (has_libraries()) {
@@ -105,7 +95,7 @@ void GuestFile::place_modules(const linux_guest::Kernel& kernel) {
     std::vector<std::byte> bytes(opened ? std::min(opened->size(), kMaxModule) : 0);
     if (opened) bytes.resize(opened->read(0, bytes));
     const auto placed = linux_guest::place_module(bytes, *file.module);
-    const int fd = placed ? unnamed_file(placed->bytes) : -1;
+    const int fd = placed ? memory_file(placed->bytes) : -1;
     if (fd < 0) {
       remark(file.path + ": " + (placed ? "there is no room for it" : placed.error().text));
       continue;
