@@ -180,11 +180,11 @@ class Parser {
       if (header.offset >= end) header.offset += displaced_;
     warnings_.push_back(fmt::format(
         "the vCPUs have SVE vectors of different lengths, with which QEMU does not reckon: the notes have {} "
-        "bytes, not {}, and memory is read {} bytes {} where the headers say",
-        notes->file_size, announced, earlier ? -displaced_ : displaced_, earlier ? "in front of" : "behind"));
+        "bytes, not {}, and memory is read {} bytes {} than the headers say",
+        notes->file_size, announced, earlier ? -displaced_ : displaced_, earlier ? "earlier" : "later"));
   }
 
-  /// Of what stands behind the notes.
+  /// Of what stands after the notes.
   FileOffset corrected(uint64_t offset) const { return FileOffset(offset + displaced_); }
 
   void read_sections() {

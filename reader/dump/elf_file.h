@@ -39,7 +39,7 @@ struct ElfFile {
   bool is_64_bit = true;
   std::vector<ProgramHeader> headers;  // all of them, in order
   bool by_qemu = false;         // as its dump-guest-memory lays a file out: 8 in e_ehsize (a pointer's size), and
-                                // the section headers in front of the program headers; kdump: utsname without a system
+                                // the section headers before the program headers; kdump: utsname without a system
   std::vector<XenSection> xen;  // there may then be no program headers
   std::string info_json;        // section .gcore.info without trailing white space and NULs
 };

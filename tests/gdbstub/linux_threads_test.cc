@@ -7,6 +7,7 @@
 #include <regex>
 #include <sstream>
 
+#include "tests/reader_linux/guests.h"
 #include "tests/support/gdb_session.h"
 #include "tests/support/linux_oracle.h"
 #include "tests/support/paths.h"
@@ -32,9 +33,9 @@ std::map<uint64_t, std::string> threads_of(const LinuxOracle& guest) {
   return names;
 }
 
-struct LinuxThreads : testing::TestWithParam<const char*> {
-  const LinuxOracle& guest = linux_oracle({.machine = GetParam()});
-  std::string debugger = std::string(GetParam()) == "aarch64" ? "gdb-multiarch" : "gdb";
+struct LinuxThreads : testing::TestWithParam<Guest> {
+  const LinuxOracle& guest = linux_oracle(GetParam().recipe());
+  std::string debugger = std::string(GetParam().machine) == "aarch64" ? "gdb-multiarch" : "gdb";
 
   GdbResult gdb(const std::vector<std::string>& commands, const std::string& options = "--threads tasks") {
     std::vector<std::string> all = commands;
@@ -131,8 +132,7 @@ TEST_P(LinuxThreads, CanBeShownLater) {
   EXPECT_THAT(session.of[7], HasSubstr("vCPUs only"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Machines, LinuxThreads, testing::Values("x86_64", "aarch64"),
-                         [](const auto& test) { return std::string(test.param); });
+INSTANTIATE_TEST_SUITE_P(Machines, LinuxThreads, testing::Values(kGuests[0], kGuests[2]), guest_name);
 
 }  // namespace
 }  // namespace gcore::tests

@@ -152,19 +152,18 @@ TEST_P(Why, SaysWhoHasWhatTasksWaitFor) {
   }
 }
 
-#ifdef GCORE_LONG_TESTS  // what the vCPU does at the moment of the dump differs from boot to boot
+// The vCPU may be in an interrupt at the moment of the dump, such as the one that still prints the report.
 TEST_P(Why, NamesASoftLockup) {
   const auto diagnosis = of("soft");
   const auto found = of_kind(diagnosis, Finding::Kind::soft_lockup);
-  ASSERT_THAT(found, SizeIs(1)) << why_text(diagnosis);
-  EXPECT_FALSE(found[0]->is_past);
-  EXPECT_EQ(names_in_role(*found[0], "runs"), "soft-lockup");
-  EXPECT_THAT(found[0]->text, AllOf(HasSubstr("CPU 1 is stuck"), HasSubstr("trouble_never_schedules+0x")));
+  const auto now = std::ranges::find(found, false, &Finding::is_past);
+  ASSERT_NE(now, found.end()) << why_text(diagnosis);
+  EXPECT_EQ(names_in_role(**now, "runs"), "soft-lockup");
+  EXPECT_THAT((*now)->text, AllOf(HasSubstr("CPU 1 is stuck"), HasSubstr("trouble_never_schedules+0x")));
+  EXPECT_THAT(all_text(**now), HasSubstr("stack of vCPU 1"));
   EXPECT_THAT(diagnosis.cpus[1], AllOf(HasSubstr("soft-lockup"), HasSubstr("trouble_never_schedules+0x")));
 }
-#endif
 
-#ifdef GCORE_LONG_TESTS  // what the vCPU does at the moment of the dump differs from boot to boot
 TEST_P(Why, NamesAnRcuStall) {
   const auto diagnosis = of("rcu");
   const auto found = of_kind(diagnosis, Finding::Kind::rcu_stall);
@@ -173,12 +172,12 @@ TEST_P(Why, NamesAnRcuStall) {
   EXPECT_EQ(names_in_role(**now, "runs"), "rcu-reader");
   EXPECT_THAT((*now)->text, AllOf(HasSubstr("CPU 1"), HasSubstr("trouble_stays_in_rcu+0x")));
   // What was before is told as what was before.
-  for (const Finding* finding : of_kind(diagnosis, Finding::Kind::soft_lockup))
-    if (names_in_role(*finding, "runs") == "soft-lockup") {
-      EXPECT_TRUE(finding->is_past);
-    }
+  const auto lockups = of_kind(diagnosis, Finding::Kind::soft_lockup);
+  const auto lockup =
+      std::ranges::find_if(lockups, [](auto* finding) { return names_in_role(*finding, "runs") == "soft-lockup"; });
+  ASSERT_NE(lockup, lockups.end());
+  EXPECT_TRUE((*lockup)->is_past);
 }
-#endif
 
 TEST_P(Why, NamesAnOops) {
   const auto diagnosis = of("oops");
@@ -190,15 +189,20 @@ TEST_P(Why, NamesAnOops) {
   EXPECT_THAT(all_text(*found[0]), HasSubstr(is_arm() ? "x29: " : "RAX: "));  // registers
 }
 
-#ifdef GCORE_LONG_TESTS  // what the vCPU does at the moment of the dump differs from boot to boot
 TEST_P(Why, NamesWhomTheKillerKilledAndGuessesAtALeak) {
-  const auto diagnosis = of("leak");
+  const Opened opened(guest().dump("leak"));
+  const auto diagnosis = diagnose(*opened.kernel);
   const auto found = of_kind(diagnosis, Finding::Kind::out_of_memory);
   ASSERT_THAT(found, SizeIs(1)) << why_text(diagnosis);
   EXPECT_EQ(names_in_role(*found[0], "was killed"), "busybox");
-  EXPECT_THAT(found[0]->text, AllOf(HasSubstr("leaker had asked for memory"), HasSubstr("is a guess")));
+  // Mostly the leaker; anybody may be the one that asks when there is no more.
+  std::string asked;
+  for (const Message& message : opened.kernel->messages()->records) {
+    const size_t mark = message.text.find(" invoked oom-killer");
+    if (mark != std::string::npos && asked.empty()) asked = message.text.substr(0, mark);
+  }
+  EXPECT_THAT(found[0]->text, AllOf(HasSubstr("; " + asked + " had asked for memory"), HasSubstr("is a guess")));
 }
-#endif
 
 TEST_P(Why, NamesTheCpuThatSpinsAndGuessesTheHolder) {
   const auto diagnosis = of("spin");
@@ -215,16 +219,17 @@ TEST_P(Why, NamesTheCpuThatSpinsAndGuessesTheHolder) {
   }
 }
 
-#ifdef GCORE_LONG_TESTS  // what the vCPU does at the moment of the dump differs from boot to boot
 TEST_P(Why, NamesAPanic) {
   const auto diagnosis = of("panic");
   ASSERT_FALSE(diagnosis.findings.empty());
   const Finding& finding = diagnosis.findings[0];
   EXPECT_EQ(finding.kind, Finding::Kind::panic) << why_text(diagnosis);
   EXPECT_THAT(finding.text, HasSubstr("trouble: as it was told"));
-  EXPECT_THAT(all_text(finding), AllOf(HasSubstr("which ran panic"), HasSubstr("trouble_write+0x")));
+  const std::string text = all_text(finding);
+  EXPECT_THAT(text, HasSubstr("which ran panic"));
+  // The compiler may put what is rarely run into a part of its own.
+  EXPECT_TRUE(std::regex_search(text, std::regex(R"(trouble_write(\.cold)?\+0x)"))) << text;
 }
-#endif
 
 TEST_P(Why, GivesTheSameSignatureInTwoBoots) {
   const std::string first = of("mutex").signature, second = of("mutex-again").signature;
@@ -252,7 +257,9 @@ TEST_P(Why, IsEqualWhenAskedTwice) {
   EXPECT_EQ(why_text(diagnose(*opened.kernel)), why_text(diagnose(*opened.kernel)));
 }
 
-INSTANTIATE_TEST_SUITE_P(Guests, Why, testing::Values(Machine{"x86_64", ""}, Machine{"aarch64", ""}),
+INSTANTIATE_TEST_SUITE_P(Guests, Why,
+                         testing::Values(Machine{"x86_64", ""}, Machine{"aarch64", ""}, Machine{"x86_64", "6.12"},
+                                         Machine{"aarch64", "6.12"}),
                          [](const auto& test) {
                            return std::string(test.param.machine) + (*test.param.kernel ? "_6_12" : "_6_1");
                          });

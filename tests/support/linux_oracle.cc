@@ -55,11 +55,16 @@ tasks() {
   return script + "say dmesg dmesg\necho '@@@@ end'\n} >$port\necho gcore-guest-has-said-all\n";
 }
 
-std::string key_of(const LinuxRecipe& recipe) {
+std::string text_of(const LinuxRecipe& recipe) {
   std::string text = "2\n" + guest_script(recipe) + recipe.cpu + ' ' + std::to_string(recipe.cpus) + ' ' +
                      std::to_string(recipe.memory_mib) + ' ' + recipe.append;
   for (const std::string& argument : recipe.arguments) text += ' ' + argument;
   for (const auto& [there, here] : recipe.files) text += '\n' + there + ' ' + read_file(here);
+  return text;
+}
+
+std::string key_of(const LinuxRecipe& recipe) {
+  std::string text = text_of(recipe);
   for (const char* name : {"/tests/guests/linux", "/tests/guests/pins"}) text += '\n' + read_file(source_dir() + name);
   return std::to_string(std::hash<std::string>()(text));
 }
@@ -94,7 +99,9 @@ void cook(const LinuxRecipe& recipe, const std::string& folder) {
 
 std::string cooked(const LinuxRecipe& recipe) {
   const std::string guest = recipe.machine + (recipe.kernel.empty() ? "" : "-" + recipe.kernel);
-  const std::string folder = build_dir() + "/oracle/linux-" + guest + "-" + recipe.name;
+  // Two recipes never have one folder, whatever their names: one would be cooked where a test reads the other.
+  const size_t number = std::hash<std::string>()(text_of(recipe)) & 0xffffffff;
+  const std::string folder = build_dir() + "/oracle/linux-" + guest + "-" + recipe.name + "-" + std::to_string(number);
   fs::create_directories(folder);
   const FileLock lock(folder + "/lock");
   const std::string key_file = folder + "/key";

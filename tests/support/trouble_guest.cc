@@ -19,7 +19,8 @@ constexpr auto kLimit = std::chrono::seconds(300);
 
 class Cook {
  public:
-  Cook(const std::string& machine, const std::string& kernel, std::string folder) : folder_(std::move(folder)) {
+  Cook(const std::string& machine, const std::string& kernel, std::string folder)
+      : folder_(std::move(folder)), arm_(machine == "aarch64") {
     const std::string files = guests_dir() + "/linux-" + machine + (kernel.empty() ? "" : "-" + kernel);
     QemuGuest::Options options;
     options.machine = machine;
@@ -28,22 +29,27 @@ class Cook {
     options.files = {{"modules/trouble.ko", files + "/trouble.ko"}, {"trouble", files + "/trouble"}};
     guest_.emplace(options);
     guest_->wait_until_booted(kLimit);
-    say("load", "trouble-loaded");
+    guest_->command("/bin/busybox sh /trouble load");
+    wait_for({"trouble-loaded"});
   }
 
-  void make(const std::string& scenario) { say("make " + scenario, "trouble-made " + scenario); }
-  void panic() {
-    guest_->command("/bin/busybox sh /trouble make panic");
-    wait_for("end Kernel panic");
+  /// Until the guest has said all of it, in whatever order: that it was made, and these words of its kernel.
+  void make(const std::string& scenario, std::vector<std::string> words = {}) {
+    words.push_back("trouble-made " + scenario);
+    make_and_wait_for(scenario, std::move(words));
   }
-  void words() { say("words", "trouble-words-end"); }
-  /// A line with a match of the expression, after what was waited for last.
-  void wait_for(const std::string& text) {
-    if (!guest_->process().wait_for_line(Process::Stream::out, text, kLimit))
-      throw std::runtime_error("the guest did not say '" + text + "':\n" + guest_->console());
+  /// Of one that leaves nobody who could say that it was made.
+  void make_last(const std::string& scenario, const std::string& word) { make_and_wait_for(scenario, {word}); }
+  void words() {
+    guest_->command("/bin/busybox sh /trouble words");
+    wait_for({"trouble-words-end"});
   }
   void dump(const std::string& stage) {
     guest_->stop();
+    while (enters_exception(0) || enters_exception(1)) {
+      guest_->resume();
+      guest_->stop();
+    }
     const std::string path = folder_ + "/" + stage;
     fs::remove(path);
     guest_->dump_guest_memory(path);
@@ -64,20 +70,36 @@ class Cook {
   }
 
  private:
-  void say(const std::string& arguments, const std::string& answer) {
-    guest_->command("/bin/busybox sh /trouble " + arguments);
-    wait_for(answer);
+  void make_and_wait_for(const std::string& scenario, std::vector<std::string> words) {
+    guest_->command("/bin/busybox sh /trouble make " + scenario);
+    wait_for(std::move(words));
+  }
+  /// Lines after what was waited for last, in any order.
+  void wait_for(std::vector<std::string> words) {
+    while (!words.empty()) {
+      std::string any;
+      for (const std::string& word : words) any += (any.empty() ? "" : "|") + word;
+      const auto line = guest_->process().wait_for_line(Process::Stream::out, any, kLimit);
+      if (!line) throw std::runtime_error("the guest did not say '" + any + "':\n" + guest_->console());
+      std::erase_if(words, [&](const std::string& word) { return std::regex_search(*line, std::regex(word)); });
+    }
+  }
+  uint64_t register_of(int cpu, const std::string& name) {
+    const std::string registers = guest_->qmp().human("info registers", cpu);
+    std::smatch match;
+    if (!std::regex_search(registers, match, std::regex("\\b(" + name + ") *= *([0-9a-f]+)")))
+      throw std::runtime_error("no " + name + " in: " + registers);
+    return std::stoull(match[2], nullptr, 16);
   }
   bool interrupts_off(int cpu) {
-    const std::string registers = guest_->qmp().human("info registers", cpu);
-    static const std::regex flags("(EFL|RFL|PSTATE)=([0-9a-f]+)");
-    std::smatch match;
-    if (!std::regex_search(registers, match, flags)) throw std::runtime_error("no flags in: " + registers);
-    const uint64_t value = std::stoull(match[2], nullptr, 16);
-    return match[1] == "PSTATE" ? (value >> 7 & 1) != 0 : (value >> 9 & 1) == 0;
+    return arm_ ? (register_of(cpu, "PSTATE") >> 7 & 1) != 0 : (register_of(cpu, "EFL|RFL") >> 9 & 1) == 0;
   }
+  /// At the first instruction of an aarch64 vector, what was interrupted is in ELR_EL1 alone, which QEMU's dump lacks.
+  /// QEMU likes to stop there.
+  bool enters_exception(int cpu) { return arm_ && interrupts_off(cpu) && register_of(cpu, "PC") % 0x80 == 0; }
 
   std::string folder_;
+  bool arm_;
   std::optional<QemuGuest> guest_;
 };
 
@@ -89,35 +111,29 @@ void cook(const std::string& machine, const std::string& kernel, const std::stri
     guest.make("release");
     guest.make("mutex");
     guest.dump("mutex");
-    for (const char* scenario : {"rwsem", "rwsem-held", "semaphore", "completion"}) guest.make(scenario);
-    guest.wait_for("INFO: task never:");  // the last one: those before it have been told of
+    for (const char* scenario : {"rwsem", "rwsem-held", "semaphore"}) guest.make(scenario);
+    guest.make("completion", {"INFO: task never:"});  // the last one: those before it have been told of
     guest.words();
     std::ofstream(folder + "/console") << guest.console();
     guest.dump("hung");
-    guest.make("soft");
-    guest.wait_for("soft lockup - CPU#1");
+    guest.make("soft", {"soft lockup - CPU#1"});
     guest.dump("soft");
     guest.make("release");
-    guest.make("rcu");
-    guest.wait_for("Comm: rcu-reader");
+    guest.make("rcu", {"\\((detected by [0-9]+, )?t=[0-9]+ jiffies"});  // the line after the one that names the CPU
     guest.dump("rcu");
     guest.make("release");
-    guest.make("oops");
-    guest.wait_for("Comm: oops-maker");
-    guest.wait_for("end trace");
+    guest.make("oops", {"Comm: oops-maker", "end trace"});
     guest.dump("oops");
-    guest.make("leak");
-    guest.wait_for("trouble: the leak has ended");
+    guest.make("leak", {"trouble: the leak has ended", "Killed process"});
     guest.dump("leak");
-    guest.make("spin");
-    guest.wait_for("is about to spin");
+    guest.make_last("spin", "is about to spin");
     guest.wait_until_dead();
     guest.dump("spin");
   }
   Cook again(machine, kernel, folder);
   again.make("mutex");
   again.dump("mutex-again");
-  again.panic();
+  again.make_last("panic", "end Kernel panic");
   again.dump("panic");
 }
 

@@ -46,6 +46,10 @@ std::optional<bool> interrupts_off(const format::RegisterFile& registers) {
   return pstate ? std::optional((*pstate >> 7 & 1) != 0) : std::nullopt;
 }
 
+std::string frame_text(const Frame& frame) {
+  return frame.place ? frame.place->text() : fmt::format("{:#x}", frame.pc.value);
+}
+
 /// A vCPU that is in what waits for a spinlock.
 struct Spinner {
   size_t vcpu = 0;
@@ -131,8 +135,9 @@ class SpinFinder {
     const auto number = scene_.kernel.cpu_number(spinner.vcpu);
     const auto silence = number ? time.silence_of_cpu(*number) : std::nullopt;
     const bool silent = silence && *silence >= kSilent;
-    // With interrupts on and ticks that come, it waits as CPUs do all the time.
-    if (!spinner.interrupts_off.value_or(false) && !silent) return;
+    // With interrupts on and ticks that come, it waits as CPUs do all the time. So it does with interrupts off, for a
+    // moment: were it for long, the others' clocks would have gone on.
+    if (!silent && (!spinner.interrupts_off.value_or(false) || (silence && another_lives(spinner.vcpu)))) return;
     const auto& stack = scene_.stacks[spinner.vcpu];
     const Frame* caller = spinner.frames < stack.frames.size() ? &stack.frames[spinner.frames] : nullptr;
     Finding finding{.kind = Finding::Kind::spinning};
@@ -149,10 +154,22 @@ class SpinFinder {
     }
     if (const Task* task = scene_.current[spinner.vcpu]) add_task(finding, *task, "spins");
     finding.evidence.push_back(stack_evidence(fmt::format("stack of vCPU {}", spinner.vcpu), stack));
-    if (spinner.lock) find_holder(spinner, all, finding);
+    const bool is_held_for_good = spinner.lock && find_holder(spinner, all, finding);
+    if (!silent && !is_held_for_good) return;  // one moment alone shows nothing
     finding.key = fmt::format("spinning|{}|{}", spinner.lock ? name_of_data(scene_.kernel, *spinner.lock) : "",
                               caller && caller->place ? plain_function(caller->place->symbol.name) : "");
     findings_.push_back(std::move(finding));
+  }
+
+  /// Whether time goes on on another vCPU: it takes interrupts, or waits for one.
+  bool another_lives(size_t vcpu) const {
+    for (size_t other = 0; other < scene_.current.size(); ++other) {
+      if (other == vcpu) continue;
+      const Task* task = scene_.current[other];
+      if ((task && task->pid == 0) || !interrupts_off(scene_.kernel.dump().cpus()[other].registers).value_or(true))
+        return true;
+    }
+    return false;
   }
 
   static void add_task(Finding& finding, const Task& task, std::string role) {
@@ -160,8 +177,8 @@ class SpinFinder {
   }
 
   /// A spinlock does not say who has it. Whoever has it runs, or does not and should: what is on another vCPU that uses
-  /// this very lock.
-  void find_holder(const Spinner& spinner, const std::vector<Spinner>& all, Finding& finding) const {
+  /// this very lock. True when that one takes no interrupts either.
+  bool find_holder(const Spinner& spinner, const std::vector<Spinner>& all, Finding& finding) const {
     for (size_t vcpu = 0; vcpu < scene_.stacks.size(); ++vcpu) {
       const bool spins_too =
           std::ranges::any_of(all, [&](const Spinner& s) { return s.vcpu == vcpu && s.lock == spinner.lock; });
@@ -175,10 +192,11 @@ class SpinFinder {
       finding.evidence.push_back({.text = fmt::format("the holder is a guess: {}", how)});
       finding.evidence.push_back(stack_evidence(fmt::format("stack of vCPU {}", vcpu), scene_.stacks[vcpu]));
       if (const Task* task = scene_.current[vcpu]) add_task(finding, *task, "holds (a guess)");
-      return;
+      return off;
     }
     finding.evidence.push_back(
         {.text = "who holds it is not known: a spinlock does not say, and no other vCPU shows that it uses it"});
+    return false;
   }
 
   /// A frame of the vCPU whose function names the lock in its code, or whose registers or stack have its address.
@@ -253,6 +271,12 @@ class SpinFinder {
 
 }  // namespace
 
+const Frame* interrupted_frame(const Stack& stack) {
+  for (size_t i = stack.frames.size(); i-- > 1;)
+    if (stack.frames[i - 1].is_interrupt && !stack.frames[i].is_guess) return &stack.frames[i];
+  return nullptr;
+}
+
 void find_spinning(const Scene& scene, std::vector<Finding>& findings) { SpinFinder(scene, findings).find(); }
 
 void describe_cpus(const Scene& scene, Diagnosis& diagnosis) {
@@ -273,7 +297,9 @@ void describe_cpus(const Scene& scene, Diagnosis& diagnosis) {
       text += " in user mode";
     } else if (!stack.frames.empty()) {
       const Frame& frame = stack.frames.front();
-      text += " in " + (frame.place ? frame.place->text() : fmt::format("{:#x}", frame.pc.value));
+      text += " in " + frame_text(frame);
+      if (const Frame* interrupted = interrupted_frame(stack))
+        text += ", which interrupted " + frame_text(*interrupted);
     }
     if (!user && !is_idle && interrupts_off(scene.kernel.dump().cpus()[vcpu].registers).value_or(false))
       text += ", interrupts off";

@@ -113,7 +113,8 @@ class MessageReader {
   }
   static bool is_another(std::string_view text) {
     return contains(text, "Kernel panic - not syncing: ") || contains(text, "soft lockup - CPU#") ||
-           contains(text, "invoked oom-killer: ") || contains(text, "blocked for more than ");
+           contains(text, "invoked oom-killer: ") || contains(text, "blocked for more than ") ||
+           contains(text, "detected stalls on ") || contains(text, "self-detected stall on ");
   }
   /// Functions that make a report, and are in its trace.
   static bool is_reporting(std::string_view name) {
@@ -195,7 +196,8 @@ class MessageReader {
     }
     const bool soft = kind == Finding::Kind::soft_lockup;
     Finding finding{.kind = kind, .time_ns = messages_[i].time_ns};
-    finding.is_past = !runs_now(*cpu, report.pid);
+    finding.is_past = !runs_since(messages_[i].time_ns, *cpu, report.pid);
+    if (!finding.is_past) complete(report, *cpu);
     finding.text = fmt::format(
         "{} lockup: CPU {} {} in {}{}", soft ? "soft" : "hard", *cpu, finding.is_past ? "was stuck" : "is stuck",
         report.function.empty() ? "a function that the kernel did not name" : report.function, who(report));
@@ -222,9 +224,22 @@ class MessageReader {
       if (scene_.kernel.cpu_number(vcpu) == cpu) return vcpu;
     return std::nullopt;
   }
-  bool runs_now(uint32_t cpu, std::optional<int32_t> pid) const {
+  /// The task that a CPU has run since that time without a pause; nullptr where it has not, or is idle.
+  const Task* running_since(uint64_t time_ns, uint32_t cpu) const {
     const auto vcpu = vcpu_of(cpu);
-    return vcpu && pid && scene_.current[*vcpu] && scene_.current[*vcpu]->pid == *pid;
+    const Task* task = vcpu ? scene_.current[*vcpu] : nullptr;
+    return task && task->pid != 0 && task->last_run_ns.value_or(0) <= time_ns ? task : nullptr;
+  }
+  bool runs_since(uint64_t time_ns, uint32_t cpu, std::optional<int32_t> pid) const {
+    const Task* task = running_since(time_ns, cpu);
+    return task && pid == task->pid;
+  }
+  /// A dump may come while the kernel still writes its report: the stack of the CPU has what is missing there.
+  void complete(Report& report, uint32_t cpu) const {
+    const auto vcpu = vcpu_of(cpu);
+    if (!report.function.empty() || !vcpu) return;
+    const Frame* frame = interrupted_frame(scene_.stacks[*vcpu]);
+    if (frame && frame->place) report.function = frame->place->text();
   }
   void add_stack_of_cpu(Finding& finding, uint32_t cpu) const {
     if (const auto vcpu = vcpu_of(cpu))
@@ -234,15 +249,23 @@ class MessageReader {
   void rcu_stall(size_t i) {
     Report report = report_from(i);
     Finding finding{.kind = Finding::Kind::rcu_stall, .time_ns = messages_[i].time_ns};
-    const auto cpus = stalled_cpus(report);
-    // Who is stuck: the task that the report shows, if it is one of a CPU; else those that are named "P123".
-    bool runs = false;
-    for (const uint32_t cpu : cpus) runs |= runs_now(cpu, report.pid);
-    finding.is_past = !runs;
+    const bool by_itself = contains(messages_[i].text, "self-detected");
+    auto cpus = stalled_cpus(report);
+    if (const uint32_t caller = messages_[i].caller; cpus.empty() && by_itself && caller >> 31 != 0)
+      cpus.push_back(caller & INT32_MAX);  // the line that says so is still to come
+    const uint32_t cpu = cpus.empty() ? 0 : cpus[0];
+    if (!cpus.empty() && !by_itself) add_report_of_cpu(cpu, report);
+    const Task* runs = cpus.empty() ? nullptr : running_since(messages_[i].time_ns, cpu);
+    if (runs && !report.pid) {
+      report.pid = runs->pid;
+      report.comm = runs->name;
+    }
+    finding.is_past = !runs || runs->pid != report.pid;
+    if (!finding.is_past) complete(report, cpu);
     finding.text =
-        fmt::format("RCU stall: {}{}{}", cpus.empty() ? "a reader" : fmt::format("CPU {}", fmt::join(cpus, ", ")),
+        fmt::format("RCU stall: {}{}{}{}", cpus.empty() ? "a reader" : fmt::format("CPU {}", fmt::join(cpus, ", ")),
                     finding.is_past ? " did not let a grace period end" : " does not let a grace period end",
-                    report.function.empty() ? "" : ", in " + report.function + who(report));
+                    report.function.empty() ? (report.pid ? ", run" : "") : ", in " + report.function, who(report));
     finding.evidence.push_back(message_evidence(messages_[i]));
     for (Finding& before : findings_) {
       if (before.kind != finding.kind || before.text != finding.text) continue;
@@ -251,11 +274,38 @@ class MessageReader {
     }
     add_task(finding, report.pid, report.comm, "runs");
     if (!finding.is_past)
-      for (const uint32_t cpu : cpus) add_stack_of_cpu(finding, cpu);
+      for (const uint32_t stalled : cpus) add_stack_of_cpu(finding, stalled);
     finding.key = fmt::format("rcu-stall|{}", function_name(report.function));
     finding.evidence.push_back(std::move(report.excerpt));
     finding.evidence.back().text = "the kernel's report";
     findings_.push_back(std::move(finding));
+  }
+
+  /// Where another CPU has seen the stall, the stalled one reports of itself (by an NMI), or its task is printed.
+  void add_report_of_cpu(uint32_t cpu, Report& report) const {
+    report.function.clear();
+    report.comm.clear();
+    report.pid.reset();
+    const std::string by_nmi = fmt::format("NMI backtrace for cpu {}", cpu);
+    for (size_t i = report.begin; i < messages_.size() && i < report.begin + kReport; ++i) {
+      const std::string_view text = messages_[i].text;
+      if (i != report.begin && is_another(text)) return;
+      if (text.ends_with(by_nmi)) {
+        Report own = report_from(i);
+        report.function = own.function;
+        report.comm = own.comm;
+        report.pid = own.pid;
+        auto& lines = report.excerpt.lines;
+        lines.insert(lines.end(), own.excerpt.lines.begin(), own.excerpt.lines.end());
+        return;
+      }
+      // "task:soft-lockup     state:R  running task     stack:0     pid:243   ppid:2      flags:0x0000000a"
+      if (const auto task = after(text, "task:"), pid = after(text, " pid:"); text.starts_with("task:") && pid) {
+        report.comm = task->substr(0, task->find_first_of(" \n"));
+        report.pid = leading_number<int32_t>(pid->substr(std::min(pid->find_first_not_of(' '), pid->size())));
+        return;
+      }
+    }
   }
   /// Lines "rcu: \t1-....: (5250 ticks this GP) ...": the CPU, a minus sign, four flags.
   static std::vector<uint32_t> stalled_cpus(const Report& report) {
@@ -320,7 +370,7 @@ class MessageReader {
   /// Memory that neither processes nor caches nor slabs have is the kernel's own: where that is most of it, something
   /// takes pages and does not give them back.
   void add_unaccounted(size_t first, size_t last, Finding& finding) const {
-    uint64_t known = 0, total = 0;
+    uint64_t known = 0, total = 0, useless = 0;
     for (size_t i = first; i <= last; ++i) {
       const std::string_view text = messages_[i].text;
       if (text.starts_with("active_anon:")) {
@@ -328,12 +378,18 @@ class MessageReader {
              {"active_anon:", " inactive_anon:", "isolated_anon:", "active_file:", " inactive_file:", "unevictable:",
               "slab_reclaimable:", "slab_unreclaimable:", " pagetables:", " free:", "free_pcp:"})
           if (const auto value = after(text, name)) known += leading_number<uint64_t>(*value).value_or(0);
+        // What is free for movable pages alone (CMA) was of no use to whom asked.
+        if (const auto value = after(text, "free_cma:")) {
+          useless = leading_number<uint64_t>(*value).value_or(0);
+          known -= std::min(known, useless);
+        }
       } else if (text.ends_with(" pages RAM")) {
         total = leading_number<uint64_t>(text).value_or(0);
       } else if (text.ends_with(" pages reserved") && total != 0) {
         total -= std::min(total, leading_number<uint64_t>(text).value_or(0));
       }
     }
+    total -= std::min(total, useless);
     if (total == 0 || known >= total || total - known < total / 2) return;
     finding.text +=
         "; most memory is neither of processes nor of caches: a driver or module that does not give pages back is a "

@@ -23,6 +23,9 @@ struct Scene {
   const Task* task_of_pid(int32_t pid) const;
 };
 
+/// What a task of the kernel was doing when an interrupt came, or nested ones did: nothing where none had come.
+const Frame* interrupted_frame(const Stack& stack);
+
 // why_messages.cc: what the kernel itself has said. Hung tasks are not findings: they are added to what is known of
 // their tasks.
 struct HungTask {

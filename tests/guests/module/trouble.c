@@ -364,33 +364,41 @@ static noinline int trouble_writes_to_null(void *unused)
 }
 
 static bool killer_came;
-
-static int on_out_of_memory(struct notifier_block *block, unsigned long action, void *freed)
-{
-	WRITE_ONCE(killer_came, true);
-	return NOTIFY_OK;
-}
-
-static struct notifier_block out_of_memory_block = { .notifier_call = on_out_of_memory };
 static LIST_HEAD(leaked);
+static DEFINE_SPINLOCK(leaked_lock);
 
-static noinline int trouble_leaks(void *unused)
+/*
+ * Called right before the killer chooses. Some memory is given back without a word, so that it kills one and not a
+ * second one because the first is slow in dying: the rest of the guest is to go on.
+ */
+static int on_out_of_memory(struct notifier_block *block, unsigned long action, void *freed)
 {
 	unsigned long pages;
 
-	register_oom_notifier(&out_of_memory_block);
-	while (!READ_ONCE(killer_came)) {
-		struct page *page = alloc_page(GFP_KERNEL);
-
-		if (page)
-			list_add(&page->lru, &leaked);
-	}
-	/* The rest of the guest may go on. */
-	for (pages = 0; pages < (16 << 20) / PAGE_SIZE && !list_empty(&leaked); pages++) {
+	spin_lock(&leaked_lock);
+	for (pages = 0; !killer_came && pages < (16 << 20) / PAGE_SIZE && !list_empty(&leaked); pages++) {
 		struct page *page = list_first_entry(&leaked, struct page, lru);
 
 		list_del(&page->lru);
 		__free_page(page);
+	}
+	WRITE_ONCE(killer_came, true);
+	spin_unlock(&leaked_lock);
+	return NOTIFY_OK;
+}
+
+static struct notifier_block out_of_memory_block = { .notifier_call = on_out_of_memory };
+
+static noinline int trouble_leaks(void *unused)
+{
+	register_oom_notifier(&out_of_memory_block);
+	while (!READ_ONCE(killer_came)) {
+		struct page *page = alloc_page(GFP_KERNEL);
+
+		spin_lock(&leaked_lock);
+		if (page)
+			list_add(&page->lru, &leaked);
+		spin_unlock(&leaked_lock);
 	}
 	unregister_oom_notifier(&out_of_memory_block);
 	pr_info("trouble: the leak has ended\n");

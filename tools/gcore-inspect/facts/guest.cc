@@ -35,7 +35,7 @@ std::string kernel_fact(const GuestSystem& guest) {
   return text;
 }
 
-/// The bytes in front of the pc, as many of `into` as can be read up to there.
+/// The bytes before the pc, as many of `into` as can be read up to there.
 bool read_before(const reader::AddressSpace& space, uint64_t pc, std::span<std::byte> into) {
   return pc >= into.size() && space.read(reader::VirtAddr(pc - into.size()), into).bytes == into.size();
 }

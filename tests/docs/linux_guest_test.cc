@@ -1,0 +1,137 @@
+// docs/linux-guest-hangs.md and the first screen of README.md: what they show is what the programs print about a guest
+// in that very deadlock. Numbers of processes, addresses, times and what a vCPU does at the moment differ from boot to
+// boot; all else has to be as it is shown.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <regex>
+#include <sstream>
+
+#include "tests/docs/markdown.h"
+#include "tests/support/paths.h"
+#include "tests/support/process.h"
+#include "tests/support/temp_dir.h"
+#include "tests/support/trouble_guest.h"
+
+namespace gcore::tests {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+using testing::Not;
+
+/// Without what differs from boot to boot.
+std::string steady(std::string line) {
+  line = std::regex_replace(line, std::regex("\\(PID [0-9]+\\)"), "(PID)");
+  line = std::regex_replace(line, std::regex(" \\(0x[0-9a-f]{16}\\)"), "");
+  line = std::regex_replace(line, std::regex(", for [0-9.]+ s"), "");
+  line = std::regex_replace(line, std::regex("^(vCPU [0-9]+): .*"), "$1");
+  return line;
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);)
+    if (!line.empty()) lines.push_back(line);
+  return lines;
+}
+
+/// Expects the lines in that order, others among them only where a line of "..." is, or anywhere when it is said to be
+/// shortened.
+void expect_shown(const std::vector<std::string>& shown, const std::string& output, bool shortened) {
+  const auto printed = lines_of(output);
+  auto at = printed.begin();
+  bool may_skip = shortened;
+  for (const std::string& line : shown) {
+    if (line.find_first_not_of(" .") == std::string::npos) {
+      may_skip = true;
+      continue;
+    }
+    const auto found =
+        std::find_if(at, printed.end(), [&](const auto& other) { return steady(other) == steady(line); });
+    ASSERT_NE(found, printed.end()) << "not printed: " << line << "\n" << output;
+    EXPECT_TRUE(may_skip || found == at) << "printed before '" << line << "', and not shown: " << *at;
+    at = found + 1;
+    may_skip = shortened;
+  }
+}
+
+struct LinuxPage : testing::Test {
+  TempDir folder;
+  Process::Options there;
+
+  LinuxPage() {
+    there.directory = folder.path("");
+    fs::create_symlink(trouble_guest("x86_64", "").dump("mutex"), folder.path("vm.gcore"));
+  }
+
+  std::string output_of(const std::string& command) {
+    const std::string programs = fs::absolute(fs::path(program("gcore-inspect")).parent_path());
+    const Completed done =
+        run({"bash", "-c", "set -o pipefail; PATH='" + programs + "':$PATH; " + command}, 120s, {}, there);
+    EXPECT_EQ(done.status, (ExitStatus{0, 0})) << command << "\n" << done.err;
+    return done.out;
+  }
+  /// What `$ COMMAND` of a block shows, and that it is so.
+  void check_shown(const Block& block, bool shortened) {
+    auto lines = lines_of(block.text);
+    ASSERT_TRUE(lines[0].starts_with("$ "));
+    const std::string command = lines[0].substr(2);
+    lines.erase(lines.begin());
+    expect_shown(lines, output_of(command), shortened);
+  }
+};
+
+TEST_F(LinuxPage, ReadmeShowsWhatIsPrinted) {
+  size_t shown = 0;
+  for (const Block& block : blocks_of(read_file(source_dir() + "/README.md"))) {
+    if (!block.text.starts_with("$ gcore-inspect vm.gcore --why")) continue;
+    check_shown(block, true);
+    ++shown;
+  }
+  EXPECT_EQ(shown, 1U);
+}
+
+TEST_F(LinuxPage, ShowsWhatIsPrintedAndItsCommandsWork) {
+  const std::string why = output_of("gcore-inspect vm.gcore --why");
+  std::smatch pid;
+  ASSERT_TRUE(std::regex_search(why, pid, std::regex("mutex-one \\(PID ([0-9]+)\\)"))) << why;
+  size_t shown = 0, commands = 0, in_gdb = 0;
+  for (const Block& block : blocks_of(read_file(source_dir() + "/docs/linux-guest-hangs.md"))) {
+    const auto lines = lines_of(block.text);
+    if (block.text.starts_with("$ gcore-inspect ")) {
+      check_shown(block, false);
+      ++shown;
+    } else if (block.text.starts_with("$ gdb ")) {
+      std::string command = lines[0].substr(2) + " -nx -batch";
+      for (size_t i = 1; i < lines.size(); ++i) {
+        ASSERT_TRUE(lines[i].starts_with("(gdb) ")) << lines[i];
+        command += " -ex '" + lines[i].substr(6) + "'";
+        ++in_gdb;
+      }
+      const std::string said = output_of("DEBUGINFOD_URLS= " + command + " 2>&1");
+      for (const char* wanted : {"Thread 2", "= \"swapper", "atomic_long_t owner", "signature: deadlock-"})
+        EXPECT_THAT(said, HasSubstr(wanted));
+      EXPECT_THAT(said, Not(HasSubstr("Cannot access memory")));
+      EXPECT_THAT(said, Not(HasSubstr("No symbol")));
+    } else {
+      for (const std::string& line : lines) {
+        if (line.starts_with("gcore-dump ")) continue;  // docs/qemu.md's, which are run there
+        ASSERT_TRUE(line.starts_with("gcore-inspect ")) << line;
+        const std::string said =
+            output_of(std::regex_replace(line, std::regex("--tasks 99"), "--tasks " + pid[1].str()));
+        EXPECT_TRUE(!said.empty() || line.find("--html") != std::string::npos) << line;
+        ++commands;
+      }
+    }
+  }
+  EXPECT_GE(shown, 1U);
+  EXPECT_GE(commands, 6U);
+  EXPECT_GE(in_gdb, 4U);
+}
+
+}  // namespace
+}  // namespace gcore::tests
