@@ -144,8 +144,8 @@ class Dump {
   std::string_view compression() const;  // "none", "gzip", "zstd", "flattened" or "kdump"
 
   /// The file's format when it is neither an ELF nor a kdump-compressed file, else "": "QEMU migration stream",
-  /// "libvirt saved domain", "LiME image", "raw memory"; also "VirtualBox core", whose ELF notes are its own. Its
-  /// dialect() is then vmcore, for want of one of its own.
+  /// "libvirt saved domain", "LiME image", "raw memory"; also "VirtualBox core" and "Xen core", whose ELF files are
+  /// their own. Its dialect() is then vmcore, for want of one of its own.
   std::string_view foreign_format() const;
   /// The name of the guest, where a foreign format has one.
   const std::string& foreign_name() const;

@@ -92,6 +92,8 @@ class Parser {
     if (auto read = read_program_headers(*count); !read) return std::unexpected(read.error());
     if (out_.machine == format::Machine::aarch64) correct_offsets();
     read_sections();
+    if (*count == 0 && out_.xen.empty())
+      return fail(Error::Kind::malformed, "it has no program headers, so neither memory nor registers");
     return std::move(out_);
   }
 
@@ -137,7 +139,7 @@ class Parser {
       std::memcpy(&zero, bytes.data(), sizeof zero);
       if (zero.sh_info != 0) count = zero.sh_info;
     }
-    if (count == 0) return fail(Error::Kind::malformed, "it has no program headers, so neither memory nor registers");
+    if (count == 0) return count;
     if (count > kMaxProgramHeaders)
       return fail(Error::Kind::unsupported, "it has {} program headers; this reader handles up to {}", count,
                   kMaxProgramHeaders);
@@ -215,6 +217,8 @@ class Parser {
         continue;
       }
       if (std::string_view(*name) == kInfoSection) return read_info(section);
+      if (name->starts_with(".xen_") || *name == ".note.Xen")
+        out_.xen.push_back({name->str(), section.sh_offset, section.sh_size});
     }
     return {};
   }
