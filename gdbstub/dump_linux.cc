@@ -7,6 +7,7 @@
 #include "reader/guest/linux/messages.h"
 #include "reader/guest/linux/waiting.h"
 #include "reader/guest/linux/why.h"
+#include "writer/base/text.h"
 
 namespace gcore::gdbstub {
 namespace {
@@ -17,12 +18,8 @@ using reader::linux_guest::Task;
 
 using Text = std::expected<std::string, std::string>;
 
-/// Texts come from the guest: what could steer a terminal stands there as \xNN.
-std::string printable(std::string_view text) {
-  std::string out;
-  reader::linux_guest::append_printable(out, text);
-  return out;
-}
+/// Texts come from the guest.
+std::string printable(std::string_view text) { return base::printable(text, base::Printable::utf8_and_tabs); }
 
 std::string shown_name(const Task& task) {
   return printable(task.is_kernel_thread ? "[" + task.name + "]" : task.name);

@@ -12,6 +12,7 @@
 #include "gdbstub/dump_text.h"
 #include "gdbstub/dump_threads.h"
 #include "reader/dump/dump.h"
+#include "reader/dump/vmcoreinfo.h"
 #include "reader/guest/guest.h"
 #include "reader/guest/qnx/qnx_kernel.h"
 #include "reader/search/search.h"
@@ -70,7 +71,7 @@ std::string_view wide_name(std::string_view name) {
 class DumpTarget : public Target {
  public:
   DumpTarget(const reader::Dump& dump, const DumpTargetOptions& options)
-      : dump_(dump), guest_(dump), narrow_(options.narrow || is_narrow(dump)) {
+      : dump_(dump), guest_(dump), narrow_(options.narrow || is_narrow(dump)), first_segment_(options.first_segment) {
     for (const auto& segment : dump.segments())
       segments_.push_back({.address = segment.address.value,
                            .size = segment.memory_size,
@@ -154,7 +155,9 @@ class DumpTarget : public Target {
   std::expected<std::unique_ptr<Search>, std::string> search(const Space& space, uint64_t first, uint64_t last,
                                                              std::string_view pattern) const override;
 
-  std::optional<uint64_t> kernel_displacement() const override { return guest_.system().kaslr_offset; }
+  std::optional<uint64_t> kernel_displacement() const override {
+    return has_running_addresses() ? 0 : guest_.system().kaslr_offset;
+  }
   std::expected<std::string, std::string> kernel_messages() const override {
     if (guest_.system().kind == reader::GuestSystem::Kind::linux_kernel) return linux_.text(GuestText::messages, {});
     auto messages = reader::qnx_messages(dump_);
@@ -178,6 +181,14 @@ class DumpTarget : public Target {
   const reader::Expected<AddressSpace>& space_at(const Space& space, uint64_t address) const;
   /// A thread of the guest and its place, by index; null for a vCPU's.
   const DumpThreads* thread_at(size_t index, size_t& place) const;
+  /// Of the debugger's file. Kernels are moved by 2 MiB at least.
+  bool has_running_addresses() const {
+    constexpr uint64_t kLeast = 2 << 20;
+    const reader::GuestSystem& guest = guest_.system();
+    const auto start = reader::Vmcoreinfo(guest.vmcoreinfo).symbol("_stext");
+    const uint64_t running = guest.image_address ? guest.image_address->value : start.value_or(0);
+    return first_segment_ && running != 0 && *first_segment_ - running + kLeast - 1 < 2 * kLeast - 1;
+  }
   bool is_physical(const Space& space) const {
     if (space.physical) return true;
     const auto& found = address_space(space);
@@ -199,6 +210,7 @@ class DumpTarget : public Target {
   reader::Guest guest_;
   DumpLinux linux_{guest_};
   bool narrow_;
+  std::optional<uint64_t> first_segment_;
   std::vector<Segment> segments_;
   std::vector<AddressSpace::Outlook> outlooks_;  // of each vCPU
   bool unpaged_ = false;

@@ -1,7 +1,9 @@
 // A dump as a Target: the one file of the stub that knows the reader.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "gdbstub/target.h"
 
@@ -15,6 +17,9 @@ struct DumpTargetOptions {
   /// Show an x86_64 machine as one of 32 bits also where its registers do not say that it is: the debugger has a file
   /// of 32 bits.
   bool narrow = false;
+  /// Where the first segment of the debugger's file is linked. A file that has the running kernel's addresses (one that
+  /// `gcore-inspect --write-symbols` made) is not moved.
+  std::optional<uint64_t> first_segment = {};
 };
 
 /// The dump outlives the target. Returns at once: what takes a look at much of memory is done in a thread, which the

@@ -24,7 +24,7 @@ std::string origin_text(const reader::DumpInfo& info) {
   line("reason", info.reason_kind + (info.reason_detail.empty() ? "" : " " + info.reason_detail));
   line("written by", info.program + (info.program.empty() || info.writer.empty() ? "" : ", ") + info.writer);
   if (info.pause_ns)
-    line("the guest stood still for", fmt::format("{:.3f} ms", static_cast<double>(*info.pause_ns) / 1e6));
+    line("the guest was paused for", fmt::format("{:.3f} ms", static_cast<double>(*info.pause_ns) / 1e6));
   line("memory is of one moment", info.consistency.empty()                                         ? ""
                                   : info.consistency == "paused" || info.consistency == "snapshot" ? "yes"
                                                                                                    : "no");

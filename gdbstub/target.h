@@ -55,7 +55,7 @@ struct ProcessThread {
 };
 
 /// A piece of the dump's memory by guest-physical address. Bytes from `file_size` on are not in the file and read as 0;
-/// of those in front of it `cut_off` are lost, since the file ends before them: the last ones, or, `scattered`, any.
+/// of the bytes before it `cut_off` are lost, since the file ends before them: the last ones, or, `scattered`, any.
 struct Segment {
   uint64_t address = 0;
   uint64_t size = 0;
@@ -99,7 +99,7 @@ class Search {
  public:
   virtual ~Search() = default;
   /// A few milliseconds' work: appends addresses at which the pattern begins, ascending, but not more than `max_hits`
-  /// of them; the next call goes on right behind. False when the search is over.
+  /// of them; the next call goes on after the last one. False when the search is over.
   virtual bool step(std::vector<uint64_t>& hits, size_t max_hits) = 0;
   /// Why memory was left out that should have been looked at, one sentence; else empty.
   virtual std::string problem() const { return {}; }
@@ -120,8 +120,8 @@ class Target {
  public:
   virtual ~Target() = default;
 
-  /// What takes long, a look at much of guest memory, is done in the background from the start on. While these are
-  /// false, to ask for what they name would wait for that; all else is answered at once.
+  /// What takes long, a look at much of guest memory, is done in the background from the start on. While one of these
+  /// is false, a call of what it names waits for that; all else is answered at once.
   /// The memory of a space: read(), walk(), list(), search(), describe() and what explains them.
   virtual bool can_look(const Space&) const { return true; }
   /// What runs in the guest: summary(), kernel_displacement().
@@ -129,7 +129,7 @@ class Target {
   /// The guest's threads. They are looked for once somebody wants them.
   virtual bool knows_threads() const { return true; }
   virtual void want_threads() const {}
-  /// Neither is false of anything any more.
+  /// Nothing is looked for any more.
   virtual bool settled() const { return true; }
 
   virtual Arch arch() const = 0;
@@ -178,7 +178,7 @@ class Target {
   virtual size_t read(const Space& space, uint64_t address, std::span<std::byte> into) const = 0;
   /// One sentence that says why the byte at `address` cannot be read; empty when it can.
   virtual std::string why_unreadable(const Space& space, uint64_t address) const = 0;
-  /// How a byte that can be read is told from one that the file has: "it is zero: ..."; empty when the file has it.
+  /// Why a byte reads as zero though the file does not have it: "it is zero: ..."; empty when the file has it.
   virtual std::string why_zero(const Space&, uint64_t) const { return ""; }
   virtual Walk walk(const Space& space, uint64_t address) const = 0;
   /// The address as page tables see it: without aarch64's tag and authentication bits.

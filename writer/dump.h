@@ -57,7 +57,7 @@ struct Reason {
 /// What a dump that is written again says of how it was taken.
 struct EarlierDump {
   std::optional<std::chrono::nanoseconds> requested;  // when it was asked for: since 1970, UTC
-  std::optional<std::chrono::nanoseconds> paused;     // for how long its guest stood still
+  std::optional<std::chrono::nanoseconds> paused;     // for how long its guest was paused
   bool has_reason = false;                            // the Reason is its own
   std::optional<Consistency> consistency;             // of which moment its memory is
   std::vector<std::string> defects;                   // what was wrong with it, one sentence each

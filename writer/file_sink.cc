@@ -201,7 +201,7 @@ Status FileSink::complete() {
 }
 
 Status FileSink::finish_partial() {
-  name_.extension += ".partial";
+  name_.extension += kPartialExtension;
   return complete();
 }
 

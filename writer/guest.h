@@ -26,7 +26,7 @@ struct MemoryRange {
   /// Where it is mapped in this process; nullptr: nowhere. Without `fd`, a page of private anonymous memory that was
   /// never touched counts as zeros. (Not so in a process that has a userfaultfd, which may yet fill that page.)
   const void* host = nullptr;
-  int fd = -1;             // the file behind it, open until resume(); its file offset may move; -1: none
+  int fd = -1;             // the file that it maps, open until resume(); its file offset may move; -1: none
   uint64_t fd_offset = 0;  // of `address` in that file
   /// A copy, which stays as it is when the guest goes on: `fd` and `host` are then needed until dump_ended(), not only
   /// until resume(). The guest is resumed as soon as every range that is none has been read; in a file ranges come by
@@ -36,9 +36,9 @@ struct MemoryRange {
 
 /// Of which moment the memory in a dump is.
 enum class Consistency : uint8_t {
-  paused,    // of one: every vCPU stood still while it was read
-  snapshot,  // of one: the guest went on, and what it was about to change was saved first
-  torn,      // of none: somebody else let the guest go on while it was read
+  paused,    // of one moment: every vCPU was paused while it was read
+  snapshot,  // of one moment: the guest went on, and what it was about to change was saved first
+  torn,      // of no one moment: somebody else let the guest go on while it was read
 };
 
 /// The guest as the writer sees it. The VMM implements this.
@@ -63,7 +63,7 @@ class Guest {
   virtual void resume() = 0;
   /// What resume() found. The dump says so, whoever opens it is told.
   virtual Consistency consistency() { return Consistency::paused; }
-  /// For how long the guest stood still, where that is not from pause() to resume(): it may have gone on in between,
+  /// For how long the guest was paused, where that is not from pause() to resume(): it may have gone on in between,
   /// with all of its memory copied or saved.
   virtual std::optional<std::chrono::nanoseconds> paused() { return std::nullopt; }
   /// The last call of a dump whose pause() succeeded: no memory is read any more.

@@ -16,9 +16,6 @@ struct KernelImage {
 
 /// From the page of _stext to that of the highest symbol of the image that VMCOREINFO names; the page tables' root is
 /// among them, from which debuggers find all the rest. Nothing when the text does not say (or says nonsense).
-///
-/// Facts: Documentation/admin-guide/kdump/vmcoreinfo.rst of the Linux kernel. x86_64: virtual - 0xffffffff80000000 +
-/// NUMBER(phys_base) is physical; aarch64: virtual - NUMBER(kimage_voffset).
 std::optional<KernelImage> find_kernel_image(format::Machine machine, std::string_view vmcoreinfo);
 
 }  // namespace gcore::writer

@@ -256,7 +256,7 @@ size_t MemorySource::read_file(std::byte* to, size_t size, bool& usable) {
     if (got <= 0) break;
     done += static_cast<size_t>(got);
   }
-  // The file may end within a page; what a mapping shows behind its end is zeros.
+  // The file may end within a page; what a mapping shows after its end is zeros.
   if (done % kPageSize != 0 && range_->fd_offset + position_ + done >= file_size_) {
     const size_t tail = kPageSize - done % kPageSize;
     std::memset(to + done, 0, tail);

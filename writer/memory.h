@@ -55,7 +55,7 @@ class MemorySource {
   void start(const MemoryRange& range);
   Piece next();
 
-  /// What of the data ahead need not be read by next(); size 0 when it has to.
+  /// The next data, where a sink may take it without a call of next(); size 0: there is none.
   Stretch stretch();
   /// The first `size` bytes of stretch() went out without next().
   void pass(uint64_t size) { position_ += size; }

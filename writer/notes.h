@@ -21,7 +21,7 @@ std::vector<std::byte> qnx_notes(const GuestState& state, const Reason& reason);
 
 using RegisterSet = std::bitset<format::kMaxRegisters>;  // by slot
 
-/// The registers that a vCPU's notes have room for. What of them the VMM did not set is 0 there.
+/// The registers that a vCPU's notes have room for. Those that the VMM did not set are 0 there.
 RegisterSet qnx_registers(const GuestState& state);
 RegisterSet vmcore_registers(const CpuState& cpu);
 

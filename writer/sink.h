@@ -22,8 +22,8 @@ class Sink {
   virtual Status write(std::span<const std::byte> bytes) = 0;
   /// `size` zero bytes; costs a file nothing.
   virtual Status skip(uint64_t size) = 0;
-  /// Takes memory without a copy: how much of it, from its beginning, in whole pages, tells `taken`. The rest has to be
-  /// write()n. Memory that was lent must not change before return_lent() has returned.
+  /// Takes the first whole pages of `memory` without a copy; `taken` is how many bytes these are. The caller write()s
+  /// the rest. Memory that was lent must not change before return_lent() has returned.
   virtual Status lend(const Stretch& /*memory*/, uint64_t& taken) {
     taken = 0;
     return {};
@@ -33,9 +33,9 @@ class Sink {
   virtual Status return_lent() { return {}; }
   /// All bytes are there: makes the dump appear, or waits for the command.
   virtual Status finish() = 0;
-  /// After a failure, with the guest running again: the error, with what can be found out about it by waiting a moment.
+  /// After a failure, when the guest runs again: waits a moment for the cause, and returns the error with it.
   virtual Status explain(Status error) { return error; }
-  /// Leaves nothing behind; a command is killed with its process group.
+  /// Removes all that was made; a command is killed with its process group.
   virtual void abandon() = 0;
 
   /// How much room there is, or UINT64_MAX when nobody knows.
@@ -78,7 +78,7 @@ std::unique_ptr<Sink> open_file_sink(const std::string& directory, FileName name
 std::unique_ptr<Sink> open_pipe_sink(const std::string& command, std::vector<std::string> environment,
                                      PipeMemory memory, Control& control, Status& status);
 
-/// Passes on to `next` what is written to it, compressed.
+/// Compresses what is written to it, and writes that to `next`.
 std::unique_ptr<Sink> compress(Compression compression, std::unique_ptr<Sink> next);
 
 }  // namespace gcore::writer

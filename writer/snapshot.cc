@@ -16,6 +16,7 @@
 #include <cstring>
 #include <new>
 
+#include "writer/base/sparse_file.h"
 #include "writer/memory.h"
 
 namespace gcore::writer {
@@ -110,7 +111,7 @@ Status Snapshot::set_up(const std::vector<MemoryRange>& memory, const Options& o
 
 // As large as the guest, and empty: a page that is stored has its place by its number.
 Status Snapshot::set_up_store(const std::string& directory) {
-  store_ = UniqueFd(open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, S_IRUSR | S_IWUSR));
+  store_ = base::unnamed_file(directory);
   if (!store_) return system_error(errno, "an unnamed file in the page store '" + directory + "'");
   if (ftruncate(store_.get(), static_cast<off_t>(pages_ * kPageSize)) != 0)
     return system_error(errno, "the size of the file in the page store '" + directory + "'");

@@ -6,6 +6,7 @@
 
 #include "gdbstub/protocol/packet.h"
 #include "gdbstub/protocol/registers.h"
+#include "writer/base/text.h"
 
 namespace gcore::gdbstub {
 namespace {
@@ -183,22 +184,6 @@ std::string help_line(const MonitorCommand& command) {
   return fmt::format("{:<48} {}\n", fmt::format("{} {}", command.name, command.arguments), command.help);
 }
 
-/// How many letters must be added, dropped or changed to make one word of the other.
-size_t distance(std::string_view from, std::string_view to) {
-  std::vector<size_t> row(to.size() + 1);
-  for (size_t i = 0; i < row.size(); ++i) row[i] = i;
-  for (size_t i = 0; i < from.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i + 1;
-    for (size_t j = 0; j < to.size(); ++j) {
-      const size_t changed = diagonal + (from[i] == to[j] ? 0 : 1);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({changed, row[j] + 1, row[j + 1] + 1});
-    }
-  }
-  return row.back();
-}
-
 std::string no_such_command(std::string_view word) {
   constexpr size_t kTypos = 2;
   std::string_view best = kCommands[0].name;
@@ -207,8 +192,8 @@ std::string no_such_command(std::string_view word) {
   for (const auto list :
        {std::span<const MonitorCommand>(kCommands), monitor_linux_commands(), monitor_memory_commands()})
     for (const MonitorCommand& command : list)
-      if (distance(start, command.name) < distance(start, best)) best = command.name;
-  const size_t typos = distance(start, best);
+      if (base::edit_distance(start, command.name) < base::edit_distance(start, best)) best = command.name;
+  const size_t typos = base::edit_distance(start, best);
   if (typos <= kTypos && typos < best.size())
     return fmt::format("there is no command \"{}\": did you mean monitor {}?", word, best);
   return fmt::format("there is no command \"{}\": monitor help lists what there is", word);
@@ -225,7 +210,7 @@ MonitorResult help(Client&, std::span<const std::string> words) {
        {std::span<const MonitorCommand>(kCommands), monitor_linux_commands(), monitor_memory_commands()})
     for (const MonitorCommand& command : list) text += help_line(command);
   return text +
-         "Numbers are decimal or 0x, also with K, M, G or T behind them, or $REGISTER of the vCPU.\n"
+         "Numbers are decimal or 0x, also with K, M, G or T after them, or $REGISTER of the vCPU.\n"
          "The vCPU is the one that the debugger asked about last, which after `info threads` need not be that of the\n"
          "selected thread: answers begin with its number, and `monitor cpu N` chooses one.\n";
 }
@@ -246,7 +231,7 @@ class FindTask : public Task {
     for (const uint64_t hit : hits_) text += fmt::format("{:#x}\n", hit);
     if (!problem.empty()) text += fmt::format("find: {}\n", problem);
     if (hits_.size() == kMaxHits)
-      text += fmt::format("these are the first {}; go on with a START behind the last\n", kMaxHits);
+      text += fmt::format("these are the first {}; go on with a START after the last\n", kMaxHits);
     if (hits_.empty() && problem.empty()) text += "not found\n";
     return {.packet = "OK", .console = text};
   }

@@ -90,7 +90,7 @@ std::string x86_general(const Values& values, const X86Mode& mode) {
   return text;
 }
 
-/// What QEMU says behind a segment's numbers.
+/// What QEMU says after a segment's numbers.
 std::string segment_kind(uint64_t flags, const X86Mode& mode) {
   std::string text = fmt::format(" DPL={} ", flags >> 13 & 3);
   if ((flags & kCodeOrData) == 0) {

@@ -151,8 +151,6 @@ std::optional<AddressLength> parse_address_length(std::string_view text, char se
 /// The part of `document` that "OFFSET,LENGTH" asks for, as qXfer replies have it.
 Reply document_part(const Client& client, std::string_view document, std::string_view range);
 
-/// Text from the dump, for a terminal: what is neither printable ASCII nor the end of a line or a tab becomes `\xNN`.
-std::string printable(std::string_view text);
 /// Text that may stand in XML content and attributes.
 std::string xml_escape(std::string_view text);
 /// A JSON string with its quotation marks.

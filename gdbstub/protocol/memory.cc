@@ -11,7 +11,7 @@ namespace {
 constexpr size_t kMaxRead = kMaxPayload / 2 - 1;
 constexpr size_t kChecksumSlice = 256 << 10;
 
-/// The leading bytes that there are: GDB asks for the rest, and only an address with nothing behind it is an error.
+/// The leading bytes that there are: GDB asks for the rest, and only an address with nothing after it is an error.
 std::vector<std::byte> read_leading(const Client& client, uint64_t address, uint64_t length) {
   std::vector<std::byte> bytes(std::min<uint64_t>(length, kMaxRead));
   if (!bytes.empty()) {

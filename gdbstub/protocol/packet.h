@@ -63,7 +63,7 @@ class PacketReader {
   std::optional<Event> next();
   /// Bytes that were fed and that next() has not looked at.
   size_t unread() const { return input_.size() - position_; }
-  /// Whether the packet that next() handed out last, with this payload, comes once more right behind it.
+  /// Whether the packet that next() handed out last, with this payload, comes once more, directly after it.
   bool is_repeated(std::string_view payload) const;
 
  private:

@@ -6,6 +6,7 @@
 #include "gdbstub/protocol/client.h"
 #include "gdbstub/protocol/packet.h"
 #include "gdbstub/protocol/registers.h"
+#include "writer/base/text.h"
 
 namespace gcore::gdbstub {
 namespace {
@@ -216,38 +217,11 @@ Reply document_part(const Client& client, std::string_view document, std::string
   return {(wanted->address + part.size() == document.size() ? "l" : "m") + std::string(part)};
 }
 
-std::string printable(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    if ((c >= 0x20 && c < 0x7f) || c == '\n' || c == '\t')
-      out += c;
-    else
-      out += fmt::format("\\x{:02x}", static_cast<uint8_t>(c));
-  }
-  return out;
-}
-
 std::string xml_escape(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += c >= 0x20 && c < 0x7f ? c : '?';  // names in a dump may be any bytes, XML may not
-    }
-  }
-  return out;
+  std::string plain(text);
+  for (char& c : plain)
+    if (c < 0x20 || c > 0x7e) c = '?';  // names in a dump may be any bytes, XML may not
+  return base::escape_markup(plain);
 }
 
 std::string json_string(std::string_view text) {

@@ -284,7 +284,7 @@ constexpr Register kPauthArm[] = {
 
 // clang-format on
 
-/// One list behind the other, numbered on.
+/// One list after the other, numbered on.
 template <size_t N, size_t M>
 constexpr std::array<Register, N + M> joined(const Register (&first)[N], const Register (&second)[M]) {
   std::array<Register, N + M> all{};
@@ -307,7 +307,7 @@ constexpr bool numbered_in_order(const Register (&all)[N]) {
 static_assert(numbered_in_order(kX86_64) && numbered_in_order(kI386) && numbered_in_order(kAarch64));
 
 // x86: up to the segment registers (and bases); what follows in number are system registers, so the x87 and SSE
-// registers behind them are read one by one too. aarch64: the core and the floating-point registers.
+// registers after them are read one by one too. aarch64: the core and the floating-point registers.
 constexpr RegisterSet kX86_64Set{kX86_64, 26, 24, 16, 7};
 constexpr RegisterSet kI386Set{kI386, 16, 16, 8, 4};
 constexpr RegisterSet kAarch64Set{kAllAarch64, 68, 68, 32, 31};

@@ -6,6 +6,7 @@
 
 #include "gdbstub/protocol/client.h"
 #include "gdbstub/protocol/packet.h"
+#include "writer/base/text.h"
 
 namespace gcore::gdbstub {
 namespace {
@@ -152,7 +153,7 @@ void Session::deliver(Reply reply) {
     state_->interrupted = false;
     return;
   }
-  const std::string console = printable(reply.console);
+  const std::string console = base::printable(reply.console, base::Printable::ascii_lines);
   for (std::string_view text = console; !text.empty(); text.remove_prefix(std::min(kConsolePiece, text.size())))
     send_packet("O" + to_hex(text.substr(0, kConsolePiece)), true);
   if (!reply.memory.empty()) {

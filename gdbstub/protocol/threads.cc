@@ -3,6 +3,7 @@
 
 #include "gdbstub/protocol/client.h"
 #include "gdbstub/protocol/packet.h"
+#include "writer/base/text.h"
 
 namespace gcore::gdbstub {
 namespace {
@@ -48,7 +49,7 @@ Reply thread_extra_info(Client& client, std::string_view arguments) {
   if (arguments.empty()) return error(client, "no such thread");
   const auto cpu = parse_thread(client, arguments.substr(1), client.cpu);
   if (!cpu) return error(client, "no such thread");
-  return {to_hex(printable(extra_info(client, *cpu)))};
+  return {to_hex(base::printable(extra_info(client, *cpu), base::Printable::ascii_lines))};
 }
 
 std::string threads_json(const Client& client) {

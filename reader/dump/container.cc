@@ -19,6 +19,7 @@
 #include "reader/source/temporary_file.h"
 #include "reader/source/unpack.h"
 #include "reader/source/zstd_source.h"
+#include "writer/base/unique_fd.h"
 
 namespace gcore::reader {
 namespace {
@@ -117,7 +118,7 @@ Expected<Container> open_stream(int fd, std::span<const std::byte> start, Packin
 
 /// By what the descriptor is, and by its first bytes.
 Expected<Container> open_outer(int fd, const ContainerOptions& options, std::vector<std::string>& warnings) {
-  Descriptor input(fd);
+  base::UniqueFd input(fd);
   struct stat info{};
   if (::fstat(fd, &info) != 0)
     return fail(Error::Kind::io, fmt::format("it cannot be examined: {}", std::strerror(errno)));

@@ -111,7 +111,7 @@ class Walk {
   std::string problem_;
 };
 
-/// Where the description starts: behind the end of the sections, and as long as it says.
+/// Where the description starts: after the end of the sections, and as long as it says.
 size_t find_description(std::string_view state) {
   constexpr size_t kHead = 2 + sizeof(uint32_t);
   for (size_t at = state.rfind('{'); at != std::string_view::npos && at >= kHead; at = state.rfind('{', at - 1)) {

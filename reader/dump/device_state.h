@@ -5,7 +5,7 @@
 
 namespace gcore::reader {
 
-/// Takes guest.state apart, which starts with the first section behind "ram" and ends with the stream, into
+/// Takes guest.state apart, which starts with the first section after "ram" and ends with the stream, into
 /// guest.devices.
 Expected<void> read_device_states(SavedGuest& guest);
 

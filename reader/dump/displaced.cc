@@ -47,7 +47,7 @@ int64_t displaced_by_sve_notes(const Source& file, FileOffset notes, uint64_t si
     if (note->is_sve() && !first_sve) first_sve = note->size;
     reckoned += note->is_sve() ? *first_sve : note->size;
   }
-  // Another note in front of the end that the headers name would mean that it is they who are right.
+  // Another note before the end that the headers name would mean that it is they who are right.
   if (reckoned != size || (at < size && read_note(file, notes + at, order))) return 0;
   return static_cast<int64_t>(at - reckoned);
 }

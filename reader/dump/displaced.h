@@ -8,11 +8,11 @@
 
 namespace gcore::reader {
 
-/// QEMU's dump-guest-memory (5.0 to at least 7.2) takes for granted that the notes of every vCPU of an aarch64 guest
-/// are as large as the first one's (target/arm/arch_dump.c: cpu_get_note_size), and writes them one after the other,
-/// each with the SVE vectors that this vCPU has at the moment. Where their lengths differ, all that the headers place
-/// behind the notes stands so many bytes later: negative, earlier. That is what is returned: 0 where `size`, which the
-/// headers give the notes, is right, or is wrong in another way.
+/// QEMU's dump-guest-memory (5.0 to at least 7.2) assumes that the notes of every vCPU of an aarch64 guest are as large
+/// as the first one's (target/arm/arch_dump.c: cpu_get_note_size). It writes them one after the other, each with the
+/// SVE vectors that this vCPU has at the moment. Where their lengths differ, all that the headers place after the notes
+/// is elsewhere in the file. Returns by how many bytes it is later (negative: earlier). 0: `size`, which the headers
+/// give the notes, is right, or is wrong in another way.
 int64_t displaced_by_sve_notes(const Source& file, FileOffset notes, uint64_t size, format::ByteOrder order);
 
 }  // namespace gcore::reader

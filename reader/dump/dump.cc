@@ -152,7 +152,9 @@ Expected<void> Dump::State::load_headers() {
                            : read_elf_file(*source, warnings);
   if (!headers) return std::unexpected(headers.error());
   elf = std::move(*headers);
-  return {};
+  if (elf.xen.empty() || !elf.headers.empty()) return {};
+  foreign_format = "Xen core";
+  return read_xen_sections(*source, elf, cpus, warnings);
 }
 
 /// What a kdump-compressed file has beside its pages.
@@ -196,6 +198,7 @@ std::vector<Dump::State::NoteSegment> Dump::State::read_note_segments() {
 
 Expected<void> Dump::State::load_notes() {
   if (kdump) return load_kdump_notes();
+  if (std::string_view(foreign_format) == "Xen core") return {};
   if (foreign) {
     cpus = std::move(foreign->cpus);
     return {};

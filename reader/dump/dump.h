@@ -5,10 +5,10 @@
 //
 // Opening reads headers and notes only, so that it takes the same few milliseconds whatever the dump's size; zstd in
 // the seekable format too. gzip, and zstd in frames without that, take one pass for an index; what comes from a pipe,
-// or has no places to start from, is unpacked into an unnamed temporary file. What can be tolerated is, and is reported
-// by warnings(): of a damaged or truncated dump there is what there is. What cannot is one Error; also where there is
-// neither memory nor a vCPU. No file content makes these functions crash, loop, or allocate more than about ten times
-// the size of its headers.
+// or has no places to start from, is unpacked into an unnamed temporary file. Of a damaged or truncated dump all that
+// is there can be read, and warnings() tell what is wrong. A file that has neither memory nor a vCPU is an Error, as is
+// one that cannot be understood. No file content makes these functions crash, loop, or allocate more than about ten
+// times the size of its headers.
 #pragma once
 
 #include <cstddef>
@@ -59,9 +59,9 @@ struct Cpu {
 
 enum class Dialect : uint8_t { qnx, vmcore };
 
-/// What only the qnx dialect's kdump_note says. The three segments are what the note's numbers select among the program
-/// headers that are not PT_NOTE; nothing when a number is out of range or selects no PT_LOAD. 0 is also how a writer
-/// says "unknown", so: check what stands in the segment before believing it.
+/// Facts that only the qnx dialect has (struct kdump_note). The three segments are what the note's numbers select among
+/// the program headers that are not PT_NOTE; nothing when a number is out of range or selects no PT_LOAD. 0 is also how
+/// a writer says "unknown", so: check what stands in the segment before believing it.
 struct KdumpFacts {
   uint8_t note_version = 0, signal_code = 0, fault_number = 0;
   uint16_t cpu_count = 0;  // num_cpus as written; cpus().size() is how many records there are
@@ -79,8 +79,8 @@ class View {
   View(std::span<const std::byte> bytes, std::shared_ptr<const void> owner, Missing missing)
       : bytes_(bytes), owner_(std::move(owner)), missing_(missing) {}
 
-  /// What there is from the address on: perhaps fewer bytes than were asked for, also where more follow (ask again
-  /// behind them), but only then none when the first byte is missing.
+  /// The bytes from the address on: perhaps fewer than were asked for, also where more follow (ask again after them).
+  /// There are none only when the first byte is missing.
   std::span<const std::byte> bytes() const { return bytes_; }
   Missing missing() const { return missing_; }  // why there are none
 
@@ -144,8 +144,8 @@ class Dump {
   std::string_view compression() const;  // "none", "gzip", "zstd", "flattened" or "kdump"
 
   /// The file's format when it is neither an ELF nor a kdump-compressed file, else "": "QEMU migration stream",
-  /// "libvirt saved domain", "LiME image", "raw memory"; also "VirtualBox core", whose ELF notes are its own. Its
-  /// dialect() is then vmcore, for want of one of its own.
+  /// "libvirt saved domain", "LiME image", "raw memory"; also "VirtualBox core" and "Xen core", whose ELF files are
+  /// their own. Its dialect() is then vmcore, for want of one of its own.
   std::string_view foreign_format() const;
   /// The name of the guest, where a foreign format has one.
   const std::string& foreign_name() const;
@@ -205,10 +205,10 @@ class Dump {
   /// As reader::describe(); with the end of the file where it is truncated.
   std::string describe(Missing missing) const;
 
-  /// Reads guest memory, across segments. Stops in front of the first byte that is not there.
+  /// Reads guest memory, across segments. Stops before the first byte that is not there.
   ReadResult read(PhysAddr address, std::span<std::byte> into) const;
 
-  /// Says that about a page there is read next, which is faster then if the file is mapped (OpenOptions::lasting).
+  /// Announces that about a page there is read next. That is faster then, if the file is mapped (OpenOptions::lasting).
   void expect(PhysAddr address) const;
 
   /// The same as read() without a copy, where the bytes can be handed out as they are: from a mapping of a file that

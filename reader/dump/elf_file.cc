@@ -92,6 +92,8 @@ class Parser {
     if (auto read = read_program_headers(*count); !read) return std::unexpected(read.error());
     if (out_.machine == format::Machine::aarch64) correct_offsets();
     read_sections();
+    if (*count == 0 && out_.xen.empty())
+      return fail(Error::Kind::malformed, "it has no program headers, so neither memory nor registers");
     return std::move(out_);
   }
 
@@ -137,7 +139,7 @@ class Parser {
       std::memcpy(&zero, bytes.data(), sizeof zero);
       if (zero.sh_info != 0) count = zero.sh_info;
     }
-    if (count == 0) return fail(Error::Kind::malformed, "it has no program headers, so neither memory nor registers");
+    if (count == 0) return count;
     if (count > kMaxProgramHeaders)
       return fail(Error::Kind::unsupported, "it has {} program headers; this reader handles up to {}", count,
                   kMaxProgramHeaders);
@@ -178,11 +180,11 @@ class Parser {
       if (header.offset >= end) header.offset += displaced_;
     warnings_.push_back(fmt::format(
         "the vCPUs have SVE vectors of different lengths, with which QEMU does not reckon: the notes have {} "
-        "bytes, not {}, and memory is read {} bytes {} where the headers say",
-        notes->file_size, announced, earlier ? -displaced_ : displaced_, earlier ? "in front of" : "behind"));
+        "bytes, not {}, and memory is read {} bytes {} than the headers say",
+        notes->file_size, announced, earlier ? -displaced_ : displaced_, earlier ? "earlier" : "later"));
   }
 
-  /// Of what stands behind the notes.
+  /// Of what stands after the notes.
   FileOffset corrected(uint64_t offset) const { return FileOffset(offset + displaced_); }
 
   void read_sections() {
@@ -215,6 +217,8 @@ class Parser {
         continue;
       }
       if (std::string_view(*name) == kInfoSection) return read_info(section);
+      if (name->starts_with(".xen_") || *name == ".note.Xen")
+        out_.xen.push_back({name->str(), section.sh_offset, section.sh_size});
     }
     return {};
   }

@@ -27,14 +27,21 @@ struct ProgramHeader {
   uint64_t offset = 0, virtual_address = 0, address = 0, file_size = 0, memory_size = 0;
 };
 
+/// One of the sections that Xen's cores have in place of program headers.
+struct XenSection {
+  std::string name;  // ".xen_pages"
+  uint64_t offset = 0, size = 0;
+};
+
 struct ElfFile {
   format::Machine machine = format::Machine::x86_64;
   format::ByteOrder order = format::ByteOrder::little;
   bool is_64_bit = true;
   std::vector<ProgramHeader> headers;  // all of them, in order
-  bool by_qemu = false;   // as its dump-guest-memory lays a file out: 8 in e_ehsize (a pointer's size), and
-                          // the section headers in front of the program headers; kdump: utsname without a system
-  std::string info_json;  // section .gcore.info without trailing white space and NULs
+  bool by_qemu = false;         // as its dump-guest-memory lays a file out: 8 in e_ehsize (a pointer's size), and
+                                // the section headers before the program headers; kdump: utsname without a system
+  std::vector<XenSection> xen;  // there may then be no program headers
+  std::string info_json;        // section .gcore.info without trailing white space and NULs
 };
 
 /// Reads the ELF header, the program headers and the section .gcore.info. Tolerated and not: e_ehsize and EI_VERSION

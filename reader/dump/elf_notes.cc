@@ -4,17 +4,15 @@
 
 #include <algorithm>
 
+#include "writer/base/sparse_file.h"
+
 namespace gcore::reader {
 namespace {
 
 constexpr size_t kHeaderSize = 12, kLongestName = 64;
 
-bool printable(std::string_view name) {
+bool is_printable(std::string_view name) {
   return std::ranges::all_of(name, [](char c) { return c >= 0x20 && c < 0x7f; });
-}
-
-bool all_zero(std::span<const std::byte> bytes) {
-  return std::ranges::all_of(bytes, [](std::byte b) { return b == std::byte{0}; });
 }
 
 uint64_t align(uint64_t value, uint64_t to) { return (value + to - 1) / to * to; }
@@ -23,7 +21,7 @@ uint64_t align(uint64_t value, uint64_t to) { return (value + to - 1) / to * to;
 ElfNotes parse(std::span<const std::byte> segment, format::ByteOrder order, uint64_t padding) {
   ElfNotes out;
   uint64_t at = 0;
-  while (segment.size() - at >= kHeaderSize && !all_zero(segment.subspan(at, kHeaderSize))) {
+  while (segment.size() - at >= kHeaderSize && !base::is_zero(segment.subspan(at, kHeaderSize))) {
     const std::byte* header = segment.data() + at;
     const uint64_t name_size = format::load<uint32_t>(header, order);
     const uint64_t descriptor_size = format::load<uint32_t>(header + 4, order);
@@ -38,7 +36,7 @@ ElfNotes parse(std::span<const std::byte> segment, format::ByteOrder order, uint
     }
     std::string_view name(reinterpret_cast<const char*>(segment.data() + name_at), name_size);
     while (!name.empty() && name.back() == '\0') name.remove_suffix(1);
-    if (!printable(name)) {
+    if (!is_printable(name)) {
       out.problem = fmt::format(
           "the note at offset {} of the note segment has a name that is not text; it and what follows is lost", at);
       return out;
@@ -47,7 +45,7 @@ ElfNotes parse(std::span<const std::byte> segment, format::ByteOrder order, uint
         {name, format::load<uint32_t>(header + 8, order), segment.subspan(descriptor_at, descriptor_size), at});
     at = out.end = std::min<uint64_t>(align(end, padding), segment.size());
   }
-  if (!all_zero(segment.subspan(at)))
+  if (!base::is_zero(segment.subspan(at)))
     out.problem = fmt::format("{} bytes are left after the note that ends at offset {} of the note segment ({} bytes)",
                               segment.size() - at, at, segment.size());
   return out;
@@ -60,9 +58,9 @@ bool starts_with_elf_note(std::span<const std::byte> segment, format::ByteOrder 
   const uint32_t size = format::load<uint32_t>(segment.data(), order);
   if (size < 2 || size > kLongestName || size > segment.size() - kHeaderSize) return false;
   const std::string_view name(reinterpret_cast<const char*>(segment.data() + kHeaderSize), size);
-  if (name.back() == '\0') return printable(name.substr(0, size - 1));
+  if (name.back() == '\0') return is_printable(name.substr(0, size - 1));
   // VirtualBox's sizes of names do not count the NUL that follows them.
-  return printable(name) && segment.size() > kHeaderSize + size && segment[kHeaderSize + size] == std::byte{0};
+  return is_printable(name) && segment.size() > kHeaderSize + size && segment[kHeaderSize + size] == std::byte{0};
 }
 
 ElfNotes parse_elf_notes(std::span<const std::byte> segment, format::ByteOrder order) {

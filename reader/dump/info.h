@@ -27,7 +27,7 @@ struct DumpInfo {
   std::string vm, host;                     // names
   std::optional<uint64_t> requested_ns;     // when the dump was asked for: nanoseconds since 1970, UTC
   std::string reason_kind, reason_detail;   // "signal", "SIGUSR2"; kinds: api, signal, watchdog, panic
-  std::optional<uint64_t> pause_ns;         // how long the guest stood still, nanoseconds
+  std::optional<uint64_t> pause_ns;         // how long the guest was paused, nanoseconds
   std::string consistency;  // "paused", "snapshot": all memory is of one moment; "torn": it is not, warned of
   bool complete = true;     // false: a partial dump, whose segments end where the writer stopped
 

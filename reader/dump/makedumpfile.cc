@@ -1,4 +1,5 @@
 #include "reader/dump/makedumpfile.h"
+#include "writer/base/text.h"
 
 #include <fmt/format.h>
 #ifdef GCORE_WITH_LIBKDUMPFILE
@@ -53,7 +54,7 @@ struct Area {
 };
 
 /// The header and what follows from it: makedumpfile's diskdump_mod.h, QEMU's include/sysemu/dump.h. A 64-bit machine's
-/// header aligns its time stamp to 8 bytes, which moves what stands behind it.
+/// header aligns its time stamp to 8 bytes, which moves what stands after it.
 struct Header {
   format::Machine machine = format::Machine::x86_64;
   ByteOrder order = ByteOrder::little;
@@ -83,12 +84,6 @@ class HeaderReader {
   }
 
  private:
-  static std::string printable(std::string_view text) {
-    std::string out(text.substr(0, 16));
-    std::ranges::replace_if(out, [](char c) { return c < 0x20 || c >= 0x7f; }, '?');
-    return out;
-  }
-
   uint32_t u32(size_t at) const { return format::load<uint32_t>(&bytes_[at], header_.order); }
 
   /// The size of NT_PRSTATUS, which is the first note, tells most surely: QEMU writes "x86_64" as utsname.machine also
@@ -109,7 +104,7 @@ class HeaderReader {
     else
       return fail(Error::Kind::unsupported,
                   "it is a kdump-compressed dump of a machine \"{}\"; this reader knows x86_64, i686 and aarch64",
-                  printable(name));
+                  base::printable(name.substr(0, 16)));
     return {};
   }
 
@@ -120,7 +115,7 @@ class HeaderReader {
     return format::load<uint32_t>(&note[4], header_.order);
   }
 
-  /// With a sub-header and bitmaps behind it: that tells it from the number of pages, which has its place in the header
+  /// With a sub-header and bitmaps after it: that tells it from the number of pages, which has its place in the header
   /// of the other width.
   bool sensible_block_size(size_t at) const {
     return u32(at) >= 4096 && u32(at) <= 65536 && std::has_single_bit(u32(at)) && u32(at + 4) != 0 && u32(at + 8) != 0;
@@ -359,7 +354,7 @@ class KdumpSource final : public Source {
 
   bool sensible(const PageDescriptor& page) const { return page.size != 0 && page.size <= page_size_; }
 
-  /// Whether there is a page whose data would end behind the end of the file. Writers put pages one behind the other,
+  /// Whether there is a page whose data would end after the end of the file. Writers put pages one after the other,
   /// so that one of the last descriptors tells; pages of zeros, which share one place at the start, do not.
   bool ends_early() const {
     const uint64_t size = file_->size(), erased_end = header_.erased.at + header_.erased.size;
@@ -396,7 +391,7 @@ class KdumpSource final : public Source {
            (sensible(page) && there(page.offset, page.size) < page.size);
   }
 
-  /// The next run at or behind `from`. No address has more than 52 bits.
+  /// The next run at or after `from`. No address has more than 52 bits.
   bool next_run(kdump_bmp_t* map, uint64_t from, Run& run) const {
     kdump_addr_t at = from;
     if (kdump_bmp_find_set(map, &at) != KDUMP_OK || at >= kNoPage) return false;
@@ -436,7 +431,7 @@ class KdumpSource final : public Source {
     return result;
   }
 
-  /// libkdumpfile takes what is behind the end of the file for zeros.
+  /// libkdumpfile takes what is after the end of the file for zeros.
   bool page_is_there(uint64_t rank, int& error) const {
     std::array<std::byte, kPageDescriptor> bytes;
     const Result got = file_->read(FileOffset(header_.descriptors + rank * kPageDescriptor), bytes);

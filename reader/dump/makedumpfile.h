@@ -20,16 +20,16 @@ namespace gcore::reader {
 struct KdumpFile {
   std::unique_ptr<Source> memory;  // offsets are guest-physical addresses
   ElfFile elf;                     // as if it were one: a PT_LOAD for each run of pages, those left out too
-  std::vector<std::byte> notes;    // ELF notes: what the file has of them
-  uint64_t notes_size = 0;         // and how much that should be
+  std::vector<std::byte> notes;    // ELF notes, as far as the file has them
+  uint64_t notes_size = 0;         // their size by the headers
   std::string vmcoreinfo;          // when it stands outside of the notes
 };
 
 /// From the first 16 bytes.
 bool is_kdump(std::span<const std::byte> start);
 
-/// Pages that a truncated file lacks are found out, and are a warning: their data, or the descriptors that say where it
-/// is, are behind its end, or in `lost` when it was rearranged. A file that is whole is asked little for that.
+/// Looks for pages that a truncated file lacks, and warns of them: the file ends before their data, or before the
+/// descriptors that locate it; or these are in `lost`, when it was rearranged. In a whole file this takes little time.
 /// Error::Kind::unsupported in a build without libkdumpfile.
 Expected<KdumpFile> open_kdump(Rearranged file, std::vector<std::string>& warnings);
 

@@ -208,7 +208,7 @@ ReadResult MemoryMap::read_file(const Source& source, PhysAddr address, std::spa
     if (missing == Missing::file_truncated) result.file_end = source.file_end();
     return result;
   };
-  FileOffset from{0};  // what has been planned, and not been read yet: so many bytes behind result.bytes
+  FileOffset from{0};  // what has been planned, and not been read yet: so many bytes after result.bytes
   size_t planned = 0;
   const auto read_planned = [&] {
     if (planned == 0) return true;
@@ -325,7 +325,7 @@ std::optional<Dump::Extent> MemoryMap::extent_in_file(const Source& source, Phys
   if (offset < segment.offset || lost.first == offset.value) {
     extent.kind = Dump::Extent::Kind::missing;
     extent.why = Missing::file_truncated;
-    // Nothing is behind the end of the file, not even where offsets wrap.
+    // Nothing is after the end of the file, not even where offsets wrap.
     if (offset >= segment.offset && lost.end <= source.size())
       extent.size = std::min(extent.size, lost.end - offset.value);
     return extent;

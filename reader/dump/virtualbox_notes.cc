@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <string_view>
 
+#include "reader/dump/fxsave.h"
 #include "writer/format/endian.h"
-#include "writer/format/x87.h"
 
 namespace gcore::reader {
 namespace {
@@ -66,31 +66,13 @@ class State {
     put(name + "_limit", load<uint32_t>(at_ + 8));
     at_ += 16;
   }
-  void vectors(size_t from, const std::string& prefix, const std::string& suffix) {
-    for (size_t i = 0; i < 16; ++i) {
-      const std::string name = prefix + std::to_string(i) + suffix;
-      put(name + ".lo", load<uint64_t>(from + 16 * i));
-      put(name + ".hi", load<uint64_t>(from + 16 * i + 8));
-    }
-  }
-  /// As FXSAVE and XSAVE leave it (Intel's manual, volume 1, 13.4): ST0 first.
+  /// As XSAVE leaves it (Intel's manual, volume 1, 13.4).
   void extended() {
-    const size_t area = bytes_.size() - kExtended;
-    const uint64_t compacted = load<uint64_t>(area + 520), present = load<uint64_t>(area + 512);
-    const auto status = load<uint16_t>(area + 2);
-    put("fctrl", load<uint16_t>(area));
-    put("fstat", status);
-    format::X87State fpu;
-    fpu.abridged_tags = load<uint8_t>(area + 4);
-    for (size_t i = 0; i < 8; ++i) {
-      const size_t physical = (i + (status >> 11 & 7)) & 7;
-      fpu.mantissa[physical] = load<uint64_t>(area + 32 + 16 * i);
-      fpu.exponent[physical] = load<uint16_t>(area + 40 + 16 * i);
-    }
-    format::put_x87(fpu, registers_);
-    put("mxcsr", load<uint32_t>(area + 24));
-    vectors(area + 160, "xmm", "");
-    if ((present & 4) != 0 && compacted == 0) vectors(area + 576, "ymm", "h");
+    const auto area = bytes_.last(kExtended);
+    put_fxsave(area.first(kFxsaveSize), registers_);
+    const auto present = format::load<uint64_t>(&area[512], format::ByteOrder::little);
+    const auto compacted = format::load<uint64_t>(&area[520], format::ByteOrder::little);
+    if ((present & 4) != 0 && compacted == 0) put_vectors(area.subspan(576), "ymm", "h", registers_);
   }
 
   std::span<const std::byte> bytes_;

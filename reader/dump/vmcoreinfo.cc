@@ -1,43 +1,9 @@
 #include "reader/dump/vmcoreinfo.h"
 
-#include <algorithm>
-#include <charconv>
-#include <system_error>
-
 #include "writer/format/elf.h"
 #include "writer/format/vmcore_notes.h"
 
 namespace gcore::reader {
-
-std::optional<std::string_view> Vmcoreinfo::value(std::string_view key) const {
-  std::string_view rest = text_;
-  while (!rest.empty()) {
-    const std::string_view line = rest.substr(0, rest.find('\n'));
-    if (line.size() > key.size() && line.starts_with(key) && line[key.size()] == '=')
-      return line.substr(key.size() + 1);
-    rest.remove_prefix(std::min(line.size() + 1, rest.size()));
-  }
-  return std::nullopt;
-}
-
-std::optional<uint64_t> Vmcoreinfo::symbol(std::string_view name) const {
-  return hex("SYMBOL(" + std::string(name) + ")");
-}
-
-std::optional<uint64_t> Vmcoreinfo::parse(std::string_view key, int base) const {
-  auto text = value(key);
-  if (!text) return std::nullopt;
-  const bool negative = text->starts_with('-');
-  if (negative) text->remove_prefix(1);
-  if (text->starts_with("0x")) {
-    text->remove_prefix(2);
-    base = 16;
-  }
-  uint64_t number = 0;
-  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), number, base);
-  if (error != std::errc{} || end != text->data() + text->size()) return std::nullopt;
-  return negative ? 0 - number : number;
-}
 
 std::string vmcoreinfo_note_at(std::string_view bytes) {
   constexpr std::string_view kName("VMCOREINFO\0\0", 12), kStart = "OSRELEASE=";

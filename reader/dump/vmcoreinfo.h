@@ -1,37 +1,15 @@
-// VMCOREINFO: the text that a Linux kernel leaves for debuggers (kernel/crash_core.c; the keys are described in
-// Documentation/admin-guide/kdump/vmcoreinfo.rst). Lines KEY=value; the kernel prints symbols and KERNELOFFSET in
-// hexadecimal without a prefix, and numbers in decimal, signed, or with 0x.
+// VMCOREINFO as a Linux guest keeps it in its memory; writer/format/vmcoreinfo.h has what the text says.
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
-#include <optional>
 #include <string>
 #include <string_view>
 
+#include "writer/format/vmcoreinfo.h"
+
 namespace gcore::reader {
 
-/// Looks keys up in a text, which must outlive it. A key that is not there, and a value that is no number, is nothing.
-class Vmcoreinfo {
- public:
-  explicit Vmcoreinfo(std::string_view text) : text_(text) {}
-
-  std::optional<std::string_view> value(std::string_view key) const;
-
-  /// A decimal value, possibly negative (then modulo 2^64), or a hexadecimal one with 0x.
-  std::optional<uint64_t> number(std::string_view key) const { return parse(key, 10); }
-  /// A hexadecimal value, with or without 0x.
-  std::optional<uint64_t> hex(std::string_view key) const { return parse(key, 16); }
-  /// SYMBOL(name): the address of a symbol in the running kernel.
-  std::optional<uint64_t> symbol(std::string_view name) const;
-
-  bool empty() const { return text_.empty(); }
-
- private:
-  std::optional<uint64_t> parse(std::string_view key, int base) const;
-
-  std::string_view text_;
-};
+using format::Vmcoreinfo;
 
 /// A note is never longer: the kernel keeps it in whole pages of its own, and fills one (of 4 KiB) at most.
 inline constexpr size_t kMaxVmcoreinfoNote = 8192;

@@ -26,7 +26,7 @@ struct GuestSystem {
   std::optional<PhysAddr> image_physical{};
 
   /// By how much the running kernel is displaced from the addresses of its ELF file (KASLR), modulo 2^64; 0 when it was
-  /// not moved; nothing when that is not known. VMCOREINFO says it; without one it is known of x86_64, whose kernels
+  /// not moved; nothing when that is not known. VMCOREINFO has it; without one it is known of x86_64, whose kernels
   /// are all linked to one address. aarch64's depends on the version and on CONFIG_ARM64_VA_BITS: whoever has the ELF
   /// file takes image_address less its _stext.
   std::optional<uint64_t> kaslr_offset{};

@@ -61,7 +61,7 @@ const std::byte* Needle::find_rare(const std::byte* at, const std::byte* end) co
   Patience patience(at);
   while (static_cast<size_t>(end - at) >= size()) {
     const std::byte* const first = at + rare_;
-    const std::byte* const last = end - (size() - 1) + rare_;  // behind the last place of the rare byte
+    const std::byte* const last = end - (size() - 1) + rare_;  // after the last place of the rare byte
     const void* found = std::memchr(first, std::to_integer<int>(pattern_[rare_]), static_cast<size_t>(last - first));
     if (found == nullptr) return end;
     at = static_cast<const std::byte*>(found) - rare_;

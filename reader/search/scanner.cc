@@ -71,7 +71,7 @@ void Scanner::take_data(const Stretch& stretch) {
   if (lost > 0 && in_dump && problem_.empty())
     problem_ = fmt::format("{:#x} cannot be read: {}", at.value + result.bytes, describe(result));
   if (lost == 0) return pass(stretch, want, want);
-  next_ = window_end_;  // nothing adjoins that: what comes next is behind a gap
+  next_ = window_end_;  // nothing adjoins that: what comes next is after a gap
   const uint64_t gap = gap_at(at + result.bytes, result.missing);
   pass(stretch, std::min(stretch.size - done_ - result.bytes, gap) + result.bytes, result.bytes);
 }
@@ -92,7 +92,7 @@ void Scanner::take_zeros(const Stretch& stretch) {
   const uint64_t fed = std::min<uint64_t>(left, needle_->zeros() ? slice_ : needle_->size() - 1);
   std::ranges::fill(grow(stretch.address + done_, static_cast<size_t>(fed)), std::byte{0});
   const uint64_t passed = needle_->zeros() ? fed : left;
-  next_ += passed - fed;  // in front of which there are as many zeros as in the window
+  next_ += passed - fed;  // before which there are as many zeros as in the window
   pass(stretch, passed, passed);
 }
 

@@ -14,9 +14,9 @@
 
 namespace gcore::reader {
 
-/// Addresses that adjoin, of memory that does: bytes of the dump, or zeros.
+/// Memory that is contiguous in the dump, and in the addresses that hits have: bytes of the dump, or zeros.
 struct Stretch {
-  uint64_t address;  // what hits are told by
+  uint64_t address;  // of its first byte, as hits have it
   PhysAddr physical;
   uint64_t size;
   bool zeros;
@@ -27,8 +27,8 @@ class Scanner {
  public:
   Scanner(const Dump& dump, const Needle& needle);
 
-  /// Begins anew at byte `offset` of the stretch `at`, up to the one at `end`. What lies in front of the stretch
-  /// `counted` is looked back at, and not counted as searched.
+  /// Starts again at byte `offset` of stretch `at`, and goes up to stretch `end`. Stretches before stretch `counted`
+  /// are read too, and do not count as searched.
   void begin(size_t at, uint64_t offset, size_t counted, size_t end);
 
   /// Appends hits until there are `most` of them and one more was found: then false, and the next call goes on there.
@@ -50,9 +50,9 @@ class Scanner {
   const Needle* needle_;
   size_t slice_;                         // bytes that are read at once
   std::unique_ptr<std::byte[]> window_;  // what was read and may still begin a hit
-  size_t window_size_ = 0;               // of it in use
-  size_t looked_ = 0;                    // of that, where the next hit may begin
-  uint64_t window_end_ = 0;              // the address behind the window
+  size_t window_size_ = 0;               // bytes of it in use
+  size_t looked_ = 0;                    // where in it the next hit may begin
+  uint64_t window_end_ = 0;              // the address after the window
   uint64_t next_ = 0;                    // the address of what comes next, if that adjoins
   size_t at_ = 0, counted_ = 0, end_ = 0;
   uint64_t done_ = 0;  // bytes of the current stretch

@@ -31,7 +31,7 @@ constexpr size_t kHitsAhead = 4096;
 struct Piece {
   uint64_t address;
   PhysAddr physical;
-  uint64_t left;  // bytes behind the first
+  uint64_t left;  // bytes after the first
 };
 
 /// Consecutive stretches, and what was found in them: the hits that end there.
@@ -167,7 +167,7 @@ uint64_t Search::State::advance(uint64_t budget) {
   constexpr uint64_t kStretchCost = 512;  // however much it spans
   const Piece& piece = pieces[piece_];
   const PhysAddr at = piece.physical + done_;
-  const uint64_t left = piece.left - done_;  // bytes behind the one at `at`
+  const uint64_t left = piece.left - done_;  // bytes after the one at `at`
   if (left < kSmallPiece) return kStretchCost + add_data(left + 1);
   // Asking for the extent again for every slice would be quadratic: some file systems find its end page by page.
   if (at < extent_.address || at.value - extent_.address.value >= extent_.size) {
@@ -196,7 +196,7 @@ uint64_t Search::State::advance(uint64_t budget) {
   return kStretchCost;
 }
 
-/// Passes over the byte at the current position and so many behind it.
+/// Passes over the byte at the current position and so many after it.
 void Search::State::skip(uint64_t behind) {
   if (behind >= pieces[piece_].left - done_) {
     ++piece_;

@@ -27,7 +27,7 @@ class Search {
   /// All hits that lie in [first, last] as a whole. `pattern` has at least one byte, and is copied.
   static Search in_memory(const Dump& dump, PhysAddr first, PhysAddr last, std::span<const std::byte> pattern);
 
-  /// The same through what `space` maps, which the first steps list: up to a million pieces, of which problem() tells.
+  /// The same in memory that `space` maps. The first steps list its mappings, a million at the most: problem() tells.
   static Search in_space(const Dump& dump, const AddressSpace& space, VirtAddr first, VirtAddr last,
                          std::span<const std::byte> pattern);
 
@@ -46,7 +46,7 @@ class Search {
   void share(Share share);
 
   /// Looks through about `budget` bytes and appends the addresses at which the pattern begins, in ascending order, but
-  /// not more than `max_hits` of them: the next call goes on right behind. False when the search is over.
+  /// not more than `max_hits` of them: the next call goes on after the last one. False when the search is over.
   bool step(std::vector<uint64_t>& hits, uint64_t budget = 16 << 20, size_t max_hits = SIZE_MAX);
 
   /// Bytes that were looked at so far, holes included.

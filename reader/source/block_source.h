@@ -20,19 +20,19 @@ namespace gcore::reader {
 /// No block is larger, or the container is unpacked into a temporary file instead: a read unpacks a whole block.
 inline constexpr uint64_t kMaxBlock = uint64_t{32} << 20;
 
-/// What unpacked blocks may take in all. With one large block being unpacked and a small one per thread beside it this
-/// bounds the memory of an open container, but for its index.
+/// Bytes that unpacked blocks may take in all. With one large block being unpacked and a small one per thread beside it
+/// this bounds the memory of an open container, but for its index.
 inline constexpr uint64_t kBlockCache = uint64_t{64} << 20;
 
-/// Told how much of a pass over a container is done: bytes of the file, and of how many.
+/// Called during a pass over a container: bytes of the file that are done, and of how many.
 using OnProgress = std::function<void(uint64_t done, uint64_t total)>;
 
 /// A part of the unpacked bytes; it ends where the next one begins.
 struct Block {
   uint64_t begin = 0;   // in the unpacked bytes
   uint64_t packed = 0;  // where it stands in the file
-  uint32_t window = 0;  // gzip: number of the 32 KiB in front of it, as in GzipSource
-  uint8_t bits = 0;     // gzip: bits of the byte in front of `packed` that belong to it
+  uint32_t window = 0;  // gzip: number of the 32 KiB before it, as in GzipSource
+  uint8_t bits = 0;     // gzip: bits of the byte before `packed` that belong to it
   enum class Kind : uint8_t { stream, inside, zero } kind = Kind::stream;  // zero: of any size, and never unpacked
 };
 

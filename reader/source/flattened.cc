@@ -20,7 +20,7 @@ using namespace std::string_view_literals;
 constexpr std::string_view kMagic = "makedumpfile\0\0\0\0"sv;
 constexpr uint64_t kHeader = 4096, kPieceHeader = 16, kEnd = std::numeric_limits<uint64_t>::max();
 constexpr size_t kBuffer = size_t{1} << 20;
-// What stands in front of a piece has pieces of its own, so that the result is about as large as the file. But where
+// What stands before a piece has pieces of its own, so that the result is about as large as the file. But where
 // the file ends early there may be bitmaps (two bits for each page of memory) and pages, without the descriptors
 // between them (24 bytes for each page).
 constexpr uint64_t kMostSparse = 128, kSlack = uint64_t{16} << 20;

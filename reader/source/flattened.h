@@ -22,7 +22,7 @@ struct Rearranged {
   std::unique_ptr<File> file;
   uint64_t flattened_size = 0;  // bytes of what it was made of; 0 when it was a file already
   bool truncated = false;       // that ended before its end mark
-  Lost lost;                    // then: what of the file no piece had
+  Lost lost;                    // then: the bytes that no piece had
 };
 
 /// Puts the pieces where they belong, in an unnamed temporary file. The format (makedumpfile's IMPLEMENTATION): 4096

@@ -10,6 +10,7 @@
 
 #include "reader/source/decoder.h"
 #include "reader/source/temporary_file.h"
+#include "writer/base/sparse_file.h"
 
 namespace gcore::reader {
 namespace {
@@ -94,7 +95,7 @@ class Indexer {
       filled_ = out_.size() - in_.stream.avail_out;
       full = in_.stream.avail_out == 0;
       total_ += filled_ - before;
-      zero_ = zero_ && is_zero({out_.data() + before, filled_ - before});
+      zero_ = zero_ && base::is_zero({out_.data() + before, filled_ - before});
       if (!checked_ && total_ >= kStart)
         if (auto fine = check_start(check); !fine) return std::unexpected(fine.error());
       if (!zero_ && total_ - blocks_.back().begin > kMaxBlock) return End::sparse;

@@ -13,8 +13,8 @@
 namespace gcore::reader {
 
 /// Opening unpacks the file once, and keeps what is needed to start again every 512 KiB: the place to the bit, and, in
-/// an unnamed temporary file, the 32 KiB in front of it (so that memory does not grow with the dump). Where a member
-/// begins nothing is in front. Stretches of zeros are only remembered as such. The checksums are checked on that pass.
+/// an unnamed temporary file, the 32 KiB before it (so that memory does not grow with the dump). The start of a member
+/// needs none. Stretches of zeros are only remembered as such. The checksums are checked on that pass.
 class GzipSource final : public BlockSource {
  public:
   /// Whoever opened the file gets it back when it has a place without a restart point for more than kMaxBlock (one

@@ -1,5 +1,5 @@
-// What a file that ended before it was complete lacks in its midst, where its bytes do not stand in the order in which
-// they were written. Private to the reader.
+// The gaps of a truncated file. It has gaps where its bytes do not stand in the order in which they were written.
+// Private to the reader.
 #pragma once
 
 #include <cstdint>
@@ -12,15 +12,15 @@ namespace gcore::reader {
 class Lost {
  public:
   struct Stretch {
-    uint64_t first = 0, end = 0;  // `end` is behind it
+    uint64_t first = 0, end = 0;  // `end`: the first offset after it
   };
 
-  /// Not empty, and behind all so far.
+  /// Adds a stretch, which is not empty and comes after all others.
   void add(uint64_t first, uint64_t end);
 
   bool empty() const { return stretches_.empty(); }
 
-  /// The one that has the offset, or the one behind it. Logarithmic.
+  /// The stretch that has the offset, or else the next one. Logarithmic.
   std::optional<Stretch> next(uint64_t offset) const;
 
   /// How many of the bytes in [first, end) are lost. Logarithmic.
@@ -29,7 +29,7 @@ class Lost {
  private:
   struct Entry {
     uint64_t first, end;
-    uint64_t before;  // bytes in those in front of it
+    uint64_t before;  // bytes in the stretches before it
   };
   uint64_t bytes_below(uint64_t offset) const;
 

@@ -43,10 +43,10 @@ class Source {
   /// file's.
   virtual uint64_t file_end() const { return size(); }
 
-  /// What a truncated file lacks in front of size(); reading there stops, without an error.
+  /// What a truncated file lacks before size(). Reading stops there, without an error.
   virtual const Lost& lost() const;
 
-  /// The next stretch that the file lacks at or behind `offset`: the last one has all that is behind size().
+  /// The first stretch that the file lacks at or after `offset`. The last stretch has no end: it begins at size().
   Lost::Stretch next_lost(FileOffset offset) const;
 
   /// How many of the `size` bytes from `offset` on the file lacks.
@@ -59,7 +59,7 @@ class Source {
   virtual FileOffset next_hole(FileOffset offset) const;
   virtual FileOffset next_data(FileOffset offset) const;
 
-  /// The bytes where they are in memory anyway; fewer than `size`, but at least one. Nothing where that would need a
+  /// The bytes where they are in memory: at least one, and perhaps fewer than `size`. Nothing where that would need a
   /// copy, or would not be safe.
   virtual std::optional<PinnedBytes> pin(FileOffset offset, size_t size) const;
 

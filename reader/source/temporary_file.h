@@ -7,21 +7,9 @@
 #include <utility>
 
 #include "reader/error.h"
+#include "writer/base/unique_fd.h"
 
 namespace gcore::reader {
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  ~Descriptor();
-  Descriptor& operator=(Descriptor&&) = delete;
-  int get() const { return fd_; }
-  int release() { return std::exchange(fd_, -1); }
-
- private:
-  int fd_;
-};
 
 /// Written at any offset, with holes where it was never written, and where what was written is zero. In $TMPDIR, else
 /// /var/tmp, else /tmp; gone when its descriptor is closed.
@@ -38,15 +26,11 @@ class TemporaryFile {
   uint64_t size() const { return size_; }  // the end of what was written
 
  private:
-  explicit TemporaryFile(int fd) : fd_(fd) {}
-  Expected<void> write_block(uint64_t offset, std::span<const std::byte> block);
-  std::unexpected<Error> failed() const;
+  explicit TemporaryFile(base::UniqueFd fd) : fd_(std::move(fd)) {}
+  std::unexpected<Error> failed(int code) const;
 
-  Descriptor fd_;
+  base::UniqueFd fd_;
   uint64_t size_ = 0;
 };
-
-/// Whether all bytes are 0.
-bool is_zero(std::span<const std::byte> bytes);
 
 }  // namespace gcore::reader

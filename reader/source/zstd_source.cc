@@ -13,7 +13,7 @@
 #include <utility>
 
 #include "reader/source/decoder.h"
-#include "reader/source/temporary_file.h"
+#include "writer/base/sparse_file.h"
 #include "writer/format/endian.h"
 
 namespace gcore::reader {
@@ -72,7 +72,7 @@ std::optional<Index> index_from_table(const File& file, std::vector<std::string>
   return index;
 }
 
-/// What stands in front of a frame's first block.
+/// What stands before a frame's first block.
 struct FrameHeader {
   uint64_t size = 0;                // of the header itself
   std::optional<uint64_t> content;  // bytes that the frame holds, if it says so
@@ -158,7 +158,7 @@ class FrameWalk {
     return std::move(index_);
   }
 
-  /// Where the frame's last block, and its checksum, end: perhaps behind the end of the file. Each block has a header
+  /// Where the frame's last block, and its checksum, end: perhaps after the end of the file. Each block has a header
   /// of 3 bytes: bit 0 the last one, bits 1 and 2 the type, then the size. Nothing when it cannot be read (error_).
   std::optional<uint64_t> frame_end(const FrameHeader& header) {
     uint64_t at = at_ + header.size;
@@ -291,7 +291,7 @@ bool ZstdSource::surely_zero(size_t block) const {
   }
   const auto bytes = std::make_unique_for_overwrite<std::byte[]>(static_cast<size_t>(size));
   const std::span<std::byte> into(bytes.get(), static_cast<size_t>(size));
-  zero = zero && unpack(block, into) == 0 && is_zero(into);
+  zero = zero && unpack(block, into) == 0 && base::is_zero(into);
   const std::lock_guard lock(zero_mutex_);
   if (zero) {
     zero_size_ = size;

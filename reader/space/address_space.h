@@ -57,7 +57,7 @@ class AddressSpace {
   /// Which root with_root() replaces on aarch64: TTBR0 (a process) or TTBR1 (the kernel). Other machines have one.
   enum class Root { lower, upper };
 
-  /// What of_cpu() has to do first, told at once: no guest memory is read.
+  /// What of_cpu() would do to find the root. To ask for it reads no guest memory.
   enum class Outlook : uint8_t { by_registers, paging_off, search };
   static Outlook outlook(const Dump& dump, size_t cpu);
 

@@ -80,7 +80,7 @@ struct Aarch64Registers {
 enum class Aarch64Regime : uint8_t { el1, el2, el2_and_0 };
 
 /// By PSTATE.EL and by E2H and TGE of HCR_EL2; where the dump has none, E2H by the form of TCR_EL2. Error not_present
-/// for EL3, whose tables no dump has, and for EL1&0 where HCR_EL2.VM puts a second stage behind it, which is not
+/// for EL3, whose tables no dump has, and for EL1&0 where HCR_EL2.VM adds a second stage, which is not
 /// walked.
 reader::Expected<Aarch64Regime> aarch64_regime(const Aarch64Registers& registers);
 

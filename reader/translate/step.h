@@ -41,7 +41,7 @@ inline uint64_t load_entry(const Paging& paging, const std::byte* from) {
   return paging.big_endian ? __builtin_bswap64(entry) : entry;
 }
 
-/// Where a walk stands: in front of the table at `table`, which is `height` levels above the last one.
+/// How far a walk is: it reads the table at `table` next, which is `height` levels above the last one.
 struct Position {
   const Half* half = nullptr;
   uint64_t address = 0;  // virtual, without tag
@@ -96,7 +96,7 @@ inline const Half* half_of(const Paging& paging, VirtAddr address, uint64_t& val
   return half;
 }
 
-/// In front of the root table of the address's half.
+/// The start of a walk: at the root table of the address's half.
 std::expected<Position, Fault> start(const Paging& paging, VirtAddr address);
 
 /// Reads and decodes the entry of the position's table. Moves the position down when that is a table; returns whether

@@ -198,7 +198,7 @@ Walk Translator::walk(VirtAddr address) const {
   return walk;
 }
 
-/// Translates a run ahead: pages that lie anywhere are fetched while the one in front of them is copied.
+/// Translates a run ahead: pages that lie anywhere are fetched while the one before them is copied.
 VirtReadResult Translator::read(VirtAddr address, std::span<std::byte> into) const {
   VirtReadResult result;
   if (into.empty()) return result;

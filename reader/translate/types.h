@@ -125,8 +125,8 @@ using OnMapping = std::function<bool(const Mapping&)>;
 /// Receives each table, or part of one, that a listing looks into: where it is and how many bytes its entries take.
 using OnTable = std::function<void(PhysAddr, uint64_t)>;
 
-/// Result of reading virtual memory: `bytes` leading bytes were read; when fewer than asked, `why` is one sentence that
-/// says why the next byte cannot be read, and exactly one of `fault` and `missing` says it to a program.
+/// Result of reading virtual memory: `bytes` leading bytes were read. When these are fewer than asked, `why` is one
+/// sentence that says why the next byte cannot be read, and exactly one of `fault` and `missing` is set.
 struct VirtReadResult {
   size_t bytes = 0;
   std::string why;

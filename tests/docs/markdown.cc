@@ -1,5 +1,6 @@
 #include "tests/docs/markdown.h"
 
+#include <algorithm>
 #include <cctype>
 #include <functional>
 #include <regex>
@@ -108,6 +109,18 @@ std::vector<size_t> indented_code(std::string_view markdown) {
     }
   };
   walk(markdown, look, nullptr);
+  return numbers;
+}
+
+std::vector<size_t> long_lines(std::string_view markdown, size_t most) {
+  std::vector<size_t> numbers;
+  walk(
+      markdown,
+      [&](const std::string& line, size_t number) {
+        const auto characters = std::ranges::count_if(line, [](char c) { return (c & 0xc0) != 0x80; });
+        if (!line.starts_with('|') && static_cast<size_t>(characters) > most) numbers.push_back(number);
+      },
+      nullptr);
   return numbers;
 }
 

@@ -30,4 +30,7 @@ std::vector<std::string> links_of(std::string_view markdown);
 /// Numbers of lines that are indented as code is, outside of blocks and lists.
 std::vector<size_t> indented_code(std::string_view markdown);
 
+/// Numbers of lines of more than `most` characters, outside of blocks and tables.
+std::vector<size_t> long_lines(std::string_view markdown, size_t most);
+
 }  // namespace gcore::tests

@@ -72,6 +72,14 @@ TEST(Pages, BlocksSayWhatTheyAre) {
   }
 }
 
+TEST(Pages, LinesAreWrapped) {
+  EXPECT_THAT(long_lines("1234\n12345\n|12345|\n```sh\n12345\n```\n\u00e4\u00e4\u00e4\u00e4\n", 4),
+              testing::ElementsAre(2));
+  constexpr size_t kWidth = 120;
+  for (const std::string& name : files(".md"))
+    EXPECT_THAT(long_lines(read_file(source_dir() + "/" + name), kWidth), testing::IsEmpty()) << name;
+}
+
 // The manual page and the header name each register, and none that there is not.
 TEST(Manuals, RegistersAreThoseOfTheWriter) {
   const auto expand = [](const std::string& text) {  // "st0.lo st0.hi \fRto\fP st7.lo st7.hi", "r8 to r15"

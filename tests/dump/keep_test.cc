@@ -8,18 +8,7 @@
 namespace gcore::tests {
 namespace {
 
-using tools::qemu::dump_prefix;
 using tools::qemu::remove_old_dumps;
-
-TEST(Keep, RecognisesNamesOfDumps) {
-  EXPECT_EQ(dump_prefix("vm-20170821-120619.gcore"), "vm");
-  EXPECT_EQ(dump_prefix("a-b-20170821-120619-9.gcore.zst"), "a-b");
-  EXPECT_EQ(dump_prefix("vm-20170821-120619-2.gcore.gz"), "vm");
-  EXPECT_EQ(dump_prefix("vm-20170821-120619.gcore.partial"), "vm");
-  for (const char* other : {"vm.gcore", "-20170821-120619.gcore", "vm-20170821-120619", "vm-2017082x-120619.gcore",
-                            "vm-20170821-120619-0.gcore", "vm-20170821-120619.partial", ""})
-    EXPECT_EQ(dump_prefix(other), "") << other;
-}
 
 TEST(Keep, RemovesTheOldestOfTheSameGuest) {
   const TempDir folder;

@@ -381,7 +381,7 @@ std::vector<Case> dump_program_cases() {
       {"partial_of_a_command", p, {"--qmp", "@no-socket", "--keep-partial", "|cat"}, kUsage, "--keep-partial is about"},
       {"deadline_by_name", p, {"--qmp", "@no-socket", "--deadline", "soon", "@folder"}, kUsage, "soon"},
       {"rate_by_name", p, {"--qmp", "@no-socket", "--rate", "fast", "@folder"}, kUsage, "fast"},
-      {"no_command", p, {"--qmp", "@no-socket", "| "}, kUsage, "no command behind the pipe sign"},
+      {"no_command", p, {"--qmp", "@no-socket", "| "}, kUsage, "no command after the pipe sign"},
       {"socket_with_its_options", p, {"--qmp", "unix:x,server=on", "@folder"}, kFailed, "takes the path alone"},
       {"socket_by_port", p, {"--qmp", "localhost:4444", "@folder"}, kFailed, "takes the path of a UNIX socket"},
       {"two_directories", p, {"--qmp", "@no-socket", "@folder", "@folder"}, kUsage, "one argument too many"}};

@@ -10,8 +10,8 @@
 
 #include "reader/source/decoder.h"
 #include "reader/source/gzip_source.h"
-#include "reader/source/temporary_file.h"
 #include "tests/fuzz/input_file.h"
+#include "writer/base/sparse_file.h"
 
 namespace {
 
@@ -63,7 +63,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     require(piece.bytes == wanted && std::memcmp(got.data(), &expected[place], wanted) == 0);
     const FileOffset hole = (*source)->next_hole(FileOffset(place)), there = (*source)->next_data(FileOffset(place));
     require(hole.value >= place && there.value >= place && hole.value <= expected.size());
-    require(is_zero(std::span(expected).subspan(place, there.value - place)));
+    require(gcore::base::is_zero(std::span(expected).subspan(place, there.value - place)));
     if (const auto pinned = (*source)->pin(FileOffset(place), wanted))
       require(!pinned->bytes.empty() && std::memcmp(pinned->bytes.data(), &expected[place], pinned->bytes.size()) == 0);
   }

@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "reader/source/temporary_file.h"
 #include "reader/source/zstd_source.h"
 #include "tests/fuzz/input_file.h"
+#include "writer/base/sparse_file.h"
 
 namespace {
 
@@ -47,7 +47,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const FileOffset hole = (*source)->next_hole(FileOffset(place)), there = (*source)->next_data(FileOffset(place));
     require(hole.value >= place && there.value >= place && hole.value <= total && there.value <= total);
     const size_t zeros = static_cast<size_t>(std::min<uint64_t>(there.value - place, got.bytes));
-    require(is_zero(std::span(first).first(zeros)));
+    require(gcore::base::is_zero(std::span(first).first(zeros)));
     if (const auto pinned = (*source)->pin(FileOffset(place), wanted); pinned && got.bytes >= pinned->bytes.size())
       require(std::memcmp(pinned->bytes.data(), first.data(), pinned->bytes.size()) == 0);
   }

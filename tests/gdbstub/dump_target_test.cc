@@ -326,6 +326,22 @@ TEST_F(DumpTargetTest, KernelDisplacement) {
   }
 }
 
+/// What gcore-inspect --write-symbols makes has the running kernel's addresses already.
+TEST_F(DumpTargetTest, AFileThatHasTheRunningAddressesIsNotMoved) {
+  DumpBuilder builder;
+  builder.note(elf_note("CORE", 1, prstatus(kEmX86_64, 1, {})) +
+               elf_note("VMCOREINFO", 0, "OSRELEASE=6.1\nSYMBOL(_stext)=ffffffff86400000\nKERNELOFFSET=5400000\n"));
+  builder.memory(0, std::string(4096, 'a')).memory(0x10000, std::string(4096, 'b')).write(folder.path("core"));
+  open(folder.path("core"));
+  for (const auto& [linked, displacement] : {std::pair<uint64_t, uint64_t>{0xffffffff81000000, 0x5400000},
+                                             {0xffffffff86400000, 0},
+                                             {0xffffffff86200000, 0x5400000},
+                                             {0x400000, 0x5400000}}) {
+    const auto with_file = gdbstub::make_dump_target(*dump, {.first_segment = linked});
+    EXPECT_EQ(with_file->kernel_displacement(), displacement) << std::hex << linked;
+  }
+}
+
 TEST_F(DumpTargetTest, TheSummarySaysWhatTheDumpSays) {
   DumpBuilder builder;
   builder.note(elf_note("CORE", 1, prstatus(kEmX86_64, 1, {})) +

@@ -84,18 +84,19 @@ TEST(Guest, IsInTheSummaryAndInJson) {
 }
 
 /// aarch64 without system registers and without VMCOREINFO: 80 MiB at 0x40000000, in the last 16 of which, where a
-/// quick search does not look, tables at 0x44001000 map all of it from 0xffff000000000000 on, and a kernel's image from
+/// quick search does not look, tables at 0x44601000 map all of it from 0xffff000000000000 on, and a kernel's image from
 /// 0xffff800008000000 on. The vCPU is behind `instruction`, the first one of that.
 DumpBuilder rootless_dump(uint32_t instruction) {
   constexpr uint64_t kBase = 0x40000000, kRam = kBase + (64 << 20), kText = 0x781 | uint64_t{1} << 54,
                      kNever = uint64_t{3} << 53, kMiB = 1 << 20;
   Bytes memory;
-  memory.put(0x1000, (kRam + 0x2000) | 3, 8).put(0x1000 + 256 * 8, (kRam + 0x3000) | 3, 8);
   memory.put(0x2000, kBase | 0x701 | kNever, 8).put(0x3000, (kRam + 0x4000) | 3, 8);
   memory.put(0x4000 + 64 * 8, (kRam + 2 * kMiB) | kText, 8).put(0x4000 + 65 * 8, (kRam + 4 * kMiB) | kText, 8);
   memory.put(0x4000 + 66 * 8, (kRam + 6 * kMiB) | 0x781 | kNever, 8);
   memory.pad_to(2 * kMiB).u32(instruction).pad_to(7 * kMiB);
   memory.text("Linux version 6.1.0-test (gcc) #1 SMP\n").text(std::string(1, '\0')).pad_to(16 * kMiB);
+  constexpr uint64_t kRoot = 6 * kMiB + 0x1000;  // in the image, as swapper_pg_dir
+  memory.put(kRoot, (kRam + 0x2000) | 3, 8).put(kRoot + 256 * 8, (kRam + 0x3000) | 3, 8);
   DumpBuilder dump;
   dump.machine = kEmAarch64;
   const std::map<std::string, uint64_t> registers = {
@@ -115,10 +116,10 @@ TEST(Guest, WithoutARootIsLookedForInAllOfMemory) {
   EXPECT_THAT(summary.out,
               AllOf(HasSubstr("guest     not recognized"),
                     HasSubstr("1 vCPU without a known root table: --map, --translate, --read and --json")));
-  EXPECT_THAT(inspect.with(dump, {"--map"}).out, HasSubstr("TTBR1 0x44001000"));
+  EXPECT_THAT(inspect.with(dump, {"--map"}).out, HasSubstr("TTBR1 0x44601000"));
   EXPECT_THAT(
       inspect.with(dump, {"--json"}).out,
-      AllOf(HasSubstr(R"("kind": "linux")"), HasSubstr(R"("release": "6.1.0-test")"), HasSubstr("TTBR1 0x44001000"),
+      AllOf(HasSubstr(R"("kind": "linux")"), HasSubstr(R"("release": "6.1.0-test")"), HasSubstr("TTBR1 0x44601000"),
             HasSubstr(R"("halted": true)"), HasSubstr(R"("waiting_for_event": false)")));
   EXPECT_THAT(inspect.with(dump, {"--backtrace"}).out, HasSubstr("vCPU 0: kernel, EL1, halted\n"));
   EXPECT_THAT(inspect.with(dump, {"--registers"}).out, HasSubstr("vCPU 0: kernel, EL1, halted; aarch64, "));
@@ -132,11 +133,11 @@ TEST(Guest, WithoutARootIsLookedForInAllOfMemory) {
 TEST(Root, OfAarch64SaysWhichHalf) {
   const Inspect inspect;
   const DumpBuilder dump = rootless_dump(kWfi);
-  const Completed read = inspect.with(dump, {"--read", "0xffff800008000000:4", "--raw", "--root", "ttbr1=0x44001000"});
+  const Completed read = inspect.with(dump, {"--read", "0xffff800008000000:4", "--raw", "--root", "ttbr1=0x44601000"});
   EXPECT_EQ(read.out, "\x7f\x20\x03\xd5") << read.err;
-  EXPECT_EQ(inspect.with(dump, {"--read", "0x8000:4", "--root", "ttbr1=0x44001000"}).status, (ExitStatus{1, 0}));
-  EXPECT_EQ(inspect.with(dump, {"--read", "0:4", "--raw", "--root", "ttbr0=0x44001000"}).out, std::string(4, '\0'));
-  const Completed bare = inspect.with(dump, {"--map", "--root", "0x44001000"});
+  EXPECT_EQ(inspect.with(dump, {"--read", "0x8000:4", "--root", "ttbr1=0x44601000"}).status, (ExitStatus{1, 0}));
+  EXPECT_EQ(inspect.with(dump, {"--read", "0:4", "--raw", "--root", "ttbr0=0x44601000"}).out, std::string(4, '\0'));
+  const Completed bare = inspect.with(dump, {"--map", "--root", "0x44601000"});
   EXPECT_EQ(bare.status, (ExitStatus{2, 0}));
   EXPECT_THAT(bare.err, HasSubstr("say ttbr0=ADDR (a process) or ttbr1=ADDR (the kernel)"));
 }

@@ -4,6 +4,7 @@
 #include <llvm/Support/JSON.h>
 
 #include "tests/inspect/sample.h"
+#include "tests/support/paths.h"
 
 namespace gcore::tests {
 namespace {
@@ -84,6 +85,43 @@ TEST(Json, HasEachAddressSpaceOnce) {
   EXPECT_EQ(text(first, "in_dump"), "all");
   EXPECT_EQ(text(at(space, "map", 2), "in_dump"), "none");
   EXPECT_EQ(text(at(space, "map", 4), "in_dump"), "part");
+}
+
+/// Nine vCPUs, each with a root of its own, through which 131,072 pages are mapped that lie anywhere: what all of them
+/// may take is bounded together.
+TEST(Json, OfManyLargeAddressSpacesIsBounded) {
+  constexpr uint64_t kCpus = 9, kTables = 512, kFirst = 0x200000, kUpper = 0x100000, kMiddle = 0x101000;
+  constexpr uint64_t kBound = 1 << 20;
+  QnxNote note;
+  note.extra_names = {"cr0", "cr3", "cr4", "efer"};
+  Bytes memory;
+  for (uint64_t cpu = 0; cpu < kCpus; ++cpu) {
+    const uint64_t root = 0x1000 * (cpu + 1);
+    note.cpus.push_back({.pgtbl = root,
+                         .number = static_cast<uint32_t>(cpu),
+                         .process = "",
+                         .registers = {{"cr0", 0x80000001}, {"cr3", root}, {"cr4", 0x20}, {"efer", 0xd00}}});
+    memory.put(root, kUpper | 7, 8);
+  }
+  memory.put(kUpper, kMiddle | 7, 8);
+  uint64_t any = 1;
+  for (uint64_t table = 0; table < kTables; ++table) {
+    memory.put(kMiddle + table * 8, (kFirst + table * 4096) | 7, 8);
+    for (uint64_t entry = 0; entry < 512; entry += 2) {
+      any = any * 6364136223846793005 + 1442695040888963407;
+      memory.put(kFirst + table * 4096 + entry * 8, (any >> 53) * 4096 | 7 | any << 31 >> 63 << 63, 8);
+    }
+  }
+  DumpBuilder dump;
+  const Inspect inspect;
+  const std::string path = inspect.folder().path("large");
+  dump.note(note.build()).memory(0, memory.pad_to(8 << 20).str()).write(path);
+  const Completed done =
+      run({"sh", "-c", "\"$1\" \"$2\" --json | grep -c '\"stride\"'", "sh", program("gcore-inspect"), path}, 200s);
+  ASSERT_EQ(done.status, (ExitStatus{0, 0})) << done.err;
+  const uint64_t mappings = std::stoull(done.out);
+  EXPECT_LE(mappings, kBound + kCpus);
+  EXPECT_GT(mappings, kBound / 2);
 }
 
 TEST(Json, HasTheMemory) {

@@ -1,10 +1,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <regex>
 #include <set>
+#include <sstream>
 
 #include "tests/layers/include_rules.h"
 #include "tests/support/paths.h"
@@ -20,9 +22,9 @@ using testing::IsEmpty;
 
 TEST(Layers, EveryIncludeKeepsTheTable) {
   const auto files = source_files(source_dir());
-  for (const char* folder :
-       {"writer/format/", "writer/kvm/", "writer/", "reader/source/", "reader/dump/", "reader/translate/",
-        "reader/space/", "reader/search/", "reader/guest/", "reader/", "gdbstub/", "tools/", "tests/"}) {
+  for (const char* folder : {"writer/base/", "writer/format/", "writer/kvm/", "writer/", "reader/source/",
+                             "reader/dump/", "reader/translate/", "reader/space/", "reader/search/", "reader/guest/",
+                             "reader/", "gdbstub/", "tools/", "tests/"}) {
     EXPECT_THAT(files, Contains(testing::StartsWith(folder)));
   }
   for (const std::string& file : files) {
@@ -57,7 +59,67 @@ TEST(Layers, ToolsIncludePublicHeadersOnly) {
   }
 }
 
-// Each part of LLVM stands behind one .cc file of the reader: the Object library behind the one that takes ELF files
+/// A row of the table of docs/architecture.md: folders, and what they may include.
+struct Room {
+  std::vector<std::string> folders, includes;
+};
+
+std::vector<std::string> names_in(const std::string& cell) {
+  static const std::regex name("`([^`]+)`");
+  std::vector<std::string> names;
+  for (std::sregex_iterator it(cell.begin(), cell.end(), name), end; it != end; ++it) names.push_back((*it)[1]);
+  return names;
+}
+
+std::vector<Room> rooms() {
+  const std::string text = read_file(source_dir() + "/docs/architecture.md");
+  std::istringstream lines(text.substr(text.find("\n## Rooms\n")));
+  std::vector<Room> rooms;
+  bool inside = false;
+  for (std::string line; std::getline(lines, line) && (line.starts_with('|') || !inside);) {
+    inside = line.starts_with('|');
+    std::vector<std::string> cells;
+    std::istringstream row(line);
+    for (std::string cell; std::getline(row, cell, '|');) cells.push_back(cell);
+    if (cells.size() == 5 && !names_in(cells[1]).empty()) rooms.push_back({names_in(cells[1]), names_in(cells[3])});
+  }
+  return rooms;
+}
+
+/// "gdbstub/dump_*" as the start of a file's path.
+std::string start_of(const std::string& folder) {
+  return folder.ends_with('*') ? folder.substr(0, folder.size() - 1) : folder + "/";
+}
+
+// What people read is what is checked: whether a room may include another one.
+TEST(Layers, TheRulesAreThoseOfArchitectureMd) {
+  const std::vector<Room> all = rooms();
+  ASSERT_GE(all.size(), 15U);
+  for (const Room& from : all)
+    for (const std::string& folder : from.folders) {
+      std::vector<std::string> allowed = from.includes;
+      allowed.push_back(folder);
+      if (folder.starts_with("reader/")) {
+        allowed.insert(allowed.end(), {"writer/base", "writer/format"});
+        for (const char* header : {"reader/address.h", "reader/error.h"})
+          EXPECT_THAT(include_violations(start_of(folder) + "x.cc", "#include \"" + std::string(header) + "\"\n"),
+                      IsEmpty());
+      }
+      for (const Room& to : all)
+        for (const std::string& other : to.folders) {
+          // A folder in a folder is a room of its own, which is another room's to include when that names the outer
+          // one.
+          const auto covers = [&](const std::string& name) {
+            return other == name || (name != folder && start_of(other).starts_with(start_of(name)));
+          };
+          const bool may = std::ranges::any_of(allowed, covers);
+          const std::string include = "#include \"" + start_of(other) + "x.h\"\n";
+          EXPECT_EQ(include_violations(start_of(folder) + "x.cc", include).empty(), may) << folder << ": " << include;
+        }
+    }
+}
+
+// Each part of LLVM is used by one .cc file of the reader: the Object library behind the one that takes ELF files
 // apart, the JSON parser behind those that read .gcore.info and the description in QEMU's streams.
 TEST(Layers, EachPartOfLlvmIsUsedByFewFilesOfTheReader) {
   std::vector<std::string> object, json, other;
@@ -91,7 +153,8 @@ TEST_P(PlantedViolation, IsFound) {
 
 INSTANTIATE_TEST_SUITE_P(
     Each, PlantedViolation,
-    testing::Values(Planted{"writer/format/x.h", "#include \"writer/dump.h\"\n", "x.h:1: writer/dump.h"},
+    testing::Values(Planted{"writer/base/x.h", "#include \"writer/format/elf.h\"\n", "writer/base/ may not"},
+                    Planted{"writer/format/x.h", "#include \"writer/dump.h\"\n", "x.h:1: writer/dump.h"},
                     Planted{"writer/x.cc", "\n#include \"reader/dump/dump.h\"\n", "x.cc:2"},
                     Planted{"writer/x.cc", "#include <fmt/format.h>\n", "may not use this library"},
                     Planted{"writer/x.cc", "#include \"writer/kvm/kvm.h\"\n", "writer/ may not"},

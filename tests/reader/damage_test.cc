@@ -128,7 +128,7 @@ TEST(Foreign, FilesAreNamedWithWhatHelps) {
   EXPECT_THAT(with("\x04\x22\x4d\x18"), HasSubstr("an lz4 file, not an ELF file; unpack it: lz4 -d"));
   EXPECT_THAT(with(std::string("\x89LZO\0\r\n\x1a\n", 9)),
               HasSubstr("an lzop file, not an ELF file; unpack it: lzop -d"));
-  EXPECT_THAT(with("LibvirtQemudSave"), HasSubstr("a saved domain of libvirt (virsh save), not an ELF file; "));
+  EXPECT_THAT(with("LibvirtQemudSave"), HasSubstr("libvirt's file is of version "));
   Bytes tar;
   tar.text("./vm.gcore").pad_to(257).text("ustar").pad_to(1024);
   EXPECT_THAT(error_of_bytes(tar.str()), HasSubstr("it is a tar archive, not an ELF file; unpack it: tar -x"));

@@ -73,8 +73,8 @@ TEST_P(OfQemuWithSve, IsReadWhereItIs) {
   qmp.execute("quit");
   const auto dump = reader::Dump::open(folder.path("dump"));
   ASSERT_TRUE(dump) << dump.error().text;
-  const std::string by = GetParam() == 0 ? "1632 bytes in front of" : "1632 bytes behind";
-  EXPECT_THAT((*dump)->warnings(), ElementsAre(HasSubstr("memory is read " + by + " where the headers say")));
+  const std::string by = GetParam() == 0 ? "1632 bytes earlier" : "1632 bytes later";
+  EXPECT_THAT((*dump)->warnings(), ElementsAre(HasSubstr("memory is read " + by + " than the headers say")));
   EXPECT_FALSE((*dump)->truncated());
   EXPECT_EQ((*dump)->cpus().size(), 2u);
   EXPECT_TRUE(read(**dump, kKnown, known.size()).first == known);

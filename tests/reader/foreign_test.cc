@@ -237,6 +237,114 @@ TEST(VirtualBoxCore, DamageIsSaid) {
   EXPECT_THAT(warnings_of(**newer), Contains(HasSubstr("have version 0x20000")));
 }
 
+// ---- Xen: sections, and no program headers ----
+
+/// vcpu_guest_context of x86_64 in kernel mode.
+std::string xen_vcpu(uint64_t first) {
+  std::string context(5168, '\0');
+  const auto put = [&](size_t at, auto value) { std::memcpy(context.data() + at, &value, sizeof value); };
+  put(512, uint64_t{1});  // VGCF_i387_valid
+  put(0, uint16_t{0x37f});
+  put(24, 0x1f80u);
+  for (size_t i = 0; i < 15; ++i) put(520 + 8 * i, first + i);
+  put(520 + 128, uint64_t{0xffffffff81000100});
+  put(520 + 136, uint16_t{0x10});
+  put(520 + 144, uint64_t{0x246});
+  put(520 + 152, uint64_t{0xffffc90000003f00});
+  put(520 + 160, uint16_t{0x18});
+  for (const auto& [number, value] :
+       std::initializer_list<std::pair<size_t, uint64_t>>{{0, 0x80050033}, {2, 0x7f00}, {3, 0x5003}, {4, 0x6f0}})
+    put(4984 + 8 * number, value);
+  put(5144, uint64_t{0x11});
+  put(5152, uint64_t{0x22});
+  put(5160, uint64_t{0x33});
+  return context;
+}
+
+std::string xen_core(const std::string& numbers_name, const std::string& numbers, const std::string& pages,
+                     const std::string& cpus, uint64_t said) {
+  const std::string note = le(4u) + le(32u) + le(0x2000001u) + std::string("Xen\0", 4) + le(uint64_t{0xf00febee}) +
+                           le(said) + le(pages.size() / 4096) + le(uint64_t{4096});
+  const std::vector<std::pair<std::string, std::string>> contents{
+      {"", ""}, {".note.Xen", note}, {".xen_prstatus", cpus}, {numbers_name, numbers}, {".xen_pages", pages}};
+  std::string names, headers, data;
+  const uint64_t data_at = 64 + 64 * (contents.size() + 1);
+  const auto header = [&](const std::string& name, uint32_t type, const std::string& content) {
+    headers += le(static_cast<uint32_t>(names.size())) + le(type) + le(uint64_t{0}) + le(uint64_t{0}) +
+               le(data_at + data.size()) + le(uint64_t{content.size()}) + le(uint64_t{0}) + le(uint64_t{8}) +
+               le(uint64_t{0});
+    names += name + '\0';
+    data += content;
+  };
+  for (const auto& [name, content] : contents) header(name, name.empty() ? 0 : 1, content);
+  const std::string all_names = names + ".shstrtab" + '\0';
+  header(".shstrtab", 3, all_names);
+  return std::string(
+             "\x7f"
+             "ELF\x02\x01\x01",
+             7) +
+         std::string(9, '\0') + le<uint16_t>(4) + le<uint16_t>(62) + le(1u) + le(uint64_t{0}) + le(uint64_t{0}) +
+         le(uint64_t{64}) + le(0u) + le<uint16_t>(64) + le<uint16_t>(56) + le<uint16_t>(0) + le<uint16_t>(64) +
+         le(static_cast<uint16_t>(contents.size() + 1)) + le(static_cast<uint16_t>(contents.size())) + headers + data;
+}
+
+TEST(XenCore, HasItsMemoryAndRegisters) {
+  const std::string numbers = le(uint64_t{0}) + le(uint64_t{1}) + le(~uint64_t{0}) + le(uint64_t{0x100000});
+  const std::string page_c(4096, 'c');
+  const auto dump =
+      open(xen_core(".xen_pfn", numbers, kPageA + kPageB + kPageA + page_c, xen_vcpu(0x100) + xen_vcpu(0x200), 2));
+  ASSERT_TRUE(dump) << dump.error().text;
+  EXPECT_EQ((*dump)->foreign_format(), "Xen core");
+  EXPECT_THAT(warnings_of(**dump), IsEmpty());
+  ASSERT_EQ((*dump)->segments().size(), 2u);
+  EXPECT_EQ(memory(**dump, 0, 10000), kPageA + kPageB);
+  EXPECT_EQ(memory(**dump, 0x100000000, 4096), page_c);
+  ASSERT_EQ((*dump)->cpus().size(), 2u);
+  const auto& registers = (*dump)->cpus()[1].registers;
+  for (const auto& [name, value] : std::initializer_list<std::pair<const char*, uint64_t>>{{"r15", 0x200},
+                                                                                           {"rbp", 0x204},
+                                                                                           {"rax", 0x20a},
+                                                                                           {"rdi", 0x20e},
+                                                                                           {"rip", 0xffffffff81000100},
+                                                                                           {"rsp", 0xffffc90000003f00},
+                                                                                           {"rflags", 0x246},
+                                                                                           {"cs", 0x10},
+                                                                                           {"ss", 0x18},
+                                                                                           {"cr3", 0x5003},
+                                                                                           {"fs_base", 0x11},
+                                                                                           {"gs_base", 0x22},
+                                                                                           {"kernel_gs_base", 0x33},
+                                                                                           {"mxcsr", 0x1f80},
+                                                                                           {"fctrl", 0x37f},
+                                                                                           {"ftag", 0xffff}})
+    EXPECT_EQ(registers.get(name), value) << name;
+  EXPECT_EQ((*dump)->cpus()[1].page_table, PhysAddr(0x5000));
+}
+
+TEST(XenCore, ParavirtualizedMemoryIsWhereItsTablesSay) {
+  const auto dump = open(xen_core(".xen_p2m", le(uint64_t{0}) + le(uint64_t{7}) + le(uint64_t{1}) + le(uint64_t{3}),
+                                  kPageA + kPageB, xen_vcpu(1), 1));
+  ASSERT_TRUE(dump) << dump.error().text;
+  EXPECT_EQ(memory(**dump, 0x7000, 4096), kPageA);
+  EXPECT_EQ(memory(**dump, 0x3000, 4096), kPageB);
+  EXPECT_THAT(warnings_of(**dump), Contains(HasSubstr("paravirtualized")));
+}
+
+TEST(XenCore, DamageIsSaid) {
+  const std::string numbers = le(uint64_t{0}) + le(uint64_t{1});
+  const auto fewer = open(xen_core(".xen_pfn", numbers, kPageA + kPageB, xen_vcpu(1), 4));
+  ASSERT_TRUE(fewer) << fewer.error().text;
+  EXPECT_THAT(warnings_of(**fewer), Contains(HasSubstr("says that there are 4 vCPUs; .xen_prstatus has 1")));
+  const auto odd = open(xen_core(".xen_pfn", numbers, kPageA + kPageB, "short", 1));
+  ASSERT_TRUE(odd) << odd.error().text;
+  EXPECT_THAT(warnings_of(**odd), Contains(HasSubstr(".xen_prstatus has 5 bytes")));
+  const auto without = open(xen_core(".xen_else", numbers, kPageA + kPageB, xen_vcpu(1), 1));
+  ASSERT_FALSE(without);
+  EXPECT_THAT(without.error().text, HasSubstr("without its memory"));
+  const std::string whole = xen_core(".xen_pfn", numbers, kPageA + kPageB, xen_vcpu(1), 1);
+  for (size_t size = 0; size < whole.size(); size += 97) (void)open(whole.substr(0, size));
+}
+
 // ---- QEMU's mapped-ram (9.0 and later) ----
 
 constexpr uint64_t kList = 4, kEnd = 16, kMultifdFlush = 0x200;

@@ -251,7 +251,7 @@ TEST(Kdump, Damaged) {
   KdumpBuilder other{.machine = "s390x\n"};
   EXPECT_EQ(
       open_bytes(other.build()).error().text,
-      "cannot open x.kdump: it is a kdump-compressed dump of a machine \"s390x?\"; this reader knows x86_64, i686 "
+      "cannot open x.kdump: it is a kdump-compressed dump of a machine \"s390x\\x0a\"; this reader knows x86_64, i686 "
       "and aarch64");
 }
 

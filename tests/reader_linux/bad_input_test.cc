@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <regex>
 #include <sstream>
 
 #include "reader/guest/guest.h"
@@ -99,7 +100,9 @@ TEST_F(LinuxBadInput, WithoutTheKernelsTextAllElseIsShown) {
   const std::string dump = without("textless", {{"_stext", "_etext"}});
   for (const char* mode : {"--tasks", "--backtrace", "--dmesg", "--modules", "--why"}) {
     const Completed done = inspect(dump, {mode});
-    EXPECT_EQ(done.out, inspect(guest.dump(), {mode}).out) << mode;
+    // Whether a vCPU is halted is what its last instruction says.
+    const std::regex halted(", halted");
+    EXPECT_EQ(done.out, std::regex_replace(inspect(guest.dump(), {mode}).out, halted, "")) << mode;
     EXPECT_EQ(done.err, "") << mode;
   }
 }

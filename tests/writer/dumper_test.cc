@@ -103,19 +103,27 @@ TEST(Dumper, SignalHandlerMayRequest) {
   EXPECT_EQ(guest.pauses, 2);
 }
 
-TEST(Dumper, RequestsDuringADumpAreAnsweredByOneMore) {
+/// A dump that has begun, and goes on when its gate is opened.
+struct HeldDump : testing::Test {
+  HeldDump() {
+    guest.on_read_cpu = [this](size_t, format::RegisterFile&) {
+      inside.open();
+      go.wait();
+      return true;
+    };
+    dumper = make(guest, to(directory.path()), [this](const Result& result) { results.push_back(result); });
+    dumper->request();
+    inside.wait();
+  }
+
   FakeGuest guest;
   TempDir directory;
   Gate inside, go;
-  guest.on_read_cpu = [&](size_t, format::RegisterFile&) {
-    inside.open();
-    go.wait();
-    return true;
-  };
   std::vector<Result> results;
-  const auto dumper = make(guest, to(directory.path()), [&](const Result& result) { results.push_back(result); });
-  dumper->request();
-  inside.wait();
+  std::unique_ptr<Dumper> dumper;
+};
+
+TEST_F(HeldDump, RequestsDuringItAreAnsweredByOneMore) {
   for (int i = 0; i < 5; ++i) dumper->request({Reason::Kind::api, "number " + std::to_string(i), 0, 0});
   go.open();
   dumper->wait();
@@ -173,19 +181,7 @@ TEST(Dumper, CancelEndsASlowDump) {
   EXPECT_EQ(guest.resumes, 1);
 }
 
-TEST(Dumper, CancelDropsWhatWaitsAndNothingThatComesLater) {
-  FakeGuest guest;
-  TempDir directory;
-  Gate inside, go;
-  guest.on_read_cpu = [&](size_t, format::RegisterFile&) {
-    inside.open();
-    go.wait();
-    return true;
-  };
-  std::vector<Result> results;
-  const auto dumper = make(guest, to(directory.path()), [&](const Result& result) { results.push_back(result); });
-  dumper->request();
-  inside.wait();
+TEST_F(HeldDump, CancelDropsWhatWaitsAndNothingThatComesLater) {
   dumper->request();
   dumper->cancel();
   go.open();

@@ -218,6 +218,23 @@ class HugePages {
 class Live : public testing::TestWithParam<Kind> {
  protected:
   static constexpr uint64_t kSize = 8 << 20;
+
+  /// To a target that takes its time, which nobody who writes to the guest waits for.
+  Result dump_slowly(const LiveGuest& guest, const Counter& counter, Dumper& dumper) {
+    dumper.request();
+    wait_until([&] { return guest.resumes == 1; });
+    const uint64_t before = counter.writes();
+    wait_until([&] { return counter.writes() - before > 2 * guest.pages(); });
+    EXPECT_EQ(dumper.progress().phase, Progress::Phase::writing) << "it takes two seconds";
+    return dumper.wait();
+  }
+
+  void expect_copy(const Result& result, const Counter& counter) {
+    ASSERT_TRUE(result.status.ok()) << result.status.text();
+    EXPECT_TRUE(result.live) << result.notice;
+    counter.expect_one_moment(Bytes(read_file(directory_.path("copy"))));
+  }
+
   TempDir directory_;
 };
 
@@ -251,15 +268,7 @@ TEST_P(Live, SlowTargetKeepsNobodyFromWriting) {
   options.live_memory = kSize;  // so that nobody waits
   writer::Status status;
   const auto dumper = Dumper::create(guest, options, {}, status);
-  dumper->request();
-  wait_until([&] { return guest.resumes == 1; });
-  const uint64_t before = counter.writes();
-  wait_until([&] { return counter.writes() - before > 2 * guest.pages(); });
-  EXPECT_EQ(dumper->progress().phase, Progress::Phase::writing) << "it takes two seconds";
-  const Result result = dumper->wait();
-  ASSERT_TRUE(result.status.ok()) << result.status.text();
-  EXPECT_TRUE(result.live) << result.notice;
-  counter.expect_one_moment(Bytes(read_file(directory_.path("copy"))));
+  expect_copy(dump_slowly(guest, counter, *dumper), counter);
 }
 
 TEST_P(Live, SavedPagesAreBoundedAndWritersThenWait) {
@@ -269,10 +278,7 @@ TEST_P(Live, SavedPagesAreBoundedAndWritersThenWait) {
   Options options = live_to("|cat >" + directory_.path("copy"));
   options.live_memory = 512 << 10;
   options.bytes_per_second = 32 << 20;
-  const Result result = writer::dump(guest, options);
-  ASSERT_TRUE(result.status.ok()) << result.status.text();
-  EXPECT_TRUE(result.live) << result.notice;
-  counter.expect_one_moment(Bytes(read_file(directory_.path("copy"))));
+  expect_copy(writer::dump(guest, options), counter);
 }
 
 TEST_P(Live, PageStoreTakesWhatMemoryDoesNot) {
@@ -285,14 +291,7 @@ TEST_P(Live, PageStoreTakesWhatMemoryDoesNot) {
   options.bytes_per_second = 4 << 20;
   writer::Status status;
   const auto dumper = Dumper::create(guest, options, {}, status);
-  dumper->request();
-  wait_until([&] { return guest.resumes == 1; });
-  const uint64_t before = counter.writes();
-  wait_until([&] { return counter.writes() - before > 2 * guest.pages(); });
-  EXPECT_EQ(dumper->progress().phase, Progress::Phase::writing) << "nobody waits for the target";
-  const Result result = dumper->wait();
-  ASSERT_TRUE(result.status.ok()) << result.status.text();
-  counter.expect_one_moment(Bytes(read_file(directory_.path("copy"))));
+  expect_copy(dump_slowly(guest, counter, *dumper), counter);
   EXPECT_THAT(directory_.entries(), testing::ElementsAre("copy")) << "the store has no name";
 }
 

@@ -4,6 +4,8 @@
 
 #include <cstdlib>
 
+#include "writer/sink.h"
+
 namespace gcore::writer {
 namespace {
 
@@ -50,6 +52,36 @@ TEST_F(Naming, NumberGoesBeforeTheExtension) {
 TEST_F(Naming, CompressionIsInTheExtension) {
   EXPECT_STREQ(dump_extension(Compression::gzip), ".gcore.gz");
   EXPECT_STREQ(dump_extension(Compression::zstd), ".gcore.zst");
+}
+
+TEST_F(Naming, NamesAreTakenApart) {
+  const auto whole = parse_dump_name("a-b-20170821-120619-9.gcore.zst");
+  ASSERT_TRUE(whole);
+  EXPECT_EQ(whole->prefix, "a-b");
+  EXPECT_EQ(whole->date, "20170821-120619");
+  EXPECT_EQ(whole->number, 9);
+  EXPECT_FALSE(whole->is_partial);
+  const auto partial = parse_dump_name("vm-20170821-120619.gcore.partial");
+  ASSERT_TRUE(partial);
+  EXPECT_EQ(partial->prefix, "vm");
+  EXPECT_EQ(partial->number, 0);
+  EXPECT_TRUE(partial->is_partial);
+  for (const char* other : {"vm.gcore", "-20170821-120619.gcore", "vm-20170821-120619", "vm-2017082x-120619.gcore",
+                            "vm-20170821-120619-0.gcore", "vm-20170821-120619.partial", ""})
+    EXPECT_FALSE(parse_dump_name(other)) << other;
+}
+
+TEST_F(Naming, EveryNameThatIsGivenIsTakenApart) {
+  for (const char* system : {"vm", "", "a/b", "20170821-120619", "-", "x.gcore"})
+    for (const Compression compression : {Compression::none, Compression::gzip, Compression::zstd})
+      for (int number = 0; number < kCandidates; ++number) {
+        const FileName name{dump_stem(system, kTime), dump_extension(compression)};
+        const std::string text = candidate(name, number);
+        const auto parts = parse_dump_name(text);
+        ASSERT_TRUE(parts) << text;
+        EXPECT_EQ(parts->prefix, dump_prefix(system)) << text;
+        EXPECT_EQ(parts->number, number) << text;
+      }
 }
 
 }  // namespace

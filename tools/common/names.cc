@@ -6,7 +6,7 @@
 namespace gcore::tools {
 namespace {
 
-/// "xmm12" as "xmm" and 12; names without a number behind, or with one that is no index, as they are.
+/// "xmm12" as "xmm" and 12; names without a number after, or with one that is no index, as they are.
 std::pair<std::string, std::optional<unsigned>> split_number(const std::string& name) {
   const size_t digits = name.find_last_not_of("0123456789") + 1;
   if (digits == 0 || digits == name.size() || name.size() - digits > 3 ||

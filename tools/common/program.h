@@ -18,6 +18,8 @@
 #include <string_view>
 #include <vector>
 
+#include "writer/base/text.h"
+
 namespace gcore::tools {
 
 inline constexpr int kExitDone = 0;    // the work is done
@@ -95,8 +97,8 @@ std::optional<std::string> did_you_mean(std::string_view word, const std::vector
 /// May this file descriptor be written to in colour: it is a terminal, which is not dumb, and NO_COLOR is not set.
 bool colour_wanted(int fd);
 
-/// Text from a file or from the user, fit for a terminal: control characters and bytes that are not UTF-8 as \xNN.
-std::string printable(std::string_view text);
+/// Text from a file or from the user, fit for a terminal.
+using base::printable;
 
 /// "512 B", "4.0 KiB", "1.5 GiB": for the eye.
 std::string human_size(uint64_t bytes);

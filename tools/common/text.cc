@@ -6,45 +6,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
-#include <numeric>
 
 #include "tools/common/program.h"
 
 namespace gcore::tools {
-namespace {
-
-/// The length of the UTF-8 sequence of a printable character that starts at `text`, or 0.
-size_t utf8_length(std::string_view text) {
-  const auto byte = [&](size_t i) { return static_cast<uint8_t>(i < text.size() ? text[i] : 0); };
-  const auto follows = [&](size_t i) { return (byte(i) & 0xc0) == 0x80; };
-  if (byte(0) < 0x80) return byte(0) >= 0x20 && byte(0) != 0x7f ? 1 : 0;
-  // C2 80 to C2 9F are control characters too.
-  if (byte(0) >= 0xc2 && byte(0) < 0xe0) return follows(1) && !(byte(0) == 0xc2 && byte(1) < 0xa0) ? 2 : 0;
-  const bool surrogate = byte(0) == 0xed && byte(1) >= 0xa0, overlong3 = byte(0) == 0xe0 && byte(1) < 0xa0;
-  if (byte(0) >= 0xe0 && byte(0) < 0xf0) return follows(1) && follows(2) && !surrogate && !overlong3 ? 3 : 0;
-  const bool outside = (byte(0) == 0xf0 && byte(1) < 0x90) || (byte(0) == 0xf4 && byte(1) >= 0x90);
-  if (byte(0) >= 0xf0 && byte(0) < 0xf5) return follows(1) && follows(2) && follows(3) && !outside ? 4 : 0;
-  return 0;
-}
-
-/// Insertions, removals, replacements and swaps of neighbours that turn `a` into `b`.
-size_t distance(std::string_view a, std::string_view b) {
-  std::vector<std::vector<size_t>> cost(a.size() + 1, std::vector<size_t>(b.size() + 1));
-  for (size_t i = 0; i <= a.size(); ++i) cost[i][0] = i;
-  std::iota(cost[0].begin(), cost[0].end(), size_t{0});
-  for (size_t i = 1; i <= a.size(); ++i) {
-    for (size_t j = 1; j <= b.size(); ++j) {
-      cost[i][j] =
-          std::min({cost[i - 1][j] + 1, cost[i][j - 1] + 1, cost[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-        cost[i][j] = std::min(cost[i][j], cost[i - 2][j - 2] + 1);
-    }
-  }
-  return cost[a.size()][b.size()];
-}
-
-}  // namespace
-
 std::expected<uint64_t, std::string> parse_number(std::string_view text) {
   const bool hex = text.starts_with("0x") || text.starts_with("0X");
   const std::string_view digits = hex ? text.substr(2) : text;
@@ -87,7 +52,7 @@ std::optional<std::string> did_you_mean(std::string_view word, const std::vector
   size_t best_distance = std::max<size_t>(1, word.size() / 3) + 1;
   for (const std::string& one : known) {
     // The start of a word counts as a misspelling of it: options are not guessed.
-    const size_t d = one.starts_with(word) && word.size() >= 2 ? 1 : distance(word, one);
+    const size_t d = one.starts_with(word) && word.size() >= 2 ? 1 : base::edit_distance(word, one);
     if (d < best_distance) {
       best = &one;
       best_distance = d;
@@ -101,23 +66,6 @@ bool colour_wanted(int fd) {
   if (no_color != nullptr && *no_color != '\0') return false;
   const char* terminal = std::getenv("TERM");
   return terminal != nullptr && std::string_view(terminal) != "dumb" && isatty(fd) == 1;
-}
-
-std::string printable(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
-  while (!text.empty()) {
-    if (const size_t length = utf8_length(text); length > 0) {
-      out.append(text.substr(0, length));
-      text.remove_prefix(length);
-      continue;
-    }
-    char escaped[5];
-    std::snprintf(escaped, sizeof escaped, "\\x%02x", static_cast<unsigned>(static_cast<uint8_t>(text[0])));
-    out += escaped;
-    text.remove_prefix(1);
-  }
-  return out;
 }
 
 std::string human_size(uint64_t bytes) {

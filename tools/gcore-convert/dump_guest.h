@@ -42,7 +42,7 @@ class DumpGuest : public writer::Guest {
   const writer::EarlierDump& taken() const { return taken_; }
   /// The program that took it, "" when it does not say.
   const std::string& program() const { return program_; }
-  /// What of the memory becomes different: segments that are not whole pages. One sentence each.
+  /// What becomes different about memory: segments that are not whole pages. One sentence each.
   const std::vector<std::string>& notes() const { return notes_; }
 
  private:

@@ -124,7 +124,8 @@ std::expected<Settings, std::string> parse(const Program& program) {
 /// each time it is read.
 bool is_plain_file(const reader::Dump& dump, int fd) {
   struct stat facts;
-  return fd >= 0 && dump.compression() == "none" && dump.has_file_offsets() && fstat(fd, &facts) == 0 && S_ISREG(facts.st_mode);
+  return fd >= 0 && dump.compression() == "none" && dump.has_file_offsets() && fstat(fd, &facts) == 0 &&
+         S_ISREG(facts.st_mode);
 }
 
 /// Why OUT, which is IN, is not replaced: what it would then have less of. "" when nothing is against it.

@@ -1,4 +1,4 @@
-// Which file is behind a RAM block: QEMU's word, held against /proc.
+// Which file a RAM block maps: QEMU's word, held against /proc.
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -35,7 +35,7 @@ struct Backend {
 
 constexpr char kAsQemu[] = "run as QEMU's user, or as root, gcore-dump reads it directly";
 
-/// The file behind an address of QEMU's, as /proc/PID/maps has it.
+/// The file that an address of QEMU's is of, as /proc/PID/maps has it.
 struct Mapping {
   dev_t device = 0;
   ino_t inode = 0;
@@ -110,10 +110,10 @@ void set_error(Backing& backing, const std::string& attempted, int code) {
 }
 
 /// Opens `path` for reading if it is the file that is meant (any file, when nothing is known).
-UniqueFd open_file(const std::string& path, const std::optional<Mapping>& meant, Backing& backing) {
-  UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+base::UniqueFd open_file(const std::string& path, const std::optional<Mapping>& meant, Backing& backing) {
+  base::UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat facts;
-  if (!file.valid() || fstat(file.get(), &facts) != 0) {
+  if (!file || fstat(file.get(), &facts) != 0) {
     set_error(backing, "", errno);
   } else if (!S_ISREG(facts.st_mode)) {
     backing.why_not = "it is no regular file";
@@ -122,24 +122,24 @@ UniqueFd open_file(const std::string& path, const std::optional<Mapping>& meant,
   } else {
     return file;
   }
-  return UniqueFd();
+  return base::UniqueFd();
 }
 
 /// The file among those that QEMU holds open: a memfd, a deleted file, or one in another mount namespace.
-UniqueFd search_open_files(int task, const Mapping& meant, Backing& backing) {
+base::UniqueFd search_open_files(int task, const Mapping& meant, Backing& backing) {
   const std::string folder = proc(task, "fd");
   DIR* list = opendir(folder.c_str());
   if (!list) {
     set_error(backing, "cannot look into " + folder + ": ", errno);
-    return UniqueFd();
+    return base::UniqueFd();
   }
-  UniqueFd found;
+  base::UniqueFd found;
   while (const dirent* entry = readdir(list)) {
     const std::string path = folder + "/" + entry->d_name;
     struct stat facts;
     if (stat(path.c_str(), &facts) != 0 || facts.st_dev != meant.device || facts.st_ino != meant.inode) continue;
     found = open_file(path, meant, backing);
-    if (found.valid()) break;
+    if (found) break;
   }
   closedir(list);
   return found;
@@ -233,12 +233,12 @@ Backing find_backing(Qmp& qmp, const RamRegion& sample, int task) {
     const std::string path =
         backend.path.starts_with('/') || task <= 0 ? backend.path : proc(task, "cwd/") + backend.path;
     backing.file = open_file(path, mapping, backing);
-    if (backing.file.valid()) return backing;
+    if (backing.file) return backing;
     backing.why_not = "cannot open " + backend.path + ": " + backing.why_not;
   }
   if (mapping) {
     backing.file = search_open_files(task, *mapping, backing);
-    if (!backing.file.valid() && backing.why_not.empty())
+    if (!backing.file && backing.why_not.empty())
       backing.why_not = "QEMU shares it without a file that can be opened (" + backing.name + ",share=on)";
   } else if (backing.why_not.empty()) {
     explain_closed_proc(task, backing);

@@ -3,16 +3,16 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <span>
 #include <thread>
 #include <vector>
 
 #include "tools/gcore-dump/scratch.h"
-#include "writer/format/elf.h"
+#include "writer/base/sparse_file.h"
 
 namespace gcore::tools::qemu {
 namespace {
@@ -31,7 +31,7 @@ std::string os_error() { return std::strerror(errno); }
 /// QEMU then gets EPIPE, once the pipe is closed.
 class Drain {
  public:
-  Drain(UniqueFd from, int to)
+  Drain(base::UniqueFd from, int to)
       : from_(std::move(from)), to_(to), give_up_(eventfd(0, EFD_CLOEXEC)), thread_([this] { run(); }) {}
   ~Drain() {
     if (thread_.joinable()) give_up();
@@ -70,7 +70,7 @@ class Drain {
         if (end) break;
         filled += static_cast<size_t>(got);
       }
-      errno_ = write_sparse(to_, buffer.data(), filled, offset);
+      errno_ = base::write_sparse(to_, std::as_bytes(std::span(buffer)).first(filled), offset);
       if (errno_ != 0) break;
       offset += filled;
       if (end) break;
@@ -79,49 +79,12 @@ class Drain {
     from_.reset();
   }
 
-  UniqueFd from_;
+  base::UniqueFd from_;
   int to_;
   int errno_ = 0;
-  UniqueFd give_up_;
+  base::UniqueFd give_up_;
   std::thread thread_;
 };
-
-/// Puts right what QEMU's headers say of an aarch64 guest whose vCPUs have SVE vectors of different lengths at the
-/// moment: it counts each vCPU's notes like the first one's (cpu_get_note_size() of target/arm/arch_dump.c), and then
-/// writes what each has, so that the notes are longer or shorter than their segment, and all behind them is elsewhere.
-/// The file is written in order, so that its length tells by how much. False when the file cannot be read or changed.
-bool repair_headers(int fd) {
-  format::Elf64Header header;
-  if (pread(fd, &header, sizeof header, 0) != sizeof header) return false;
-  const size_t count = header.program_header_count;
-  if (count == format::kProgramHeadersExtended || header.machine != static_cast<uint16_t>(format::Machine::aarch64))
-    return true;
-  std::vector<format::Elf64ProgramHeader> segments(count);
-  const auto size = static_cast<ssize_t>(count * sizeof segments[0]);
-  if (pread(fd, segments.data(), static_cast<size_t>(size), static_cast<off_t>(header.program_headers)) != size)
-    return false;
-  uint64_t end = 0;  // of the file, by its headers
-  for (const auto& segment : segments) end = std::max<uint64_t>(end, segment.offset + segment.file_size);
-  for (size_t i = 0; i < header.section_header_count; ++i) {
-    format::Elf64SectionHeader section;
-    if (pread(fd, &section, sizeof section, static_cast<off_t>(header.section_headers + i * sizeof section)) !=
-        sizeof section)
-      return false;
-    end = std::max<uint64_t>(end, section.offset + section.size);
-  }
-  struct stat facts;
-  if (fstat(fd, &facts) != 0) return false;
-  const uint64_t more = static_cast<uint64_t>(facts.st_size) - end;  // modulo 2^64: it may be less
-  if (more == 0) return true;
-  for (auto& segment : segments) {
-    if (segment.type == format::kSegmentNote) {
-      segment.file_size = segment.file_size + more;
-    } else if (segment.type == format::kSegmentLoad) {
-      segment.offset = segment.offset + more;
-    }
-  }
-  return pwrite(fd, segments.data(), static_cast<size_t>(size), static_cast<off_t>(header.program_headers)) == size;
-}
 
 }  // namespace
 
@@ -131,7 +94,7 @@ QmpResult<Capture> capture(Qmp& qmp, uint64_t address, uint64_t size, const Capt
   if (!file) return std::unexpected(failure(file.error()));
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return std::unexpected(failure("cannot make a pipe: " + os_error()));
-  UniqueFd read_end(ends[0]), write_end(ends[1]);
+  base::UniqueFd read_end(ends[0]), write_end(ends[1]);
   fcntl(ends[1], F_SETPIPE_SZ, 1 << 20);  // fewer switches; where it is refused, the default serves
 
   std::string way = std::string("fd:") + kFdName;
@@ -166,8 +129,6 @@ QmpResult<Capture> capture(Qmp& qmp, uint64_t address, uint64_t size, const Capt
   if (!dumped && dumped.error().kind == QmpError::Kind::deadline && hurried) dumped.error().text = kDeadlineCame;
   if (!dumped) return std::unexpected(dumped.error());
 
-  if (!repair_headers(file->get()))
-    return std::unexpected(failure("QEMU's dump-guest-memory gave a file without headers"));
   const int again = fcntl(file->get(), F_DUPFD_CLOEXEC, 3);
   if (again < 0) return std::unexpected(failure(os_error()));
   auto dump = reader::Dump::open_descriptor(again, "QEMU's dump");

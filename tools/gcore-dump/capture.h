@@ -11,13 +11,13 @@
 
 #include "reader/dump/dump.h"
 #include "tools/gcore-dump/qmp.h"
-#include "tools/gcore-dump/unique_fd.h"
+#include "writer/base/unique_fd.h"
 
 namespace gcore::tools::qemu {
 
 struct Capture {
   std::unique_ptr<reader::Dump> dump;  // notes and memory of the captured range
-  UniqueFd file;                       // the same file, for ranges of memory that are given by descriptor
+  base::UniqueFd file;                 // the same file, for ranges of memory that are given by descriptor
 };
 
 struct CaptureLimits {

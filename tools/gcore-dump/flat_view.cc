@@ -22,7 +22,7 @@ bool take(std::string_view& text, std::string_view expected) {
   return true;
 }
 
-/// Splits "mem @00000000000c0000", and drops what -d or an accelerator adds behind the name.
+/// Splits "mem @00000000000c0000", and drops what -d or an accelerator adds after the name.
 void set_block(RamRegion& region, std::string_view rest) {
   const size_t at = rest.rfind(" @");
   if (at != std::string_view::npos) {

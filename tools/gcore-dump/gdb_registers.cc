@@ -12,7 +12,7 @@
 #include <deque>
 #include <optional>
 
-#include "tools/gcore-dump/unique_fd.h"
+#include "writer/base/unique_fd.h"
 
 namespace gcore::tools::qemu {
 namespace {
@@ -213,7 +213,7 @@ std::optional<Existing> existing_stub(Qmp& qmp) {
   return std::nullopt;
 }
 
-Maybe<UniqueFd> connect_stub(const std::string& address, int qemu_pid) {
+Maybe<base::UniqueFd> connect_stub(const std::string& address, int qemu_pid) {
   sockaddr_storage to{};
   socklen_t size = 0;
   if (address.starts_with("unix:")) {
@@ -235,19 +235,19 @@ Maybe<UniqueFd> connect_stub(const std::string& address, int qemu_pid) {
   } else {
     return std::unexpected("QEMU's gdb stub is at " + address + ", where nobody can connect");
   }
-  UniqueFd fd(socket(to.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!fd.valid() || connect(fd.get(), reinterpret_cast<const sockaddr*>(&to), size) != 0)
+  base::UniqueFd fd(socket(to.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!fd || connect(fd.get(), reinterpret_cast<const sockaddr*>(&to), size) != 0)
     return std::unexpected("cannot connect to QEMU's gdb stub at " + address + ": " + std::strerror(errno));
   return fd;
 }
 
 /// Starts a stub that talks over a socket pair: no file, no port, nothing for others to connect to.
-Maybe<UniqueFd> start_stub(Qmp& qmp) {
+Maybe<base::UniqueFd> start_stub(Qmp& qmp) {
   if (!qmp.passes_descriptors())
     return std::unexpected("QEMU's gdb stub is reached by way of a UNIX socket of QMP only");
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return std::unexpected(std::strerror(errno));
-  UniqueFd ours(ends[0]), theirs(ends[1]);
+  base::UniqueFd ours(ends[0]), theirs(ends[1]);
   if (auto given = qmp.execute("getfd", json::Object{{"fdname", kChardev}}, Qmp::kTimeout, theirs.get()); !given)
     return std::unexpected(given.error().text);
   json::Object address{{"type", "fd"}, {"data", json::Object{{"str", kChardev}}}};

@@ -24,7 +24,7 @@ struct StubRegister {
 };
 
 /// The <reg> elements of a description, its numbers going on from `first`. Also returns the files that it includes, in
-/// order: registers of an included file are numbered behind those of the files before it.
+/// order: registers of an included file are numbered after those of the files before it.
 struct Description {
   std::vector<StubRegister> registers;
   std::vector<std::string> includes;

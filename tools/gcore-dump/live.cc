@@ -74,7 +74,7 @@ class SpooledMemory final : public reader::StreamMemory {
     return {};
   }
 
-  UniqueFd file;
+  base::UniqueFd file;
   std::vector<uint64_t> starts;
 
  private:
@@ -190,8 +190,8 @@ class Drainer {
   explicit Drainer(int stream) {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0) return;
-    const UniqueFd theirs(ends[0]);
-    lifeline_ = UniqueFd(ends[1]);
+    const base::UniqueFd theirs(ends[0]);
+    lifeline_ = base::UniqueFd(ends[1]);
     child_ = fork();
     if (child_ == 0) drain(stream, theirs.get());
   }
@@ -231,7 +231,7 @@ class Drainer {
   }
 
   pid_t child_ = -1;
-  UniqueFd lifeline_;
+  base::UniqueFd lifeline_;
 };
 
 struct MigrationEnd {
@@ -303,7 +303,7 @@ QmpResult<Snapshot> take_snapshot(Qmp& qmp, const CaptureLimits& to) {
   if (!qmp.passes_descriptors()) return refused("QMP is on TCP, by which no descriptor can be handed to QEMU");
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return std::unexpected(QmpError{Kind::unavailable, std::strerror(errno)});
-  UniqueFd read_end(ends[0]), write_end(ends[1]);
+  base::UniqueFd read_end(ends[0]), write_end(ends[1]);
   fcntl(ends[1], F_SETPIPE_SZ, 1 << 20);
   qmp.set_interrupt(-1);  // what is changed is put back, too; the stream's end is what is waited for long
   MigrationSetup setup(qmp);

@@ -12,13 +12,13 @@
 #include "tools/gcore-dump/capture.h"
 #include "tools/gcore-dump/flat_view.h"
 #include "tools/gcore-dump/qmp.h"
-#include "tools/gcore-dump/unique_fd.h"
+#include "writer/base/unique_fd.h"
 #include "writer/guest.h"
 
 namespace gcore::tools::qemu {
 
 struct Snapshot {
-  UniqueFd file;                 // memory, zeros as holes
+  base::UniqueFd file;           // memory, zeros as holes
   std::vector<uint64_t> starts;  // of guest.blocks in it
   reader::SavedGuest guest;
   std::chrono::nanoseconds paused{0};  // by QEMU's STOP and RESUME

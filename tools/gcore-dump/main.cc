@@ -118,7 +118,7 @@ std::expected<Settings, std::string> parse(const Program& program) {
   settings.dump.target = program.operands().front();
   if (settings.dump.target.starts_with('|')) {
     if (settings.dump.target.find_first_not_of("| \t") == std::string::npos)
-      return std::unexpected("there is no command behind the pipe sign");
+      return std::unexpected("there is no command after the pipe sign");
     for (const auto& [option, given] :
          {std::pair("--keep", settings.keep > 0), std::pair("--keep-partial", settings.dump.keep_partial),
           std::pair("--no-sync", !settings.dump.sync)})

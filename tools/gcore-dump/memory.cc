@@ -9,9 +9,11 @@
 #include <cstdio>
 #include <cstring>
 #include <set>
+#include <span>
 
 #include "tools/common/program.h"
 #include "tools/gcore-dump/scratch.h"
+#include "writer/base/sparse_file.h"
 
 namespace gcore::tools::qemu {
 namespace {
@@ -73,8 +75,7 @@ void Memory::check_file(Backing& backing) const {
   for (const RamRegion& region : regions_)
     if (region.block == backing.block) end = std::max(end, backing.start + region.offset + region.size);
   struct stat facts;
-  if (!backing.file.valid() || (fstat(backing.file.get(), &facts) == 0 && static_cast<uint64_t>(facts.st_size) >= end))
-    return;
+  if (!backing.file || (fstat(backing.file.get(), &facts) == 0 && static_cast<uint64_t>(facts.st_size) >= end)) return;
   backing.file.reset();
   backing.why_not = backing.name + " is smaller than the memory that it should hold";
   backing.host.reset();  // QEMU, too, would run into its end
@@ -82,7 +83,7 @@ void Memory::check_file(Backing& backing) const {
 
 /// Without a file: QEMU's own memory.
 void Memory::open_process(Backing& backing, int task) {
-  if (backing.file.valid() || !backing.host) return;
+  if (backing.file || !backing.host) return;
   uint64_t first = UINT64_MAX, end = 0;
   for (const RamRegion& region : regions_)
     if (region.block == backing.block) {
@@ -113,7 +114,7 @@ std::set<std::string> Memory::find_virtio_mem(Qmp& qmp) {
     for (const Backing& backing : backings_) {
       if (!object.ends_with("/" + backing.block)) continue;
       blocks.insert(backing.block);
-      if (plugged < all && backing.file.valid())
+      if (plugged < all && backing.file)
         notes_.push_back("memory \"" + backing.block + "\" of a virtio-mem device is in the dump with all of its " +
                          human_size(all) + ": of these the guest uses " + human_size(plugged) +
                          ", and the rest is zeros");
@@ -132,7 +133,7 @@ std::vector<Readable> Memory::readable() {
   std::vector<Readable> all;
   for (const RamRegion& region : regions_) {
     Backing* backing = backing_of(region);
-    if (backing->file.valid()) {
+    if (backing->file) {
       all.push_back({.fd = backing->file.get(), .start = backing->start + region.offset, .size = region.size});
     } else if (backing->process) {
       all.push_back({.process = &*backing->process, .start = *backing->host + region.offset, .size = region.size});
@@ -156,7 +157,7 @@ std::expected<std::vector<writer::MemoryRange>, std::string> Memory::ranges(Qmp&
     const Backing* backing = backing_of(region);
     if (run_size > 0 && (backing->is_direct() || run_start + run_size != region.address))
       if (auto done = end_run(); !done) return std::unexpected(done.error());
-    if (backing->file.valid()) {
+    if (backing->file) {
       ranges.push_back({.address = region.address,
                         .size = region.size,
                         .fd = backing->file.get(),
@@ -212,7 +213,8 @@ std::expected<void, std::string> Memory::copy_region(const RamRegion& region, in
     const size_t wanted = static_cast<size_t>(std::min(kBlock, region.size - done));
     const size_t got = process.read(from, block.data(), wanted);
     if (got == 0) return std::unexpected("cannot read QEMU's process at " + hex(from) + ": " + std::strerror(errno));
-    if (const int problem = write_sparse(fd, block.data(), got, offset + done); problem != 0)
+    const auto bytes = std::as_bytes(std::span(block)).first(got);
+    if (const int problem = base::write_sparse(fd, bytes, offset + done); problem != 0)
       return std::unexpected("cannot write a copy of it to a temporary file in " + to.directory + ": " +
                              std::strerror(problem));
     done += got;

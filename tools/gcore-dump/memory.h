@@ -14,30 +14,30 @@
 #include "tools/gcore-dump/flat_view.h"
 #include "tools/gcore-dump/process_memory.h"
 #include "tools/gcore-dump/qmp.h"
-#include "tools/gcore-dump/unique_fd.h"
+#include "writer/base/unique_fd.h"
 #include "writer/guest.h"
 
 namespace gcore::tools::qemu {
 
-/// What is behind a RAM block, if this process can read the guest's memory from it: a file or QEMU's own memory.
+/// What a RAM block maps, if this process can read the guest's memory from it: a file or QEMU's own memory.
 struct Backing {
   std::string block;
-  UniqueFd file;       // invalid: why_not says why
-  uint64_t start = 0;  // offset of the block's first byte in the file
-  std::string name;    // the file, for messages
+  base::UniqueFd file;  // invalid: why_not says why
+  uint64_t start = 0;   // offset of the block's first byte in the file
+  std::string name;     // the file, for messages
   std::string why_not;
   std::string remedy;            // what the user can do about it; "": have QEMU share it
   bool device = false;           // no memory backend of the guest's RAM but a device's own: small, and private to QEMU
   std::optional<uint64_t> host;  // of the block's first byte in QEMU's process; unknown without /proc
   std::optional<ProcessMemory> process;  // without a file: it can be read there
 
-  bool is_direct() const { return file.valid() || process; }
+  bool is_direct() const { return file || process; }
 };
 
-/// Finds the file behind the block of `sample`. It is asked for through QMP (query-memdev and the backend's properties)
-/// and held against what QEMU has really mapped where /proc tells (the file may have been replaced or deleted, be a
-/// memfd, or live in another mount namespace); where /proc is closed to this process, QEMU's word counts. `task` is
-/// what qemu_task() found.
+/// Finds the file that the block of `sample` maps. It is asked for through QMP (query-memdev and the backend's
+/// properties) and held against what QEMU has really mapped where /proc tells (the file may have been replaced or
+/// deleted, be a memfd, or live in another mount namespace); where /proc is closed to this process, QEMU's word counts.
+/// `task` is what qemu_task() found.
 Backing find_backing(Qmp& qmp, const RamRegion& sample, int task);
 
 /// A process or thread of QEMU, whose /proc/ID leads to its files; 0 when it cannot be told which that is (QEMU is in
@@ -71,7 +71,7 @@ class Memory {
     aside,     // copied into a file first: the guest need not wait until it is written
   };
 
-  /// What of memory can be read while the guest runs.
+  /// The memory that can be read while the guest runs.
   std::vector<Readable> readable();
 
   /// The ranges for the writer. Copies what is to be copied, so the guest must be paused; `to` says where large copies
@@ -100,7 +100,7 @@ class Memory {
   std::vector<RamRegion> regions_;
   std::vector<Backing> backings_;
   std::vector<Capture> captures_;
-  UniqueFd aside_;
+  base::UniqueFd aside_;
   std::vector<writer::MemoryRange> copied_;
   std::vector<std::string> notes_;
 };

@@ -80,14 +80,14 @@ std::expected<ProcessMemory, std::string> ProcessMemory::open(int task, uint64_t
   ProcessMemory memory;
   memory.task_ = task;
   if (mapped.anonymous && !uses_userfaultfd(task)) {
-    memory.page_map_ = UniqueFd(::open(proc(task, "pagemap").c_str(), O_RDONLY | O_CLOEXEC));
+    memory.page_map_ = base::UniqueFd(::open(proc(task, "pagemap").c_str(), O_RDONLY | O_CLOEXEC));
     memory.entries_.resize(kEntries);
   }
   return memory;
 }
 
 bool ProcessMemory::load(uint64_t address, uint64_t size) {
-  if (!page_map_.valid()) return false;
+  if (!page_map_) return false;
   const size_t count = std::min<size_t>(kEntries, size / kPage), bytes = count * sizeof(uint64_t);
   entries_.resize(count);
   return pread(page_map_.get(), entries_.data(), bytes, static_cast<off_t>(address / kPage * sizeof(uint64_t))) ==

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "tools/gcore-dump/unique_fd.h"
+#include "writer/base/unique_fd.h"
 
 namespace gcore::tools::qemu {
 
@@ -32,7 +32,7 @@ class ProcessMemory {
   bool load(uint64_t address, uint64_t size);
 
   int task_ = 0;
-  UniqueFd page_map_;              // invalid: every page counts as touched
+  base::UniqueFd page_map_;        // invalid: every page counts as touched
   std::vector<uint64_t> entries_;  // of the page map
 };
 

@@ -76,9 +76,8 @@ std::expected<std::vector<TcpEnd>, std::string> resolve_tcp(std::string_view hos
     return std::unexpected(gai_strerror(problem));
   std::vector<TcpEnd> ends;
   for (const addrinfo* one = found; one; one = one->ai_next) {
-    UniqueFd fd(socket(one->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (fd.valid())
-      ends.push_back({std::move(fd), std::string(reinterpret_cast<const char*>(one->ai_addr), one->ai_addrlen)});
+    base::UniqueFd fd(socket(one->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (fd) ends.push_back({std::move(fd), std::string(reinterpret_cast<const char*>(one->ai_addr), one->ai_addrlen)});
   }
   freeaddrinfo(found);
   if (ends.empty()) return std::unexpected("it has no address that can be connected to");

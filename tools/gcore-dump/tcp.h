@@ -6,15 +6,15 @@
 #include <string_view>
 #include <vector>
 
-#include "tools/gcore-dump/unique_fd.h"
+#include "writer/base/unique_fd.h"
 
 namespace gcore::tools::qemu {
 
 /// The addresses of "HOST:PORT" ([HOST] where that has colons of its own), each with a socket that is not connected
 /// yet.
 struct TcpEnd {
-  UniqueFd socket;      // non-blocking
-  std::string address;  // a sockaddr
+  base::UniqueFd socket;  // non-blocking
+  std::string address;    // a sockaddr
 };
 /// The error is a clause.
 std::expected<std::vector<TcpEnd>, std::string> resolve_tcp(std::string_view host_and_port);

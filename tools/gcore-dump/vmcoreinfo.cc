@@ -51,27 +51,11 @@ void search_pages(const Readable& memory, Take take) {
   }
 }
 
-/// What is to be translated, and to what.
-struct Claim {
-  uint64_t address, physical;
-};
-
-std::optional<Claim> claim_of(const std::string& text, format::Machine machine) {
-  constexpr uint64_t kX86KernelMap = 0xffffffff80000000;
-  const reader::Vmcoreinfo info(text);
-  const auto start = info.symbol("_stext");
-  const auto base = info.number("NUMBER(phys_base)"), offset = info.hex("NUMBER(kimage_voffset)");
-  if (!start) return std::nullopt;
-  if (machine == format::Machine::x86_64 && base) return Claim{*start, *start - kX86KernelMap + *base};
-  if (machine == format::Machine::aarch64 && offset) return Claim{*start, *start - *offset};
-  return std::nullopt;
-}
-
 /// "gpa: 0x1000000", "Unmapped", or that QEMU (before 4.1) does not know the command.
-bool translates(Qmp& qmp, const Claim& claim, size_t cpu) {
+bool translates(Qmp& qmp, uint64_t address, uint64_t physical, size_t cpu) {
   char command[40], answer[40];
-  std::snprintf(command, sizeof command, "gva2gpa 0x%" PRIx64, claim.address);
-  std::snprintf(answer, sizeof answer, "gpa: 0x%" PRIx64 "\n", claim.physical);
+  std::snprintf(command, sizeof command, "gva2gpa 0x%" PRIx64, address);
+  std::snprintf(answer, sizeof answer, "gpa: 0x%" PRIx64 "\n", physical);
   const auto said = qmp.human(command, static_cast<int>(cpu));
   return said && *said == answer;
 }
@@ -102,9 +86,10 @@ bool VmcoreinfoSearch::is_confirmed(Qmp& qmp, format::Machine machine, std::span
   constexpr size_t kFirst[] = {0};
   if (cpus.empty()) cpus = kFirst;
   for (size_t i = 0; i < found_.size() && !confirmed_; ++i)
-    if (const auto claim = claim_of(found_[i], machine))
+    if (const auto start = format::kernel_start(machine, format::Vmcoreinfo(found_[i]));
+        start && start->physical_address)
       for (const size_t cpu : cpus.first(std::min(cpus.size(), kMostCpus)))
-        if (translates(qmp, *claim, cpu)) {
+        if (translates(qmp, start->address, *start->physical_address, cpu)) {
           best_ = i;
           confirmed_ = true;
           break;

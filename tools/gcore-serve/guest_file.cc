@@ -4,13 +4,13 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <string>
 #include <utility>
 
 #include "reader/guest/guest.h"
 #include "reader/guest/linux/kernel.h"
 #include "reader/guest/linux/symbols/symbol_file.h"
+#include "writer/base/sparse_file.h"
 
 namespace gcore::tools {
 namespace {
@@ -18,19 +18,9 @@ namespace {
 constexpr int kBehindClients = 5;  // in steps of nice
 
 /// The bytes as a file without a name; -1 when there is no room for it.
-int unnamed_file(const std::vector<std::byte>& bytes) {
-  const int fd = memfd_create("gcore-symbols", MFD_CLOEXEC);
-  size_t done = 0;
-  while (fd >= 0 && done < bytes.size()) {
-    const ssize_t put = write(fd, bytes.data() + done, bytes.size() - done);
-    if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) {
-      close(fd);
-      return -1;
-    }
-    done += static_cast<size_t>(put);
-  }
-  return fd;
+int memory_file(const std::vector<std::byte>& bytes) {
+  base::UniqueFd file(memfd_create("gcore-symbols", MFD_CLOEXEC));
+  return file && base::write_at(file.get(), bytes, 0) == 0 ? file.release() : -1;
 }
 
 /// What gdb shows as the file's name: the release, of which nothing but letters, digits and the like is taken.
@@ -53,7 +43,7 @@ void GuestFile::make(const reader::Dump& dump) {
   const reader::GuestSystem& system = guest.system();
   if (const auto kernel = reader::linux_guest::Kernel::find(dump, system)) {
     const auto made = make_symbol_file(**kernel, {});
-    const int fd = made ? unnamed_file(made->bytes) : -1;
+    const int fd = made ? memory_file(made->bytes) : -1;
     if (fd >= 0) file_.emplace(gdbstub::ExecFile::adopt(fd, shown_path(system.release), made->bytes.size()));
   }
   settled_ = true;

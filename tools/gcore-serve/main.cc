@@ -65,7 +65,9 @@ std::string gdb_line(const gdbstub::Target& target, const gdbstub::ExecFile* sym
 }
 
 gdbstub::DumpTargetOptions target_options(const std::optional<gdbstub::ExecFile>& symbols) {
-  return {.narrow = symbols && symbols->machine() == static_cast<uint16_t>(format::Machine::x86)};
+  if (!symbols) return {};
+  return {.narrow = symbols->machine() == static_cast<uint16_t>(format::Machine::x86),
+          .first_segment = symbols->first_segment()};
 }
 
 int start(Program& program, gdbstub::Server& server, const gdbstub::TcpAddress& tcp, const reader::Dump& dump,

@@ -99,9 +99,9 @@ std::string write_pid_file(const std::string& path) {
 }
 
 /// One VM from start to end, and the dumps that are taken of it.
-class Session {
+class VmRun {
  public:
-  Session(const Program& program, const Config& config) : program_(program), config_(config) {}
+  VmRun(const Program& program, const Config& config) : program_(program), config_(config) {}
 
   int run();
 
@@ -127,7 +127,7 @@ class Session {
   bool ending_ = false;
 };
 
-void Session::report(const writer::Result& result) {
+void VmRun::report(const writer::Result& result) {
   if (!result.notice.empty()) program_.note(result.notice);
   if (!result.status.ok()) {
     const bool partial = result.path.ends_with(".partial");
@@ -141,7 +141,7 @@ void Session::report(const writer::Result& result) {
                 std::to_string(paused.count()) + " ms)");
 }
 
-bool Session::set_up_dumper() {
+bool VmRun::set_up_dumper() {
   guest_ = std::make_unique<VmmGuest>(*vm_);
   if (!config_.dump) return true;
   writer::Options options;
@@ -162,7 +162,7 @@ bool Session::set_up_dumper() {
   return dumper_ != nullptr;
 }
 
-void Session::watchdog_expired() {
+void VmRun::watchdog_expired() {
   const WatchdogConfig& watchdog = *config_.watchdog;
   const char* device = watchdog.device == WatchdogConfig::Device::ib700 ? "wdt-ib700" : "wdt-sp805";
   program_.note(std::string("watchdog ") + device + " expired");
@@ -181,7 +181,7 @@ void Session::watchdog_expired() {
 }
 
 // On the main thread, which goes on meanwhile: the guest is paused, and stays so until the dump is done.
-void Session::panicked() {
+void VmRun::panicked() {
   program_.note("the guest has panicked (pvpanic)");
   const bool dumps = config_.pvpanic->dump && dumper_ != nullptr;
   if (config_.pvpanic->dump && !dumps) post_event(kNoDump);
@@ -196,7 +196,7 @@ void Session::panicked() {
 }
 
 // What is typed goes to the guest's serial port, until there is no more of it.
-void Session::read_console() {
+void VmRun::read_console() {
   constexpr int kRetryMilliseconds = 1000;
   bool may_read = true;
   while (true) {
@@ -213,7 +213,7 @@ void Session::read_console() {
   }
 }
 
-int Session::run() {
+int VmRun::run() {
   VmEvents events;
   events.note = [this](const std::string& text) { program_.note(text); };
   events.power_off = [] { post_event(kEnd); };
@@ -252,7 +252,7 @@ int Session::run() {
 }
 
 // Until something ends the VM; returns the exit status.
-int Session::serve_events() {
+int VmRun::serve_events() {
   while (true) {
     char event = 0;
     const ssize_t got = read(event_pipe[0], &event, 1);
@@ -279,7 +279,7 @@ int Session::serve_events() {
   }
 }
 
-void Session::shut_down() {
+void VmRun::shut_down() {
   const sigset_t set = our_signals();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   signal_dumper = nullptr;
@@ -361,7 +361,7 @@ int run_vmm(Program& program) {
       return program.fail("preparing dumps", usable.text());
     if (!notice.empty()) program.note(notice);
   }
-  return Session(program, *config).run();
+  return VmRun(program, *config).run();
 }
 
 }  // namespace

@@ -88,7 +88,7 @@ class Aarch64 : public Arch {
   void set_pc(uc_engine* engine, uint64_t pc) const override { write_register(engine, UC_ARM64_REG_PC, pc); }
 
   Wait waiting(uc_engine* engine, const GuestMemory& memory) const override {
-    const uint64_t before = pc(engine) - 4;  // the engine stands behind the WFI
+    const uint64_t before = pc(engine) - 4;  // the engine stands after the WFI
     const auto page = translate(engine, before, memory);
     if (!page) return Wait::none;
     const std::byte* code = memory.at(page->physical_address + (before - page->virtual_address), 4);

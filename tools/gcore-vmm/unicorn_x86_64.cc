@@ -78,7 +78,7 @@ class X86_64 : public Arch {
   void set_pc(uc_engine* engine, uint64_t pc) const override { write_register(engine, UC_X86_REG_RIP, pc); }
 
   Wait waiting(uc_engine* engine, const GuestMemory& memory) const override {
-    const uint64_t hlt = pc(engine) - 1;  // the engine stands behind it
+    const uint64_t hlt = pc(engine) - 1;  // the engine stands after it
     const auto page = translate(engine, hlt, memory);
     if (!page) return Wait::none;
     const std::byte* code = memory.at(page->physical_address + (hlt - page->virtual_address), 1);

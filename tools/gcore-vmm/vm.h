@@ -83,7 +83,7 @@ class Vm : private Board {
   Console console_;
   std::unique_ptr<GuestMemory> memory_;
   std::unique_ptr<Watchdog> watchdog_;  // nullptr without one
-  std::optional<Sp805> sp805_;          // in front of it, on aarch64
+  std::optional<Sp805> sp805_;          // the device that sets it, on aarch64
   Serial8250 serial_;
   std::atomic<uint16_t> pm1_enable_ = 0;
   RunControl control_;

@@ -1,5 +1,5 @@
-// A watchdog's clock: it expires when nobody restarts it in time, after one or more countdowns. The devices in front of
-// it are the VM's.
+// A watchdog's clock: it expires when nobody restarts it in time, after one or more countdowns. The devices by which
+// the guest sets it are the VM's.
 #pragma once
 
 #include <chrono>

@@ -15,7 +15,7 @@ namespace gcore::format {
 inline constexpr uint32_t kNotePrstatus = 1, kNotePrfpreg = 2, kNoteQemu = 0, kNoteVmcoreinfo = 0;  // note types
 inline constexpr char kNoteNameCore[] = "CORE", kNoteNameQemu[] = "QEMU", kNoteNameVmcoreinfo[] = "VMCOREINFO";
 
-/// The fields in front of the registers. Only the pid means anything in a guest's dump: vCPU index + 1.
+/// The fields before the registers. Only the pid means anything in a guest's dump: vCPU index + 1.
 struct PrstatusHead {
   uint8_t signal_info[32];
   Le32 pid;
@@ -54,7 +54,7 @@ struct QemuSegment {
 static_assert(sizeof(QemuSegment) == 24);
 
 struct QemuCpuState {
-  Le32 version, size;  // 1, sizeof(QemuCpuState); files before QEMU 5.1 end in front of kernel_gs_base
+  Le32 version, size;  // 1, sizeof(QemuCpuState); files before QEMU 5.1 end before kernel_gs_base
   Le64 rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp, r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags;
   QemuSegment cs, ds, es, fs, gs, ss, ldt, tr, gdt, idt;
   Le64 cr[5];

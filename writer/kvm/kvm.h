@@ -64,7 +64,7 @@ VcpuReport read_vcpu(int vcpu, format::RegisterFile& registers);
 /// it, so check whether the vCPU is to pause after this, not before (docs/embedding.md has the pattern).
 int settle(int vcpu, kvm_run* run);
 
-/// What is behind a stretch of this process's memory, for MemoryRange::fd.
+/// The file that a stretch of this process's memory is of, for MemoryRange::fd.
 struct Backing {
   const void* host = nullptr;
   uint64_t size = 0;

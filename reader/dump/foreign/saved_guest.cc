@@ -123,7 +123,7 @@ struct MachineType {
   uint64_t low_size;   // and when there is more than fits, there
 };
 
-/// hw/i386/pc_q35.c, pc_piix.c and microvm.c; hw/arm/virt.c. A type may have a distributor's name behind it
+/// hw/i386/pc_q35.c, pc_piix.c and microvm.c; hw/arm/virt.c. A type may have a distributor's name after it
 /// (pc-q35-rhel9.2.0, pc-i440fx-jammy).
 constexpr MachineType kMachineTypes[] = {
     {"pc-q35", format::Machine::x86_64, 0, 0xb0000000, 2 * kGiB},

@@ -6,7 +6,7 @@
 #include <optional>
 #include <string_view>
 
-#include "reader/guest/linux/kernel_image.h"
+#include "reader/guest/linux/mapped_image.h"
 #include "writer/format/endian.h"
 
 namespace gcore::reader::linux_guest {
@@ -42,7 +42,7 @@ std::optional<uint64_t> size_at(std::span<const std::byte> bytes, size_t at, for
 /// Looks through the image.
 std::optional<Expected<std::vector<std::byte>>> search(const KernelMemory& memory, const Names& names) {
   const auto& translator = memory.space().translator();
-  KernelImage image;
+  MappedImage image;
   if (memory.machine() == format::Machine::x86_64)
     image = x86_kernel_image(translator);
   else if (!names.all().empty())

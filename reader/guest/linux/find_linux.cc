@@ -7,8 +7,8 @@
 
 #include "reader/dump/vmcoreinfo.h"
 #include "reader/guest/linux/direct_map.h"
-#include "reader/guest/linux/kernel_image.h"
 #include "reader/guest/linux/kernel_tables.h"
+#include "reader/guest/linux/mapped_image.h"
 #include "reader/guest/qnx/qnx_system.h"
 #include "reader/space/cpu_paging.h"
 #include "reader/space/dump_translator.h"
@@ -21,7 +21,6 @@ using translate::Mode;
 using translate::Paging;
 using translate::Translator;
 
-constexpr uint64_t kX86KernelMap = 0xffffffff80000000;
 constexpr uint64_t kX86LinkAddress = 0xffffffff81000000;  // of _text: CONFIG_PHYSICAL_START, 16 MiB unless changed
 constexpr size_t kMaxRoots = 4;                           // vCPUs of one kernel agree on its half
 // A page costs up to a microsecond to look at.
@@ -70,37 +69,19 @@ class Finder {
     guest_.vmcoreinfo = std::move(note.text);
   }
 
-  /// Where the kernel has its image according to VMCOREINFO; `phys` is nothing when it does not say.
-  struct Claim {
-    uint64_t address;
-    std::optional<uint64_t> physical;
-  };
-  std::optional<Claim> claim_of(std::string_view text) const {
-    const Vmcoreinfo info(text);
-    const auto start = info.symbol("_stext");
-    if (!start) return std::nullopt;
-    switch (dump_.machine()) {
-      case format::Machine::x86_64:
-        if (const auto base = info.number("NUMBER(phys_base)")) return Claim{*start, *start - kX86KernelMap + *base};
-        break;
-      case format::Machine::aarch64:
-        if (const auto offset = info.hex("NUMBER(kimage_voffset)")) return Claim{*start, *start - *offset};
-        break;
-      case format::Machine::x86:
-        return Claim{*start, *start - 0xc0000000};
-    }
-    return Claim{*start, std::nullopt};
+  std::optional<format::KernelStart> kernel_start() const {
+    return format::kernel_start(dump_.machine(), Vmcoreinfo(guest_.vmcoreinfo));
   }
 
   /// Whether these tables map the kernel where a note says that it is; unknown where they are not in the dump, or the
   /// note does not say.
   enum class Verdict : uint8_t { no, unknown, yes };
   Verdict judge(const Translator& translator, std::string_view text) const {
-    const auto claim = claim_of(text);
-    if (!claim) return Verdict::unknown;
-    const auto there = translator.translate(VirtAddr(claim->address));
+    const auto start = format::kernel_start(dump_.machine(), Vmcoreinfo(text));
+    if (!start) return Verdict::unknown;
+    const auto there = translator.translate(VirtAddr(start->address));
     if (!there) return there.error().kind == translate::Fault::Kind::table_missing ? Verdict::unknown : Verdict::no;
-    return !claim->physical || there->address.value == *claim->physical ? Verdict::yes : Verdict::no;
+    return !start->physical_address || there->address.value == *start->physical_address ? Verdict::yes : Verdict::no;
   }
   bool agrees(const Translator& translator, const FoundNote& note) const {
     return judge(translator, note.text) == Verdict::yes;
@@ -141,7 +122,7 @@ class Finder {
 
   /// A note of the dump whose addresses are right may still be wrong about the rest (Hyper-V's says that the kernel was
   /// not moved): the kernel's own, in memory, is right.
-  void settle_note(const Translator& translator, const KernelImage& image) {
+  void settle_note(const Translator& translator, const MappedImage& image) {
     if (guest_.vmcoreinfo_source != GuestSystem::Source::note) return;
     const std::string release = release_of(find_banner(dump_, image, ""));
     const bool is_other = !release.empty() && !guest_.release.empty() && release != guest_.release;
@@ -187,7 +168,7 @@ class Finder {
   }
 
   void look_through(const Translator& translator, const Cpu& cpu) {
-    KernelImage image = image_at(translator, cpu);
+    MappedImage image = image_at(translator, cpu);
     if (image.empty() || bytes_in_dump(dump_, image) == 0) return;
     drop_note_against(translator);
     settle_note(translator, image);
@@ -203,15 +184,15 @@ class Finder {
     image_paging_ = translator.paging();
   }
 
-  KernelImage image_at(const Translator& translator, const Cpu& cpu) const {
+  MappedImage image_at(const Translator& translator, const Cpu& cpu) const {
     if (is_x86_64()) return x86_kernel_image(translator);
-    if (const auto claim = claim_of(guest_.vmcoreinfo))
-      if (KernelImage image = image_around(translator, VirtAddr(claim->address)); !image.empty()) return image;
+    if (const auto start = kernel_start())
+      if (MappedImage image = image_around(translator, VirtAddr(start->address)); !image.empty()) return image;
     if (dump_.machine() != format::Machine::aarch64) return {};
     for (const char* name : {"vbar_el1", "vbar_el2", "elr", "elr_el1", "x30"}) {
       const auto address = register_of(cpu, name);
       if (!address || *address >> 55 != 0x1ff) continue;
-      if (KernelImage image = image_around(translator, VirtAddr(*address)); !image.empty()) return image;
+      if (MappedImage image = image_around(translator, VirtAddr(*address)); !image.empty()) return image;
     }
     return {};
   }
@@ -271,10 +252,10 @@ class Finder {
 
   /// Where no vCPU has shown the image: by the tables that VMCOREINFO names.
   void look_through_kernel_tables() {
-    const auto claim = claim_of(guest_.vmcoreinfo);
-    if (!claim || !guest_.kernel_paging) return;
+    const auto start = kernel_start();
+    if (!start || !guest_.kernel_paging) return;
     const Translator translator = translator_of(dump_, *guest_.kernel_paging);
-    image_ = is_x86_64() ? x86_kernel_image(translator) : image_around(translator, VirtAddr(claim->address));
+    image_ = is_x86_64() ? x86_kernel_image(translator) : image_around(translator, VirtAddr(start->address));
     guest_.banner = find_banner(dump_, image_, guest_.release);
     if (!image_.empty()) image_paging_ = translator.paging();
   }
@@ -300,14 +281,14 @@ class Finder {
   void describe_image() {
     if (guest_.release.empty()) guest_.release = release_of(guest_.banner);
     if (image_.empty()) return;
-    auto start = std::pair(image_.front().start, image_.front().physical);
-    if (const auto claim = claim_of(guest_.vmcoreinfo); claim && !is_x86_64())
+    auto first = std::pair(image_.front().start, image_.front().physical);
+    if (const auto start = kernel_start(); start && !is_x86_64())
       for (const auto& piece : image_)
-        if (claim->address - piece.start.value < piece.size)
-          start = {VirtAddr(claim->address), piece.physical + (claim->address - piece.start.value)};
-    std::tie(guest_.image_address, guest_.image_physical) = start;
+        if (start->address - piece.start.value < piece.size)
+          first = {VirtAddr(start->address), piece.physical + (start->address - piece.start.value)};
+    std::tie(guest_.image_address, guest_.image_physical) = first;
     if (!guest_.kaslr_offset && is_x86_64()) {
-      guest_.kaslr_offset = start.first.value - kX86LinkAddress;
+      guest_.kaslr_offset = first.first.value - kX86LinkAddress;
       guest_.notes.push_back(
           fmt::format("the KASLR displacement is where the kernel's image starts, less {:#x}, the usual address of "
                       "_text: there is no VMCOREINFO that says it",
@@ -326,7 +307,7 @@ class Finder {
   const Dump& dump_;
   GuestSearch search_;
   GuestSystem& guest_;
-  KernelImage image_;
+  MappedImage image_;
   std::optional<Paging> image_paging_;    // what the image was seen through
   std::optional<FoundNote> unconfirmed_;  // see is_consistent()
   bool scanned_in_part_ = false;

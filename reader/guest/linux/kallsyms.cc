@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "reader/dump/vmcoreinfo.h"
-#include "reader/guest/linux/kernel_image.h"
+#include "reader/guest/linux/mapped_image.h"
 #include "writer/format/endian.h"
 
 namespace gcore::reader::linux_guest {
@@ -17,7 +17,7 @@ using translate::Mapping;
 
 constexpr size_t kTokens = 256, kSymbolsAMarker = 256;
 constexpr size_t kMaxTokenTable = 16 << 10;
-/// Markers and sequence numbers in front of token_table: of some 5 million bytes of names at most.
+/// Markers and sequence numbers before token_table: of some 5 million bytes of names at most.
 constexpr size_t kMaxBefore = 48 << 20;
 /// Bytes that 256 names take: two at least for each, 512 at most.
 constexpr uint32_t kMinBlock = 2 * kSymbolsAMarker, kMaxBlock = 514 * kSymbolsAMarker;
@@ -60,9 +60,9 @@ class Searcher {
 
   std::optional<KallsymsTables> find() {
     const auto& translator = memory_.space().translator();
-    KernelImage image = memory_.machine() == format::Machine::x86_64 ? x86_kernel_image(translator)
+    MappedImage image = memory_.machine() == format::Machine::x86_64 ? x86_kernel_image(translator)
                         : guest_.image_address                       ? image_around(translator, *guest_.image_address)
-                                                                     : KernelImage{};
+                                                                     : MappedImage{};
     // They are read-only data; in a kernel that has not got so far as to protect that, anything.
     std::ranges::stable_sort(image, {}, [](const Mapping& piece) {
       return (piece.permissions.write ? 1 : 0) + (piece.permissions.execute ? 2 : 0);

@@ -58,11 +58,11 @@ void for_each_page(const Dump& dump, GuestSearch search, const OnPage& on_page) 
 }
 
 /// Pages that look like tables map many things; a kernel's image is memory that the machine has.
-bool is_memory(const Dump& dump, const KernelImage& image) {
+bool is_memory(const Dump& dump, const MappedImage& image) {
   return !image.empty() && bytes_in_dump(dump, image) > size_of(image) / 2;
 }
 
-bool is_in(const KernelImage& image, PhysAddr address) {
+bool is_in(const MappedImage& image, PhysAddr address) {
   return std::ranges::any_of(image,
                              [&](const Mapping& piece) { return address.value - piece.physical.value < piece.size; });
 }
@@ -113,7 +113,7 @@ std::optional<FoundTables> find_x86_tables(const Dump& dump, GuestSearch search)
         table_of(dump, format::load<uint64_t>(entry, format::ByteOrder::little)) == 0)
       continue;
     if (images++ == kMaxImages) break;
-    KernelImage image = x86_kernel_image(translator);
+    MappedImage image = x86_kernel_image(translator);
     if (!is_memory(dump, image)) continue;
     std::string banner = find_banner(dump, image, "");
     if (banner.empty()) continue;

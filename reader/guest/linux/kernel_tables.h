@@ -7,14 +7,14 @@
 
 #include "reader/dump/dump.h"
 #include "reader/guest/guest_system.h"
-#include "reader/guest/linux/kernel_image.h"
+#include "reader/guest/linux/mapped_image.h"
 #include "reader/translate/paging.h"
 
 namespace gcore::reader {
 
 struct FoundTables {
   translate::Paging paging;
-  KernelImage image;
+  MappedImage image;
   std::string banner;
 };
 

@@ -1,5 +1,5 @@
 // The buffer of messages before 5.10, kernel/printk/printk.c: records one after the other, each a struct printk_log
-// with its text and a dictionary behind it; a record of length 0 says that the next one is at the start.
+// with its text and a dictionary after it; a record of length 0 says that the next one is at the start.
 #include <fmt/format.h>
 
 #include <array>

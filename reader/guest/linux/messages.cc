@@ -7,6 +7,7 @@
 #include "reader/dump/vmcoreinfo.h"
 #include "reader/guest/linux/kernel_parts.h"
 #include "reader/guest/linux/message_sources.h"
+#include "writer/base/text.h"
 
 namespace gcore::reader::linux_guest {
 namespace {
@@ -14,31 +15,10 @@ namespace {
 // include/linux/printk.h, kernel/printk/internal.h: LOG_NEWLINE
 constexpr uint8_t kEndsWithNewline = 2;
 
-/// Bytes of the UTF-8 sequence at the start of the text; 0 for what is none.
-size_t utf8_length(std::string_view text) {
-  const auto at = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
-  const size_t length = at(0) < 0xc2 ? 0 : at(0) < 0xe0 ? 2 : at(0) < 0xf0 ? 3 : at(0) < 0xf5 ? 4 : 0;
-  if (length == 0 || length > text.size()) return 0;
-  for (size_t i = 1; i < length; ++i)
-    if (at(i) >> 6 != 2) return 0;
-  // U+0080 to U+009F are control characters.
-  return at(0) == 0xc2 && at(1) < 0xa0 ? 0 : length;
-}
-
 }  // namespace
 
 void append_printable(std::string& out, std::string_view text) {
-  while (!text.empty()) {
-    const auto byte = static_cast<uint8_t>(text[0]);
-    size_t length = byte >= 0x80 ? utf8_length(text) : byte >= 0x20 && byte != 0x7f ? 1 : byte == '\t' ? 1 : 0;
-    if (length == 0) {
-      fmt::format_to(std::back_inserter(out), "\\x{:02x}", byte);
-      length = 1;
-    } else {
-      out += text.substr(0, length);
-    }
-    text.remove_prefix(length);
-  }
+  out += base::printable(text, base::Printable::utf8_and_tabs);
 }
 
 PrintkLayout::PrintkLayout(const Kernel& kernel) : kernel_(kernel) {}

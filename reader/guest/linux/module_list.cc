@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "reader/guest/linux/kernel_image.h"
+#include "reader/guest/linux/mapped_image.h"
 #include "writer/format/endian.h"
 
 namespace gcore::reader::linux_guest {
@@ -13,7 +13,7 @@ using translate::Mapping;
 /// Places that are looked at more closely: hostile memory may be full of them.
 constexpr size_t kMaxCandidates = 1 << 16;
 
-bool is_in(const KernelImage& image, uint64_t address) {
+bool is_in(const MappedImage& image, uint64_t address) {
   return address - image.front().start.value < image.back().start.value + image.back().size - image.front().start.value;
 }
 
@@ -23,7 +23,7 @@ std::optional<VirtAddr> find_list(const KernelMemory& memory, const GuestSystem&
                                   const AcceptList& accept) {
   if (names.all().empty()) return std::nullopt;
   const auto& translator = memory.space().translator();
-  const KernelImage image = memory.machine() == format::Machine::x86_64
+  const MappedImage image = memory.machine() == format::Machine::x86_64
                                 ? x86_kernel_image(translator)
                                 : image_around(translator, guest.image_address.value_or(names.all()[0].address));
   if (image.empty()) return std::nullopt;

@@ -7,8 +7,8 @@
 #include <unordered_map>
 #include <unordered_set>
 
-#include "reader/guest/linux/kernel_image.h"
 #include "reader/guest/linux/kernel_parts.h"
+#include "reader/guest/linux/mapped_image.h"
 #include "reader/guest/linux/task_reader.h"
 #include "reader/guest/linux/unwind_machine.h"
 
@@ -66,9 +66,9 @@ std::optional<VirtAddr> search_image(const Kernel& kernel, const TaskReader& rea
   constexpr std::string_view kName = "swapper";
   const auto& translator = kernel.memory().space().translator();
   const auto& at = kernel.guest().image_address;
-  const KernelImage image = kernel.memory().machine() == format::Machine::x86_64 ? x86_kernel_image(translator)
+  const MappedImage image = kernel.memory().machine() == format::Machine::x86_64 ? x86_kernel_image(translator)
                             : at                                                 ? image_around(translator, *at)
-                                                                                 : KernelImage{};
+                                                                                 : MappedImage{};
   std::string bytes;
   for (const auto& part : image) {
     if (!part.permissions.write) continue;

@@ -30,6 +30,24 @@ bool FrameList::add(const format::RegisterFile& registers, VirtAddr pc, VirtAddr
   return true;
 }
 
+Stack Unwinder::run() {
+  if (is_user_mode(now_)) return std::move(frames_).in_user_mode(now_);
+  if (!begin()) return std::move(frames_).ended(std::move(why_));
+  while (frames_.add(now_, pc(), sp(), exact_, guess_)) {
+    switch (step()) {
+      case Next::frame:
+        break;
+      case Next::end:
+        return std::move(frames_).complete();
+      case Next::user:
+        return std::move(frames_).in_user_mode(now_);
+      case Next::lost:
+        return std::move(frames_).ended(std::move(why_));
+    }
+  }
+  return std::move(frames_).ended("");
+}
+
 bool is_kernel_code(const Kernel& kernel, VirtAddr address) {
   if (!kernel.memory().is_kernel_address(address)) return false;
   // Names are asked first: code that was freed after boot is mapped no more.

@@ -46,51 +46,34 @@ constexpr bool is_branch(uint32_t code) {
   return (code & 0x1c000000) == 0x14000000 && (code & 0xfffff01f) != 0xd503201f;
 }
 
-class Unwinder {
+class Aarch64Unwinder final : public Unwinder {
  public:
-  Unwinder(const Kernel& kernel, const format::RegisterFile& registers, size_t max_frames)
-      : kernel_(kernel),
-        memory_(kernel.memory()),
-        frames_(kernel, max_frames),
-        now_(registers),
+  Aarch64Unwinder(const Kernel& kernel, const format::RegisterFile& registers, size_t max_frames)
+      : Unwinder(kernel, registers, max_frames),
         record_offset_(kernel.offset("pt_regs", "stackframe").value_or(kRecordInRegisters)) {}
 
-  Stack run() {
-    if (is_user_mode(now_)) return std::move(frames_).in_user_mode(now_);
-    if (!now_.get_slot(slots_.pc)) return std::move(frames_).ended("the pc is not known");
-    strip(slots_.pc);
-    const auto place = kernel_.lookup(VirtAddr(*now_.get_slot(slots_.pc)));
-    exact_ = now_.get_slot(slots_.pstate).has_value() || (place && place->offset == 0);
-    while (frames_.add(now_, VirtAddr(*now_.get_slot(slots_.pc)), sp(), exact_, false)) {
-      switch (step()) {
-        case Next::frame:
-          break;
-        case Next::end:
-          return std::move(frames_).complete();
-        case Next::user:
-          return std::move(frames_).in_user_mode(now_);
-        case Next::lost:
-          return std::move(frames_).ended(std::move(why_));
-      }
-    }
-    return std::move(frames_).ended("");
-  }
-
  private:
-  enum class Next : uint8_t { frame, end, user, lost };
-
+  bool begin() override {
+    if (!now_.get_slot(slots_.pc)) {
+      why_ = "the pc is not known";
+      return false;
+    }
+    strip(slots_.pc);
+    const auto place = kernel_.lookup(pc());
+    exact_ = now_.get_slot(slots_.pstate).has_value() || (place && place->offset == 0);
+    return true;
+  }
+  VirtAddr pc() const override { return VirtAddr(*now_.get_slot(slots_.pc)); }
   /// Where sp is not known, the frame's record: kernel functions keep it at the bottom of their frame.
-  VirtAddr sp() const { return VirtAddr(now_.get_slot(slots_.sp).value_or(now_.get_slot(slots_.x29).value_or(0))); }
+  VirtAddr sp() const override {
+    return VirtAddr(now_.get_slot(slots_.sp).value_or(now_.get_slot(slots_.x29).value_or(0)));
+  }
   void strip(size_t slot) {
     if (const auto value = now_.get_slot(slot))
       now_.set_slot(slot, memory_.space().without_tag(VirtAddr(*value)).value);
   }
-  Next lose(std::string why) {
-    why_ = std::move(why);
-    return Next::lost;
-  }
 
-  Next step() {
+  Next step() override {
     if (exact_ && has_registers_of_user()) return Next::end;  // ELR_EL1 has its pc, which dumps seldom have
     if (exact_ && caller_is_in_x30()) return to_x30();
     const auto fp = now_.get_slot(slots_.x29);
@@ -189,14 +172,8 @@ class Unwinder {
     return Next::frame;
   }
 
-  const Kernel& kernel_;
-  const KernelMemory& memory_;
   const Slots& slots_ = Slots::get();
-  FrameList frames_;
-  format::RegisterFile now_;
   uint64_t record_offset_;
-  bool exact_ = true;
-  std::string why_;
 };
 
 }  // namespace
@@ -212,7 +189,7 @@ std::optional<format::RegisterFile> aarch64_pt_regs(const KernelMemory& memory, 
 }
 
 Stack unwind_aarch64(const Kernel& kernel, const format::RegisterFile& registers, size_t max_frames) {
-  return Unwinder(kernel, registers, max_frames).run();
+  return Aarch64Unwinder(kernel, registers, max_frames).run();
 }
 
 }  // namespace gcore::reader::linux_guest

@@ -43,6 +43,41 @@ class FrameList {
   Stack stack_;
 };
 
+/// Follows one stack, a frame at a time; a machine says how. A further machine has a file of its own with such a class,
+/// what the kernel stores when it is entered, and a line in unwind().
+class Unwinder {
+ public:
+  Unwinder(const Kernel& kernel, const format::RegisterFile& registers, size_t max_frames)
+      : kernel_(kernel), memory_(kernel.memory()), frames_(kernel, max_frames), now_(registers) {}
+  virtual ~Unwinder() = default;
+
+  /// Once.
+  Stack run();
+
+ protected:
+  enum class Next : uint8_t { frame, end, user, lost };
+
+  /// Looks at the registers of the first frame. False, with `why_`, when there is none.
+  virtual bool begin() = 0;
+  virtual VirtAddr pc() const = 0;
+  virtual VirtAddr sp() const = 0;
+  /// Makes of a frame's registers its caller's. `lost`: `why_` says why.
+  virtual Next step() = 0;
+
+  Next lose(std::string why) {
+    why_ = std::move(why);
+    return Next::lost;
+  }
+
+  const Kernel& kernel_;
+  const KernelMemory& memory_;
+  FrameList frames_;
+  format::RegisterFile now_;
+  bool exact_ = true;   // the pc is where the CPU was, and no return address
+  bool guess_ = false;  // from some frame on
+  std::string why_;
+};
+
 /// Whether there is kernel code at the address: a name says so, or the page tables do.
 bool is_kernel_code(const Kernel& kernel, VirtAddr address);
 

@@ -16,7 +16,7 @@ class Kernel;
 struct UnwindTables {
   struct Table {
     std::string module{};                   // empty: the kernel's own
-    std::vector<Module::Region> regions{};  // where the module has code; of the kernel: none, its table says it
+    std::vector<Module::Region> regions{};  // where the module has code; of the kernel: none, its table has it
     OrcTable orc;
   };
   std::vector<Table> tables{};          // the kernel's first, where it was found

@@ -51,33 +51,21 @@ void take_pt_regs(format::RegisterFile& into, const std::byte* from, size_t firs
   }
 }
 
-class Unwinder {
+class X86Unwinder final : public Unwinder {
  public:
-  Unwinder(const Kernel& kernel, const format::RegisterFile& registers, size_t max_frames)
-      : kernel_(kernel), memory_(kernel.memory()), frames_(kernel, max_frames), now_(registers) {}
-
-  Stack run() {
-    if (is_user_mode(now_)) return std::move(frames_).in_user_mode(now_);
-    if (!get(slots_.rip) || !get(slots_.rsp))
-      return std::move(frames_).ended("the pc or the stack pointer is not known");
-    exact_ = get(slots_.rflags).has_value() || is_start_of_function(*get(slots_.rip));
-    while (frames_.add(now_, VirtAddr(*get(slots_.rip)), VirtAddr(get(slots_.rsp).value_or(0)), exact_, guess_)) {
-      switch (step()) {
-        case Next::frame:
-          break;
-        case Next::end:
-          return std::move(frames_).complete();
-        case Next::user:
-          return std::move(frames_).in_user_mode(now_);
-        case Next::lost:
-          return std::move(frames_).ended(std::move(why_));
-      }
-    }
-    return std::move(frames_).ended("");
-  }
+  using Unwinder::Unwinder;
 
  private:
-  enum class Next : uint8_t { frame, end, user, lost };
+  bool begin() override {
+    if (!get(slots_.rip) || !get(slots_.rsp)) {
+      why_ = "the pc or the stack pointer is not known";
+      return false;
+    }
+    exact_ = get(slots_.rflags).has_value() || is_start_of_function(*get(slots_.rip));
+    return true;
+  }
+  VirtAddr pc() const override { return VirtAddr(*get(slots_.rip)); }
+  VirtAddr sp() const override { return VirtAddr(get(slots_.rsp).value_or(0)); }
 
   std::optional<uint64_t> get(size_t slot) const { return now_.get_slot(slot); }
   std::optional<uint64_t> get(const char* name) const { return now_.get(name); }
@@ -88,12 +76,7 @@ class Unwinder {
     return place && place->offset == 0;
   }
 
-  Next lose(std::string why) {
-    why_ = std::move(why);
-    return Next::lost;
-  }
-
-  Next step() {
+  Next step() override {
     const uint64_t pc = *get(slots_.rip);
     const auto rule = kernel_.unwind_tables().find(VirtAddr(exact_ ? pc : pc - 1));
     if (!rule || rule->type == Type::undefined || rule->type == Type::unknown) {
@@ -271,13 +254,7 @@ class Unwinder {
     return false;
   }
 
-  const Kernel& kernel_;
-  const KernelMemory& memory_;
   const Slots& slots_ = Slots::get();
-  FrameList frames_;
-  format::RegisterFile now_;
-  bool exact_ = true, guess_ = false;
-  std::string why_;
 };
 
 }  // namespace
@@ -291,7 +268,7 @@ std::optional<format::RegisterFile> x86_pt_regs(const KernelMemory& memory, Virt
 }
 
 Stack unwind_x86_64(const Kernel& kernel, const format::RegisterFile& registers, size_t max_frames) {
-  return Unwinder(kernel, registers, max_frames).run();
+  return X86Unwinder(kernel, registers, max_frames).run();
 }
 
 }  // namespace gcore::reader::linux_guest

@@ -59,7 +59,7 @@ class Unwinder {
 
   /// How a frame was reached.
   struct Way {
-    bool call = false;   // else its pc is where the CPU was, and not behind a call
+    bool call = false;   // else its pc is where the CPU was, and not after a call
     bool chain = false;  // by a frame pointer, so that one of 0 is the chain's end
   };
 

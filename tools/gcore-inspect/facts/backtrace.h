@@ -14,7 +14,7 @@ namespace gcore::tools::inspect {
 struct Frame {
   uint64_t pc = 0;
   std::vector<SourceFrame> functions{};  // of --symbols: inlined ones first; empty when none is known
-  std::string place{};                   // as a Linux guest itself says it: "schedule+0x3c/0xa0 [module]"; may be empty
+  std::string place{};                   // as a Linux guest itself has it: "schedule+0x3c/0xa0 [module]"; may be empty
   bool is_guess = false;                 // found by looking through the stack
 };
 

@@ -1,5 +1,5 @@
 // Guest-physical memory as a line of cells, for a picture: a cell is a page, or 2^shift of them in a big guest. Memory
-// far behind the rest does not stretch the line: a long gap is drawn short.
+// far above the rest does not stretch the line: a long gap is drawn short.
 #pragma once
 
 #include <algorithm>

@@ -35,7 +35,7 @@ std::string kernel_fact(const GuestSystem& guest) {
   return text;
 }
 
-/// The bytes in front of the pc, as many of `into` as can be read up to there.
+/// The bytes before the pc, as many of `into` as can be read up to there.
 bool read_before(const reader::AddressSpace& space, uint64_t pc, std::span<std::byte> into) {
   return pc >= into.size() && space.read(reader::VirtAddr(pc - into.size()), into).bytes == into.size();
 }
@@ -88,6 +88,7 @@ std::string writer_fact(const reader::Dump& dump) {
   for (const std::string& part : {info.program, info.writer, info.host.empty() ? "" : "on " + info.host})
     if (!part.empty()) text += (text.empty() ? "" : ", ") + printable(part);
   if (!info.program.empty() || !info.writer.empty()) return text;
+  if (!dump.foreign_format().empty()) return "";  // which says who wrote it
   const bool has_system_registers =
       !dump.cpus().empty() && (dump.cpus()[0].registers.get("cr3") || dump.cpus()[0].registers.get("ttbr1_el1"));
   if (dump.dialect() == reader::Dialect::qnx) return "a writer that does not name itself, in the format of QNX' qvm";

@@ -21,7 +21,7 @@ std::string writer_fact(const reader::Dump& dump);
 /// The vCPU's address space, without a look at all of memory for its root.
 reader::Expected<reader::AddressSpace> quick_space(const reader::Guest& guest, size_t cpu);
 
-/// What the vCPU was waiting for, by the instruction in front of its pc: an interrupt (HLT, MWAIT, WFI) is what an idle
+/// What the vCPU was waiting for, by the instruction before its pc: an interrupt (HLT, MWAIT, WFI) is what an idle
 /// vCPU waits for; an event (WFE) often what one that is busy waits for, a lock.
 enum class Waits : uint8_t { no, for_interrupt, for_event };
 /// `no` in user mode. Nothing when that instruction cannot be read or the mode is not known.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "reader/dump/vmcoreinfo.h"
 #include "reader/guest/guest_system.h"
 #include "tools/common/program.h"
 #include "tools/gcore-inspect/facts/guest.h"
@@ -16,16 +17,6 @@ using reader::GuestSystem;
 
 constexpr size_t kMapSample = 2000;  // functions of a System.map that are compared with the guest's own names
 
-/// The value of a line KEY=value of VMCOREINFO.
-std::string_view value_of(std::string_view vmcoreinfo, std::string_view key) {
-  while (!vmcoreinfo.empty()) {
-    const std::string_view line = vmcoreinfo.substr(0, vmcoreinfo.find('\n'));
-    if (line.starts_with(key) && line.substr(key.size()).starts_with('=')) return line.substr(key.size() + 1);
-    vmcoreinfo.remove_prefix(std::min(vmcoreinfo.size(), line.size() + 1));
-  }
-  return {};
-}
-
 /// By how much the kernel is displaced from the addresses of its file (KASLR). Nothing when that is not known: `why`
 /// then says so in a clause. Two places of one symbol are believed before what the kernel says of its displacement:
 /// that is wrong of a file whose addresses are those of the running kernel already, as some tools make one.
@@ -33,7 +24,7 @@ std::optional<uint64_t> kernel_displacement(const reader::Guest& of, const Symbo
   const auto text = symbols.kernel_symbol({"_text"}), stext = symbols.kernel_symbol({"_stext"});
   if (!text && !stext) return 0;  // nothing that could be displaced
   const GuestSystem& guest = of.system();
-  const auto running = parse_number("0x" + std::string(value_of(guest.vmcoreinfo, "SYMBOL(_stext)")));
+  const auto running = reader::Vmcoreinfo(guest.vmcoreinfo).symbol("_stext");
   if (running && stext) return *running - *stext;
   // x86_64's image starts with _text, which older kernels have some bytes before _stext; aarch64's is mapped from
   // _stext.
@@ -55,7 +46,7 @@ std::string hex(std::string_view bytes) {
 /// and in memory, where the file has its own.
 std::string mismatch(const reader::Guest& guest, const Symbols::BuildId& file) {
   const std::string own = hex(file.bytes);
-  const auto running = value_of(guest.system().vmcoreinfo, "BUILD-ID");
+  const auto running = reader::Vmcoreinfo(guest.system().vmcoreinfo).value("BUILD-ID").value_or("");
   if (!running.empty() && running != own)
     return fmt::format(
         "{} is not the file of the guest's kernel, so names and lines are wrong: its build ID is {}, that of "

@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "tools/common/progress.h"
+#include "writer/base/sparse_file.h"
 
 namespace gcore::tools::inspect {
 namespace {
@@ -126,7 +127,7 @@ LookedAt look_at_run(const reader::Dump& dump, const PageRun& run, bool content,
       found.contents[n] = part.present.none() ? Content::missing : Content::partial;
       return;
     }
-    if (all_zero(page.data(), page.size())) return;
+    if (base::is_zero(page)) return;
     found.hashes[n] = hash_of(page);
     const Look look = content ? look_at(page.data()) : Look{Content::data, 0};
     found.contents[n] = look.content;
@@ -179,10 +180,6 @@ void parallel_for(size_t count, const std::function<void(size_t)>& work) {
     worker();
   }
   if (failure) std::rethrow_exception(failure);
-}
-
-bool all_zero(const std::byte* bytes, size_t size) {
-  return bytes[0] == std::byte{0} && std::memcmp(bytes, bytes + 1, size - 1) == 0;
 }
 
 void read_pages(const reader::Dump& dump, const PageRun& run,

@@ -22,7 +22,7 @@ namespace gcore::tools::inspect {
 
 inline constexpr uint64_t kPageSize = 4096;
 
-/// Consecutive pages of which as much is known without a look at them.
+/// Consecutive pages about which the same is known before they are read.
 struct PageRun {
   enum class State : uint8_t {
     data,     // stored in the file; of some page only a part may be memory
@@ -60,9 +60,6 @@ void read_pages(const reader::Dump& dump, const PageRun& run,
                 const std::function<void(uint64_t, std::span<const std::byte>)>& on_page);
 void read_page(const reader::Dump& dump, uint64_t page, PageBytes& into);
 
-/// All bytes are 0. `size` > 0.
-bool all_zero(const std::byte* bytes, size_t size);
-
 /// 128 bits of XXH3: that two of 2^32 distinct pages meet has a probability of 2^-65.
 struct PageHash {
   uint64_t low = 0, high = 0;
@@ -95,7 +92,7 @@ struct Scan {
 /// `content`: tell text and random data from other data, and measure the entropy, which takes most of the time.
 Scan scan_pages(const reader::Dump& dump, bool content, Progress& progress);
 
-/// For each run of the scan a flag for each page: is it equal to another one in front of it (or, with runs of data, at
+/// For each run of the scan a flag for each page: is it equal to another one before it (or, with runs of data, at
 /// a lower address)? Empty for runs that are no data.
 std::vector<std::vector<bool>> find_duplicates(const Scan& scan);
 

@@ -44,7 +44,7 @@ struct UnwindRow {
   UnwindRule cfa;                            // register_plus, or unsupported
   std::map<uint32_t, UnwindRule> registers;  // by DWARF's numbers; one that is not here is unchanged
   uint32_t return_register = 0;
-  bool signal_frame = false;  // the caller's pc is not behind a call
+  bool signal_frame = false;  // the caller's pc does not follow a call
 };
 
 class SymbolImage;

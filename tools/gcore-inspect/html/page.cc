@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "tools/gcore-inspect/facts/memory_pages.h"
+#include "writer/base/text.h"
 
 extern "C" const char gcore_page_css[], gcore_page_css_end[], gcore_page_js[], gcore_page_js_end[];
 
@@ -138,31 +139,7 @@ std::string write_file(const std::string& path, std::string_view text) {
 
 }  // namespace
 
-std::string escape(std::string_view text) {
-  std::string out;
-  for (const char c : printable(text)) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
+std::string escape(std::string_view text) { return base::escape_markup(printable(text)); }
 
 void HtmlPage::section(std::string_view id, std::string_view heading) {
   navigation += fmt::format("<a href=\"#{}\">{}</a>", id, escape(heading));

@@ -11,7 +11,7 @@
 namespace gcore::tools::inspect {
 namespace {
 
-/// Where the dump has the guest's memory: in no segment, left out by the writer, behind the end of a cut file and not
+/// Where the dump has the guest's memory: in no segment, left out by the writer, after the end of a cut file and not
 /// readable when the dump was taken are the same to whoever reads it.
 class Stored {
  public:

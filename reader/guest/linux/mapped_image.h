@@ -17,21 +17,21 @@
 namespace gcore::reader {
 
 /// Stretches of an image: each contiguous in virtual and physical memory, with equal permissions; ascending.
-using KernelImage = std::vector<translate::Mapping>;
+using MappedImage = std::vector<translate::Mapping>;
 
 /// Bytes of them together.
-uint64_t size_of(const KernelImage& image);
+uint64_t size_of(const MappedImage& image);
 
 /// Bytes of them in memory that the dump has, or would have if its file were not cut.
-uint64_t bytes_in_dump(const Dump& dump, const KernelImage& image);
+uint64_t bytes_in_dump(const Dump& dump, const MappedImage& image);
 
 /// x86_64: what is mapped in the gigabyte that Linux keeps for its image (__START_KERNEL_map, KERNEL_IMAGE_SIZE); after
 /// boot that is the image and nothing else. Empty when nothing is, or when it cannot be a kernel.
-KernelImage x86_kernel_image(const translate::Translator& translator);
+MappedImage x86_kernel_image(const translate::Translator& translator);
 
 /// The image that is mapped around a kernel address in it, gaps of less than 16 MiB (memory that was freed after boot)
 /// included. Empty when what is mapped there cannot be one (4 MiB to 512 MiB).
-KernelImage image_around(const translate::Translator& translator, VirtAddr inside);
+MappedImage image_around(const translate::Translator& translator, VirtAddr inside);
 
 /// A VMCOREINFO note in guest memory.
 struct FoundNote {
@@ -50,10 +50,10 @@ std::optional<FoundNote> note_at(const Dump& dump, PhysAddr address);
 /// The note that the image holds, or to whose first byte a pointer in its writable part points: the kernel keeps one
 /// (vmcoreinfo_note). Reads the writable part once, and at most 2^17 of the places that its pointers name.
 std::optional<FoundNote> find_note_by_image(const Dump& dump, const translate::Translator& translator,
-                                            const KernelImage& image, const AcceptNote& accept);
+                                            const MappedImage& image, const AcceptNote& accept);
 
 /// "Linux version ..." in the image: the line that the kernel prints first. `release`, if not empty, is in it. "" when
 /// it is not there.
-std::string find_banner(const Dump& dump, const KernelImage& image, std::string_view release);
+std::string find_banner(const Dump& dump, const MappedImage& image, std::string_view release);
 
 }  // namespace gcore::reader

@@ -9,18 +9,18 @@
 #include "tools/gcore-dump/guest.h"
 #include "tools/gcore-dump/log.h"
 #include "tools/gcore-dump/qmp.h"
-#include "tools/gcore-dump/unique_fd.h"
 #include "tools/gcore-dump/watch.h"
+#include "writer/base/unique_fd.h"
 #include "writer/dump.h"
 
 namespace gcore::tools::qemu {
 
 /// For one thread. While a dump runs the connection is the dumper's: only poll it, for POLLHUP.
-class Session {
+class Connection {
  public:
   /// Connects. `end` (borrowed): a signalfd, readable when the program is to end, which ends every wait.
-  static QmpResult<std::unique_ptr<Session>> open(const Log& log, const Settings& settings, int end);
-  ~Session();
+  static QmpResult<std::unique_ptr<Connection>> open(const Log& log, const Settings& settings, int end);
+  ~Connection();
 
   Qmp& qmp() { return *qmp_; }
   const std::string& name() const { return name_; }  // of the VM; "" when it has none
@@ -44,7 +44,7 @@ class Session {
   std::optional<bool> report();
 
  private:
-  Session(const Log& log, const Settings& settings, int end) : log_(log), settings_(settings), end_(end) {}
+  Connection(const Log& log, const Settings& settings, int end) : log_(log), settings_(settings), end_(end) {}
   void finished(const writer::Result& result);
   void tell_failure(const writer::Result& result) const;
   std::string timing(const writer::Result& result) const;
@@ -57,7 +57,7 @@ class Session {
   std::unique_ptr<Qmp> qmp_;
   std::string name_;
   std::unique_ptr<Guest> guest_;
-  UniqueFd done_, give_up_;
+  base::UniqueFd done_, give_up_;
   std::mutex mutex_;
   writer::Result result_;
   bool running_ = false, lost_ = false, cancelled_ = false;

@@ -1,4 +1,4 @@
-#include "reader/guest/linux/kernel_image.h"
+#include "reader/guest/linux/mapped_image.h"
 
 #include <algorithm>
 #include <cstring>
@@ -22,7 +22,7 @@ std::string_view as_text(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-void add(KernelImage& image, Mapping next) {
+void add(MappedImage& image, Mapping next) {
   if (!image.empty()) {
     Mapping& last = image.back();
     if (last.start + last.size == next.start && last.physical + last.size == next.physical &&
@@ -36,8 +36,8 @@ void add(KernelImage& image, Mapping next) {
 
 /// What is mapped in [from, end), until a gap of `max_gap` bytes. `step` is how far apart mappings start at least:
 /// what a fault skips.
-KernelImage mapped(const Translator& translator, uint64_t from, uint64_t end, uint64_t max_gap) {
-  KernelImage image;
+MappedImage mapped(const Translator& translator, uint64_t from, uint64_t end, uint64_t max_gap) {
+  MappedImage image;
   uint64_t mapped_end = from;
   for (uint64_t at = from; at < end && at >= from && at - mapped_end < max_gap;) {
     const auto there = translator.translate(VirtAddr(at), end - at);
@@ -58,13 +58,13 @@ KernelImage mapped(const Translator& translator, uint64_t from, uint64_t end, ui
 
 }  // namespace
 
-uint64_t size_of(const KernelImage& image) {
+uint64_t size_of(const MappedImage& image) {
   uint64_t bytes = 0;
   for (const Mapping& piece : image) bytes += piece.size;
   return bytes;
 }
 
-uint64_t bytes_in_dump(const Dump& dump, const KernelImage& image) {
+uint64_t bytes_in_dump(const Dump& dump, const MappedImage& image) {
   uint64_t bytes = 0;
   for (const Mapping& piece : image) {
     for (uint64_t done = 0; done < piece.size;) {
@@ -85,7 +85,7 @@ uint64_t bytes_in_dump(const Dump& dump, const KernelImage& image) {
 namespace {
 
 /// Not what a kernel has: too little for one, or more or in more pieces than any has, as hostile tables make it.
-bool is_no_image(const KernelImage& image) {
+bool is_no_image(const MappedImage& image) {
   constexpr size_t kMaxPieces = 4096;
   const uint64_t bytes = size_of(image);
   return bytes < kMinImage || bytes > kMaxImage || image.size() > kMaxPieces;
@@ -93,20 +93,20 @@ bool is_no_image(const KernelImage& image) {
 
 }  // namespace
 
-KernelImage x86_kernel_image(const Translator& translator) {
+MappedImage x86_kernel_image(const Translator& translator) {
   constexpr uint64_t kKernelMap = 0xffffffff80000000, kModules = 0xffffffffc0000000;
-  KernelImage image = mapped(translator, kKernelMap, kModules, kModules - kKernelMap);
-  return is_no_image(image) ? KernelImage{} : image;
+  MappedImage image = mapped(translator, kKernelMap, kModules, kModules - kKernelMap);
+  return is_no_image(image) ? MappedImage{} : image;
 }
 
-KernelImage image_around(const Translator& translator, VirtAddr inside) {
+MappedImage image_around(const Translator& translator, VirtAddr inside) {
   uint64_t first = inside.value & ~(kPage - 1);
   if (!translator.translate(VirtAddr(first))) return {};
   const uint64_t lowest = first - std::min(first, kMaxImage);
   while (first > lowest && translator.translate(VirtAddr(first - kPage))) first -= kPage;
   const uint64_t end = first > UINT64_MAX - kMaxImage ? UINT64_MAX : first + kMaxImage;
-  KernelImage image = mapped(translator, first, end, kMaxGap);
-  return is_no_image(image) ? KernelImage{} : image;
+  MappedImage image = mapped(translator, first, end, kMaxGap);
+  return is_no_image(image) ? MappedImage{} : image;
 }
 
 bool is_vmcoreinfo_name(std::span<const std::byte> head) { return as_text(head).substr(12, 10) == "VMCOREINFO"; }
@@ -120,7 +120,7 @@ std::optional<FoundNote> note_at(const Dump& dump, PhysAddr address) {
   return text.empty() ? std::nullopt : std::optional(FoundNote{std::move(text), address});
 }
 
-std::optional<FoundNote> find_note_by_image(const Dump& dump, const Translator& translator, const KernelImage& image,
+std::optional<FoundNote> find_note_by_image(const Dump& dump, const Translator& translator, const MappedImage& image,
                                             const AcceptNote& accept) {
   constexpr size_t kChunk = 256 << 10;
   size_t budget = 1 << 17;
@@ -173,14 +173,14 @@ std::string banner_at(const Dump& dump, PhysAddr address, std::string_view relea
 
 }  // namespace
 
-std::string find_banner(const Dump& dump, const KernelImage& image, std::string_view release) {
+std::string find_banner(const Dump& dump, const MappedImage& image, std::string_view release) {
   constexpr std::string_view kStart = "Linux version ";
   const auto pattern = std::as_bytes(std::span(kStart));
   // It is read-only data. A kernel that has not got so far as to protect that has it writable, or executable, too.
   const auto rank = [](const Mapping& piece) {
     return (piece.permissions.write ? 1 : 0) + (piece.permissions.execute ? 2 : 0);
   };
-  KernelImage ordered = image;
+  MappedImage ordered = image;
   std::ranges::stable_sort(ordered, {}, rank);
   std::string numberless;  // newer kernels hold a copy without the build's number ("# SMP") as well
   for (const Mapping& piece : ordered) {

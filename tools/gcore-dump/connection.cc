@@ -1,4 +1,4 @@
-#include "tools/gcore-dump/session.h"
+#include "tools/gcore-dump/connection.h"
 
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -32,10 +32,10 @@ Memory::Private private_memory(const writer::Options& options) {
 
 }  // namespace
 
-QmpResult<std::unique_ptr<Session>> Session::open(const Log& log, const Settings& settings, int end) {
+QmpResult<std::unique_ptr<Connection>> Connection::open(const Log& log, const Settings& settings, int end) {
   auto qmp = Qmp::connect(settings.socket, Qmp::kTimeout, end);
   if (!qmp) return std::unexpected(qmp.error());
-  std::unique_ptr<Session> session(new Session(log, settings, end));
+  std::unique_ptr<Connection> session(new Connection(log, settings, end));
   session->qmp_ = std::move(*qmp);
   const auto machine = query_machine(*session->qmp_);
   if (!machine) return std::unexpected(machine.error());
@@ -45,8 +45,8 @@ QmpResult<std::unique_ptr<Session>> Session::open(const Log& log, const Settings
     if (!answer) return std::unexpected(answer.error());
     if (const auto* facts = answer->getAsObject()) session->name_ = facts->getString("name").value_or("").str();
   }
-  session->done_ = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  session->give_up_ = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  session->done_ = base::UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  session->give_up_ = base::UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   Guest::Settings about{.name = session->name_,
                         .socket = settings.socket,
                         .directory = scratch_directory(settings.dump.target),
@@ -68,11 +68,11 @@ QmpResult<std::unique_ptr<Session>> Session::open(const Log& log, const Settings
   return session;
 }
 
-Session::~Session() {
+Connection::~Connection() {
   if (running_) cancel();
 }
 
-std::expected<void, std::string> Session::start(const Cause& cause) {
+std::expected<void, std::string> Connection::start(const Cause& cause) {
   if (auto prepared = guest_->prepare(cause.leave_paused); !prepared) return prepared;
   eventfd_t ignored;
   (void)eventfd_read(give_up_.get(), &ignored);
@@ -85,7 +85,7 @@ std::expected<void, std::string> Session::start(const Cause& cause) {
   return {};
 }
 
-void Session::cancel() {
+void Connection::cancel() {
   cancelled_ = true;
   eventfd_write(give_up_.get(), 1);
   dumper_->cancel();
@@ -98,12 +98,12 @@ void Session::cancel() {
   }
 }
 
-void Session::lost() {
+void Connection::lost() {
   lost_ = true;
   cancel();
 }
 
-void Session::finished(const writer::Result& result) {
+void Connection::finished(const writer::Result& result) {
   {
     const std::lock_guard lock(mutex_);
     result_ = result;
@@ -111,7 +111,7 @@ void Session::finished(const writer::Result& result) {
   eventfd_write(done_.get(), 1);
 }
 
-std::optional<bool> Session::report() {
+std::optional<bool> Connection::report() {
   eventfd_t count;
   if (eventfd_read(done_.get(), &count) != 0) return std::nullopt;
   running_ = false;
@@ -150,7 +150,7 @@ std::optional<bool> Session::report() {
   return good;
 }
 
-void Session::tell_failure(const writer::Result& result) const {
+void Connection::tell_failure(const writer::Result& result) const {
   std::string why = result.status.text();
   if (guest_->gone()) {
     why = "QEMU ended while its guest was dumped";
@@ -167,7 +167,7 @@ void Session::tell_failure(const writer::Result& result) const {
   if (guest_->torn() && !result.path.empty()) log_.note(kTorn);
 }
 
-std::string Session::timing(const writer::Result& result) const {
+std::string Connection::timing(const writer::Result& result) const {
   if (guest_->consistency() == writer::Consistency::snapshot)
     return "guest paused " + milliseconds(result.paused) + " ms by QEMU; it went on while its memory was copied";
   const PauseTimes& times = guest_->times();
