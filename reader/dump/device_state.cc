@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "writer/base/text.h"
+
 namespace gcore::reader {
 namespace {
 
@@ -14,8 +16,8 @@ constexpr uint8_t kEnd = 0x00, kFull = 0x04, kSubsection = 0x05, kDescription = 
 constexpr size_t kMostFields = 1 << 20;  // of all devices
 constexpr int kDeepest = 16;             // structures in structures
 
-Error malformed(std::string why) {
-  return {Error::Kind::malformed, "cannot take the saved guest's devices apart: " + std::move(why)};
+Error malformed(std::string_view why) {
+  return {Error::Kind::malformed, "cannot take the saved guest's devices apart: " + base::printable(why)};
 }
 
 class Walk {

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "reader/dump/device_state.h"
+#include "writer/base/text.h"
 
 namespace gcore::reader {
 namespace {
@@ -21,7 +22,7 @@ constexpr uint32_t kMappedVersion = 1;
 constexpr size_t kMostState = 256 << 20, kMostBlocks = 4096, kBuffer = 256 << 10;
 
 Error failed(Error::Kind kind, uint64_t offset, std::string_view why) {
-  return {kind, fmt::format("cannot read QEMU's migration stream at offset {}: {}", offset, why)};
+  return {kind, fmt::format("cannot read QEMU's migration stream at offset {}: {}", offset, base::printable(why))};
 }
 
 /// The stream as numbers and bytes. After the first failure all else is zeros: to be asked now and then.

@@ -381,7 +381,12 @@ TEST(MappedRam, IsReadWhereItIs) {
     EXPECT_EQ(memory(**dump, 4096 * i, 4096), std::string(4096, present[i] ? static_cast<char>('!' + i) : '\0')) << i;
   std::string wrong = mapped_stream(present, pages);
   wrong.resize((1 << 20) + 4096 * 20);
-  EXPECT_TRUE(open(wrong)) << "its memory is there in part";
+  const auto cut = open(wrong);
+  ASSERT_TRUE(cut) << "its memory is there in part";
+  EXPECT_EQ(memory(**cut, 0, 4096 * 3), pages.substr(0, 4096 * 3));
+  const auto lost = (*cut)->next_missing(PhysAddr(4096 * 8));
+  ASSERT_TRUE(lost);
+  EXPECT_EQ(lost->address, PhysAddr(4096 * 20));
 }
 
 }  // namespace

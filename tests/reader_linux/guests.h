@@ -3,10 +3,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <memory>
+#include <sstream>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "reader/dump/dump.h"
 #include "tests/support/linux_oracle.h"
@@ -18,6 +22,9 @@ struct Guest {
   const char* kernel;  // as LinuxRecipe::kernel
   const char* series;
 
+  /// Modules have BTF from Linux 5.11 on.
+  bool has_module_types() const { return std::string(series) != "5.10."; }
+
   LinuxRecipe recipe() const {
     LinuxRecipe recipe;
     recipe.machine = machine;
@@ -28,11 +35,27 @@ struct Guest {
   }
 };
 
-inline constexpr std::array kGuests{Guest{"x86_64", "", "6.1."}, Guest{"x86_64", "6.12", "6.12."},
-                                    Guest{"aarch64", "", "6.1."}, Guest{"aarch64", "6.12", "6.12."}};
+/// Debian 12's kernels, and those that $GCORE_TEST_KERNELS adds, as "x86_64:5.10 aarch64:5.10"
+/// (tests/long/linux-kernels).
+inline const std::vector<Guest> kGuests = [] {
+  std::vector<Guest> guests{
+      {"x86_64", "", "6.1."}, {"x86_64", "6.12", "6.12."}, {"aarch64", "", "6.1."}, {"aarch64", "6.12", "6.12."}};
+  static std::vector<std::array<std::string, 3>> texts;  // never moved: all are there before views of them are taken
+  const char* more = std::getenv("GCORE_TEST_KERNELS");
+  std::istringstream words(more ? more : "");
+  for (std::string word; words >> word;)
+    texts.push_back(
+        {word.substr(0, word.find(':')), word.substr(word.find(':') + 1), word.substr(word.find(':') + 1) + "."});
+  for (const auto& [machine, kernel, series] : texts)
+    guests.push_back({machine.c_str(), kernel.c_str(), series.c_str()});
+  return guests;
+}();
 
 inline std::string guest_name(const testing::TestParamInfo<Guest>& info) {
-  return std::string(info.param.machine) + (*info.param.kernel ? "_6_12" : "_6_1");
+  std::string series = info.param.series;
+  series.pop_back();
+  std::ranges::replace(series, '.', '_');
+  return std::string(info.param.machine) + "_" + series;
 }
 
 /// Throws when it cannot be opened.

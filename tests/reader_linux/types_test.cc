@@ -172,7 +172,7 @@ TEST_P(TypesOfGuest, AreAsVmcoreinfoSays) {
   ASSERT_TRUE(kernel) << kernel.error().text;
   ASSERT_TRUE((*kernel)->types()) << (*kernel)->types().error().text;
   const Types& types = *(*kernel)->types();
-  EXPECT_GT(types.end_id(), 80000U);
+  EXPECT_GT(types.end_id(), 60000U);
   const std::regex line(R"((SIZE|OFFSET|NUMBER)\(([a-z_]+)(?:\.([a-z_.]+))?\)=([0-9]+))");
   size_t compared = 0;
   for (std::sregex_iterator at(guest.vmcoreinfo.begin(), guest.vmcoreinfo.end(), line), end; at != end; ++at) {

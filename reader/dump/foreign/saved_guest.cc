@@ -17,6 +17,7 @@
 #include "reader/source/decoder.h"
 #include "reader/source/file.h"
 #include "reader/source/unpack.h"
+#include "writer/base/text.h"
 #include "writer/format/endian.h"
 
 namespace gcore::reader {
@@ -256,7 +257,7 @@ Expected<const MachineType*> known_machine(const SavedGuest& guest) {
       Error::Kind::unsupported,
       fmt::format("it is of machine type {}, whose memory's place is not known to this reader (pc, q35, microvm "
                   "and aarch64's virt are); restore the guest, and dump it with gcore-dump",
-                  guest.machine.empty() ? "\"\"" : guest.machine));
+                  guest.machine.empty() ? "\"\"" : base::printable(guest.machine)));
 }
 
 ProgramHeader header_of(const PlacedBlock& one) {
@@ -279,7 +280,8 @@ Expected<ForeignDump> make_dump(Opened opened, ForeignDump dump) {
   if (places.empty()) return fail(Error::Kind::malformed, "its stream has no block of main memory");
   for (const std::string& name : rest)
     dump.warnings.push_back(fmt::format(
-        "the memory block \"{}\" is not used: where a block that was plugged in is, the stream does not say", name));
+        "the memory block \"{}\" is not used: where a block that was plugged in is, the stream does not say",
+        base::printable(name)));
   const std::string where = describe(places);
   if ((*type)->machine == format::Machine::x86_64) place_firmware(opened.guest.blocks, places);
   dump.elf.machine = (*type)->machine;
@@ -289,7 +291,8 @@ Expected<ForeignDump> make_dump(Opened opened, ForeignDump dump) {
     if (cpus) dump.cpus = std::move(*cpus);
     if (!cpus) dump.warnings.push_back(fmt::format("the dump has no vCPUs: {}", cpus.error().text));
   }
-  dump.notices.push_back(fmt::format("memory is where machine type {} has it: {}", opened.guest.machine, where));
+  dump.notices.push_back(
+      fmt::format("memory is where machine type {} has it: {}", base::printable(opened.guest.machine), where));
   dump.has_file_offsets = false;
   dump.memory = stream_source(std::move(opened.source), std::move(opened.runs), places, opened.guest.has_all_memory);
   return dump;

@@ -138,9 +138,11 @@ class StreamSource final : public Source {
     if (page < run->page) return {.size = (run->page - page) * kStreamPage - in_page, .lost = !complete_};
     const uint64_t left = (run->end() - page) * kStreamPage - in_page;
     if (run->stride == 0) return {.size = left, .value = static_cast<int>(run->place)};
-    return {.size = run->stride == kStreamPage ? left : kStreamPage - in_page,
-            .place = run->place + (page - run->page) * run->stride + in_page,
-            .stored = true};
+    const uint64_t size = run->stride == kStreamPage ? left : kStreamPage - in_page;
+    const uint64_t place = run->place + (page - run->page) * run->stride + in_page;
+    // Mapped memory may have its places where a file that is cut off has ended.
+    if (place >= stream_->size()) return {.size = size, .lost = true};
+    return {.size = std::min(size, stream_->size() - place), .place = place, .stored = true};
   }
 
   void find_lost() {
