@@ -41,5 +41,32 @@ TEST(Readme, ShowsWhatTheProgramPrintsAboutAHungGuest) {
   }
 }
 
+// The picture below it: what went wrong is the first thing on the page, on a telephone too.
+TEST(Readme, ThePageBeginsWithWhatWentWrong) {
+  const TempDir folder;
+  const std::string page = folder.path("vm.html");
+  const Completed made =
+      run({program("gcore-inspect"), trouble_guest("x86_64", "").dump("mutex"), "--html", page}, 60s);
+  ASSERT_EQ(made.status, (ExitStatus{0, 0})) << made.err;
+  const Completed seen =
+      run({"python3", source_dir() + "/tests/inspect/browser.py", page, "size=390x844",
+           "eval='W' + (document.documentElement.scrollWidth <= 390)", "eval=document.querySelector('h2').textContent",
+           "eval=document.querySelector('.finding h3').textContent",
+           // A task that it names leads to its row and its stack.
+           "click=.involved a", "eval='S' + document.querySelector('tr:target details').textContent",
+           // Search finds a word of a message and of a stack; the table sorts.
+           "key=/", "type=trouble_first_then_second", "eval='R' + document.querySelector('#results').textContent",
+           "click=#task-table th:nth-child(5) button", "click=#task-table th:nth-child(5) button",
+           "eval='N' + document.querySelector('#task-table tbody tr').cells[4].textContent"},
+          110s);
+  EXPECT_THAT(seen.out, testing::HasSubstr("\"errors\": []"));
+  EXPECT_THAT(seen.out, testing::HasSubstr("Wtrue"));
+  EXPECT_THAT(seen.out, testing::HasSubstr("What went wrong"));
+  EXPECT_THAT(seen.out, testing::ContainsRegex("deadlock mutex-one \\(PID [0-9]+\\) and mutex-two"));
+  EXPECT_THAT(seen.out, testing::ContainsRegex("\"S[^\"]*trouble_first_then_second"));
+  EXPECT_THAT(seen.out, testing::ContainsRegex("\"R[^\"]*stack of [^\"]*mutex-one"));
+  EXPECT_THAT(seen.out, testing::ContainsRegex("\"N[a-z]"));
+}
+
 }  // namespace
 }  // namespace gcore::tests
