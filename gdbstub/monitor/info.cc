@@ -160,9 +160,10 @@ constexpr MonitorCommand kTopics[] = {
 };
 
 std::string hint_text(const Client& client) {
-  if (client.took_made_file) return "";
+  const std::string remarks = client.options.made_file != nullptr ? client.options.made_file->remarks() : "";
+  if (client.took_made_file) return remarks;
   const std::string hint = missing_file_hint(client.target, client.options.exec_file);
-  return (hint.empty() ? "" : hint + "\n") + moved_symbols_advice(client.target, client.options.exec_file);
+  return remarks + (hint.empty() ? "" : hint + "\n") + moved_symbols_advice(client.target, client.options.exec_file);
 }
 
 }  // namespace

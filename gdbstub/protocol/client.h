@@ -8,7 +8,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -45,7 +44,7 @@ struct Client {
   size_t listed_threads = 0;  // how far qsThreadInfo has come
   // qXfer:threads, made once: a debugger asks for it piece by piece, and again and again.
   std::string threads_document = {};
-  std::set<uint64_t> open_files = {};  // descriptors of the guest's ELF file, one for each time that it was opened
+  std::map<uint64_t, const ExecFile*> open_files = {};  // by descriptor: one for each time that a file was opened
 
   /// A process's thread in place of a vCPU, by `monitor pid`: its registers and its address space.
   struct Process {
@@ -68,6 +67,7 @@ struct Client {
     return options.made_file->file();
   }
   bool took_made_file = false;  // which has the running kernel's addresses
+  bool offers_libraries() const { return options.made_file != nullptr && options.made_file->has_libraries(); }
   bool offers_file() const { return options.exec_file != nullptr || options.made_file != nullptr; }
 
   Space space_of(size_t which) const {
@@ -113,7 +113,7 @@ struct Reply {
 
 using Handler = Reply (*)(Client&, std::string_view arguments);
 /// What a packet asks about, which may not be known yet: see Target::can_look() and Target::knows_guest().
-enum class Asks : uint8_t { nothing, space, guest, threads, file, all };
+enum class Asks : uint8_t { nothing, space, guest, threads, file, libraries, all };
 struct NamedHandler {
   std::string_view name;  // the packet up to its first : ; , or a single letter
   Handler run;            // gets what follows the name, and the separator with it for named packets

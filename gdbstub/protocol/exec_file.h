@@ -48,14 +48,28 @@ class ExecFile {
   std::vector<std::pair<uint64_t, std::byte>> changes_;  // of single bytes, by offset
 };
 
-/// A file that is being made while clients are served. Any thread may ask.
+/// A module of the kernel, which a debugger takes for a shared library. Its addresses are those of the running kernel.
+struct Library {
+  ExecFile file;
+  size_t sections;  // how many of its sections are in memory (SHF_ALLOC)
+};
+
+/// Files that are made while clients are served. Any thread may ask.
 class LaterFile {
  public:
   virtual ~LaterFile() = default;
-  /// It is made, or cannot be.
+  /// They are made, or cannot be. Whoever asks first has the work begun.
   virtual bool settled() const = 0;
   /// Null until it is made, and where it cannot be.
   virtual const ExecFile* file() const = 0;
+  /// The file has the running kernel's addresses; else those that it was linked to.
+  virtual bool is_of_running_kernel() const { return true; }
+  /// There may be libraries.
+  virtual bool has_libraries() const { return false; }
+  /// None until they are made.
+  virtual std::span<const Library> libraries() const { return {}; }
+  /// What is not right with them, a line each, for people.
+  virtual std::string remarks() const { return ""; }
 };
 
 /// Where the kernel's first segment was linked, by its ELF file (null: there is none), else by what Linux always uses

@@ -31,32 +31,44 @@ std::vector<std::string_view> split(std::string_view text, char separator) {
   }
 }
 
+/// The guest's ELF file, or one of its modules.
+const ExecFile* file_named(const Client& client, std::string_view name) {
+  if (client.file() != nullptr && name == client.file()->path()) return client.file();
+  if (!client.offers_libraries()) return nullptr;
+  const auto libraries = client.options.made_file->libraries();
+  const auto found = std::ranges::find_if(libraries, [&](const Library& one) { return one.file.path() == name; });
+  return found == libraries.end() ? nullptr : &found->file;
+}
+
 Reply open_file(Client& client, std::string_view arguments) {
   const auto parts = split(arguments, ',');
   const auto name = from_hex(parts[0]);
   const auto flags = parts.size() == 3 ? parse_hex(parts[1]) : std::nullopt;
   if (!name || !flags) return failed(kInvalid);
-  if (client.file() == nullptr || *name != client.file()->path()) return failed(kNoEntry);
+  const ExecFile* file = file_named(client, *name);
+  if (file == nullptr) return failed(kNoEntry);
   if (*flags != 0) return failed(kAccess);
   if (client.open_files.size() >= kMaxOpen) return failed(kTooManyFiles);
   // As everywhere, the lowest one that is free: GDB opens the file several times, and reads through one after it has
   // closed another.
   uint64_t descriptor = kFirstDescriptor;
-  for (const uint64_t taken : client.open_files) {
-    if (taken != descriptor) break;
+  for (const auto& taken : client.open_files) {
+    if (taken.first != descriptor) break;
     ++descriptor;
   }
-  client.open_files.insert(descriptor);
+  client.open_files.emplace(descriptor, file);
   return done(descriptor);
 }
 
-bool is_open(const Client& client, std::string_view descriptor) {
+/// Null when there is no such descriptor.
+const ExecFile* opened(const Client& client, std::string_view descriptor) {
   const auto number = parse_hex(descriptor);
-  return number && client.open_files.contains(*number);
+  const auto found = number ? client.open_files.find(*number) : client.open_files.end();
+  return found == client.open_files.end() ? nullptr : found->second;
 }
 
 Reply close_file(Client& client, std::string_view arguments) {
-  if (!is_open(client, arguments)) return failed(kBadFile);
+  if (opened(client, arguments) == nullptr) return failed(kBadFile);
   client.open_files.erase(*parse_hex(arguments));
   return done(0);
 }
@@ -66,20 +78,23 @@ Reply read_file(Client& client, std::string_view arguments) {
   const auto count = parts.size() == 3 ? parse_hex(parts[1]) : std::nullopt;
   const auto offset = parts.size() == 3 ? parse_hex(parts[2]) : std::nullopt;
   if (!count || !offset) return failed(kInvalid);
-  if (!is_open(client, parts[0])) return failed(kBadFile);
-  // Escaping may double the bytes.
-  std::string data(std::min<uint64_t>(*count, kMaxPayload / 2 - 16), '\0');
-  data.resize(client.file()->read(*offset, std::as_writable_bytes(std::span(data))));
+  const ExecFile* file = opened(client, parts[0]);
+  if (file == nullptr) return failed(kBadFile);
+  // What a client can take, it asks for: PacketSize says what is taken here. GDB asks for as much as that, and makes
+  // room for what escaping adds.
+  std::string data(std::min<uint64_t>(*count, kMaxPayload), '\0');
+  data.resize(file->read(*offset, std::as_writable_bytes(std::span(data))));
   return {.packet = "F" + hex_number(data.size()) + ";" + data, .run_length = false};
 }
 
 Reply stat_file(Client& client, std::string_view arguments) {
-  if (!is_open(client, arguments)) return failed(kBadFile);
+  const ExecFile* file = opened(client, arguments);
+  if (file == nullptr) return failed(kBadFile);
   std::string stat(kStatBytes, '\0');
   const auto put = [&stat](size_t offset, size_t bytes, uint64_t value) {
     for (size_t i = 0; i < bytes; ++i) stat[offset + i] = static_cast<char>(value >> (8 * (bytes - 1 - i)));
   };
-  const uint64_t size = client.file()->size();
+  const uint64_t size = file->size();
   put(8, 4, kRegularReadable);
   put(12, 4, 1);
   put(28, 8, size);

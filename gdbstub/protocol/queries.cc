@@ -30,6 +30,7 @@ Reply supported(Client& client, std::string_view arguments) {
   if (client.target.unpaged()) reply += ";qXfer:memory-map:read+";
   if (client.lldb ? client.options.exec_file != nullptr : client.offers_file())
     reply += client.lldb ? ";qXfer:libraries-svr4:read+" : ";qXfer:exec-file:read+";
+  if (!client.lldb && client.offers_libraries()) reply += ";qXfer:libraries:read+;qXfer:libraries-svr4:read+";
   if (client.error_text) reply += ";error-message+";
   if (client.binary_upload) reply += ";binary-upload+";
   return {reply};
@@ -84,6 +85,26 @@ std::string libraries_xml(const Client& client) {
       xml_escape(file.path()), displacement);
 }
 
+/// Modules of the kernel as libraries. GDB asks for the SVR4 form on aarch64. On x86_64 it takes only a description
+/// with the registers of org.gnu.gdb.i386.linux for a GNU/Linux program, and asks for the plain form: with the
+/// distance of each section in memory from where its file has it, which is none.
+std::string modules_xml(const Client& client, bool svr4) {
+  std::string xml = svr4 ? "<library-list-svr4 version=\"1.0\">\n" : "<library-list>\n";
+  size_t number = 0;
+  for (const Library& module : client.options.made_file->libraries()) {
+    const std::string name = xml_escape(module.file.path());
+    if (svr4) {
+      xml +=
+          fmt::format("<library name=\"{}\" lm=\"{:#x}\" l_addr=\"0x0\" l_ld=\"0x0\" lmid=\"0x0\"/>\n", name, ++number);
+      continue;
+    }
+    xml += fmt::format("<library name=\"{}\">", name);
+    for (size_t i = 0; i < module.sections; ++i) xml += "<section address=\"0x0\"/>";
+    xml += "</library>\n";
+  }
+  return xml + (svr4 ? "</library-list-svr4>\n" : "</library-list>\n");
+}
+
 /// qXfer:OBJECT:read:ANNEX:OFFSET,LENGTH
 Reply transfer(Client& client, std::string_view arguments) {
   if (!arguments.starts_with(':')) return {};
@@ -111,10 +132,15 @@ Reply transfer(Client& client, std::string_view arguments) {
     return when_known(client, Asks::guest, [&client, range = std::string(range)] {
       return document_part(client, libraries_xml(client), range);
     });
+  if ((object == "libraries-svr4" || object == "libraries") && !client.lldb && client.offers_libraries())
+    return when_known(client, Asks::libraries,
+                      [&client, svr4 = object == "libraries-svr4", range = std::string(range)] {
+                        return document_part(client, modules_xml(client, svr4), range);
+                      });
   if (object == "exec-file" && client.offers_file())
     return when_known(client, Asks::file, [&client, range = std::string(range)] {
       const ExecFile* file = client.file();
-      client.took_made_file = client.options.exec_file == nullptr;
+      client.took_made_file = client.options.exec_file == nullptr && client.options.made_file->is_of_running_kernel();
       return file != nullptr ? document_part(client, file->path(), range) : error(client, "the guest has no names");
     });
   return {};

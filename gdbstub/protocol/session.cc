@@ -42,6 +42,9 @@ bool is_known(const Client& client, Asks what) {
     case Asks::threads:
       return !client.tasks || client.target.knows_threads();
     case Asks::file:
+      if (client.options.exec_file != nullptr) return true;
+      [[fallthrough]];
+    case Asks::libraries:
       return client.options.made_file == nullptr || client.options.made_file->settled();
     case Asks::all:
       return client.target.knows_guest() && is_known(client, Asks::space);

@@ -23,8 +23,8 @@ namespace gcore::gdbstub {
 struct SessionOptions {
   /// The guest's ELF file, offered to the debugger; may be null. Outlives the session.
   const ExecFile* exec_file = nullptr;
-  /// Offered in its place, when a debugger that has none asks for one; may be null. Outlives the session. Its addresses
-  /// are those of the running kernel.
+  /// Offered in its place, when a debugger that has none asks for one, and the libraries beside either; may be null.
+  /// Outlives the session.
   const LaterFile* made_file = nullptr;
   /// Name and version for `monitor info version`.
   std::string program = "gcore";

@@ -80,5 +80,48 @@ TEST_F(ExecFileTest, EachOpenHasADescriptorOfItsOwn) {
   EXPECT_EQ(gdb.ask(open), "F-1,18") << "as many as a program may have";
 }
 
+/// GDB asks for as much as PacketSize says. What has to be escaped makes the reply longer, which GDB has room for.
+TEST_F(ExecFileTest, IsReadInPiecesAsLargeAsADebuggerAsksFor) {
+  std::string large = read_file(path);
+  large.resize(300000, '}');
+  const auto file = gdbstub::ExecFile::open(folder.write("large", large));
+  FakeTarget target;
+  Conversation gdb(target, {.exec_file = &*file});
+  gdb.ask("vFile:open:" + hex(file->path()) + ",0,0");
+  EXPECT_EQ(gdb.ask("vFile:pread:3,20020,8000"), "F20020;" + std::string(0x20020, '}'));
+  EXPECT_EQ(gdb.ask("vFile:pread:3,20020,40000"), "F93e0;" + std::string(0x93e0, '}'));
+}
+
+/// Files that are there when they are asked for.
+struct MadeFiles : gdbstub::LaterFile {
+  explicit MadeFiles(const std::string& path) { list.push_back({std::move(*gdbstub::ExecFile::open(path)), 3}); }
+  bool settled() const override { return ++asked > 0; }
+  const gdbstub::ExecFile* file() const override { return nullptr; }
+  bool has_libraries() const override { return true; }
+  std::span<const gdbstub::Library> libraries() const override { return list; }
+  mutable int asked = 0;
+  std::vector<gdbstub::Library> list;
+};
+
+TEST_F(ExecFileTest, ModulesAreLibraries) {
+  const MadeFiles made(path);
+  const std::string& name = made.list[0].file.path();
+  FakeTarget target;
+  Conversation gdb(target, {.made_file = &made});
+  EXPECT_NE(gdb.ask("qSupported").find(";qXfer:libraries:read+;qXfer:libraries-svr4:read+"), std::string::npos);
+  EXPECT_EQ(made.asked, 0) << "nothing is made before it is asked for";
+  EXPECT_EQ(gdb.ask("qXfer:libraries:read::0,1000"),
+            "l<library-list>\n<library name=\"" + name +
+                "\"><section address=\"0x0\"/><section address=\"0x0\"/><section address=\"0x0\"/></library>\n"
+                "</library-list>\n");
+  EXPECT_GT(made.asked, 0);
+  EXPECT_EQ(gdb.ask("qXfer:libraries-svr4:read::0,1000"),
+            "l<library-list-svr4 version=\"1.0\">\n<library name=\"" + name +
+                "\" lm=\"0x1\" l_addr=\"0x0\" l_ld=\"0x0\" lmid=\"0x0\"/>\n</library-list-svr4>\n");
+  EXPECT_EQ(gdb.ask("vFile:open:" + hex(name) + ",0,0"), "F3");
+  EXPECT_EQ(gdb.ask("vFile:pread:3,4,0"), "F4;\177ELF");
+  EXPECT_EQ(gdb.ask("vFile:open:" + hex("/etc/passwd") + ",0,0"), "F-1,2");
+}
+
 }  // namespace
 }  // namespace gcore::tests

@@ -147,6 +147,26 @@ TEST_P(ModuleFile, IsFoundInAFolder) {
   EXPECT_THAT(fixed(done.out), has_lines());
 }
 
+/// gdb without a file: the guest's own names, and the module's lines beside them.
+TEST_P(ModuleFile, IsALibraryToGdb) {
+  const std::string bare = split(folder_.path("here"));
+  for (const std::string& symbols : {built(), bare, folder_.path("here")}) {
+    const std::string serve = program("gcore-serve") + " --stdio --threads tasks --symbols " + symbols + " " + dump_;
+    const Completed done = run({std::string_view(GetParam()) == "x86_64" ? "gdb" : "gdb-multiarch", "-nx", "-batch",
+                                "-ex", "set pagination off", "-ex", "target remote | " + serve, "-ex",
+                                "thread apply all -q bt 12", "-ex", "info line trouble_wants_first"},
+                               200s);
+    EXPECT_THAT(done.out, HasSubstr("/gcore/modules/trouble.ko"));
+    EXPECT_THAT(fixed(done.out), HasSubstr("trouble.c\" starts at address"));
+    EXPECT_THAT(done.err, Not(HasSubstr("warning: Could not")));
+    if (std::string_view(GetParam()) != "x86_64") continue;  // whose return addresses are not signed
+    EXPECT_THAT(fixed(done.out), AllOf(HasSubstr(line_of("trouble_wants_first", "mutex_lock(&trouble_first)")),
+                                       HasSubstr(line_of("trouble_first_then_second", "mutex_lock(&trouble_second)"))))
+        << done.err;
+    EXPECT_THAT(done.out, HasSubstr("in kthread ("));
+  }
+}
+
 TEST_P(ModuleFile, ThatIsNotLoadedHasNoPlace) {
   std::string bytes = read_file(built());
   bytes.replace(bytes.find("name=trouble"), 12, "name=nowhere");

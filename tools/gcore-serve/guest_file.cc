@@ -4,18 +4,25 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
 #include "reader/guest/guest.h"
 #include "reader/guest/linux/kernel.h"
+#include "reader/guest/linux/symbols/debug_file.h"
+#include "reader/guest/linux/symbols/module_files.h"
+#include "reader/guest/linux/symbols/place_module.h"
 #include "reader/guest/linux/symbols/symbol_file.h"
 #include "writer/base/sparse_file.h"
 
 namespace gcore::tools {
 namespace {
 
+namespace linux_guest = reader::linux_guest;
+
 constexpr int kBehindClients = 5;  // in steps of nice
+constexpr uint64_t kMaxModule = uint64_t{1} << 30;
 
 /// The bytes as a file without a name; -1 when there is no room for it.
 int memory_file(const std::vector<std::byte>& bytes) {
@@ -23,30 +30,91 @@ int memory_file(const std::vector<std::byte>& bytes) {
   return file && base::write_at(file.get(), bytes, 0) == 0 ? file.release() : -1;
 }
 
-/// What gdb shows as the file's name: the release, of which nothing but letters, digits and the like is taken.
-std::string shown_path(const std::string& release) {
-  std::string path = "/gcore/vmlinux-";
-  for (const char c : release)
+/// What gdb shows as the file's name, of which nothing but letters, digits and the like is taken.
+std::string shown_path(std::string path, const std::string& name) {
+  for (const char c : name)
     if ((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '.' || c == '-' ||
         c == '_' || c == '+')
       path += c;
   return path;
 }
+std::string shown_path(const std::string& release) { return shown_path("/gcore/vmlinux-", release); }
+std::string shown_module_path(const std::string& name) { return shown_path("/gcore/modules/", name) + ".ko"; }
 
 }  // namespace
 
-GuestFile::GuestFile(const reader::Dump& dump) : thread_([this, &dump] { make(dump); }) {}
+bool GuestFile::settled() const {
+  std::call_once(once_, [this] { thread_ = std::jthread([self = const_cast<GuestFile*>(this)] { self->make(); }); });
+  return settled_;
+}
 
-void GuestFile::make(const reader::Dump& dump) {
+std::span<const gdbstub::Library> GuestFile::libraries() const {
+  if (!settled_) return {};
+  return libraries_;
+}
+
+void GuestFile::make() {
   setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kBehindClients);
-  const reader::Guest guest(dump);
+  const reader::Guest guest(dump_);
   const reader::GuestSystem& system = guest.system();
-  if (const auto kernel = reader::linux_guest::Kernel::find(dump, system)) {
-    const auto made = make_symbol_file(**kernel, {});
-    const int fd = made ? memory_file(made->bytes) : -1;
-    if (fd >= 0) file_.emplace(gdbstub::ExecFile::adopt(fd, shown_path(system.release), made->bytes.size()));
+  if (const auto kernel = linux_guest::Kernel::find(dump_, system)) {
+    if (has_libraries()) place_modules(**kernel);
+    find_kernel(system);
+    if (!file_ && options_.kernel) {
+      const auto made = make_symbol_file(**kernel, {.without_modules = placed_});
+      const int fd = made ? memory_file(made->bytes) : -1;
+      if (fd >= 0) file_.emplace(gdbstub::ExecFile::adopt(fd, shown_path(system.release), made->bytes.size()));
+    }
+  } else if (has_libraries()) {
+    remark("the files of --symbols have no place: " + kernel.error().text);
   }
   settled_ = true;
+}
+
+void GuestFile::place_modules(const linux_guest::Kernel& kernel) {
+  const auto& modules = kernel.modules();
+  if (!modules) return remark("modules have no place: " + modules.error().text);
+  std::vector<std::string> roots = options_.folders;
+  for (std::string& root : linux_guest::default_debug_roots()) roots.push_back(std::move(root));
+  std::vector<linux_guest::ModuleFile> files;
+  for (const std::string& path : options_.modules) {
+    const auto facts = linux_guest::symbol_file_facts(path);
+    auto file = facts ? linux_guest::module_of_file(path, *facts, *modules, roots) : std::nullopt;
+    if (file)
+      files.push_back(*std::move(file));
+    else
+      remark(path + " has no place: the guest has not loaded a module of that name");
+  }
+  for (const std::string& folder : options_.folders)
+    for (auto& file : linux_guest::module_files_in(folder, *modules, kernel.guest().release, roots))
+      files.push_back(std::move(file));
+  for (const auto& file : files) {
+    for (const std::string& text : file.remarks) remark(text);
+    if (std::ranges::find(placed_, file.module->name) != placed_.end()) continue;
+    const auto opened = gdbstub::ExecFile::open(file.path);
+    std::vector<std::byte> bytes(opened ? std::min(opened->size(), kMaxModule) : 0);
+    if (opened) bytes.resize(opened->read(0, bytes));
+    const auto placed = linux_guest::place_module(bytes, *file.module);
+    const int fd = placed ? memory_file(placed->bytes) : -1;
+    if (fd < 0) {
+      remark(file.path + ": " + (placed ? "there is no room for it" : placed.error().text));
+      continue;
+    }
+    libraries_.push_back({gdbstub::ExecFile::adopt(fd, shown_module_path(file.module->name), placed->bytes.size()),
+                          placed->sections_in_memory});
+    placed_.push_back(file.module->name);
+  }
+}
+
+void GuestFile::find_kernel(const reader::GuestSystem& system) {
+  for (const std::string& folder : options_.folders)
+    for (const std::string& path : linux_guest::kernel_files_in(folder, system)) {
+      auto opened = gdbstub::ExecFile::open(path);
+      if (!opened || opened->machine() != static_cast<uint16_t>(dump_.machine())) continue;
+      file_.emplace(*std::move(opened));
+      is_made_ = false;
+      return;
+    }
 }
 
 }  // namespace gcore::tools

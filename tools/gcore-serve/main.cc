@@ -4,12 +4,17 @@
 
 #include <cerrno>
 #include <cstring>
+#include <expected>
+#include <filesystem>
 #include <optional>
+#include <system_error>
+#include <utility>
 #include <vector>
 
 #include "gdbstub/dump_target.h"
 #include "gdbstub/protocol/exec_file.h"
 #include "gdbstub/protocol/server.h"
+#include "reader/guest/linux/symbols/debug_file.h"
 #include "tools/common/built_with.h"
 #include "tools/common/open_dump.h"
 #include "tools/common/program.h"
@@ -35,10 +40,12 @@ ProgramInfo program_info() {
               {"unix", "PATH", "listen on a UNIX socket"},
               {"stdio", "", "serve standard input and output, for\n`target remote | gcore-serve --stdio DUMP`"},
               {"once", "", "end when the first client leaves"},
-              {"symbols", "ELF|guest|none",
-               "the file that a debugger without one is offered: an ELF\nfile; what the dump has of names, types and "
-               "unwind\n"
-               "tables (default); or none"},
+              {"symbols", "FILE|DIR|guest|none",
+               "what a debugger without a file is offered: an ELF file;\nwhat the dump has of names, types and "
+               "unwind tables\n"
+               "(default); none; and modules (.ko), or a folder with\nfiles of the kernel and its modules; may be "
+               "repeated",
+               nullptr, true},
               {"threads", "cpus|tasks",
                "what a thread is: a vCPU (default), or also each thread of\nthe guest that runs on none"},
               {"no-offsets", "", "do not tell the debugger by how much the kernel was\nmoved at boot (qOffsets)"},
@@ -98,6 +105,49 @@ bool is_for(const gdbstub::ExecFile& file, format::Machine machine) {
   return of(machine) || (machine == format::Machine::x86_64 && of(format::Machine::x86));
 }
 
+/// What --symbols offers.
+struct Offered {
+  std::optional<gdbstub::ExecFile> file;
+  GuestFileOptions made;
+};
+
+/// Which of the words of --symbols means what. The error: which of them is none, and why.
+std::expected<void, std::pair<std::string, std::string>> sort_symbols(const Program& program, const reader::Dump& dump,
+                                                                      Offered& offered) {
+  namespace linux_guest = reader::linux_guest;
+  const auto fail = [](std::string word, std::string why) {
+    return std::unexpected(std::pair(std::move(word), std::move(why)));
+  };
+  std::error_code error;
+  std::vector<std::string> roots;
+  for (const std::string& word : program.values("symbols"))
+    if (std::filesystem::is_directory(word, error)) roots.push_back(word);
+  offered.made.folders = roots;
+  for (std::string& root : linux_guest::default_debug_roots()) roots.push_back(std::move(root));
+  for (const std::string& word : program.values("symbols")) {
+    if (word == "none" || word == "guest") {
+      offered.made.kernel = word == "guest";
+      continue;
+    }
+    if (std::filesystem::is_directory(word, error)) continue;
+    const auto facts = linux_guest::symbol_file_facts(word);
+    if (facts && facts->is_relocatable) {
+      offered.made.modules.push_back(word);
+      continue;
+    }
+    const auto debug =
+        facts && !facts->has_symbols ? linux_guest::find_debug_file(word, *facts, roots) : linux_guest::DebugFile{};
+    if (!debug.why.empty()) program.note(printable(debug.why));
+    auto opened = gdbstub::ExecFile::open(debug.path.empty() ? word : debug.path);
+    if (!opened) return fail(word, opened.error());
+    if (!is_for(*opened, dump.machine())) return fail(word, "it is for another machine than the dump is of");
+    if (offered.file) return fail(word, "there is one already, " + offered.file->path());
+    offered.file.emplace(std::move(*opened));
+    offered.made.kernel = false;
+  }
+  return {};
+}
+
 int serve(Program& program) {
   if (program.has("stdio") + program.has("unix") + program.has("listen") > 1)
     return program.usage_error("--listen, --unix and --stdio exclude each other");
@@ -112,16 +162,10 @@ int serve(Program& program) {
   if (!tcp) return program.usage_error("--listen " + listen + ": " + tcp.error());
   const auto dump = program.has("stdio") ? open_for_client(program, path) : open_dump(program, path);
   if (!dump) return fail_to_open(program, dump.error());
-  std::optional<gdbstub::ExecFile> symbols;
-  const std::string offered = program.value("symbols").value_or("guest");
-  if (offered != "guest" && offered != "none") {
-    const auto file = program.value("symbols");
-    auto opened = gdbstub::ExecFile::open(*file);
-    if (!opened) return program.fail("cannot offer the symbols of " + *file, opened.error());
-    if (!is_for(*opened, (*dump)->machine()))
-      return program.fail("cannot offer the symbols of " + *file, "it is for another machine than the dump is of");
-    symbols.emplace(std::move(*opened));
-  }
+  Offered offered;
+  if (const auto sorted = sort_symbols(program, **dump, offered); !sorted)
+    return program.fail("cannot offer the symbols of " + sorted.error().first, sorted.error().second);
+  const std::optional<gdbstub::ExecFile>& symbols = offered.file;
   gdbstub::ServerOptions options{.once = program.has("once")};
   options.session.exec_file = symbols ? &*symbols : nullptr;
   options.session.program = "gcore-serve " GCORE_VERSION;
@@ -141,7 +185,9 @@ int serve(Program& program) {
   const int stop = stop_signals();
   if (stop < 0) return program.fail("cannot wait for signals", std::strerror(errno));
   std::optional<GuestFile> made;  // whose thread leaves the signals alone, too
-  if (offered == "guest") options.session.made_file = &made.emplace(**dump);
+  const GuestFileOptions& wanted = offered.made;
+  if (wanted.kernel || !wanted.modules.empty() || !wanted.folders.empty())
+    options.session.made_file = &made.emplace(**dump, wanted);
   const auto target = gdbstub::make_dump_target(**dump, target_options(symbols));
   std::expected<void, std::string> result;
   {

@@ -4,13 +4,11 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <map>
 #include <system_error>
 #include <utility>
 
-#include "reader/dump/vmcoreinfo.h"
 #include "reader/guest/linux/symbols/debug_file.h"
-#include "reader/guest/linux/symbols/place_module.h"
+#include "reader/guest/linux/symbols/module_files.h"
 #include "tools/gcore-inspect/facts/guest_symbols.h"
 #include "tools/gcore-inspect/facts/symbol_image.h"
 
@@ -19,27 +17,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-using reader::linux_guest::find_by_build_id;
 using reader::linux_guest::find_debug_file;
 using reader::linux_guest::Module;
 using reader::linux_guest::SymbolFileFacts;
-
-constexpr size_t kMaxEntries = 1 << 20;  // of a folder and those in it
-
-/// As the kernel writes names of modules, whatever their files are called.
-std::string module_name(std::string name) {
-  std::ranges::replace(name, '-', '_');
-  return name;
-}
-
-/// "nf_nat" of "nf-nat.ko" and "nf-nat.ko.debug"; "" of other files.
-std::string name_of_module_file(const fs::path& path) {
-  std::string name = path.filename().string();
-  if (name.ends_with(".debug")) name.resize(name.size() - 6);
-  if (!name.ends_with(".ko")) return "";
-  name.resize(name.size() - 3);
-  return module_name(name);
-}
 
 class Loader {
  public:
@@ -104,26 +84,17 @@ class Loader {
     std::string why;
     const auto* list = modules(why);
     if (list == nullptr) return remarks_.push_back(fmt::format("{} has no place: {}", path, why));
-    for (const std::string& name : {name_of_module_file(path), module_name(facts.module_name)}) {
-      const auto module = std::ranges::find(*list, name, &Module::name);
-      if (!name.empty() && module != list->end()) return place(path, facts, *module, true);
-    }
-    remarks_.push_back(path + " has no place: the guest has not loaded a module of that name");
+    const auto file = reader::linux_guest::module_of_file(path, facts, *list, roots_);
+    if (!file) return remarks_.push_back(path + " has no place: the guest has not loaded a module of that name");
+    place(*file, true);
   }
 
   /// `now`: it was named, so what is not right with it is said.
-  void place(const std::string& path, const SymbolFileFacts& facts, const Module& module, bool now) {
-    if (!facts.build_id.empty() && !module.build_id.empty() && facts.build_id != module.build_id)
-      remarks_.push_back(fmt::format(
-          "{} is not the file of the guest's module {}, so names and lines are wrong: its build ID is {}, that of the "
-          "module {}",
-          path, module.name, facts.build_id, module.build_id));
-    const auto debug = find_debug_file(path, facts, roots_);
-    if (!debug.why.empty()) remarks_.push_back(debug.why);
-    const std::string& with_debug = debug.path.empty() ? path : debug.path;
-    auto image = SymbolImage::module(with_debug, module, guest_.dump().machine());
+  void place(const reader::linux_guest::ModuleFile& file, bool now) {
+    remarks_.insert(remarks_.end(), file.remarks.begin(), file.remarks.end());
+    auto image = SymbolImage::module(file.path, *file.module, guest_.dump().machine());
     if (now)
-      for (const std::string& problem : image->read_now()) remarks_.push_back(with_debug + ": " + problem);
+      for (const std::string& problem : image->read_now()) remarks_.push_back(file.path + ": " + problem);
     symbols_.add(std::move(image));
   }
 
@@ -131,72 +102,21 @@ class Loader {
   Failed search(const std::string& folder) {
     std::string why;
     const auto* list = modules(why);
-    const std::string release = guest_.system().release;
+    const std::string& release = guest_.system().release;
     if (release.empty() && list == nullptr) return "it is a folder, and " + why;
-    const std::vector<std::string> root{folder};
-    size_t found = 0;
-    if (!has_kernel_) found += add_kernel(folder, root) ? 1 : 0;
-    if (list == nullptr) {
-      if (found == 0) return "it has no file of the guest's kernel " + release;
-      return std::nullopt;
-    }
-    std::optional<Files> files;  // made when a module is not found by its build ID
-    for (const Module& module : *list) {
-      std::vector<std::string> paths;
-      if (auto path = find_by_build_id(module.build_id, root)) paths.push_back(*std::move(path));
-      if (paths.empty()) {
-        if (!files) files = module_files(folder, release);
-        if (const auto at = files->find(module.name); at != files->end()) paths = at->second;
+    bool found = !has_kernel_ && add_kernel(folder);
+    if (list != nullptr)
+      for (const auto& file : reader::linux_guest::module_files_in(folder, *list, release, roots_)) {
+        place(file, false);
+        found = true;
       }
-      found += place_one_of(paths, module) ? 1 : 0;
-    }
-    if (found == 0) return fmt::format("it has no file of the guest's kernel {} or of its modules", release);
+    if (!found) return fmt::format("it has no file of the guest's kernel {} or of its modules", release);
     return std::nullopt;
   }
 
-  bool add_kernel(const std::string& folder, const std::vector<std::string>& root) {
-    const auto& system = guest_.system();
-    const std::string id(reader::Vmcoreinfo(system.vmcoreinfo).value("BUILD-ID").value_or(""));
-    if (const auto path = find_by_build_id(id, root); path && !add(*path)) return true;
-    for (const char* place : {"", "/boot", "/build"})
-      for (const std::string& name : {"/vmlinux-" + system.release, std::string("/vmlinux"),
-                                      "/System.map-" + system.release, std::string("/System.map")}) {
-        std::error_code error;
-        const std::string path = folder + place + name;
-        if (fs::is_regular_file(path, error) && !add(path)) return true;
-      }
-    return false;
-  }
-
-  /// The first one that is of the guest's build, as far as build IDs tell.
-  bool place_one_of(const std::vector<std::string>& paths, const Module& module) {
-    for (const std::string& path : paths) {
-      const auto facts = reader::linux_guest::symbol_file_facts(path);
-      if (!facts || !facts->is_relocatable) continue;
-      if (!facts->build_id.empty() && !module.build_id.empty() && facts->build_id != module.build_id) continue;
-      place(path, *facts, module, false);
-      return true;
-    }
-    return false;
-  }
-
-  /// Of modules, by name; those of the guest's release first.
-  using Files = std::map<std::string, std::vector<std::string>>;
-
-  static Files module_files(const std::string& folder, const std::string& release) {
-    Files files;
-    std::error_code error;
-    size_t entries = 0;
-    for (fs::recursive_directory_iterator entry(folder, fs::directory_options::skip_permission_denied, error), end;
-         !error && entry != end && entries < kMaxEntries; entry.increment(error), ++entries) {
-      const std::string name = name_of_module_file(entry->path());
-      if (name.empty() || !entry->is_regular_file(error)) continue;
-      const std::string path = entry->path().string();
-      const bool is_of_release = !release.empty() && path.find("/" + release + "/") != std::string::npos;
-      auto& paths = files[name];
-      paths.insert(is_of_release ? paths.begin() : paths.end(), path);
-    }
-    return files;
+  bool add_kernel(const std::string& folder) {
+    const auto paths = reader::linux_guest::kernel_files_in(folder, guest_.system());
+    return std::ranges::any_of(paths, [&](const std::string& path) { return !add(path); });
   }
 
   const reader::Guest& guest_;

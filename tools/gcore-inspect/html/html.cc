@@ -429,6 +429,7 @@ int write_html(const Job& job, const std::string& path) {
     json::OStream data(text);
     data.object([&] {
       Marks marks;
+      add_why(page, job);
       add_facts(page, job);
       add_glance(page, job);
       add_warnings(page, dump);

@@ -28,9 +28,10 @@ void add_more(HtmlPage& page, size_t all, size_t shown, std::string_view mode) {
 
 void add_task_row(HtmlPage& page, const Job& job, const Task& task, size_t stack) {
   page.body += fmt::format(
-      "<tr data-state=\"{}\"><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td><td class=\"n\">{}</td>"
+      "<tr id=\"task-{}\" data-state=\"{}\"><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td><td "
+      "class=\"n\">{}</td>"
       "<td>{}</td><td><details data-stack=\"{}\"><summary>{}</summary></details></td><td>{}</td></tr>\n",
-      escape(std::string(1, task.state)), task.tgid, task.pid, escape(std::string(1, task.state)),
+      task.pid, escape(std::string(1, task.state)), task.tgid, task.pid, escape(std::string(1, task.state)),
       task.cpu ? std::to_string(*task.cpu) + (task.running_on ? "*" : "") : "", escape(bracketed_name(task)), stack,
       escape(place_of(job, task)), escape(task.command_line));
 }

@@ -221,7 +221,7 @@ class Placer {
       if (section.type == kRela) format::store(header + 4, kNull, order_);
       if ((section.flags & kAlloc) == 0) continue;
       format::store(header + 16, places_[i].value_or(0), order_);
-      if (!places_[i]) format::store(header + 8, section.flags & ~kAlloc, order_);
+      ++placed_.sections_in_memory;
     }
   }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
@@ -13,7 +14,8 @@
 namespace gcore::reader::linux_guest {
 
 struct PlacedModule {
-  std::vector<std::byte> bytes;  // an ELF file (ET_DYN) of the module's sections, whose debug sections are relocated
+  std::vector<std::byte> bytes;   // an ELF file (ET_DYN) of the module's sections, whose debug sections are relocated
+  size_t sections_in_memory = 0;  // SHF_ALLOC; those that are no longer there are at address 0
   std::vector<std::string> problems;  // what is not right in it, a sentence each without a full stop
 };
 

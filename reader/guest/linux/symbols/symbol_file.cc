@@ -56,6 +56,10 @@ class Maker {
  private:
   void problem(std::string text) { file_.problems.push_back(std::move(text)); }
 
+  bool is_left_out(std::string_view module) const {
+    return !module.empty() && std::ranges::find(options_.without_modules, module) != options_.without_modules.end();
+  }
+
   bool overlaps(uint64_t start, uint64_t size) const {
     return std::ranges::any_of(sections_, [&](const ElfSection& other) {
       return start < other.address + other.size && other.address < start + size;
@@ -118,13 +122,15 @@ class Maker {
       problem(kernel_.modules().error().text);
       return;
     }
-    for (const Module& module : *kernel_.modules())
+    for (const Module& module : *kernel_.modules()) {
+      if (is_left_out(module.name)) continue;
       for (const Module::Region& region : module.regions) {
         add(fmt::format(".text.{}.{}", module.name, region.kind), region.address.value, region.text_size,
             kShfAlloc | kShfExec);
         add(fmt::format(".data.{}.{}", module.name, region.kind), region.address.value + region.text_size,
             region.size - region.text_size, kShfAlloc | kShfWrite);
       }
+    }
   }
 
   /// The number of the section that holds it; also of one that ends there.
@@ -148,7 +154,7 @@ class Maker {
     uint32_t locals = 1;
     for (const bool local : {true, false})
       for (const Symbol& symbol : all) {
-        if (symbol.name.empty() || is_local(symbol) != local) continue;
+        if (symbol.name.empty() || is_local(symbol) != local || is_left_out(symbol.module)) continue;
         const uint32_t section = section_of(symbol.address.value);
         uint64_t size = is_section_mark(symbol.name) ? 0 : symbol.size;
         unsigned kind = 0;  // no type

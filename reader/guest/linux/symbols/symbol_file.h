@@ -24,6 +24,8 @@ namespace gcore::reader::linux_guest {
 struct SymbolFileOptions {
   /// Bytes of .text, .rodata and .data too, as crash wants them: some 40 MiB more.
   bool contents = false;
+  /// Names of modules that are left out, because files of their own are read beside this one.
+  std::vector<std::string> without_modules{};
 };
 
 struct SymbolFile {

@@ -22,6 +22,13 @@ function showStack(details) {
       $('#task-count').textContent = `${count(shown)} of ${count(rows.length)}`;
     }
     filter.addEventListener('input', apply);
+    // A task that a finding names is shown whatever is filtered, with its stack.
+    document.addEventListener('click', event => {
+      const link = event.target.closest('.involved a'), row = link && document.getElementById(link.hash.slice(1));
+      if (!row) return;
+      row.hidden = false;
+      $('details', row).open = true;
+    });
     for (const button of states)
       button.onclick = () => { button.setAttribute('aria-pressed', String(button.getAttribute('aria-pressed') !== 'true')); apply(); };
     $$('thead th', table).forEach((head, column) => {

@@ -1,0 +1,45 @@
+// The first screen of README.md: what it says that the program prints about a hung guest.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <regex>
+#include <sstream>
+
+#include "tests/support/paths.h"
+#include "tests/support/process.h"
+#include "tests/support/temp_dir.h"
+#include "tests/support/trouble_guest.h"
+
+namespace gcore::tests {
+namespace {
+
+/// Without what differs from boot to boot, and what the README leaves out: addresses and how long a task has waited.
+std::string without_numbers(std::string text) {
+  text = std::regex_replace(text, std::regex("PID [0-9]+"), "PID N");
+  text = std::regex_replace(text, std::regex(" \\(0x[0-9a-f]+\\)"), "");
+  return std::regex_replace(text, std::regex(", for [0-9.]+ s"), "");
+}
+
+TEST(Readme, ShowsWhatTheProgramPrintsAboutAHungGuest) {
+  const std::string readme = read_file(source_dir() + "/README.md"), command = "$ gcore-inspect vm.gcore --why\n";
+  const size_t start = readme.find(command);
+  ASSERT_NE(start, std::string::npos);
+  EXPECT_LT(std::ranges::count(readme.substr(0, start), '\n'), 40) << "it is on the first screen";
+  const size_t from = start + command.size();
+  const std::string shown = readme.substr(from, readme.find("```", from) - from);
+  const Completed done = run({program("gcore-inspect"), trouble_guest("x86_64", "").dump("mutex"), "--why"}, 60s);
+  ASSERT_EQ(done.status, (ExitStatus{0, 0})) << done.err;
+  const std::string printed = without_numbers(done.out);
+  size_t at = 0;
+  std::istringstream lines(shown);
+  for (std::string line; std::getline(lines, line);) {
+    if (line == "...") continue;  // what it leaves out
+    const size_t found = printed.find(without_numbers(line) + "\n", at);
+    ASSERT_NE(found, std::string::npos) << line << "\nis not in, or not in that order:\n" << printed;
+    at = found;
+  }
+}
+
+}  // namespace
+}  // namespace gcore::tests
