@@ -238,7 +238,9 @@ class MessageReader {
   void complete(Report& report, uint32_t cpu) const {
     const auto vcpu = vcpu_of(cpu);
     if (!report.function.empty() || !vcpu) return;
-    const Frame* frame = interrupted_frame(scene_.stacks[*vcpu]);
+    const Stack& stack = scene_.stacks[*vcpu];
+    const Frame* frame = interrupted_frame(stack);
+    if (!frame && !stack.frames.empty()) frame = &stack.frames.front();
     if (frame && frame->place) report.function = frame->place->text();
   }
   void add_stack_of_cpu(Finding& finding, uint32_t cpu) const {
