@@ -37,7 +37,7 @@ enum class Printable : uint8_t {
   ascii_lines,    // tabs and ends of lines
 };
 
-/// Text that is fit for a terminal: all that could steer one, and what is no text, stands there as \xNN.
+/// Text that is fit for a terminal: all that could steer one, and what is no text, stands there as `\xNN`.
 inline std::string printable(std::string_view text, Printable kept = Printable::utf8) {
   constexpr char kDigits[] = "0123456789abcdef";
   std::string out;
