@@ -303,7 +303,9 @@ std::vector<Case> serve_cases() {
         "missing/log"},
        {"missing_symbols", p, {"@good", "--listen", "127.0.0.1:0", "--symbols", "@no-elf"}, kFailed, "no-elf"},
        {"text_as_symbols", p, {"@good", "--stdio", "--symbols", "@text"}, kFailed, "text: it is not an ELF file"},
-       {"folder_as_symbols", p, {"@good", "--stdio", "--symbols", "@folder"}, kFailed, "folder"},
+       {"folder_as_symbols", p, {"@good", "--stdio", "--symbols", "@folder"}, kFailed, "folder: it is an empty folder"},
+       {"symbols_forgotten", p, {"@good", "--stdio", "--symbols"}, kUsage, "--symbols needs an argument"},
+       {"symbols_unset", p, {"@good", "--stdio", "--symbols", ""}, kUsage, "--symbols needs an argument"},
        {"empty_symbols", p, {"@good", "--stdio", "--symbols", "@empty"}, kFailed, "empty"},
        {"dump_as_symbols", p, {"@good", "--stdio", "--symbols", "@good"}, kFailed, "it is a memory dump"},
        {"symbols_of_another_machine", p, {"@arm", "--stdio", "--symbols", "@program"}, kFailed, "machine"},
@@ -337,7 +339,7 @@ std::vector<Case> serve_cases() {
         kFailed,
         "that is the file of symbols itself"},
        {"log_is_a_folder", p, {"@good", "--listen", "127.0.0.1:0", "--log", "@folder"}, kFailed, "folder"}});
-  append(cases, option_cases(p, {"@good"}, {"listen", "unix", "log", "symbols"}, {"stdio", "once"}));
+  append(cases, option_cases(p, {"@good"}, {"listen", "unix", "log"}, {"stdio", "once"}));
   return cases;
 }
 

@@ -80,10 +80,10 @@ struct LinuxBadInput : testing::Test {
 TEST_F(LinuxBadInput, AnotherKernelsSymbolsAreToldAndTheKernelsOwnNamesShown) {
   const std::string other = folder.path("vmlinux");
   inspect(linux_oracle(kGuests[1].recipe()).dump(), {"--write-symbols", other});
-  const Completed done = inspect(guest.dump(), {"--backtrace", "--symbols", other});
+  const Completed done = inspect(guest.dump(), {"--backtrace", "--task", "2", "--symbols", other});
   expect_one_line(done.err);
   EXPECT_THAT(done.err, HasSubstr("is not the file of the guest's kernel"));
-  EXPECT_EQ(frames_of(done.out), frames_of(inspect(guest.dump(), {"--backtrace"}).out));
+  EXPECT_EQ(frames_of(done.out), frames_of(inspect(guest.dump(), {"--backtrace", "--task", "2"}).out));
 }
 
 TEST_F(LinuxBadInput, ACompressedKernelImageIsToldFromOneWithSymbols) {

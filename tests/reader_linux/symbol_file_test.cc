@@ -215,5 +215,76 @@ TEST_F(WriteSymbols, WithContentsHasTheKernelsText) {
   EXPECT_THAT(text.out, HasSubstr("\"Linux version " + oracle_.release()));
 }
 
+/// A dump whose notes drgn and crash understand, and a file with the addresses that they then expect.
+class OtherTools : public WriteSymbols {
+ protected:
+  void SetUp() override {
+    const Completed converted = run({program("gcore-convert"), oracle_.dump(), dump_, "--dialect", "vmcore"}, 120s);
+    ASSERT_EQ(converted.status.code, 0) << converted.err;
+    const Completed written = run(
+        {program("gcore-inspect"), oracle_.dump(), "--write-symbols", file_, "--contents", "--link-addresses"}, 120s);
+    ASSERT_EQ(written.status.code, 0) << written.err;
+  }
+
+  /// What gcore-inspect says of the functions on the vCPUs' stacks, the innermost ones left out: where each tool begins
+  /// depends on how it treats a function that has called nothing yet.
+  std::vector<std::string> functions_below(const std::string& first) const {
+    const Completed shown = run({program("gcore-inspect"), oracle_.dump(), "--backtrace"}, 60s);
+    std::vector<std::string> names;
+    static const std::regex kFrame(R"( +#\d+ +0x[0-9a-f]+  ([^+ ]+)\+.*)");
+    std::istringstream lines(shown.out);
+    std::smatch frame;
+    for (std::string line; std::getline(lines, line);)
+      if (std::regex_match(line, frame, kFrame) && (!names.empty() || frame[1] == first)) names.push_back(frame[1]);
+    return names;
+  }
+
+  const std::string dump_ = folder_.path("vmcore"), file_ = folder_.path("symbols");
+};
+
+// Not the stacks of the PIDs that are also numbers of vCPUs: drgn takes pr_pid, in which QEMU's dumps and ours count
+// vCPUs from 1, for the PID of a thread.
+TEST_F(OtherTools, DrgnListsAllTasksAndTheirStacks) {
+  const std::string script = folder_.write("tasks.py", R"(
+from drgn.helpers.linux.pid import for_each_task
+for task in for_each_task(prog):
+    print("task", task.pid.value_(), task.comm.string_().decode())
+    if task.comm.string_() == b"rcu_gp":
+        print(prog.stack_trace(task))
+)");
+  const Completed drgn = run({"drgn", "-q", "--no-default-symbols", "-c", dump_, "-s", file_, script}, 120s);
+  ASSERT_EQ(drgn.status.code, 0) << drgn.err;
+  const auto dump = reader::Dump::open(oracle_.dump());
+  ASSERT_TRUE(dump);
+  const reader::Guest guest(**dump);
+  const auto kernel = reader::linux_guest::Kernel::find(**dump, guest.system(reader::GuestSearch::thorough));
+  ASSERT_TRUE(kernel);
+  size_t count = 0;
+  ASSERT_TRUE((*kernel)->tasks());
+  for (const auto& task : (*kernel)->tasks()->list) {
+    if (task.pid == 0 || !task.is_process()) continue;
+    ++count;
+    EXPECT_THAT(drgn.out, HasSubstr("task " + std::to_string(task.pid) + " " + task.name + "\n"));
+  }
+  EXPECT_GT(count, 40u);
+  for (const char* function : {"__schedule", "schedule", "rescuer_thread", "kthread"})
+    EXPECT_THAT(drgn.out, testing::ContainsRegex("#[0-9]+ +" + std::string(function)));
+}
+
+TEST_F(OtherTools, CrashShowsStacksMessagesModulesAndTypes) {
+  const std::string commands =
+      folder_.write("commands", "set scroll off\nsys\nbt -a\nlog\nmod\nstruct list_head\nquit\n");
+  const Completed crash = run({"crash", "-s", "-i", commands, file_, dump_}, 240s);
+  EXPECT_THAT(crash.out, HasSubstr("RELEASE: " + oracle_.release())) << crash.err;
+  EXPECT_THAT(crash.out, HasSubstr("Linux version " + oracle_.release()));
+  EXPECT_THAT(crash.out, HasSubstr("struct list_head *prev;"));
+  EXPECT_THAT(crash.out, HasSubstr("virtio_pci"));
+  // vCPU 0 waits in its idle loop: right down to where the processor was started.
+  for (const std::string& function : functions_below("cpu_startup_entry")) {
+    if (function == "secondary_startup_64_no_verify") break;
+    EXPECT_THAT(crash.out, testing::ContainsRegex("#[0-9]+ \\[[0-9a-f]+\\] " + function + " at "));
+  }
+}
+
 }  // namespace
 }  // namespace gcore::tests

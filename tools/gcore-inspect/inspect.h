@@ -12,6 +12,7 @@
 
 #include "reader/dump/dump.h"
 #include "reader/guest/guest.h"
+#include "reader/guest/linux/symbols/symbol_file.h"
 #include "reader/space/address_space.h"
 #include "tools/common/program.h"
 
@@ -59,7 +60,7 @@ int print_messages(const Job& job);
 int print_modules(const Job& job);
 int print_why(const Job& job);  // what went wrong in a Linux guest
 int write_html(const Job& job, const std::string& path);
-int write_symbols(const Job& job, const std::string& path, bool contents);
+int write_symbols(const Job& job, const std::string& path, const reader::linux_guest::SymbolFileOptions& options);
 int print_map(const Job& job);
 int print_stats(const Job& job);
 int diff_dumps(const Job& job, const std::string& other);

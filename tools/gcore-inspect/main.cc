@@ -50,6 +50,8 @@ ProgramInfo program_info() {
               {"write-symbols", "FILE",
                "an ELF file of a Linux guest's own names, types and\nunwind tables, for gdb, LLDB, drgn and crash"},
               {"contents", "", "with --write-symbols: the kernel's text and data too,\nas crash wants them"},
+              {"link-addresses", "",
+               "with --write-symbols: the addresses that the kernel was\nlinked for, as drgn and crash want them"},
               {"symbols", "FILE|DIR",
                "the guest's ELF file, System.map or module (.ko), or\na folder of such: addresses get names and lines, "
                "in\nthe summary and in other modes",
@@ -262,9 +264,12 @@ constexpr Mode kModes[] = {
     {.name = "write-symbols",
      .run =
          [](const Request&, const Job& job) {
-           return write_symbols(job, *job.program.value("write-symbols"), job.program.has("contents"));
+           return write_symbols(job, *job.program.value("write-symbols"),
+                                {.contents = job.program.has("contents"),
+                                 .link_addresses = job.program.has("link-addresses"),
+                                 .without_modules = {}});
          },
-     .takes = "contents"},
+     .takes = "contents link-addresses"},
     {.name = "stats", .run = [](const Request&, const Job& job) { return print_stats(job); }},
     {.name = "verify", .run = [](const Request&, const Job& job) { return verify(job); }},
 };
@@ -294,7 +299,7 @@ Parsed choose_mode(const Program& program, Request& request) {
   if (name == "diff" && program.has("json") && program.has("html")) return together("json", "html");
   if (name == "diff" && *program.value("diff") == "-" && program.operands()[0] == "-")
     return std::unexpected("only one of two dumps can come from standard input");
-  for (const std::string option : {"contents", "exit-code", "phys", "raw", "vcpu", "root", "task"})
+  for (const std::string option : {"contents", "link-addresses", "exit-code", "phys", "raw", "vcpu", "root", "task"})
     if (program.has(option) && !has_word(takes, option))
       return std::unexpected("--" + option + " needs " + modes_that_take(option));
   for (const std::string option : {"vcpu", "root"})

@@ -129,7 +129,10 @@ std::expected<void, std::pair<std::string, std::string>> sort_symbols(const Prog
       offered.made.kernel = word == "guest";
       continue;
     }
-    if (std::filesystem::is_directory(word, error)) continue;
+    if (std::filesystem::is_directory(word, error)) {
+      if (std::filesystem::is_empty(word, error)) return fail(word, "it is an empty folder");
+      continue;
+    }
     const auto facts = linux_guest::symbol_file_facts(word);
     if (facts && facts->is_relocatable) {
       offered.made.modules.push_back(word);

@@ -92,6 +92,11 @@ bool names_any_pc(const reader::Dump& dump, const Symbols& symbols) {
   });
 }
 
+/// Then a kernel's symbols name no program counter, and are none the worse for it.
+bool all_in_user_mode(const reader::Dump& dump) {
+  return std::ranges::all_of(dump.cpus(), [](const reader::Cpu& cpu) { return mode_name(cpu).starts_with("user"); });
+}
+
 }  // namespace
 
 void fit_symbols(const reader::Guest& guest, const LinuxGuest& linux, std::optional<uint64_t> displacement,
@@ -108,6 +113,8 @@ void fit_symbols(const reader::Guest& guest, const LinuxGuest& linux, std::optio
   }
   for (const Symbols::Map& map : symbols.maps())
     if (const std::string remark = displacement ? mismatch(linux, map) : ""; !remark.empty()) remarks.push_back(remark);
+  const bool of_kernel = !symbols.kernel_build_ids().empty() || !symbols.maps().empty();
+  if (of_kernel && all_in_user_mode(guest.dump())) return;
   if (remarks.empty() && !symbols.has_modules_only() && !guest.dump().cpus().empty() &&
       !names_any_pc(guest.dump(), symbols))
     remarks.push_back(

@@ -58,7 +58,7 @@ std::string replace_file(const std::string& path, std::span<const std::byte> byt
 
 }  // namespace
 
-int write_symbols(const Job& job, const std::string& path, bool contents) {
+int write_symbols(const Job& job, const std::string& path, const reader::linux_guest::SymbolFileOptions& options) {
   const std::string attempted = "write " + printable(path);
   struct stat there{};
   const bool exists = path != "-" && stat(path.c_str(), &there) == 0;
@@ -67,7 +67,7 @@ int write_symbols(const Job& job, const std::string& path, bool contents) {
     return job.program.fail(attempted, "it exists and is no symbol file, so it is not replaced; give another name");
   const auto kernel = reader::linux_guest::Kernel::find(job.dump, job.guest.system(reader::GuestSearch::thorough));
   if (!kernel) return job.program.fail(printable(kernel.error().text));
-  const auto file = reader::linux_guest::make_symbol_file(**kernel, {.contents = contents});
+  const auto file = reader::linux_guest::make_symbol_file(**kernel, options);
   if (!file) return job.program.fail(printable(file.error().text));
   for (const std::string& problem : file->problems) job.program.note(printable(problem));
   if (path == "-") {

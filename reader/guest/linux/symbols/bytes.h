@@ -12,6 +12,12 @@
 
 namespace gcore::reader::linux_guest {
 
+/// What is written for an address of the running kernel, where the file is to have those that it was linked for. Small
+/// numbers are offsets in a CPU's area, which KASLR does not move.
+inline uint64_t linked_address(uint64_t address, uint64_t displacement) {
+  return address >> 32 != 0 ? address - displacement : address;
+}
+
 class Bytes {
  public:
   explicit Bytes(format::ByteOrder order) : order_(order) {}

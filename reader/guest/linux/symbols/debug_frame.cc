@@ -41,7 +41,7 @@ constexpr size_t kRowsAnFde = 64;
 
 class FrameWriter {
  public:
-  explicit FrameWriter(format::ByteOrder order) : out_(order) {}
+  FrameWriter(format::ByteOrder order, uint64_t displacement) : out_(order), displacement_(displacement) {}
 
   /// Ends with an entry that is open. `initial` is the CIE's instructions.
   uint32_t cie(bool signal, uint8_t code_alignment, int data_alignment, uint8_t return_register,
@@ -64,7 +64,7 @@ class FrameWriter {
     const size_t at = out_.size();
     out_.u32(0);
     out_.u32(cie);
-    out_.u64(start);
+    out_.u64(linked_address(start, displacement_));
     out_.u64(size);
     append(instructions);
     close(at);
@@ -79,6 +79,7 @@ class FrameWriter {
   }
 
   Bytes out_;
+  uint64_t displacement_;
 };
 
 /// Distance to the next row.
@@ -302,10 +303,10 @@ size_t write_exceptions(const Kernel& kernel, FrameWriter& frame, format::ByteOr
 
 }  // namespace
 
-DebugFrame make_debug_frame(const Kernel& kernel) {
+DebugFrame make_debug_frame(const Kernel& kernel, uint64_t displacement) {
   DebugFrame result;
   const auto order = kernel.dump().byte_order();
-  FrameWriter frame(order);
+  FrameWriter frame(order, displacement);
   if (kernel.dump().machine() == format::Machine::x86_64) {
     OrcWriter orc(frame, order);
     for (const UnwindTables::Table& table : kernel.unwind_tables().tables)

@@ -14,6 +14,7 @@ struct DebugFrame {
   size_t rows = 0;
 };
 
-DebugFrame make_debug_frame(const Kernel& kernel);
+/// `displacement` as in SymbolFileOptions, in bytes.
+DebugFrame make_debug_frame(const Kernel& kernel, uint64_t displacement);
 
 }  // namespace gcore::reader::linux_guest

@@ -20,9 +20,11 @@ using Kind = Type::Kind;
 /// What refers to a type is written before it is known where that stands: places are noted, and filled in at the end.
 class InfoWriter {
  public:
-  InfoWriter(const Kernel& kernel, const std::vector<std::pair<uint64_t, uint64_t>>& code, DebugInfo& result)
+  InfoWriter(const Kernel& kernel, const std::vector<std::pair<uint64_t, uint64_t>>& code, uint64_t displacement,
+             DebugInfo& result)
       : kernel_(kernel),
         code_(code),
+        displacement_(displacement),
         order_(kernel.dump().byte_order()),
         result_(result),
         info_(order_),
@@ -69,9 +71,11 @@ class InfoWriter {
     info_.u16(kC11);
     info_.u64(0);
     info_.u32(0);
-    for (const auto& [start, end] : code_) ranges_.u64(start), ranges_.u64(end);
+    for (const auto& [start, end] : code_) ranges_.u64(address(start)), ranges_.u64(address(end));
     ranges_.u64(0), ranges_.u64(0);
   }
+
+  uint64_t address(uint64_t of) const { return linked_address(of, displacement_); }
 
   void open(Shape shape, uint8_t with) { info_.uleb(abbreviation_code(shape, with)); }
   void name(std::string_view text) { info_.u32(strings_.add(text)); }
@@ -258,7 +262,7 @@ class InfoWriter {
     };
     if (std::ranges::none_of(code_, holds) || !functions_.insert(symbol->address.value).second) return;
     open(prototype->fields.empty() ? kEmptyFunction : kFunction, function.name, target_of(prototype->target));
-    info_.u64(symbol->address.value);
+    info_.u64(address(symbol->address.value));
     info_.u64(symbol->size);
     write_parameters(*prototype);
     ++result_.functions;
@@ -268,7 +272,7 @@ class InfoWriter {
     const auto symbol = kernel_.names()->find(text);
     if (!symbol || !variables_.insert(std::string(text)).second) return false;
     open(kVariableShape, text, target_of(type));
-    info_.uleb(9), info_.u8(kAddressOperation), info_.u64(symbol->address.value);
+    info_.uleb(9), info_.u8(kAddressOperation), info_.u64(address(symbol->address.value));
     ++result_.variables;
     return true;
   }
@@ -286,7 +290,7 @@ class InfoWriter {
       open(kVariableShape, kNamed | kTyped);
       name(text);
       info_.u32(place->second);
-      info_.uleb(9), info_.u8(kAddressOperation), info_.u64(symbol->address.value);
+      info_.uleb(9), info_.u8(kAddressOperation), info_.u64(address(symbol->address.value));
       ++result_.variables;
     }
   }
@@ -318,6 +322,7 @@ class InfoWriter {
 
   const Kernel& kernel_;
   const std::vector<std::pair<uint64_t, uint64_t>>& code_;
+  const uint64_t displacement_;
   format::ByteOrder order_;
   DebugInfo& result_;
   Bytes info_, ranges_;
@@ -332,9 +337,10 @@ class InfoWriter {
 
 }  // namespace
 
-DebugInfo make_debug_info(const Kernel& kernel, const std::vector<std::pair<uint64_t, uint64_t>>& code) {
+DebugInfo make_debug_info(const Kernel& kernel, const std::vector<std::pair<uint64_t, uint64_t>>& code,
+                          uint64_t displacement) {
   DebugInfo result;
-  InfoWriter(kernel, code, result).write();
+  InfoWriter(kernel, code, displacement, result).write();
   return result;
 }
 

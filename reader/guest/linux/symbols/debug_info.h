@@ -18,7 +18,9 @@ struct DebugInfo {
   size_t types = 0, functions = 0, variables = 0;
 };
 
-/// `code` is where functions are, [first, second): what the unit says that it covers.
-DebugInfo make_debug_info(const Kernel& kernel, const std::vector<std::pair<uint64_t, uint64_t>>& code);
+/// `code` is where functions are, [first, second): what the unit says that it covers. `displacement` as in
+/// SymbolFileOptions, in bytes.
+DebugInfo make_debug_info(const Kernel& kernel, const std::vector<std::pair<uint64_t, uint64_t>>& code,
+                          uint64_t displacement);
 
 }  // namespace gcore::reader::linux_guest

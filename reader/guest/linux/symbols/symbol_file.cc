@@ -40,7 +40,10 @@ constexpr Marks kSections[]{{".text", "_text", "_etext", kShfAlloc | kShfExec, t
 class Maker {
  public:
   Maker(const Kernel& kernel, const SymbolFileOptions& options)
-      : kernel_(kernel), options_(options), order_(kernel.dump().byte_order()) {}
+      : kernel_(kernel),
+        options_(options),
+        displacement_(options.link_addresses ? kernel.guest().kaslr_offset.value_or(0) : 0),
+        order_(kernel.dump().byte_order()) {}
 
   SymbolFile make() {
     add_kernel_sections();
@@ -49,6 +52,7 @@ class Maker {
     add_symbols();
     add_build_id();
     add_debug_sections();
+    for (ElfSection& section : sections_) section.address = linked_address(section.address, displacement_);
     file_.bytes = make_elf_image(kernel_.dump().machine(), order_, std::move(sections_));
     return std::move(file_);
   }
@@ -81,7 +85,11 @@ class Maker {
       if (!start || !end || *end <= *start) continue;
       const size_t before = sections_.size();
       add(marks.name, start->value, end->value - start->value, marks.flags);
-      if (options_.contents && marks.has_contents && sections_.size() > before) fill(sections_.back());
+      if (!options_.contents || sections_.size() == before) continue;
+      // crash takes symbols there for those of per-CPU variables only if the section has bytes: those of CPU 0's area.
+      const bool is_per_cpu = sections_.back().name == ".data..percpu";
+      const auto area = is_per_cpu ? kernel_.per_cpu(*start, 0) : std::nullopt;
+      if (marks.has_contents || area) fill(sections_.back(), area.value_or(*start));
     }
     if (!kernel_.names()->has_data())
       problem("the kernel has names of functions only (no CONFIG_KALLSYMS_ALL), so there are no variables");
@@ -98,17 +106,16 @@ class Maker {
         add(fmt::format(".kernel.{}", i), known[i].second, known[i + 1].first - known[i].second, kShfAlloc | kShfWrite);
   }
 
-  void fill(ElfSection& section) {
+  void fill(ElfSection& section, VirtAddr from) {
     if (section.size > kMaxContents) return;
     section.bytes.resize(section.size);
     // Page by page where some are missing: they stay zeros.
     size_t done = 0, lost = 0;
     while (done < section.size) {
-      const size_t got =
-          kernel_.memory().read(VirtAddr(section.address + done), std::span(section.bytes).subspan(done));
+      const size_t got = kernel_.memory().read(from + done, std::span(section.bytes).subspan(done));
       done += got;
       if (done >= section.size) break;
-      const size_t skip = std::min<size_t>(4096 - (section.address + done) % 4096, section.size - done);
+      const size_t skip = std::min<size_t>(4096 - (from.value + done) % 4096, section.size - done);
       done += skip, lost += skip;
     }
     if (lost)
@@ -168,7 +175,7 @@ class Maker {
         table.u8((local ? 0U : weak ? 2U : 1U) << 4 | kind);
         table.u8(0);
         table.u16(section);
-        table.u64(symbol.address.value);
+        table.u64(linked_address(symbol.address.value, displacement_));
         table.u64(size);
         locals += local ? 1 : 0;
         ++file_.symbols;
@@ -232,13 +239,13 @@ class Maker {
     for (const ElfSection& section : sections_)
       if (section.flags & kShfExec) code.emplace_back(section.address, section.address + section.size);
     if (!kernel_.types()) problem(kernel_.types().error().text);
-    DebugInfo info = make_debug_info(kernel_, code);
+    DebugInfo info = make_debug_info(kernel_, code, displacement_);
     file_.types = info.types, file_.functions = info.functions, file_.variables = info.variables;
     add_bytes(".debug_info", kShtProgbits, std::move(info.info));
     add_bytes(".debug_abbrev", kShtProgbits, std::move(info.abbreviations));
     add_bytes(".debug_str", kShtProgbits, std::move(info.strings));
     add_bytes(".debug_ranges", kShtProgbits, std::move(info.ranges));
-    DebugFrame frame = make_debug_frame(kernel_);
+    DebugFrame frame = make_debug_frame(kernel_, displacement_);
     file_.unwind_rows = frame.rows;
     if (frame.bytes.empty()) problem("there is nothing to unwind by");
     add_bytes(".debug_frame", kShtProgbits, std::move(frame.bytes));
@@ -247,6 +254,7 @@ class Maker {
 
   const Kernel& kernel_;
   const SymbolFileOptions options_;
+  const uint64_t displacement_;
   format::ByteOrder order_;
   std::vector<ElfSection> sections_;
   SymbolFile file_;
@@ -256,6 +264,10 @@ class Maker {
 
 Expected<SymbolFile> make_symbol_file(const Kernel& kernel, const SymbolFileOptions& options) {
   if (!kernel.names()) return std::unexpected(kernel.names().error());
+  if (options.link_addresses && !kernel.guest().kaslr_offset)
+    return std::unexpected(Error{Error::Kind::not_present,
+                                 "the addresses that the kernel was linked for are not known: neither the dump nor the "
+                                 "kernel's memory says by how much KASLR has moved it (KERNELOFFSET of VMCOREINFO)"});
   return Maker(kernel, options).make();
 }
 

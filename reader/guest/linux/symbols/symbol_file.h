@@ -4,7 +4,8 @@
 //   auto file = make_symbol_file(kernel, {});
 //   if (file) write(file->bytes);
 //
-//   .symtab        kallsyms of the kernel and of its modules, at the addresses of the running kernel
+//   .symtab        kallsyms of the kernel and of its modules, at the addresses of the running kernel (but see
+//                  link_addresses)
 //   .debug_info    all types of BTF; functions with their parameters; the globals whose types are known
 //   .debug_frame   x86_64: of ORC; aarch64: of the entries of exceptions in the kernel only (it has no tables for
 //                  unwinding: debuggers look at the code's prologues)
@@ -24,6 +25,10 @@ namespace gcore::reader::linux_guest {
 struct SymbolFileOptions {
   /// Bytes of .text, .rodata and .data too, as crash wants them: some 40 MiB more.
   bool contents = false;
+  /// The addresses that the kernel was linked for, in place of those where it runs: what KASLR has moved it by
+  /// (GuestSystem::kaslr_offset) is subtracted, from its modules' addresses too. For programs that add it themselves:
+  /// drgn and crash.
+  bool link_addresses = false;
   /// Names of modules that are left out, because files of their own are read beside this one.
   std::vector<std::string> without_modules{};
 };
@@ -35,7 +40,7 @@ struct SymbolFile {
 };
 
 /// Takes under a second, and memory for about twice the file. Bounded on any memory. Error: that of names(): without
-/// names there is no file.
+/// names there is no file; and link_addresses where it is not known by how much the kernel was moved.
 Expected<SymbolFile> make_symbol_file(const Kernel& kernel, const SymbolFileOptions& options);
 
 }  // namespace gcore::reader::linux_guest
