@@ -175,10 +175,9 @@ Expected<std::span<const std::byte>> read_start(const Source& source, Start& int
   return std::span<const std::byte>(into).first(got.bytes);
 }
 
-}  // namespace
-
-Expected<Container> open_container(int fd, const ContainerOptions& options, std::vector<std::string>& warnings) {
-  auto outer = open_outer(fd, options, warnings);
+/// What is in what the outermost layer was taken off.
+Expected<Container> open_inner(Expected<Container> outer, const ContainerOptions& options,
+                               std::vector<std::string>& warnings) {
   if (!outer) return outer;
   Start bytes{};
   auto start = read_start(*outer->source, bytes);
@@ -209,6 +208,25 @@ Expected<Container> open_container(int fd, const ContainerOptions& options, std:
   outer->source = source_of(std::move(*file));
   outer->name = "flattened";
   return outer;
+}
+
+}  // namespace
+
+Expected<Container> open_container(int fd, const ContainerOptions& options, std::vector<std::string>& warnings) {
+  return open_inner(open_outer(fd, options, warnings), options, warnings);
+}
+
+Expected<Container> open_container(std::unique_ptr<Source> source, const ContainerOptions& options,
+                                   std::vector<std::string>& warnings) {
+  Start bytes{};
+  const auto start = read_start(*source, bytes);
+  if (!start) return std::unexpected(start.error());
+  const Packing packing = packing_of(*start);
+  if (packing == Packing::none)
+    return open_inner(Container{std::move(source), name_of(packing), {}, {}, {}}, options, warnings);
+  auto file = copy_to_temporary(*source);
+  if (!file) return std::unexpected(file.error());
+  return open_inner(open_packed(std::move(*file), packing, options, warnings), options, warnings);
 }
 
 }  // namespace gcore::reader

@@ -94,6 +94,10 @@ class Oddity {
   std::string example_;
 };
 
+ContainerOptions container_options(const OpenOptions& options) {
+  return {.lasting = options.lasting, .raw = options.raw, .progress = options.progress};
+}
+
 std::optional<Segment> as_segment(const ProgramHeader& header, uint32_t index) {
   if (header.type != format::kSegmentLoad) return std::nullopt;
   Segment segment{.address = PhysAddr(header.address),
@@ -304,13 +308,25 @@ Expected<std::unique_ptr<Dump>> Dump::open(const std::string& path, const OpenOp
 
 Expected<std::unique_ptr<Dump>> Dump::open_descriptor(int fd, const std::string& name, const OpenOptions& options) {
   std::vector<std::string> warnings;
+  auto container = open_container(fd, container_options(options), warnings);
+  return make(std::move(container), name, std::move(warnings));
+}
+
+Expected<std::unique_ptr<Dump>> Dump::open_source(std::unique_ptr<Source> source, const std::string& name,
+                                                  const OpenOptions& options) {
+  std::vector<std::string> warnings;
+  auto container = open_container(std::move(source), container_options(options), warnings);
+  return make(std::move(container), name, std::move(warnings));
+}
+
+/// `warnings` are those of opening the container.
+Expected<std::unique_ptr<Dump>> Dump::make(Expected<Container> container, const std::string& name,
+                                           std::vector<std::string> warnings) {
   const auto failed = [&](const Error& error) {
     std::string text = fmt::format("cannot open {}: {}", name, error.text);
     for (const std::string& warning : warnings) text += fmt::format("; {}", warning);
     return fail(error.kind, std::move(text));
   };
-  auto container =
-      open_container(fd, {.lasting = options.lasting, .raw = options.raw, .progress = options.progress}, warnings);
   if (!container) return failed(container.error());
   auto state = std::make_unique<State>(std::move(*container), name);
   state->warnings = warnings;  // those of unpacking explain a failure of what follows

@@ -25,11 +25,14 @@
 #include "reader/address.h"
 #include "reader/dump/info.h"
 #include "reader/error.h"
+#include "reader/source/source.h"
 #include "writer/format/elf.h"
 #include "writer/format/endian.h"
 #include "writer/format/registers.h"
 
 namespace gcore::reader {
+
+struct Container;  // of the reader's own
 
 /// One PT_LOAD program header. The guest has memory in [address, address + memory_size). Of these bytes the first
 /// file_size stand in the file, from `offset` on; the others read as zeros, as everywhere in ELF, except when file_size
@@ -130,6 +133,12 @@ class Dump {
   /// The same for an open file, whose name in messages is `name`. Owns `fd` from then on, also on failure.
   static Expected<std::unique_ptr<Dump>> open_descriptor(int fd, const std::string& name,
                                                          const OpenOptions& options = {});
+
+  /// The same for bytes from elsewhere, by an implementation of the caller's; the dump owns it. It is read by several
+  /// threads at once when the dump is. What is compressed as a whole, or kdump-compressed, is copied into an unnamed
+  /// temporary file.
+  static Expected<std::unique_ptr<Dump>> open_source(std::unique_ptr<Source> source, const std::string& name,
+                                                     const OpenOptions& options = {});
 
   ~Dump();
   Dump(const Dump&) = delete;
@@ -249,6 +258,8 @@ class Dump {
  private:
   struct State;
   explicit Dump(std::unique_ptr<State> state);
+  static Expected<std::unique_ptr<Dump>> make(Expected<Container> container, const std::string& name,
+                                              std::vector<std::string> warnings);
   std::unique_ptr<State> state_;
 };
 

@@ -2,8 +2,14 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <array>
+#include <cstring>
+#include <memory>
+
 #include "tests/reader/fixture.h"
 #include "tests/reader/packing.h"
+#include "tests/support/process.h"
+#include "tests/support/temp_dir.h"
 
 namespace gcore::tests {
 namespace {
@@ -139,6 +145,45 @@ TEST(Open, CompressedAndPiped) {
   const auto cut = from_pipe(packed.substr(0, packed.size() - 20));
   ASSERT_TRUE(cut);
   EXPECT_THAT(cut->warnings(), Contains(HasSubstr("the gzip data ends early")));
+}
+
+/// Bytes in memory, as a program of a user's may have them.
+class Held final : public reader::Source {
+ public:
+  explicit Held(std::string bytes) : bytes_(std::move(bytes)) {}
+  uint64_t size() const override { return bytes_.size(); }
+  Result read(reader::FileOffset offset, std::span<std::byte> into) const override {
+    if (offset.value >= bytes_.size()) return {};
+    const size_t count = std::min<size_t>(into.size(), bytes_.size() - offset.value);
+    std::memcpy(into.data(), bytes_.data() + offset.value, count);
+    return {count, 0};
+  }
+
+ private:
+  const std::string bytes_;
+};
+
+TEST(OpenSource, IsLikeAFileOfTheSameBytes) {
+  const TempDir folder;
+  const std::string path = folder.write("dump", small_dump(two_cpus().build()).build());
+  const auto file = reader::Dump::open(path);
+  ASSERT_TRUE(file) << file.error().text;
+  const std::string bytes = read_file(path);
+  ASSERT_EQ(run({"sh", "-c", "gzip -c " + path + " >" + folder.path("packed.gz")}).status, (ExitStatus{0, 0}));
+  for (const std::string& content : {bytes, read_file(folder.path("packed.gz"))}) {
+    const auto held = reader::Dump::open_source(std::make_unique<Held>(content), "elsewhere");
+    ASSERT_TRUE(held) << held.error().text;
+    EXPECT_EQ((*held)->path(), "elsewhere");
+    EXPECT_EQ((*held)->cpus().size(), (*file)->cpus().size());
+    EXPECT_EQ((*held)->memory_bytes(), (*file)->memory_bytes());
+    std::array<std::byte, 64> a{}, b{};
+    const reader::PhysAddr first = (*file)->segments()[0].address;
+    EXPECT_EQ((*held)->read(first, a).bytes, (*file)->read(first, b).bytes);
+    EXPECT_EQ(a, b);
+  }
+  const auto nothing = reader::Dump::open_source(std::make_unique<Held>("no dump at all"), "elsewhere");
+  ASSERT_FALSE(nothing);
+  EXPECT_THAT(nothing.error().text, testing::StartsWith("cannot open elsewhere: "));
 }
 
 }  // namespace
