@@ -1,5 +1,5 @@
-// What a dump is read from: bytes at offsets, whatever the container. A program that has a dump's bytes elsewhere than in
-// a file (in a network, in its own memory) implements it, for Dump::open_source().
+// What a dump is read from: bytes at offsets, whatever the container. A program that has a dump's bytes elsewhere than
+// in a file (in a network, in its own memory) implements it, for Dump::open_source().
 #pragma once
 
 #include <cstddef>
