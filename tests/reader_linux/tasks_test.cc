@@ -108,7 +108,15 @@ TEST_P(TasksOfGuest, AreThoseOfProc) {
 TEST_P(TasksOfGuest, HaveTheStatesOfProc) {
   const auto pairs = unchanged();
   EXPECT_GT(pairs.size(), 30U);
-  for (const auto& [known, task] : pairs) EXPECT_EQ(task->state, known->state) << known->pid << " " << known->name;
+  size_t woken = 0;  // since, and not yet running
+  for (const auto& [known, task] : pairs) {
+    if (task->state == 'R' && known->state == 'S') {
+      ++woken;
+      continue;
+    }
+    EXPECT_EQ(task->state, known->state) << known->pid << " " << known->name;
+  }
+  EXPECT_LE(woken, 2U);
 }
 
 TEST_P(TasksOfGuest, HaveTheStacksOfProc) {
