@@ -84,7 +84,7 @@ class Search::State {
   Needle needle_;
   Share share_{std::max(1U, std::thread::hardware_concurrency()), kPart};
   std::optional<translate::Enumeration> listing_;  // of an address space, until it is over
-  VirtAddr first_, last_;                          // what of it is looked at
+  VirtAddr first_, last_;                          // the part that is looked at
   size_t piece_ = 0;
   uint64_t done_ = 0;    // bytes of the current piece
   Dump::Extent extent_;  // the last one asked for
@@ -244,7 +244,8 @@ uint64_t Search::State::add_data(uint64_t size, bool zeros) {
 
 // ---- scanning
 
-/// In front of the part by one byte less than a hit has: of what does not adjoin that is in vain, but never a hit.
+/// Begins before the part, by one byte less than a hit has. Where nothing adjoins there, that finds nothing, and costs
+/// little.
 void Search::State::begin(Scanner& scanner, const Part& part) const {
   uint64_t need = needle_.size() - 1, offset = 0;
   size_t at = part.first;

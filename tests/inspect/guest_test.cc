@@ -234,7 +234,7 @@ TEST(KaslrOffset, IsMissedWhereTheGuestIsNotThatKernel) {
   const KernelInspect inspect;
   const Completed done = inspect({"sample.gcore", "--symbols", "vmlinux"});
   EXPECT_EQ(done.status, (ExitStatus{0, 0}));
-  EXPECT_THAT(done.err, HasSubstr("no Linux kernel was found in the guest; --kaslr-offset says it"));
+  EXPECT_THAT(done.err, HasSubstr("no Linux kernel was found in the guest; give it with --kaslr-offset"));
 }
 
 TEST(KaslrOffset, WrongUses) {

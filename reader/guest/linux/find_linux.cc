@@ -291,7 +291,7 @@ class Finder {
       guest_.kaslr_offset = first.first.value - kX86LinkAddress;
       guest_.notes.push_back(
           fmt::format("the KASLR displacement is where the kernel's image starts, less {:#x}, the usual address of "
-                      "_text: there is no VMCOREINFO that says it",
+                      "_text: no VMCOREINFO gives it",
                       kX86LinkAddress));
     }
   }

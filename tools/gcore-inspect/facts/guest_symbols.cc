@@ -106,7 +106,8 @@ void fit_symbols(const reader::Guest& guest, const LinuxGuest& linux, std::optio
   if (displacement)
     symbols.move_kernel(*displacement);
   else
-    remarks.push_back("the kernel's symbols are taken where its file has them: " + why + "; --kaslr-offset says it");
+    remarks.push_back("the kernel's symbols are taken where its file has them: " + why +
+                      "; give it with --kaslr-offset");
   for (const Symbols::BuildId& id : symbols.kernel_build_ids()) {
     const std::string remark = displacement ? mismatch(guest, id) : "";
     if (!remark.empty()) remarks.push_back(remark);

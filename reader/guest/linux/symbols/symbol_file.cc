@@ -195,7 +195,7 @@ class Maker {
     sections_.push_back(std::move(section));
   }
 
-  /// VMCOREINFO says it in digits; in the kernel's memory it is among the notes.
+  /// VMCOREINFO has it in digits; in the kernel's memory it is among the notes.
   std::vector<std::byte> build_id() const {
     std::vector<std::byte> id;
     const auto text = Vmcoreinfo(kernel_.guest().vmcoreinfo).value("BUILD-ID").value_or("");
