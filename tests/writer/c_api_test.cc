@@ -25,7 +25,7 @@ TEST_F(CApi, DumpsSynchronously) {
   EXPECT_EQ(result.ok, 1);
   EXPECT_EQ(result.pages_written, 40U);
   EXPECT_THAT(result.path, testing::MatchesRegex(".*/c-guest-[0-9]{8}-[0-9]{6}\\.gcore"));
-  const Bytes file(read_file(result.path));
+  const DumpBytes file(read_file(result.path));
   EXPECT_EQ(file.u16(56), 41) << "more ranges than the first call has room for";
   EXPECT_EQ(file.text(file.p_offset(40), kPage), page_);
   EXPECT_EQ(file.u8(file.p_offset(0) + 1), 6) << "a watchdog's signal";
@@ -151,7 +151,7 @@ TEST_F(CApi, ResultIsWrittenAsFarAsItsSizeSays) {
 TEST_F(CApi, CpuNumbersArriveInTheDump) {
   guest_.first_number = 5;
   ASSERT_EQ(c_dump(&guest_, directory_.path().c_str(), &result_), 0) << result_.error;
-  const Bytes file(read_file(result_.path));
+  const DumpBytes file(read_file(result_.path));
   EXPECT_EQ(file.u32(file.p_offset(0) + 40 + file.u32(file.p_offset(0) + 28) + 8), 5U) << "cpunum of the record";
 }
 
@@ -215,7 +215,7 @@ TEST_F(CApi, OptionsArriveInTheDump) {
   options.signal = 11;
   gcore_result& result = result_;
   ASSERT_EQ(gcore_dump(&functions, &options, GCORE_REASON_PANIC, "oops", 0, &result), 0) << result.error;
-  const Bytes file(read_file(result.path));
+  const DumpBytes file(read_file(result.path));
   EXPECT_THAT(file.info(), testing::HasSubstr(R"("program": "c-vmm 2")"));
   EXPECT_THAT(file.info(), testing::HasSubstr(R"("dialect": "vmcore")"));
   EXPECT_THAT(file.info(), testing::HasSubstr(R"({"kind": "panic", "detail": "oops", "signal": 11, "cpu": 0})"));

@@ -42,7 +42,7 @@ class Compressed : public testing::TestWithParam<Case> {
     result.compression = GetParam().compression;
     return result;
   }
-  void expect_memory(const Bytes& file) {
+  void expect_memory(const DumpBytes& file) {
     EXPECT_THAT(file.info(), testing::HasSubstr("\"complete\": true"));
     const uint64_t half = 2500 * kPage;
     EXPECT_TRUE(file.text(file.p_offset(1), half) == std::string(guest_.host, half));
@@ -59,14 +59,14 @@ TEST_P(Compressed, FileUnpacksToTheDump) {
   EXPECT_THAT(result.path, testing::EndsWith(GetParam().extension));
   EXPECT_EQ(read_file(result.path).size(), result.bytes);
   EXPECT_LT(result.bytes, guest_.size / 2);
-  expect_memory(Bytes(unpacked(result.path)));
+  expect_memory(DumpBytes(unpacked(result.path)));
 }
 
 TEST_P(Compressed, PipeGetsTheCompressedBytes) {
   const std::string packed = directory_.path("packed");
   const Result result = writer::dump(guest_, options("|cat > " + packed));
   ASSERT_TRUE(result.status.ok()) << result.status.text();
-  expect_memory(Bytes(unpacked(packed)));
+  expect_memory(DumpBytes(unpacked(packed)));
 }
 
 TEST_P(Compressed, FailureLeavesNothing) {
@@ -95,7 +95,7 @@ TEST(Zstd, SeekTableFindsEachFrame) {
   options.compression = Compression::zstd;
   const Result result = writer::dump(guest, options);
   ASSERT_TRUE(result.status.ok()) << result.status.text();
-  const Bytes file(read_file(result.path));
+  const DumpBytes file(read_file(result.path));
   const uint64_t footer = file.size() - 9;
   EXPECT_EQ(file.u32(footer + 5), 0x8f92eab1U);
   EXPECT_EQ(file.u8(footer + 4), 0);
@@ -117,7 +117,7 @@ TEST(Zstd, SeekTableFindsEachFrame) {
     at += packed_size;
   }
   EXPECT_EQ(at, table - 8) << "the skippable frame follows the last frame";
-  const Bytes dump(plain);
+  const DumpBytes dump(plain);
   EXPECT_EQ(dump.u8(dump.p_offset(2) + 500 * kPage - 1), 'z');
 }
 
@@ -146,7 +146,7 @@ TEST(Zstd, DataAndZerosKeepTheirPlaces) {
     ASSERT_TRUE(result.status.ok()) << result.status.text();
     const std::string out = directory.path("plain");
     ASSERT_EQ(std::system(("zstd -dcq " + result.path + " > " + out).c_str()), 0);
-    const Bytes dump(read_file(out));
+    const DumpBytes dump(read_file(out));
     const uint64_t half = kPages / 2 * kPage;
     ASSERT_EQ(dump.size(), dump.p_offset(2) + half + 16384);
     EXPECT_TRUE(dump.text(dump.p_offset(1), half) == std::string(guest.host, half));

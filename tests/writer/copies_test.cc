@@ -70,7 +70,7 @@ TEST(Copies, AreReadWhenTheGuestRunsAgain) {
     EXPECT_THAT(guest.read_while_running, testing::ElementsAreArray(one.running));
     EXPECT_TRUE(guest.ended);
     EXPECT_EQ(result.pages.written, kPages);
-    const Bytes file(read_file(result.path));
+    const DumpBytes file(read_file(result.path));
     EXPECT_EQ(file.text(file.p_offset(1), kHalf * kPage), std::string(kHalf * kPage, 'a'));
     EXPECT_EQ(file.text(file.p_offset(2), kHalf * kPage), std::string(kHalf * kPage, 'b'));
   }
@@ -108,7 +108,7 @@ TEST(Moment, IsInTheDump) {
     guest.says = one.says;
     const Result result = dumped(guest, directory);
     ASSERT_TRUE(result.status.ok()) << result.status.text();
-    EXPECT_THAT(Bytes(read_file(result.path)).info(), HasSubstr("\"consistency\": \"" + one.name + "\", "));
+    EXPECT_THAT(DumpBytes(read_file(result.path)).info(), HasSubstr("\"consistency\": \"" + one.name + "\", "));
   }
 }
 

@@ -73,7 +73,7 @@ TEST(Dumper, RequestWithAReasonIsInTheFile) {
   dumper->request({Reason::Kind::watchdog, "wdt-sp805", 0, 1});
   const Result result = dumper->wait();
   ASSERT_TRUE(result.status.ok()) << result.status.text();
-  const Bytes file(read_file(result.path));
+  const DumpBytes file(read_file(result.path));
   EXPECT_THAT(file.info(), testing::HasSubstr(R"("kind": "watchdog", "detail": "wdt-sp805")"));
   EXPECT_EQ(file.u16(file.p_offset(0) + 6), 1);
 }
@@ -97,7 +97,7 @@ TEST(Dumper, SignalHandlerMayRequest) {
   sigaction(SIGUSR2, &before, nullptr);
   ASSERT_TRUE(first.status.ok() && second.status.ok()) << second.status.text();
   EXPECT_EQ(directory.entries().size(), 2U);
-  const Bytes file(read_file(first.path));
+  const DumpBytes file(read_file(first.path));
   EXPECT_THAT(file.info(), testing::HasSubstr(R"("kind": "signal", "detail": "SIGUSR2", "signal": 0)"));
   EXPECT_EQ(file.u8(file.p_offset(0) + 1), 0) << "no fault led to it";
   EXPECT_EQ(guest.pauses, 2);
@@ -130,7 +130,7 @@ TEST_F(HeldDump, RequestsDuringItAreAnsweredByOneMore) {
   ASSERT_EQ(results.size(), 2U);
   EXPECT_EQ(results[0].requests, 1U);
   EXPECT_EQ(results[1].requests, 5U);
-  EXPECT_THAT(Bytes(read_file(results[1].path)).info(), testing::HasSubstr(R"("detail": "number 0")"));
+  EXPECT_THAT(DumpBytes(read_file(results[1].path)).info(), testing::HasSubstr(R"("detail": "number 0")"));
   EXPECT_EQ(dumper->progress().dumps, 2U);
   EXPECT_EQ(guest.pauses, 2);
 }
@@ -277,7 +277,7 @@ TEST(Dumper, TargetIsLookedAtAtCreation) {
 
 /// The time that the file says the dump was asked for.
 int64_t requested_ns(const std::string& path) {
-  const std::string info = Bytes(read_file(path)).info(), key = "\"requested_ns\": ";
+  const std::string info = DumpBytes(read_file(path)).info(), key = "\"requested_ns\": ";
   return std::stoll(info.substr(info.find(key) + key.size()));
 }
 

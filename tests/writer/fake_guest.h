@@ -105,9 +105,9 @@ class FakeGuest : public writer::Guest {
 };
 
 /// Numbers at offsets of a dump file's bytes. Little-endian, as the format says and this host is.
-class Bytes {
+class DumpBytes {
  public:
-  explicit Bytes(std::string bytes) : bytes_(std::move(bytes)) {}
+  explicit DumpBytes(std::string bytes) : bytes_(std::move(bytes)) {}
   uint8_t u8(uint64_t at) const { return load<uint8_t>(at); }
   uint16_t u16(uint64_t at) const { return load<uint16_t>(at); }
   uint32_t u32(uint64_t at) const { return load<uint32_t>(at); }
@@ -144,12 +144,12 @@ class Bytes {
 };
 
 /// Takes a dump into `directory` and returns its bytes; the test fails when the dump does.
-inline Bytes dump_bytes(writer::Guest& guest, const TempDir& directory, writer::Options options = {},
-                        const writer::Reason& reason = {}) {
+inline DumpBytes dump_bytes(writer::Guest& guest, const TempDir& directory, writer::Options options = {},
+                            const writer::Reason& reason = {}) {
   options.target = directory.path();
   const writer::Result result = writer::dump(guest, options, reason);
   EXPECT_TRUE(result.status.ok()) << result.status.text();
-  Bytes bytes(result.path.empty() ? std::string() : read_file(result.path));
+  DumpBytes bytes(result.path.empty() ? std::string() : read_file(result.path));
   EXPECT_EQ(result.bytes, bytes.size());
   return bytes;
 }

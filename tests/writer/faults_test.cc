@@ -33,7 +33,7 @@ Options to(const std::string& target) {
 
 /// Whole: as long as its last segment says plus .gcore.info, which says so too.
 void expect_whole(const std::string& path, uint64_t pages) {
-  const Bytes file(read_file(path));
+  const DumpBytes file(read_file(path));
   ASSERT_GT(file.size(), 64U) << path;
   EXPECT_EQ(file.size(), file.p_offset(2) + file.p_filesz(2) + 16384) << path;
   EXPECT_EQ(file.p_filesz(1) + file.p_filesz(2), pages * kPage) << path;
@@ -82,7 +82,7 @@ TEST_P(FullDisk, KeepsAValidPartialDumpWhenTold) {
     return;
   }
   ASSERT_THAT(result.path, testing::EndsWith(".gcore.partial"));
-  const Bytes file(read_file(result.path));
+  const DumpBytes file(read_file(result.path));
   EXPECT_EQ(file.size(), result.bytes);
   EXPECT_THAT(file.info(), HasSubstr("\"complete\": false"));
   EXPECT_EQ(file.u16(56), 3);

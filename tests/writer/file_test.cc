@@ -262,7 +262,7 @@ void expect_what_fits(uint64_t pages, uint64_t every) {
   const Result result = writer::dump(guest, options);
   EXPECT_EQ(result.status.error().code, ENOSPC) << result.status.text();
   ASSERT_THAT(result.path, testing::EndsWith(".gcore.partial"));
-  const Bytes file(read_file(result.path));
+  const DumpBytes file(read_file(result.path));
   EXPECT_THAT(file.info(), HasSubstr(R"("complete": false)"));
   EXPECT_EQ(file.u16(file.p_offset(0) + 4), 2) << "vCPUs in the note";
   const uint64_t kept = file.p_filesz(1) / kPage;
@@ -284,7 +284,7 @@ TEST(File, RegistersAreKeptWhereNoMemoryFits) {
   options.keep_partial = true;
   const Result result = writer::dump(guest, options);
   ASSERT_THAT(result.path, testing::EndsWith(".gcore.partial")) << result.status.text();
-  const Bytes file(read_file(result.path));
+  const DumpBytes file(read_file(result.path));
   EXPECT_EQ(file.u16(file.p_offset(0) + 4), 64) << "the number of vCPUs in the note";
   EXPECT_EQ(file.p_filesz(0), 40U + 64 * (128 + 160));
 }
@@ -347,7 +347,7 @@ TEST(File, PartialFileIsValidAndSaysSo) {
   EXPECT_TRUE(result.cancelled);
   EXPECT_THAT(result.path, testing::EndsWith(".gcore.partial"));
   ASSERT_EQ(directory.entries().size(), 1U);
-  const Bytes file(read_file(result.path));
+  const DumpBytes file(read_file(result.path));
   EXPECT_EQ(file.size(), result.bytes);
   EXPECT_THAT(file.info(), HasSubstr(R"("complete": false)"));
   ASSERT_EQ(file.u16(56), 4);

@@ -53,7 +53,7 @@ TEST_P(Lend, CommandReadsWhatTheGuestHadBeforeItWentOn) {
   const std::string before(guest.host, guest.size);
   const Result result = writer::dump(guest, to("cat > " + directory_.path("copy"), memory()));
   ASSERT_TRUE(result.status.ok()) << result.status.text();
-  const Bytes copy(read_file(directory_.path("copy")));
+  const DumpBytes copy(read_file(directory_.path("copy")));
   EXPECT_EQ(copy.size(), result.bytes);
   EXPECT_TRUE(copy.text(copy.p_offset(1), copy.p_filesz(1)) + copy.text(copy.p_offset(2), copy.p_filesz(2)) == before);
   EXPECT_EQ(result.pages.written + result.pages.zero + result.pages.absent, 200U);
@@ -74,7 +74,7 @@ TEST_P(Lend, PageThatCannotBeReadCostsThatPageOnly) {
   ASSERT_TRUE(result.status.ok()) << result.status.text();
   EXPECT_EQ(result.pages.missing, 2U);
   EXPECT_EQ(result.pages.written, 598U);
-  const Bytes copy(read_file(directory_.path("copy")));
+  const DumpBytes copy(read_file(directory_.path("copy")));
   const std::string bytes = copy.text(copy.p_offset(1), 600 * kPage);
   EXPECT_EQ(std::count(bytes.begin(), bytes.end(), 'x'), static_cast<ptrdiff_t>(598 * kPage));
   EXPECT_EQ(std::count(bytes.begin(), bytes.end(), '\0'), static_cast<ptrdiff_t>(2 * kPage));
@@ -87,7 +87,7 @@ TEST_P(Lend, MemoryThatIsNotAlignedInItsFileArrives) {
   const Result result = writer::dump(guest, to("cat > " + directory_.path("copy"), memory()));
   ASSERT_TRUE(result.status.ok()) << result.status.text();
   const uint64_t skipped = guest.ranges.empty() ? 0 : 104;
-  const Bytes copy(read_file(directory_.path("copy")));
+  const DumpBytes copy(read_file(directory_.path("copy")));
   EXPECT_TRUE(copy.text(copy.p_offset(1), 299 * kPage) == std::string(guest.host + skipped, 299 * kPage));
 }
 

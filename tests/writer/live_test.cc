@@ -115,7 +115,7 @@ class Counter {
   uint64_t writes() const { return writes_; }
 
   /// What is in a dump is of one moment.
-  void expect_one_moment(const Bytes& file) const {
+  void expect_one_moment(const DumpBytes& file) const {
     const auto value = [&](uint64_t page, uint64_t word) {
       const uint64_t half = guest_.pages() / 2;
       const uint64_t at = page < half ? file.p_offset(1) + page * kPage : file.p_offset(2) + (page - half) * kPage;
@@ -232,7 +232,7 @@ class Live : public testing::TestWithParam<Kind> {
   void expect_copy(const Result& result, const Counter& counter) {
     ASSERT_TRUE(result.status.ok()) << result.status.text();
     EXPECT_TRUE(result.live) << result.notice;
-    counter.expect_one_moment(Bytes(read_file(directory_.path("copy"))));
+    counter.expect_one_moment(DumpBytes(read_file(directory_.path("copy"))));
   }
 
   TempDir directory_;
@@ -250,7 +250,7 @@ TEST_P(Live, DumpIsOfOneMoment) {
     ASSERT_TRUE(result.status.ok()) << result.status.text();
     EXPECT_TRUE(result.live) << result.notice;
     EXPECT_EQ(result.notice, "");
-    const Bytes file(read_file(result.path));
+    const DumpBytes file(read_file(result.path));
     counter.expect_one_moment(file);
     EXPECT_THAT(file.info(), HasSubstr(R"("consistency": "snapshot")"));
     const uint64_t before = counter.writes();
@@ -364,7 +364,7 @@ TEST(LiveMany, DumpsInARow) {
       dumper->request();
       const Result result = dumper->wait();
       ASSERT_TRUE(result.status.ok() && result.live) << result.status.text() << result.notice;
-      counter.expect_one_moment(Bytes(read_file(result.path)));
+      counter.expect_one_moment(DumpBytes(read_file(result.path)));
     }
   }
   EXPECT_EQ(guest.pauses, 50);
@@ -410,7 +410,7 @@ TEST(LiveFallback, WithoutWhatItTakesTheGuestIsPausedAndTheReasonSaid) {
   EXPECT_EQ(result.notice,
             "the guest was paused while it was dumped: guest memory that is not mapped in the VMM cannot "
             "be protected");
-  EXPECT_THAT(Bytes(read_file(result.path)).info(), HasSubstr(R"("consistency": "paused")"));
+  EXPECT_THAT(DumpBytes(read_file(result.path)).info(), HasSubstr(R"("consistency": "paused")"));
 
   // Its own userfaultfd.
   FakeGuest other(64);

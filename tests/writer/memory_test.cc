@@ -44,7 +44,7 @@ TEST_P(Memory, EveryByteArrives) {
       std::memcpy(guest.host + page * kPage + at, &seed, 8);
     }
   }
-  const Bytes file = dump_bytes(guest, directory_);
+  const DumpBytes file = dump_bytes(guest, directory_);
   const uint64_t half = 350 * kPage;
   EXPECT_TRUE(file.text(file.p_offset(1), half) == std::string(guest.host, half));
   EXPECT_TRUE(file.text(file.p_offset(2), half) == std::string(guest.host + half, half));
@@ -57,7 +57,7 @@ TEST_P(Memory, LastByteOfAPageMakesItData) {
   ASSERT_TRUE(result.status.ok()) << result.status.text();
   EXPECT_EQ(result.pages.written, 1U);
   EXPECT_EQ(result.pages.zero + result.pages.absent, 7U);
-  const Bytes file(read_file(result.path));
+  const DumpBytes file(read_file(result.path));
   EXPECT_EQ(file.u8(file.p_offset(1) + 3 * kPage - 1), 1);
 }
 
@@ -89,7 +89,7 @@ TEST(MemoryMissing, TruncatedFileCostsItsPagesOnly) {
     ASSERT_TRUE(result.status.ok()) << result.status.text();
     EXPECT_EQ(result.pages.written, 40U);
     EXPECT_EQ(result.pages.missing, 24U);
-    const Bytes file(read_file(result.path));
+    const DumpBytes file(read_file(result.path));
     EXPECT_EQ(file.text(file.p_offset(2), 8 * kPage), std::string(8 * kPage, 'x'));
     EXPECT_EQ(file.text(file.p_offset(2) + 8 * kPage, 24 * kPage), std::string(24 * kPage, '\0'));
     EXPECT_THAT(file.info(), HasSubstr(R"("missing_ranges": 1, "missing": [["0x100008000", "0x18000"]])"));
@@ -103,7 +103,7 @@ TEST(MemoryMissing, FileThatEndsWithinAPageKeepsTheBytesBeforeIt) {
   ASSERT_EQ(ftruncate(guest.fd, 3 * kPage + 100), 0);
   const Result result = dump_to(guest, directory);
   EXPECT_EQ(result.pages.written, 4U);
-  const Bytes file(read_file(result.path));
+  const DumpBytes file(read_file(result.path));
   EXPECT_EQ(file.text(file.p_offset(2) + kPage, kPage), std::string(100, 'x') + std::string(kPage - 100, '\0'));
 }
 
@@ -116,7 +116,7 @@ TEST(MemoryMissing, UnmappedHostPagesAreListed) {
   ASSERT_TRUE(result.status.ok()) << result.status.text();
   EXPECT_EQ(result.pages.missing, 4U);
   EXPECT_EQ(result.pages.written, 60U);
-  EXPECT_THAT(Bytes(read_file(result.path)).info(),
+  EXPECT_THAT(DumpBytes(read_file(result.path)).info(),
               HasSubstr(R"("missing_ranges": 3, "missing": [["0x0", "0x1000"], ["0xa000", "0x2000"], )"
                         R"(["0x10001f000", "0x1000"]])"));
 }
@@ -129,7 +129,7 @@ TEST(MemoryMissing, ListIsCutOffAndTheCountIsNot) {
   const Result result = dump_to(guest, directory);
   ASSERT_TRUE(result.status.ok()) << result.status.text();
   EXPECT_EQ(result.pages.missing, 2000U);
-  const std::string info = Bytes(read_file(result.path)).info();
+  const std::string info = DumpBytes(read_file(result.path)).info();
   EXPECT_THAT(info, HasSubstr("\"missing_ranges\": 2000,"));
   EXPECT_THAT(info, testing::EndsWith("\"0x1000\"]]}"));
 }

@@ -42,7 +42,7 @@ TEST(Pipe, GetsTheBytesOfTheFile) {
   const Result file = writer::dump(guest, options);
   ASSERT_TRUE(file.status.ok());
   EXPECT_TRUE(without_info(copy) == without_info(read_file(file.path)));
-  EXPECT_THAT(Bytes(copy).info(), HasSubstr(R"("complete": true)"));
+  EXPECT_THAT(DumpBytes(copy).info(), HasSubstr(R"("complete": true)"));
 }
 
 TEST(Pipe, ThroughGzip) {

@@ -16,7 +16,7 @@ class Qnx : public Test {
 
 TEST_F(Qnx, ElfHeaderIsThatOfACoreFile) {
   FakeGuest guest;
-  const Bytes file = dump_bytes(guest, directory_);
+  const DumpBytes file = dump_bytes(guest, directory_);
   EXPECT_EQ(file.text(0, 7), std::string("\x7f"
                                          "ELF\2\1\1"));
   EXPECT_EQ(file.u16(16), 4);   // ET_CORE
@@ -31,7 +31,7 @@ TEST_F(Qnx, ElfHeaderIsThatOfACoreFile) {
 TEST_F(Qnx, LoadsAreSortedByPhysicalAddressAndHoldTheMemory) {
   FakeGuest guest(5);
   for (char page = 0; page < 5; ++page) guest.fill(static_cast<uint64_t>(page), static_cast<char>('a' + page));
-  const Bytes file = dump_bytes(guest, directory_);
+  const DumpBytes file = dump_bytes(guest, directory_);
   ASSERT_EQ(file.u16(56), 3);
   EXPECT_EQ(file.u32(file.phdr(0)), 4U);
   const uint64_t addresses[] = {0, FakeGuest::kHigh}, sizes[] = {2 * kPage, 3 * kPage};
@@ -62,7 +62,7 @@ TEST_F(Qnx, NoteHasCoreAndExtraRegistersOfEachCpu) {
     if (index == 1) registers.put("xmm15.hi", 0xabc);
     return true;
   };
-  const Bytes file = dump_bytes(guest, directory_);
+  const DumpBytes file = dump_bytes(guest, directory_);
   const uint64_t note = file.p_offset(0);
   EXPECT_EQ(note % 8, 0U);
   EXPECT_EQ(file.u8(note), 0);
@@ -108,7 +108,7 @@ TEST_F(Qnx, Aarch64RecordsTheTableOfTheExceptionLevelAndTcr) {
     registers.put("tcr_el1", 0x12b5503510);
     return true;
   };
-  const Bytes file = dump_bytes(guest, directory_);
+  const DumpBytes file = dump_bytes(guest, directory_);
   EXPECT_EQ(file.u16(18), 183);
   const uint64_t note = file.p_offset(0);
   EXPECT_EQ(file.u32(note + 8), 272U + 3 * 8);
@@ -144,7 +144,7 @@ TEST_F(Qnx, Aarch64RecordsTheTableOfTheHypervisor) {
       registers.put("ttbr1_el1", 0x1000000040000001);
       return true;
     };
-    const Bytes file = dump_bytes(guest, directory_);
+    const DumpBytes file = dump_bytes(guest, directory_);
     const uint64_t note = file.p_offset(0);
     EXPECT_EQ(file.u64(note + 40 + file.u32(note + 36)), one.table) << std::hex << one.pstate << " " << one.hcr;
   }
@@ -153,7 +153,7 @@ TEST_F(Qnx, Aarch64RecordsTheTableOfTheHypervisor) {
 TEST_F(Qnx, ReasonDecidesSignalAndFirstCpu) {
   FakeGuest guest;
   const auto note_of = [&](const Reason& reason) {
-    const Bytes file = dump_bytes(guest, directory_, {}, reason);
+    const DumpBytes file = dump_bytes(guest, directory_, {}, reason);
     return std::pair<int, int>(file.u8(file.p_offset(0) + 1), file.u16(file.p_offset(0) + 6));
   };
   EXPECT_EQ(note_of({Reason::Kind::signal, "SIGUSR2", 0, 0}), std::pair(0, 0));
@@ -169,7 +169,7 @@ TEST_F(Qnx, CpuThatCannotBeReadIsLeftOut) {
     registers.put("rip", index);
     return index != 1;
   };
-  const Bytes file = dump_bytes(guest, directory_, {}, {Reason::Kind::api, "", 0, 2});
+  const DumpBytes file = dump_bytes(guest, directory_, {}, {Reason::Kind::api, "", 0, 2});
   const uint64_t note = file.p_offset(0);
   EXPECT_EQ(file.u16(note + 4), 2);
   EXPECT_EQ(file.u16(note + 6), 1) << "index of the record, not number of the vCPU";
@@ -185,7 +185,7 @@ TEST_F(Qnx, InfoSectionTellsWhoWhenAndWhy) {
   guest.fill(0, 'x');
   writer::Options options;
   options.program = "my-vmm 1.2";
-  const Bytes file = dump_bytes(guest, directory_, options, {Reason::Kind::watchdog, "wdt-ib700", 0, 1});
+  const DumpBytes file = dump_bytes(guest, directory_, options, {Reason::Kind::watchdog, "wdt-ib700", 0, 1});
   const std::string info = file.info();
   EXPECT_EQ(info.front(), '{');
   EXPECT_EQ(info.back(), '}');
@@ -242,7 +242,7 @@ TEST_F(Qnx, InfoIsWholeHoweverLongItsTextsAndListsAre) {
     options.file_name = "dump";
     options.replace = true;
     options.sync = false;
-    const Bytes file = dump_bytes(guest, directory_, options, {Reason::Kind::watchdog, text, 0, 1});
+    const DumpBytes file = dump_bytes(guest, directory_, options, {Reason::Kind::watchdog, text, 0, 1});
     const std::string info = file.info();
     EXPECT_EQ(with_python(directory_, info, "o[\"vcpus\"][\"count\"], o[\"missing_ranges\"], len(o[\"missing\"]) > 9"),
               "4000 1500 True");
@@ -266,11 +266,11 @@ class QnxTables : public Qnx {
     std::ifstream file(result.path, std::ios::binary);
     std::string head(4 << 20, '\0');
     file.read(head.data(), static_cast<std::streamsize>(head.size()));
-    tables_ = Bytes(head);
+    tables_ = DumpBytes(head);
     file.seekg(static_cast<std::streamoff>(tables_.p_offset(count)));
     last_byte_ = file.get();
   }
-  Bytes tables_{""};
+  DumpBytes tables_{""};
   int last_byte_ = 0;
 };
 

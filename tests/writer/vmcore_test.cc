@@ -18,7 +18,7 @@ struct Note {
   uint64_t at, size;  // of the descriptor, in the file
 };
 
-std::vector<Note> notes_of(const Bytes& file) {
+std::vector<Note> notes_of(const DumpBytes& file) {
   std::vector<Note> notes;
   uint64_t at = file.p_offset(0);
   const uint64_t end = at + file.p_filesz(0);
@@ -44,7 +44,7 @@ TEST(Vmcore, X86NotesComeInOrderAndHaveTheirExactSizes) {
     for (const char* name : names) EXPECT_TRUE(registers.set(name, value++));
     return true;
   };
-  const Bytes file = dump_bytes(guest, directory, vmcore());
+  const DumpBytes file = dump_bytes(guest, directory, vmcore());
   const auto notes = notes_of(file);
   ASSERT_EQ(notes.size(), 5U);
   for (unsigned cpu = 0; cpu < 2; ++cpu) {
@@ -104,7 +104,7 @@ TEST(Vmcore, Aarch64HasPrstatusAndFloatingPointOnly) {
     if (index == 0) registers.put("fpcr", 12);
     return true;
   };
-  const Bytes file = dump_bytes(guest, directory, vmcore());
+  const DumpBytes file = dump_bytes(guest, directory, vmcore());
   const auto notes = notes_of(file);
   ASSERT_EQ(notes.size(), 3U);
   EXPECT_EQ(notes[0].type, 1U);
@@ -127,7 +127,7 @@ TEST(Vmcore, LoadsFollowTheRulesOfCrash) {
   guest.ranges = {guest.range(0x40000000, 0, 9 * kPage)};
   guest.fill(0, 'a', 9);
   guest.fill(8, 'z');
-  const Bytes file = dump_bytes(guest, directory, vmcore());
+  const DumpBytes file = dump_bytes(guest, directory, vmcore());
   ASSERT_EQ(file.u16(56), 3) << "one range makes two PT_LOADs";
   EXPECT_EQ(file.u32(file.phdr(0)), 4U);
   EXPECT_EQ(file.u64(file.phdr(0) + 48), 4U) << "p_align of the note";
@@ -152,7 +152,7 @@ TEST(Vmcore, OnePageHasAnEmptySecondLoad) {
     FakeGuest guest(1);
     guest.ranges = {guest.range(address, 0, kPage)};
     guest.fill(0, 'p');
-    const Bytes file = dump_bytes(guest, directory, vmcore());
+    const DumpBytes file = dump_bytes(guest, directory, vmcore());
     ASSERT_EQ(file.u16(56), 3);
     for (const auto& [index, start, size] :
          {std::tuple(1U, address, kPage), std::tuple(2U, address + kPage, uint64_t{0})}) {
