@@ -137,20 +137,6 @@ Expected<Container> open_outer(int fd, const ContainerOptions& options, std::vec
   return open_packed(std::move(*file), packing, options, warnings);
 }
 
-/// libkdumpfile needs a file that it can read where it is.
-Expected<Rearranged> as_file(std::unique_ptr<Source> source) {
-  Rearranged out{.file = {}, .flattened_size = 0, .truncated = false, .lost = {}};
-  if (auto* plain = dynamic_cast<File*>(source.get())) {
-    source.release();
-    out.file.reset(plain);
-    return out;
-  }
-  auto copied = copy_to_temporary(*source);
-  if (!copied) return std::unexpected(copied.error());
-  out.file = std::move(*copied);
-  return out;
-}
-
 Expected<Container> open_inner_kdump(Rearranged file, Container outer, std::vector<std::string>& warnings) {
   auto kdump = open_kdump(std::move(file), warnings);
   if (!kdump) return std::unexpected(kdump.error());
@@ -196,7 +182,9 @@ Expected<Container> open_inner(Expected<Container> outer, const ContainerOptions
   if (is_kdump(*start)) {
     auto file = as_file(std::move(outer->source));
     if (!file) return std::unexpected(file.error());
-    return open_inner_kdump(std::move(*file), std::move(*outer), warnings);
+    // libkdumpfile needs a file that it can read where it is.
+    return open_inner_kdump({.file = std::move(*file), .flattened_size = 0, .truncated = false, .lost = {}},
+                            std::move(*outer), warnings);
   }
   if (!is_flattened(*start)) return outer;
 
@@ -224,7 +212,7 @@ Expected<Container> open_container(std::unique_ptr<Source> source, const Contain
   const Packing packing = packing_of(*start);
   if (packing == Packing::none)
     return open_inner(Container{std::move(source), name_of(packing), {}, {}, {}}, options, warnings);
-  auto file = copy_to_temporary(*source);
+  auto file = as_file(std::move(source));
   if (!file) return std::unexpected(file.error());
   return open_inner(open_packed(std::move(*file), packing, options, warnings), options, warnings);
 }

@@ -27,6 +27,17 @@ struct ProgramHeader {
   uint64_t offset = 0, virtual_address = 0, address = 0, file_size = 0, memory_size = 0;
 };
 
+/// The PT_LOAD of `size` bytes of guest memory, all of which are in the file.
+inline ProgramHeader load_segment(uint64_t offset, uint64_t address, uint64_t size) {
+  return {.type = format::kSegmentLoad,
+          .flags = 0,
+          .offset = offset,
+          .virtual_address = 0,
+          .address = address,
+          .file_size = size,
+          .memory_size = size};
+}
+
 /// One of the sections that Xen's cores have in place of program headers.
 struct XenSection {
   std::string name;  // ".xen_pages"

@@ -105,12 +105,16 @@ Expected<std::unique_ptr<File>> unpack(int fd, std::span<const std::byte> start,
   return unpacker.finish();
 }
 
-Expected<std::unique_ptr<File>> copy_to_temporary(const Source& source) {
+Expected<std::unique_ptr<File>> as_file(std::unique_ptr<Source> source) {
+  if (auto* file = dynamic_cast<File*>(source.get())) {
+    source.release();  // NOLINT(bugprone-unused-return-value): `file` is it
+    return std::unique_ptr<File>(file);
+  }
   auto to = TemporaryFile::make();
   if (!to) return std::unexpected(to.error());
   std::vector<std::byte> buffer(kOutputSize);
   while (true) {
-    const Source::Result got = source.read(FileOffset(to->size()), buffer);
+    const Source::Result got = source->read(FileOffset(to->size()), buffer);
     if (got.error != 0)
       return std::unexpected(Error{Error::Kind::io, fmt::format("it cannot be read: {}", words_of(got.error))});
     if (got.bytes == 0) break;

@@ -24,7 +24,7 @@ Expected<std::unique_ptr<File>> unpack(int fd, std::span<const std::byte> start,
                                        const CheckStart& check, const OnProgress& progress,
                                        std::vector<std::string>& warnings);
 
-/// Copies a source, as it is.
-Expected<std::unique_ptr<File>> copy_to_temporary(const Source& source);
+/// A source as a file with a descriptor: itself where it is one, else a copy of it, as it is.
+Expected<std::unique_ptr<File>> as_file(std::unique_ptr<Source> source);
 
 }  // namespace gcore::reader

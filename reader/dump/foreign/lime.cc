@@ -47,16 +47,6 @@ format::Machine machine_of(const Source& source, std::span<const ProgramHeader> 
   return format::Machine::x86_64;
 }
 
-ProgramHeader load(uint64_t offset, uint64_t address, uint64_t size) {
-  return {.type = format::kSegmentLoad,
-          .flags = 0,
-          .offset = offset,
-          .virtual_address = 0,
-          .address = address,
-          .file_size = size,
-          .memory_size = size};
-}
-
 }  // namespace
 
 bool is_lime(std::span<const std::byte> start) {
@@ -89,7 +79,7 @@ Expected<ForeignDump> open_lime(std::unique_ptr<Source> source) {
     const uint64_t size = range.last - range.first + 1;
     if (dump.elf.headers.size() == kMaxProgramHeaders)
       return fail(Error::Kind::unsupported, fmt::format("it has more than {} ranges of memory", kMaxProgramHeaders));
-    dump.elf.headers.push_back(load(at + kHeader, range.first, size));
+    dump.elf.headers.push_back(load_segment(at + kHeader, range.first, size));
     if (size > UINT64_MAX - at - kHeader) break;
     at += kHeader + size;
   }
@@ -104,7 +94,7 @@ Expected<ForeignDump> open_raw(std::unique_ptr<Source> source, const RawMemory& 
   ForeignDump dump;
   dump.format = "raw memory";
   dump.elf.machine = raw.machine;
-  dump.elf.headers.push_back(load(0, raw.address.value, source->size()));
+  dump.elf.headers.push_back(load_segment(0, raw.address.value, source->size()));
   dump.warnings.push_back("the dump has no vCPUs: it is memory without any header");
   dump.memory = std::move(source);
   return dump;

@@ -91,15 +91,9 @@ Expected<std::unique_ptr<Source>> unpack_stream(std::unique_ptr<Source> source, 
         fmt::format("libvirt's file is compressed with {0}; unpack what follows its header, and open that: tail "
                     "-c +{1} FILE | {0} -dc >STREAM",
                     name, header.stream() + 1));
-  std::unique_ptr<File> file;
-  if (auto* plain = dynamic_cast<File*>(source.get())) {
-    source.release();  // NOLINT(bugprone-unused-return-value): `file` has it
-    file.reset(plain);
-  } else {
-    auto copied = copy_to_temporary(*source);
-    if (!copied) return std::unexpected(copied.error());
-    file = std::move(*copied);
-  }
+  auto opened = as_file(std::move(source));
+  if (!opened) return std::unexpected(opened.error());
+  const std::unique_ptr<File> file = std::move(*opened);
   std::array<std::byte, 512> start{};
   const Source::Result got = file->read(FileOffset(header.stream()), start);
   if (got.error != 0 || ::lseek(file->descriptor(), static_cast<off_t>(header.stream() + got.bytes), SEEK_SET) < 0)
@@ -260,16 +254,6 @@ Expected<const MachineType*> known_machine(const SavedGuest& guest) {
                   guest.machine.empty() ? "\"\"" : base::printable(guest.machine)));
 }
 
-ProgramHeader header_of(const PlacedBlock& one) {
-  return {.type = format::kSegmentLoad,
-          .flags = 0,
-          .offset = one.address,
-          .virtual_address = 0,
-          .address = one.address,
-          .file_size = one.size,
-          .memory_size = one.size};
-}
-
 Expected<ForeignDump> make_dump(Opened opened, ForeignDump dump) {
   if (auto read = read_stream(opened, dump.warnings); !read) return std::unexpected(read.error());
   const auto type = known_machine(opened.guest);
@@ -285,7 +269,7 @@ Expected<ForeignDump> make_dump(Opened opened, ForeignDump dump) {
   const std::string where = describe(places);
   if ((*type)->machine == format::Machine::x86_64) place_firmware(opened.guest.blocks, places);
   dump.elf.machine = (*type)->machine;
-  for (const PlacedBlock& one : places) dump.elf.headers.push_back(header_of(one));
+  for (const PlacedBlock& one : places) dump.elf.headers.push_back(load_segment(one.address, one.address, one.size));
   if (!opened.guest.devices.empty()) {
     auto cpus = stream_registers(opened.guest, dump.elf.machine);
     if (cpus) dump.cpus = std::move(*cpus);

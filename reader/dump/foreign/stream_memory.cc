@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cstring>
 #include <limits>
 #include <map>
@@ -85,25 +84,8 @@ class StreamSource final : public Source {
     return result;
   }
 
-  FileOffset next_hole(FileOffset offset) const override {
-    uint64_t at = offset.value;
-    while (at < size()) {
-      const Piece piece = piece_at(at);
-      if (is_hole(piece)) return FileOffset(at);
-      at += piece.size;
-    }
-    return FileOffset(size());
-  }
-
-  FileOffset next_data(FileOffset offset) const override {
-    uint64_t at = offset.value;
-    while (at < size()) {
-      const Piece piece = piece_at(at);
-      if (!is_hole(piece)) return FileOffset(at);
-      at += piece.size;
-    }
-    return FileOffset(size());
-  }
+  FileOffset next_hole(FileOffset offset) const override { return next(offset, true); }
+  FileOffset next_data(FileOffset offset) const override { return next(offset, false); }
 
   std::optional<PinnedBytes> pin(FileOffset offset, size_t size) const override {
     const Piece piece = piece_at(offset.value);
@@ -119,6 +101,16 @@ class StreamSource final : public Source {
     bool stored = false, lost = false;
   };
   static bool is_hole(const Piece& piece) { return !piece.stored && piece.value == 0 && !piece.lost; }
+
+  /// The first offset from there on that is in a hole, or in none.
+  FileOffset next(FileOffset offset, bool hole) const {
+    for (uint64_t at = offset.value; at < size();) {
+      const Piece piece = piece_at(at);
+      if (is_hole(piece) == hole) return FileOffset(at);
+      at += piece.size;
+    }
+    return FileOffset(size());
+  }
 
   Piece piece_at(uint64_t address) const {
     const auto place =

@@ -124,13 +124,7 @@ class Ranges {
       }
     }
     if (elf_.headers.size() == kMaxProgramHeaders) return false;
-    elf_.headers.push_back({.type = format::kSegmentLoad,
-                            .flags = 0,
-                            .offset = place(index),
-                            .virtual_address = 0,
-                            .address = page * kPage,
-                            .file_size = kPage,
-                            .memory_size = kPage});
+    elf_.headers.push_back(load_segment(place(index), page * kPage, kPage));
     return true;
   }
 
