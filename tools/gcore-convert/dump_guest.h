@@ -1,7 +1,9 @@
 // An existing dump as a guest that the writer can dump again.
 #pragma once
 
+#include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "reader/dump/dump.h"
@@ -36,6 +38,9 @@ class DumpGuest : public writer::Guest {
   /// As the dump has it in a note, else as it was found in guest memory.
   std::string_view vmcoreinfo() override { return guest_.system().vmcoreinfo; }
 
+  /// Called when memory cannot be read because the place where the dump is fails: the new dump would lack it.
+  void on_trouble(std::function<void()> call) { on_trouble_ = std::move(call); }
+
   /// Why the dump was taken, if it says so itself (taken().has_reason), and for which signal on which vCPU.
   const writer::Reason& reason() const { return reason_; }
   /// What it says of how it was taken.
@@ -55,6 +60,7 @@ class DumpGuest : public writer::Guest {
   reader::Guest guest_{dump_};
   const std::vector<ChosenRange> chosen_;
   std::vector<std::pair<size_t, const reader::Cpu*>> cpus_;  // by number; nullptr: the dump's writer left it out
+  std::function<void()> on_trouble_;
   std::string name_, program_;
   writer::Reason reason_;
   writer::EarlierDump taken_;
