@@ -19,7 +19,7 @@ bool starts_with_any(std::string_view text, const Names& prefixes) {
 /// The libraries whose headers are not the standard's, the C library's or the kernel's, by how their includes start.
 const Names kThirdParty{"llvm/",  "llvm-c/", "fmt/",          "boost/", "unicorn/",   "zstd",
                         "zlib",   "xxhash",  "gtest/",        "gmock/", "benchmark/", "clang/",
-                        "libelf", "gelf",    "libkdumpfile/", "bfd",    "curl/"};
+                        "libelf", "gelf",    "libkdumpfile/", "bfd",    "lzma.h",     "curl/"};
 
 /// Rules for the files whose path starts with `folder`; the first that fits counts.
 struct Rule {
@@ -47,7 +47,7 @@ const std::vector<Rule>& rules() {
        {"curl/"}},
       {"reader/source/",
        {"reader/source/", "reader/address.h", "reader/error.h", "writer/base/", "writer/format/"},
-       {"fmt/", "zstd", "zlib"},
+       {"fmt/", "zstd", "zlib", "lzma.h"},
        {},
        {"reader/source/remote/"}},
       {"reader/dump/",
