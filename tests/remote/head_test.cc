@@ -5,6 +5,9 @@
 #include <gtest/gtest.h>
 
 #include "reader/source/remote/transfers.h"
+#include "tests/fuzz/replay.h"
+
+extern "C" int fuzz_head(const uint8_t* data, size_t size);
 
 namespace gcore::reader {
 namespace {
@@ -96,6 +99,8 @@ TEST(Words, SayWhatAStatusMeansAndWhatToDo) {
   EXPECT_EQ(words(503, "<Code>SlowDown</Code>"), "the server failed (503, SlowDown)");
   EXPECT_EQ(words(400, "<Code>ExpiredToken</Code>"), "the server refuses it (400, ExpiredToken)");
 }
+
+TEST(Head, CorpusIsSurvived) { gcore::tests::replay_corpus("head", fuzz_head); }
 
 }  // namespace
 }  // namespace gcore::reader

@@ -205,7 +205,7 @@ void write_why(json::OStream& out, const Job& job) {
   out.attribute("machine", format::machine_name(job.dump.machine()));
   out.attribute("guest", guest_value(job.guest));
   const auto* kernel = job.linux_guest.kernel_or_null();
-  out.attribute("why", kernel != nullptr ? why_value(*kernel) : json::Value(nullptr));
+  out.attribute("why", kernel != nullptr ? why_value(job, *kernel) : json::Value(nullptr));
   out.attributeArray("defects", [&] {
     for (const std::string& defect : defects(job.dump)) out.value(utf8(defect));
   });
