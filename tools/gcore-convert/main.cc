@@ -217,6 +217,7 @@ int run(Program& program) {
   if (!lost) return program.fail(attempted, lost.error().text);
   if (const std::string why = less_than_itself(*settings, in.get(), **dump, *lost); !why.empty())
     return program.fail(attempted, why);
+  if (dialect == writer::Dialect::vmcore) guest.find_running_threads();
   writer::Options options = writer_options(*settings, dialect, guest, **dump);
   if (upload) {
     options.target = "|" + upload->name();
