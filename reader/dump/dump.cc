@@ -246,7 +246,7 @@ Expected<void> Dump::State::load_vmcore(std::span<const NoteSegment> segments) {
     foreign_format = "VirtualBox core";
     return {};
   }
-  VmcoreNotes content = read_vmcore_notes(all, elf.machine, elf.order, warnings);
+  VmcoreNotes content = read_vmcore_notes(all, elf.machine, elf.order, info, warnings);
   if (content.of_process)
     return fail(Error::Kind::not_core,
                 "it is the core of a process, not of a machine: it has notes about a process "
@@ -392,7 +392,13 @@ std::vector<std::string> Dump::damage() const {
   return found;
 }
 std::span<const std::string> Dump::notices() const { return state_->notices; }
-std::string Dump::describe(Missing missing) const { return reader::describe(missing, file_end()); }
+std::string Dump::trouble() const { return state_->source->trouble(); }
+
+std::string Dump::describe(Missing missing) const {
+  std::string text = reader::describe(missing, file_end());
+  if (missing == Missing::io_error && !trouble().empty()) text += ": " + trouble();
+  return text;
+}
 
 ReadResult Dump::read(PhysAddr address, std::span<std::byte> into) const {
   return state_->memory.read(*state_->source, address, into);
