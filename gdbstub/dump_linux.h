@@ -20,7 +20,7 @@ class DumpLinux {
  public:
   explicit DumpLinux(const reader::Guest& guest) : guest_(guest) {}
 
-  /// Target::linux_text
+  /// Target::kernel_text
   std::expected<std::string, std::string> text(Target::GuestText what, std::optional<uint64_t> pid) const;
 
  private:

@@ -9,6 +9,7 @@
 #include "gdbstub/dump_background.h"
 #include "gdbstub/dump_linux.h"
 #include "gdbstub/dump_lists.h"
+#include "gdbstub/dump_qnx.h"
 #include "gdbstub/dump_text.h"
 #include "gdbstub/dump_threads.h"
 #include "reader/dump/dump.h"
@@ -164,7 +165,8 @@ class DumpTarget : public Target {
     if (!messages) return std::unexpected(messages.error().text);
     return *std::move(messages);
   }
-  std::expected<std::string, std::string> linux_text(GuestText what, std::optional<uint64_t> pid) const override {
+  std::expected<std::string, std::string> kernel_text(GuestText what, std::optional<uint64_t> pid) const override {
+    if (guest_.system().kind == reader::GuestSystem::Kind::qnx) return qnx_text(guest_, what, pid);
     return linux_.text(what, pid);
   }
   std::expected<std::vector<GuestProcess>, std::string> processes(size_t cpu) const override {

@@ -45,19 +45,18 @@ std::expected<DumpThreads, std::string> linux_threads(const reader::Guest& guest
 }
 
 std::expected<DumpThreads, std::string> qnx_threads(const reader::Guest& guest) {
-  const auto kernel = reader::QnxKernel::find(guest, guest.dump().faulting_cpu());
+  const auto kernel = reader::QnxKernel::find(guest);
   if (!kernel) return std::unexpected(kernel.error().text);
-  const auto processes = kernel->processes();
-  if (!processes) return std::unexpected(processes.error().text);
+  const auto tasks = kernel->tasks();
+  if (!tasks) return std::unexpected(tasks.error().text);
   DumpThreads threads;
-  for (const reader::QnxProcess& process : *processes)
-    for (const uint64_t id : kernel->threads(process)) {
-      const auto thread = kernel->thread(process.pid, id);
-      if (!thread || threads.list.size() >= kMaxThreads) continue;
+  for (const reader::QnxTask& task : tasks->list)
+    for (const reader::QnxTask::Thread& thread : task.threads) {
+      if (!task.root || !thread.registers) continue;
       threads.list.push_back({.number = threads.list.size() + 1,
-                              .name = process.name,
-                              .details = fmt::format("process {}, thread {}", process.pid, id)});
-      threads.states.push_back({.registers = thread->registers, .root = thread->root});
+                              .name = task.process.name,
+                              .details = fmt::format("process {}, thread {}", task.process.pid, thread.id)});
+      threads.states.push_back({.registers = *thread.registers, .root = task.root});
     }
   return threads;
 }

@@ -205,11 +205,11 @@ class Target {
 
   /// By how much the kernel was moved from where it was linked (KASLR), when that is known.
   virtual std::optional<uint64_t> kernel_displacement() const = 0;
-  /// What a Linux guest's own tables tell, as text. `pid`: of task and stack. The error is one sentence.
+  /// What the guest's kernel tells, as text. `pid`: of task and stack. The error is one sentence.
   enum class GuestText : uint8_t { messages, why, tasks, task, stack };
-  virtual std::expected<std::string, std::string> linux_text(GuestText, std::optional<uint64_t> pid) const {
+  virtual std::expected<std::string, std::string> kernel_text(GuestText, std::optional<uint64_t> pid) const {
     (void)pid;
-    return std::unexpected("there is no Linux guest to ask");
+    return std::unexpected("there is no guest to ask");
   }
   /// The kernel's message ring as text, or one sentence that says why there is none.
   virtual std::expected<std::string, std::string> kernel_messages() const = 0;

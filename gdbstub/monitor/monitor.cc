@@ -173,7 +173,7 @@ constexpr MonitorCommand kCommands[] = {
 };
 const MonitorCommand* find_command(std::string_view name) {
   for (const auto list :
-       {std::span<const MonitorCommand>(kCommands), monitor_linux_commands(), monitor_memory_commands()}) {
+       {std::span<const MonitorCommand>(kCommands), monitor_guest_commands(), monitor_memory_commands()}) {
     const auto found = std::ranges::find(list, name, &MonitorCommand::name);
     if (found != list.end()) return &*found;
   }
@@ -190,7 +190,7 @@ std::string no_such_command(std::string_view word) {
   const std::string_view start = word.substr(0, 16);
   word = word.substr(0, kMaxEchoed);
   for (const auto list :
-       {std::span<const MonitorCommand>(kCommands), monitor_linux_commands(), monitor_memory_commands()})
+       {std::span<const MonitorCommand>(kCommands), monitor_guest_commands(), monitor_memory_commands()})
     for (const MonitorCommand& command : list)
       if (base::edit_distance(start, command.name) < base::edit_distance(start, best)) best = command.name;
   const size_t typos = base::edit_distance(start, best);
@@ -207,7 +207,7 @@ MonitorResult help(Client&, std::span<const std::string> words) {
   }
   std::string text;
   for (const auto list :
-       {std::span<const MonitorCommand>(kCommands), monitor_linux_commands(), monitor_memory_commands()})
+       {std::span<const MonitorCommand>(kCommands), monitor_guest_commands(), monitor_memory_commands()})
     for (const MonitorCommand& command : list) text += help_line(command);
   return text +
          "Numbers are decimal or 0x, also with K, M, G or T after them, or $REGISTER of the vCPU.\n"

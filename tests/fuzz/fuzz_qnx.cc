@@ -57,6 +57,10 @@ void check_processes(const QnxKernel& kernel) {
     }
     require(!kernel.thread(process.pid, 0));
   }
+  const auto tasks = kernel.tasks();
+  require(tasks && tasks->list.size() == processes->size());
+  for (size_t i = 0; i < std::min<size_t>(tasks->list.size(), 4); ++i)
+    require(tasks->list[i].process.pid == (*processes)[i].pid);
 }
 
 }  // namespace

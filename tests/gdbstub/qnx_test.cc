@@ -1,4 +1,4 @@
-// `monitor pid` over a kernel that is built here from the documented offsets of a 64-bit kernel.
+// `monitor pid`, `ps`, `task` over a kernel that is built here from the documented offsets of a 64-bit kernel.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -100,6 +100,29 @@ TEST_F(QnxTest, WhatIsNotThereIsSaid) {
   EXPECT_EQ(client.monitor("pid x"), "pid: \"x\" is no number: say 4096, 0x1000, 4K or a register such as $pc\n");
 }
 
+TEST_F(QnxTest, TasksAreShown) {
+  Conversation& client = open();
+  constexpr char kThread[] =
+      "       PID   TID NAME                     PC                 SP\n"
+      "      4099     2 proc/boot/devb           0x0000000000400008 0x0000000000400ff0\n";
+  EXPECT_EQ(client.monitor("ps"),
+            std::string(kThread) + "         0     -                          -                  -\n");
+  EXPECT_EQ(client.monitor("task 4099"),
+            std::string(kThread) +
+                "process structure: 0xffffffff80025000\npage tables: 0x1000\n"
+                "`pid 4099-2` puts a thread in place of the vCPU: registers, memory, and the debugger's stack\n");
+  EXPECT_EQ(client.monitor("task 7"), "task: the guest has no process 7\n");
+}
+
+TEST_F(QnxTest, WhatItsKernelDoesNotTellIsSaid) {
+  Conversation& client = open();
+  EXPECT_EQ(client.monitor("why"),
+            "why: the guest is a QNX system, whose kernel does not tell what its threads wait for\n");
+  EXPECT_EQ(client.monitor("bt 4099"),
+            "bt: of a QNX guest's thread the debugger makes the stack: pid PID-TID puts it in place of the vCPU\n");
+  EXPECT_EQ(client.monitor("dmesg").substr(0, 44), "dmesg: this dump has no kernel message ring:");
+}
+
 TEST_F(QnxTest, AnotherMachinesSystemPageIsNotBelieved) {
   EXPECT_NE(open(0x101).monitor("pid").find("does not name a QNX system page"), std::string::npos);
 }
@@ -115,6 +138,7 @@ TEST_F(QnxTest, BrokenStructuresEndInWords) {
       put(at, value, at < 0x23000 && at >= 0x21028 ? 2 : 8);
       EXPECT_FALSE(open().monitor("pid").empty());
       EXPECT_FALSE(gdb->monitor("pid 4099-2").empty());
+      EXPECT_FALSE(gdb->monitor("ps").empty());
       EXPECT_EQ(gdb->ask("qAttached"), "1");
     }
   }

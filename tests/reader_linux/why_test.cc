@@ -14,6 +14,7 @@
 #include "reader/guest/guest.h"
 #include "reader/guest/linux/messages.h"
 #include "reader/guest/linux/waiting.h"
+#include "reader/guest/linux/why_rcu.h"
 #include "tests/support/trouble_guest.h"
 
 namespace gcore::tests {
@@ -177,6 +178,53 @@ TEST_P(Why, NamesAnRcuStall) {
       std::ranges::find_if(lockups, [](auto* finding) { return names_in_role(*finding, "runs") == "soft-lockup"; });
   ASSERT_NE(lockup, lockups.end());
   EXPECT_TRUE((*lockup)->is_past);
+}
+
+TEST_P(Why, NamesTheTaskThatStallsRcuOffTheCpu) {
+  const Opened opened(guest().dump("rcu-asleep"));
+  const auto diagnosis = diagnose(*opened.kernel);
+  const auto& messages = opened.kernel->messages()->records;
+  const bool can_be = std::ranges::none_of(messages, [](const Message& message) {
+    return message.text.find("cannot be preempted here") != message.text.npos;
+  });
+  const auto found = of_kind(diagnosis, Finding::Kind::rcu_stall);
+  const auto now = std::ranges::find(found, false, &Finding::is_past);
+  ASSERT_EQ(now != found.end(), can_be) << why_text(diagnosis);
+  if (!can_be) return;
+  EXPECT_EQ(names_in_role(**now, "reads"), "rcu-sleeper");
+  EXPECT_THAT((*now)->text, AllOf(HasSubstr("RCU stall: rcu-sleeper (PID "), HasSubstr("off the CPU within an RCU")));
+  EXPECT_THAT(all_text(**now), AllOf(HasSubstr("stack of rcu-sleeper"), HasSubstr("trouble_sleeps_in_rcu+0x")));
+}
+
+/// The kernel's words, of kernels and moments that are rare in a test: each of a task that the guest has.
+TEST_P(Why, UnderstandsWhoStallsRcu) {
+  const Opened opened(guest().dump("mutex"));
+  const auto& tasks = opened.kernel->tasks();
+  ASSERT_TRUE(tasks) << tasks.error().text;
+  const Scene scene{.kernel = *opened.kernel, .tasks = tasks->list};
+  const auto pid = [&](std::string_view name) { return std::ranges::find(tasks->list, name, &Task::name)->pid; };
+  const std::string one = std::to_string(pid("mutex-one")), two = std::to_string(pid("mutex-two"));
+  const auto told = [&](std::vector<std::string> report) {
+    return stalled_text(stalled_cpus(report), preempted_readers(scene, report));
+  };
+  const std::string off = ", off the CPU within an RCU read-side critical section,";
+  const std::string first = "mutex-one (PID " + one + ")", second = "mutex-two (PID " + two + ")";
+  EXPECT_EQ(told({"rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
+                  "rcu: \tTasks blocked on level-0 rcu_node (CPUs 0-1): P" + one + "/1:b..l P" + two}),
+            first + ", " + second + off);
+  EXPECT_EQ(told({"rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
+                  "rcu: \t1-....: (5250 ticks this GP) idle=1ce4/1/0x4000000000000000",
+                  "rcu: \tTasks blocked on level-0 rcu_node (CPUs 0-1): P" + one}),
+            "CPU 1, " + first);
+  EXPECT_EQ(told({"rcu: INFO: rcu_preempt detected expedited stalls on CPUs/tasks: { 1-...D P" + two +
+                  " } 2100 jiffies s: 185 root: 0x2/T"}),
+            "CPU 1, " + second);
+  EXPECT_EQ(
+      told({"rcu: INFO: rcu_sched detected expedited stalls on CPUs/tasks: { 0-.... } 21 jiffies s: 5 root: 0x1/."}),
+      "CPU 0");
+  EXPECT_EQ(told({"rcu: \tTasks blocked on level-1 rcu_node (CPUs 0-63): P999999"}),
+            "PID 999999, which is no more" + off);
+  EXPECT_EQ(told({"rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:"}), "a reader");
 }
 
 TEST_P(Why, NamesAnOops) {

@@ -122,6 +122,9 @@ void cook(const std::string& machine, const std::string& kernel, const std::stri
     guest.make("rcu", {"\\((detected by [0-9]+, )?t=[0-9]+ jiffies"});  // the line after the one that names the CPU
     guest.dump("rcu");
     guest.make("release");
+    guest.make("rcu-asleep", {"\\(detected by [0-9]+, t=[0-9]+ jiffies|cannot be preempted here"});
+    guest.dump("rcu-asleep");
+    guest.make("release");
     guest.make("oops", {"Comm: oops-maker", "end trace"});
     guest.dump("oops");
     guest.make("leak", {"trouble: the leak has ended", "Killed process"});

@@ -30,6 +30,7 @@ std::string libraries_of_reader() {
                {"fmt", GCORE_FMT_VERSION},
                {"zlib", GCORE_ZLIB_VERSION},
                {"zstd", GCORE_ZSTD_VERSION},
+               {"liblzma", GCORE_LZMA_VERSION},
                {"libkdumpfile", GCORE_KDUMPFILE_VERSION}});
 }
 

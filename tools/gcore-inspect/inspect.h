@@ -19,6 +19,7 @@
 namespace gcore::tools::inspect {
 
 class LinuxGuest;
+class QnxGuest;
 class Symbols;
 struct PageCounts;
 
@@ -34,6 +35,7 @@ struct Job {
   const reader::Dump& dump;
   const reader::Guest& guest;
   const LinuxGuest& linux_guest;  // facts/linux_guest.h
+  const QnxGuest& qnx_guest;      // facts/qnx_guest.h
   bool colour;                    // of standard output
   std::optional<size_t> cpu;      // --vcpu (or the N of --registers), which the dump has
   std::optional<Root> root;       // --root

@@ -9,6 +9,7 @@
 #include "tools/gcore-inspect/facts/linux_guest.h"
 #include "tools/gcore-inspect/facts/load_symbols.h"
 #include "tools/gcore-inspect/facts/memory_pages.h"
+#include "tools/gcore-inspect/facts/qnx_guest.h"
 #include "tools/gcore-inspect/facts/symbols.h"
 #include "tools/gcore-inspect/inspect.h"
 
@@ -42,10 +43,11 @@ ProgramInfo program_info() {
               {"backtrace", "",
                "who called whom on every vCPU (or that of --vcpu),\nor in tasks (--task); with --symbols in source "
                "lines"},
-              {"task", "PID|all|blocked", "with --backtrace: the tasks of a Linux guest whose\nstacks are meant"},
-              {"tasks", "[PID]", "the tasks of a Linux guest: state, CPU, name, where\neach waits; of one everything"},
+              {"task", "PID|all|blocked", "with --backtrace: the tasks of the guest whose\nstacks are meant"},
+              {"tasks", "[PID]",
+               "the tasks of a Linux or QNX guest: state, CPU, name,\nwhere each waits; of one everything"},
               {"why", "", "what went wrong in a Linux guest, with the evidence;\nand a signature to group dumps by"},
-              {"dmesg", "", "the messages of a Linux guest's kernel"},
+              {"dmesg", "", "the messages of a Linux or QNX guest's kernel"},
               {"modules", "", "the modules of a Linux guest's kernel"},
               {"write-symbols", "FILE",
                "an ELF file of a Linux guest's own names, types and\nunwind tables, for gdb, LLDB, drgn and crash"},
@@ -340,7 +342,9 @@ int run(Program& program) {
   if (parsed = parse_root(program, (*dump)->machine(), request); !parsed) return program.usage_error(parsed.error());
   const reader::Guest guest(**dump);
   const LinuxGuest linux_guest(guest);
-  Job job{program, **dump, guest, linux_guest, colour_wanted(STDOUT_FILENO), std::nullopt, request.root, nullptr};
+  const QnxGuest qnx_guest(guest);
+  Job job{program,      **dump,       guest,  linux_guest, qnx_guest, colour_wanted(STDOUT_FILENO),
+          std::nullopt, request.root, nullptr};
   if (request.cpu) {
     const size_t count = (*dump)->cpus().size();
     if (*request.cpu >= count)

@@ -91,10 +91,7 @@ void GuestFile::place_modules(const linux_guest::Kernel& kernel) {
   for (const auto& file : files) {
     for (const std::string& text : file.remarks) remark(text);
     if (std::ranges::find(placed_, file.module->name) != placed_.end()) continue;
-    const auto opened = gdbstub::ExecFile::open(file.path);
-    std::vector<std::byte> bytes(opened ? std::min(opened->size(), kMaxModule) : 0);
-    if (opened) bytes.resize(opened->read(0, bytes));
-    const auto placed = linux_guest::place_module(bytes, *file.module);
+    const auto placed = linux_guest::place_module_file(file.path, *file.module);
     const int fd = placed ? memory_file(placed->bytes) : -1;
     if (fd < 0) {
       remark(file.path + ": " + (placed ? "there is no room for it" : placed.error().text));

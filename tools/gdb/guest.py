@@ -321,7 +321,7 @@ class Info(Command):
 
 
 class Tasks(Command):
-    """List a Linux guest's tasks, or show all about one: guest tasks [PID]"""
+    """List the guest's tasks, or show all about one: guest tasks [PID]"""
 
     def __init__(self):
         super().__init__("guest tasks", gdb.COMMAND_STATUS, gdb.COMPLETE_NONE)
@@ -332,7 +332,7 @@ class Tasks(Command):
 
 
 class Dmesg(Command):
-    """Show a Linux guest's messages, as its own dmesg prints them."""
+    """Show the messages of the guest's kernel, of Linux as its own dmesg prints them."""
 
     def __init__(self):
         super().__init__("guest dmesg", gdb.COMMAND_STATUS, gdb.COMPLETE_NONE)

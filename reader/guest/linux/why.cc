@@ -78,6 +78,7 @@ Evidence stack_evidence(std::string text, const Stack& stack) {
     }
     evidence.lines.push_back((frame.is_guess ? "? " : "") +
                              (frame.place ? frame.place->text() : fmt::format("{:#x}", frame.pc.value)));
+    evidence.addresses.push_back(VirtAddr(frame.pc.value - (frame.is_exact ? 0 : 1)));
   }
   return evidence;
 }

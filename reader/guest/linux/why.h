@@ -28,6 +28,9 @@ struct Evidence {
   std::string text{};
   std::optional<uint64_t> time_ns{};  // of a message
   std::vector<std::string> lines{};
+  /// Of a stack: where debug information knows the source line of each of `lines`. Of a caller that is an address
+  /// within its call, before the one that the call returns to. Lines that are no frame come last, and have none.
+  std::vector<VirtAddr> addresses{};
 };
 
 /// A task that has a part in a finding.

@@ -4,9 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 
 #include "reader/guest/linux/why_parts.h"
+#include "reader/guest/linux/why_rcu.h"
 
 namespace gcore::reader::linux_guest {
 namespace {
@@ -14,21 +14,6 @@ namespace {
 constexpr size_t kReport = 400;  // records that belong to one report at most
 constexpr size_t kExcerpt = 60;  // lines of one that are shown
 constexpr size_t kMaxFindings = 100;
-
-bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
-
-/// What follows `mark`; nothing when it is not there.
-std::optional<std::string_view> after(std::string_view text, std::string_view mark) {
-  const size_t at = text.find(mark);
-  return at == std::string_view::npos ? std::nullopt : std::optional(text.substr(at + mark.size()));
-}
-
-template <class T>
-std::optional<T> leading_number(std::string_view text) {
-  T value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc() ? std::optional(value) : std::nullopt;
-}
 
 bool begins_oops(std::string_view text) {
   if (contains(text, "soft lockup") || contains(text, "BUG: workqueue lockup")) return false;
@@ -114,7 +99,8 @@ class MessageReader {
   static bool is_another(std::string_view text) {
     return contains(text, "Kernel panic - not syncing: ") || contains(text, "soft lockup - CPU#") ||
            contains(text, "invoked oom-killer: ") || contains(text, "blocked for more than ") ||
-           contains(text, "detected stalls on ") || contains(text, "self-detected stall on ");
+           contains(text, "detected stalls on ") || contains(text, "self-detected stall on ") ||
+           contains(text, "detected expedited stalls on ");
   }
   /// Functions that make a report, and are in its trace.
   static bool is_reporting(std::string_view name) {
@@ -252,42 +238,66 @@ class MessageReader {
     Report report = report_from(i);
     Finding finding{.kind = Finding::Kind::rcu_stall, .time_ns = messages_[i].time_ns};
     const bool by_itself = contains(messages_[i].text, "self-detected");
-    auto cpus = stalled_cpus(report);
+    auto cpus = stalled_cpus(report.excerpt.lines);
     if (const uint32_t caller = messages_[i].caller; cpus.empty() && by_itself && caller >> 31 != 0)
       cpus.push_back(caller & INT32_MAX);  // the line that says so is still to come
+    const auto readers = preempted_readers(scene_, report.excerpt.lines);
     const uint32_t cpu = cpus.empty() ? 0 : cpus[0];
+    if (!by_itself) forget_who_reports(report);
     if (!cpus.empty() && !by_itself) add_report_of_cpu(cpu, report);
     const Task* runs = cpus.empty() ? nullptr : running_since(messages_[i].time_ns, cpu);
     if (runs && !report.pid) {
       report.pid = runs->pid;
       report.comm = runs->name;
     }
-    finding.is_past = !runs || runs->pid != report.pid;
-    if (!finding.is_past) complete(report, cpu);
-    finding.text =
-        fmt::format("RCU stall: {}{}{}{}", cpus.empty() ? "a reader" : fmt::format("CPU {}", fmt::join(cpus, ", ")),
-                    finding.is_past ? " did not let a grace period end" : " does not let a grace period end",
-                    report.function.empty() ? (report.pid ? ", run" : "") : ", in " + report.function, who(report));
+    const bool cpu_goes_on = !runs || runs->pid != report.pid;
+    finding.is_past =
+        cpu_goes_on && std::ranges::none_of(readers, [](const RcuReader& reader) { return reader.is_in_it; });
+    if (!cpu_goes_on) complete(report, cpu);
+    const std::string_view ending =
+        finding.is_past ? " did not let a grace period end" : " does not let a grace period end";
+    finding.text = fmt::format("RCU stall: {}{}", stalled_text(cpus, readers), ending);
+    if (!cpus.empty())
+      finding.text += fmt::format(
+          "{}{}", report.function.empty() ? (report.pid ? ", run" : "") : ", in " + report.function, who(report));
     finding.evidence.push_back(message_evidence(messages_[i]));
     for (Finding& before : findings_) {
       if (before.kind != finding.kind || before.text != finding.text) continue;
       if (before.evidence.size() < 3) before.evidence.push_back(finding.evidence[0]);
       return;
     }
-    add_task(finding, report.pid, report.comm, "runs");
-    if (!finding.is_past)
+    if (!cpus.empty()) add_task(finding, report.pid, report.comm, "runs");
+    if (!cpu_goes_on)
       for (const uint32_t stalled : cpus) add_stack_of_cpu(finding, stalled);
     finding.key = fmt::format("rcu-stall|{}", function_name(report.function));
+    add_readers(readers, cpus.empty(), finding);
     finding.evidence.push_back(std::move(report.excerpt));
     finding.evidence.back().text = "the kernel's report";
     findings_.push_back(std::move(finding));
   }
 
-  /// Where another CPU has seen the stall, the stalled one reports of itself (by an NMI), or its task is printed.
-  void add_report_of_cpu(uint32_t cpu, Report& report) const {
+  void add_readers(const std::vector<RcuReader>& readers, bool alone, Finding& finding) const {
+    constexpr size_t kShown = 6;
+    size_t shown = 0;
+    for (const RcuReader& reader : readers) {
+      if (!reader.task) continue;
+      add_task(finding, reader.pid, reader.task->name, "reads");
+      const Stack stack = scene_.kernel.stack_of(*reader.task);
+      if (alone && shown == 0) finding.key += key_of(stack, 1);
+      if (reader.is_in_it && shown++ < kShown)
+        finding.evidence.push_back(stack_evidence("stack of " + task_text(*reader.task), stack));
+    }
+  }
+
+  /// Of a stall that another CPU has seen, what stands there of a CPU and a task is about that one.
+  static void forget_who_reports(Report& report) {
     report.function.clear();
     report.comm.clear();
     report.pid.reset();
+  }
+
+  /// Where another CPU has seen the stall, the stalled one reports of itself (by an NMI), or its task is printed.
+  void add_report_of_cpu(uint32_t cpu, Report& report) const {
     const std::string by_nmi = fmt::format("NMI backtrace for cpu {}", cpu);
     for (size_t i = report.begin; i < messages_.size() && i < report.begin + kReport; ++i) {
       const std::string_view text = messages_[i].text;
@@ -309,23 +319,6 @@ class MessageReader {
       }
     }
   }
-  /// Lines "rcu: \t1-....: (5250 ticks this GP) ...": the CPU, a minus sign, four flags.
-  static std::vector<uint32_t> stalled_cpus(const Report& report) {
-    std::vector<uint32_t> cpus;
-    for (const std::string& line : report.excerpt.lines) {
-      std::string_view text = line;
-      if (const auto rest = after(text, "rcu: ")) text = *rest;
-      const size_t start = text.find_first_not_of(" \t");
-      if (start == 0 || start == std::string_view::npos) continue;
-      text.remove_prefix(start);
-      const size_t minus = text.find('-');
-      if (minus == std::string_view::npos || minus == 0 || minus > 5 || !contains(text, " this GP)")) continue;
-      if (const auto cpu = leading_number<uint32_t>(text); cpu && std::ranges::find(cpus, *cpu) == cpus.end())
-        cpus.push_back(*cpu);
-    }
-    return cpus;
-  }
-
   /// From the killer's last word back to its first.
   void out_of_memory(size_t last) {
     size_t first = last;

@@ -1,6 +1,8 @@
 // The parts of a diagnosis, each of which adds findings. Private to the reader.
 #pragma once
 
+#include <charconv>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -46,6 +48,21 @@ void find_spinning(const Scene& scene, std::vector<Finding>& findings);
 void describe_cpus(const Scene& scene, Diagnosis& diagnosis);
 
 // --- words ---
+
+inline bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
+
+/// What follows `mark`; nothing when it is not there.
+inline std::optional<std::string_view> after(std::string_view text, std::string_view mark) {
+  const size_t at = text.find(mark);
+  return at == std::string_view::npos ? std::nullopt : std::optional(text.substr(at + mark.size()));
+}
+
+template <class T>
+std::optional<T> leading_number(std::string_view text) {
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() ? std::optional(value) : std::nullopt;
+}
 
 /// "mutex-one (PID 114)"
 std::string task_text(const Task& task);

@@ -17,6 +17,9 @@ constexpr size_t kMaxEntries = 65535;  // of a vector; its count has 16 bits
 constexpr size_t kMaxName = 128;
 constexpr uint64_t kIndirect = 0x8000;  // in an offset: a pointer stands there
 constexpr uint64_t kMaxRing = 1 << 20;
+constexpr size_t kMaxThreads = 1 << 15,
+                 kMaxLooked = 1 << 20;  // of all processes: threads, and entries of their vectors
+constexpr size_t kMaxCpusTried = 16;
 constexpr uint64_t kOldEntries = 8, kOldCount = 0;  // in a vector of a 6.x kernel
 
 std::unexpected<Error> none(std::string why) {
@@ -26,7 +29,7 @@ std::unexpected<Error> none(std::string why) {
 std::unexpected<Error> no_system_page() {
   return none(
       "this dump does not name a QNX system page, without which processes cannot be found; "
-      "`monitor as` looks through a page table that you know");
+      "--root and `monitor as` look through a page table that you know");
 }
 
 }  // namespace
@@ -47,10 +50,23 @@ struct QnxKernel::Layout {
   }
 };
 
-Expected<QnxKernel> QnxKernel::find(const Guest& guest, size_t cpu) {
+Expected<QnxKernel> QnxKernel::find(const Guest& guest, size_t cpu) { return find(guest, cpu, GuestSearch::thorough); }
+
+Expected<QnxKernel> QnxKernel::find(const Guest& guest) {
+  const size_t count = std::min(guest.dump().cpus().size(), kMaxCpusTried), first = guest.dump().faulting_cpu();
+  auto found = find(guest, first, GuestSearch::quick);
+  for (size_t cpu = 0; cpu < count && !(found && found->processes()); ++cpu) {
+    if (cpu == first) continue;
+    auto other = find(guest, cpu, GuestSearch::quick);
+    if (other && (!found || other->processes())) found = std::move(other);
+  }
+  return found;
+}
+
+Expected<QnxKernel> QnxKernel::find(const Guest& guest, size_t cpu, GuestSearch search) {
   const auto& facts = guest.dump().kdump_facts();
   if (!facts || !facts->syspage) return no_system_page();
-  auto space = guest.space_of_cpu(cpu);
+  auto space = guest.space_of_cpu(cpu, search);
   if (!space) return std::unexpected(space.error());
   QnxKernel kernel(guest.dump(), *std::move(space), Layout::of(guest.dump().machine()));
   if (const auto opened = kernel.open(facts->syspage->address); !opened) return std::unexpected(opened.error());
@@ -110,10 +126,11 @@ std::vector<uint64_t> QnxKernel::vector_entries(uint64_t vector) const {
   const auto count = number(vector + (old ? kOldCount : layout_->count), 2);
   std::vector<uint64_t> all;
   if (!entries || !count) return all;
-  for (uint64_t i = 0; i < std::min<uint64_t>(*count, kMaxEntries); ++i) {
-    const auto entry = pointer(*entries + i * layout_->pointer);
-    if (!entry) break;
-    all.push_back((*entry & 1) != 0 ? 0 : *entry);
+  std::vector<std::byte> bytes(std::min<uint64_t>(*count, kMaxEntries) * layout_->pointer);
+  bytes.resize(space_.read(VirtAddr(*entries), bytes).bytes);
+  for (size_t at = 0; at + layout_->pointer <= bytes.size(); at += layout_->pointer) {
+    const uint64_t entry = *number_of(std::span(bytes).subspan(at, layout_->pointer));
+    all.push_back((entry & 1) != 0 ? 0 : entry);
   }
   return all;
 }
@@ -142,13 +159,39 @@ Expected<std::vector<QnxProcess>> QnxKernel::processes() const {
   return all;
 }
 
-std::vector<uint64_t> QnxKernel::threads(const QnxProcess& process) const {
+std::vector<uint64_t> QnxKernel::thread_entries(const QnxProcess& process) const {
   const auto threads = field(process.address.value, layout_->threads);
-  const auto all = threads ? vector_entries(*threads) : std::vector<uint64_t>{};
+  return threads ? vector_entries(*threads) : std::vector<uint64_t>{};
+}
+
+std::vector<uint64_t> QnxKernel::threads(const QnxProcess& process) const {
+  const auto all = thread_entries(process);
   std::vector<uint64_t> ids;
   for (size_t i = 0; i < all.size(); ++i)
     if (all[i] != 0) ids.push_back(i + 1);
   return ids;
+}
+
+std::expected<PhysAddr, std::string> QnxKernel::root_of(const QnxProcess& process) const {
+  const auto memory = pointer(field(process.address.value, layout_->memory));
+  const auto offset = number(private_ + layout_->page_directory, 2);
+  const auto table = memory && offset ? pointer(*memory + *offset) : std::nullopt;
+  if (!table) return std::unexpected("it is not there");
+  const auto there = space_.translate(VirtAddr(*table));
+  if (!there) return std::unexpected(there.error().text);
+  return there->address;
+}
+
+std::optional<format::RegisterFile> QnxKernel::registers_of(uint64_t thread) const {
+  const auto at = field(thread, layout_->thread_registers);
+  std::vector<std::byte> set(format::cpu_register_set_size(dump_->machine()));
+  if (!at || space_.read(VirtAddr(*at), set).bytes != set.size()) return std::nullopt;
+  format::RegisterFile file(dump_->machine());
+  const auto registers = format::registers(dump_->machine());
+  for (size_t slot = 0; slot < registers.size() && registers[slot].core_offset >= 0; ++slot)
+    file.set_slot(slot, *number_of(std::span(set).subspan(static_cast<size_t>(registers[slot].core_offset),
+                                                          registers[slot].bytes)));
+  return file;
 }
 
 Expected<QnxThread> QnxKernel::thread(uint64_t pid, uint64_t id) const {
@@ -156,27 +199,38 @@ Expected<QnxThread> QnxKernel::thread(uint64_t pid, uint64_t id) const {
   if (!known) return std::unexpected(known.error());
   const auto process = std::ranges::find(*known, pid, &QnxProcess::pid);
   if (process == known->end()) return none(fmt::format("there is no process {}; `monitor pid` lists them", pid));
-  const auto threads = field(process->address.value, layout_->threads);
-  const auto all = threads ? vector_entries(*threads) : std::vector<uint64_t>{};
+  const auto all = thread_entries(*process);
   if (id == 0 || id > all.size() || all[id - 1] == 0) return none(fmt::format("process {} has no thread {}", pid, id));
+  const auto root = root_of(*process);
+  if (!root) return none(fmt::format("the root table of process {} cannot be found: {}", pid, root.error()));
+  auto registers = registers_of(all[id - 1]);
+  if (!registers) return none(fmt::format("the registers of thread {}-{} cannot be read", pid, id));
+  return QnxThread{*process, id, *root, *std::move(registers)};
+}
 
-  QnxThread result{*process, id, {}, format::RegisterFile(dump_->machine())};
-  const auto memory = pointer(field(process->address.value, layout_->memory));
-  const auto offset = number(private_ + layout_->page_directory, 2);
-  const auto table = memory && offset ? pointer(*memory + *offset) : std::nullopt;
-  const auto there = table ? space_.translate(VirtAddr(*table)) : std::unexpected(Fault{.text = "it is not there"});
-  if (!there) return none(fmt::format("the root table of process {} cannot be found: {}", pid, there.error().text));
-  result.root = there->address;
-
-  const auto at = field(all[id - 1], layout_->thread_registers);
-  std::vector<std::byte> set(format::cpu_register_set_size(dump_->machine()));
-  if (!at || space_.read(VirtAddr(*at), set).bytes != set.size())
-    return none(fmt::format("the registers of thread {}-{} cannot be read", pid, id));
-  const auto registers = format::registers(dump_->machine());
-  for (size_t slot = 0; slot < registers.size() && registers[slot].core_offset >= 0; ++slot)
-    result.registers.set_slot(slot, *number_of(std::span(set).subspan(static_cast<size_t>(registers[slot].core_offset),
-                                                                      registers[slot].bytes)));
-  return result;
+Expected<QnxTasks> QnxKernel::tasks() const {
+  auto known = processes();
+  if (!known) return std::unexpected(known.error());
+  QnxTasks tasks;
+  size_t threads = 0, looked = 0, left_out = 0;
+  for (QnxProcess& process : *known) {
+    QnxTask task{.process = std::move(process)};
+    if (const auto root = root_of(task.process)) task.root = *root;
+    if (looked >= kMaxLooked || threads >= kMaxThreads) ++left_out;
+    const auto entries =
+        looked < kMaxLooked && threads < kMaxThreads ? thread_entries(task.process) : std::vector<uint64_t>{};
+    looked += entries.size();
+    for (size_t i = 0; i < entries.size() && threads < kMaxThreads; ++i) {
+      if (entries[i] == 0) continue;
+      task.threads.push_back({.id = i + 1, .registers = registers_of(entries[i])});
+      ++threads;
+    }
+    tasks.list.push_back(std::move(task));
+  }
+  if (left_out != 0)
+    tasks.problems.push_back(
+        fmt::format("the threads of {} of the processes are left out: there would be more than {}", left_out, threads));
+  return tasks;
 }
 
 /// The structure is the one in docs/format.md's "kernel-message ring": sizes first, then the buffer. Segment number 0

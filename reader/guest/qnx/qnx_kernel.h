@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <expected>
 #include <optional>
 #include <span>
 #include <string>
@@ -36,14 +37,34 @@ struct QnxThread {
   format::RegisterFile registers;  // the CPU register set
 };
 
+/// A process with all of its threads.
+struct QnxTask {
+  struct Thread {
+    uint64_t id = 0;                                     // counted from 1
+    std::optional<format::RegisterFile> registers = {};  // as of QnxThread; nothing when they cannot be read
+  };
+  QnxProcess process;
+  std::optional<PhysAddr> root = {};  // of its root table; nothing when that cannot be found
+  std::vector<Thread> threads = {};   // by id
+};
+
+struct QnxTasks {
+  std::vector<QnxTask> list = {};          // in the order of the kernel's vector
+  std::vector<std::string> problems = {};  // what is left out, one sentence each
+};
+
 /// Refers to the dump, which must outlive it. Errors are one sentence about the dump, of kind not_present.
 class QnxKernel {
  public:
   /// Looks through the kernel addresses of a vCPU (an index into Dump::cpus()). Error: the dump names no system page,
   /// as only those of a kernel or of a VMM that knows it do; or the page leads nowhere.
   static Expected<QnxKernel> find(const Guest& guest, size_t cpu);
+  /// Through those of the vCPU at fault, else of another one. Does not look for a root table that no vCPU has.
+  static Expected<QnxKernel> find(const Guest& guest);
 
   Expected<std::vector<QnxProcess>> processes() const;
+  /// All of it at once. Bounded on any memory: processes and threads beyond a number that no kernel has are left out.
+  Expected<QnxTasks> tasks() const;
   /// The ids of a process's threads, ascending.
   std::vector<uint64_t> threads(const QnxProcess& process) const;
   Expected<QnxThread> thread(uint64_t pid, uint64_t id) const;
@@ -53,6 +74,7 @@ class QnxKernel {
   QnxKernel(const Dump& dump, AddressSpace space, const Layout& layout)
       : dump_(&dump), space_(std::move(space)), layout_(&layout) {}
 
+  static Expected<QnxKernel> find(const Guest& guest, size_t cpu, GuestSearch search);
   Expected<void> open(PhysAddr system_page);
   std::optional<uint64_t> number(uint64_t address, size_t size) const;
   std::optional<uint64_t> physical_number(PhysAddr address, size_t size) const;
@@ -61,6 +83,10 @@ class QnxKernel {
   /// The address of a field whose offset inside its structure the kernel says in kdebug_private.
   std::optional<uint64_t> field(uint64_t base, uint64_t offset_at) const;
   std::vector<uint64_t> vector_entries(uint64_t vector) const;
+  std::vector<uint64_t> thread_entries(const QnxProcess& process) const;
+  /// Error: why it is not known, a clause.
+  std::expected<PhysAddr, std::string> root_of(const QnxProcess& process) const;
+  std::optional<format::RegisterFile> registers_of(uint64_t thread) const;
   std::string text(uint64_t address) const;
 
   const Dump* dump_;

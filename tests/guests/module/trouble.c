@@ -12,11 +12,12 @@
  *   busy        threads that pass a mutex, an rwsem and a completion around without end: nothing is wrong
  *   soft        a CPU that never schedules, interrupts on
  *   rcu         a reader that never leaves its critical section
+ *   rcu-asleep  a reader that sleeps in its critical section, which stalls RCU where readers can be preempted
  *   spin        a CPU that spins on a spinlock with interrupts off, and the one that holds it: the guest is dead
  *   oops        a thread that writes to a null pointer
  *   panic       a panic
  *   leak        takes all memory until the out-of-memory killer comes
- *   release     ends busy, soft, rcu
+ *   release     ends busy, soft, rcu, rcu-asleep
  *
  * The write returns when what was asked for is so: threads that are to be blocked are blocked. Only of spin and panic
  * it does not return.
@@ -311,6 +312,15 @@ static noinline int trouble_never_schedules(void *unused)
 	return 0;
 }
 
+static noinline int trouble_sleeps_in_rcu(void *unused)
+{
+	rcu_read_lock();
+	while (!READ_ONCE(released))
+		msleep(100);
+	rcu_read_unlock();
+	return 0;
+}
+
 static noinline int trouble_stays_in_rcu(void *unused)
 {
 	rcu_read_lock();
@@ -429,6 +439,13 @@ static void make(const char *scenario)
 	else if (!strcmp(scenario, "rcu")) {
 		start_on(trouble_stays_in_rcu, "rcu-reader", 1);
 		start(trouble_wants_grace_period, "rcu-waiter");
+	} else if (!strcmp(scenario, "rcu-asleep")) {
+		if (IS_ENABLED(CONFIG_PREEMPT_RCU)) {
+			start(trouble_sleeps_in_rcu, "rcu-sleeper");
+			start(trouble_wants_grace_period, "rcu-waiter");
+		} else {
+			pr_info("trouble: a reader of RCU cannot be preempted here\n");
+		}
 	} else if (!strcmp(scenario, "spin")) {
 		start_on(trouble_spins, "spin-waiter", 0);
 		start_on(trouble_holds_spinlock, "spin-holder", 1);

@@ -11,6 +11,7 @@
 #include "tools/gcore-inspect/facts/linux_guest.h"
 #include "tools/gcore-inspect/facts/symbols.h"
 #include "tools/gcore-inspect/inspect.h"
+#include "writer/format/machine.h"
 
 namespace gcore::tools::inspect {
 namespace {
@@ -47,10 +48,10 @@ class Unwinder {
   Unwinder(const Job& job, const reader::AddressSpace& space)
       : job_(job), space_(space), convention_(convention(job.dump.machine())) {}
 
-  Registers first(const reader::Cpu& cpu) const {
+  Registers first(const format::RegisterFile& from) const {
     Registers registers;
     for (uint32_t i = 0; i < convention_.names.size(); ++i)
-      if (const auto value = cpu.registers.get(convention_.names[i])) registers[i] = *value;
+      if (const auto value = from.get(convention_.names[i])) registers[i] = *value;
     return registers;
   }
 
@@ -164,13 +165,13 @@ class Unwinder {
   Convention convention_;
 };
 
-/// Adds frames until the way ends. `trace` has none yet.
-void follow(const Job& job, const reader::Cpu& cpu, const reader::AddressSpace& space, Backtrace& trace) {
+/// Adds frames until the way ends. `trace` has the innermost one.
+void follow(const Job& job, const format::RegisterFile& from, const reader::AddressSpace& space, Backtrace& trace) {
   const auto functions_at = [&](uint64_t pc) {
     return job.symbols != nullptr ? job.symbols->frames(pc) : std::vector<SourceFrame>{};
   };
   const Unwinder unwinder(job, space);
-  Registers registers = unwinder.first(cpu);
+  Registers registers = unwinder.first(from);
   Unwinder::Way way;
   size_t unknown = 0;  // frames in a row that no symbol names: what a stack that was misread looks like
   while (true) {
@@ -224,9 +225,21 @@ Backtrace backtrace(const Job& job, const reader::Cpu& cpu) {
   trace.frames.push_back({*pc, job.symbols != nullptr ? job.symbols->frames(*pc) : std::vector<SourceFrame>{}});
   const auto space = job.guest.space_of_cpu(cpu.index);
   if (space)
-    follow(job, cpu, *space, trace);
+    follow(job, cpu.registers, *space, trace);
   else
     trace.why = printable(space.error().text);
+  return trace;
+}
+
+Backtrace backtrace(const Job& job, const format::RegisterFile& registers, const reader::AddressSpace& space) {
+  Backtrace trace;
+  const auto pc = registers.get(format::machine_info(registers.machine()).program_counter);
+  if (!pc) {
+    trace.why = "its program counter is not known";
+    return trace;
+  }
+  trace.frames.push_back({*pc, job.symbols != nullptr ? job.symbols->frames(*pc) : std::vector<SourceFrame>{}});
+  follow(job, registers, space, trace);
   return trace;
 }
 

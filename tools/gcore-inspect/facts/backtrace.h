@@ -28,6 +28,9 @@ struct Backtrace {
 /// --symbols where they cover the pc, else by the chain of frame pointers. Ends on any memory.
 Backtrace backtrace(const Job& job, const reader::Cpu& cpu);
 
+/// Of registers that a CPU has, or had: by the unwind tables of --symbols, else by frame pointers, in this space.
+Backtrace backtrace(const Job& job, const format::RegisterFile& registers, const reader::AddressSpace& space);
+
 /// Each line of it, innermost frame first: "#0   0xffffffff81000000  function at file.c:12".
 std::vector<std::string> lines_of(const Backtrace& trace);
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 
+#include "tools/gcore-inspect/facts/qnx_guest.h"
 #include "tools/gcore-inspect/facts/symbols.h"
 
 namespace gcore::tools::inspect {
@@ -33,6 +34,13 @@ class SchedulerCode {
  private:
   std::optional<VirtAddr> start_, end_;
 };
+
+/// " at core.c:123", by --symbols; "" when nobody knows.
+std::string source_line(const Job& job, VirtAddr address) {
+  const auto found = job.symbols != nullptr ? job.symbols->frames(address.value) : std::vector<SourceFrame>{};
+  if (found.empty() || found.front().line == 0) return "";
+  return fmt::format(" at {}:{}", printable(found.front().file), found.front().line);
+}
 
 /// What the kernel says when it cannot go on, or nearly so.
 bool is_disaster(std::string_view text) {
@@ -68,6 +76,10 @@ const Kernel* LinuxGuest::kernel_or_null() const { return kernel() ? kernel()->g
 const Kernel* kernel_for(const Job& job, std::string_view attempt, int& status) {
   const auto& kernel = job.linux_guest.kernel();
   if (kernel) return kernel->get();
+  if (const auto refused = refuse_of_qnx(job, attempt)) {
+    status = *refused;
+    return nullptr;
+  }
   status = job.program.fail(attempt, printable(kernel.error().text));
   return nullptr;
 }
@@ -83,6 +95,8 @@ std::string where(const Job& job, const reader::Cpu& cpu) {
 std::string where_and_what(const Job& job, const reader::Cpu& cpu) {
   std::string text = where(job, cpu);
   if (const auto task = task_of_cpu(job, cpu.index)) text += (text.empty() ? "" : ", ") + task_name(*task);
+  if (const auto* task = qnx_task_of_cpu(job, cpu); task != nullptr && cpu.process_name.empty())
+    text += (text.empty() ? "" : ", ") + task_name(task->process) + " by its page tables";
   return text;
 }
 
@@ -133,12 +147,8 @@ std::string place_of(const Job& job, const Task& task) {
   const Stack stack =
       task.running_on || task.stack != VirtAddr(0) ? unwind(*kernel, task.registers, kFramesToLookAt) : Stack{};
   const auto text = [&](const reader::linux_guest::Frame& frame) {
-    std::string at = frame.place ? printable(frame.place->text()) : fmt::format("{:#x}", frame.pc.value);
-    if (job.symbols == nullptr) return at;
-    const auto found = job.symbols->frames(frame.pc.value - (frame.is_exact ? 0 : 1));
-    if (!found.empty() && found.front().line != 0)
-      at += fmt::format(" at {}:{}", printable(found.front().file), found.front().line);
-    return at;
+    const std::string at = frame.place ? printable(frame.place->text()) : fmt::format("{:#x}", frame.pc.value);
+    return at + source_line(job, VirtAddr(frame.pc.value - (frame.is_exact ? 0 : 1)));
   };
   if (task.running_on) return stack.frames.empty() ? stack.user ? "user mode" : "" : text(stack.frames.front());
   const SchedulerCode scheduler(*kernel);
@@ -161,6 +171,16 @@ std::vector<StackGroup> stack_groups(const Job& job, std::span<const Task* const
     groups[at->second].tasks.push_back(task);
   }
   return groups;
+}
+
+reader::linux_guest::Diagnosis diagnosis_of(const Job& job, const Kernel& kernel) {
+  auto diagnosis = diagnose(kernel);
+  if (job.symbols == nullptr) return diagnosis;
+  for (auto& finding : diagnosis.findings)
+    for (auto& evidence : finding.evidence)
+      for (size_t i = 0; i < evidence.addresses.size() && i < evidence.lines.size(); ++i)
+        evidence.lines[i] += source_line(job, evidence.addresses[i]);
+  return diagnosis;
 }
 
 std::string uptime_text(uint64_t ns) {

@@ -10,6 +10,7 @@
 
 #include "reader/guest/guest.h"
 #include "reader/guest/linux/kernel.h"
+#include "reader/guest/linux/why.h"
 #include "tools/gcore-inspect/facts/backtrace.h"
 #include "tools/gcore-inspect/inspect.h"
 
@@ -65,6 +66,9 @@ struct StackGroup {
   std::vector<const reader::linux_guest::Task*> tasks;
 };
 std::vector<StackGroup> stack_groups(const Job& job, std::span<const reader::linux_guest::Task* const> tasks);
+
+/// What went wrong; with --symbols, its stacks have source lines: "schedule+0x3c/0xa0 at core.c:123".
+reader::linux_guest::Diagnosis diagnosis_of(const Job& job, const reader::linux_guest::Kernel& kernel);
 
 /// "12.345678 s", "3 d 04:05:06": time since boot.
 std::string uptime_text(uint64_t ns);

@@ -45,8 +45,15 @@ class Loader {
   using Failed = std::optional<std::string>;  // why
 
   Failed add(const std::string& path) {
+    const auto facts = reader::linux_guest::symbol_file_facts(path);
+    if (facts && facts->is_relocatable) {
+      add_module(path, *facts);
+      return std::nullopt;
+    }
+    if (!facts && facts.error().kind == reader::Error::Kind::unsupported) return facts.error().text;
     const auto kind = symbol_file_kind(path);
-    if (!kind) return kind.error();
+    // What is neither is packed, and damaged there.
+    if (!kind) return !facts && facts.error().kind == reader::Error::Kind::malformed ? facts.error().text : kind.error();
     if (*kind == SymbolFileKind::map) {
       auto image = SymbolImage::map(path);
       if (!image) return image.error();
@@ -54,14 +61,10 @@ class Loader {
       symbols_.add(*std::move(image));
       return std::nullopt;
     }
-    const auto facts = reader::linux_guest::symbol_file_facts(path);
-    if (facts && facts->is_relocatable) {
-      add_module(path, *facts);
-      return std::nullopt;
-    }
     const auto debug = facts ? find_debug_file(path, *facts, roots_) : reader::linux_guest::DebugFile{};
     auto image = SymbolImage::elf(path, debug.path, guest_.dump().machine());
     if (!image) return image.error();
+    for (const std::string& problem : (*image)->problems()) remarks_.push_back(path + ": " + problem);
     if (!debug.why.empty())
       remarks_.push_back(debug.why);
     else if ((*image)->is_bare())

@@ -19,6 +19,8 @@
 #include <charconv>
 #include <cstring>
 
+#include "reader/guest/linux/symbols/debug_file.h"
+#include "reader/guest/linux/symbols/debug_sections.h"
 #include "reader/guest/linux/symbols/place_module.h"
 
 namespace gcore::tools::inspect {
@@ -176,13 +178,6 @@ std::unique_ptr<llvm::DWARFContext> debug_of(const object::ObjectFile& file) {
                                     ignore);
 }
 
-std::optional<std::vector<std::byte>> read_all(const std::string& path) {
-  auto buffer = llvm::MemoryBuffer::getFile(path, false, false);
-  if (!buffer) return std::nullopt;
-  const auto* first = reinterpret_cast<const std::byte*>((*buffer)->getBufferStart());
-  return std::vector<std::byte>(first, first + (*buffer)->getBufferSize());
-}
-
 void add_unwind(llvm::Expected<const llvm::DWARFDebugFrame*> frames, std::map<uint64_t, const dwarf::FDE*>& unwind) {
   if (!frames) return llvm::consumeError(frames.takeError());
   if (*frames == nullptr) return;
@@ -221,7 +216,8 @@ std::expected<SymbolFileKind, std::string> symbol_file_kind(const std::string& p
 
 /// What is read of files, and must live as long as what was found in it.
 struct SymbolImage::Files {
-  std::vector<std::byte> bytes;  // of a module, placed
+  std::vector<std::byte> bytes;                  // of a module, placed
+  std::vector<std::vector<std::byte>> unpacked;  // of files that have compressed sections
   object::OwningBinary<object::ObjectFile> main, with_debug;
   std::unique_ptr<object::ObjectFile> placed;
   std::unique_ptr<llvm::DWARFContext> debug, main_frames;
@@ -239,16 +235,33 @@ std::expected<std::unique_ptr<SymbolImage>, std::string> SymbolImage::elf(const 
   return image;
 }
 
+/// Opens an ELF file; one with compressed sections is unpacked by ourselves, since LLVM believes what they promise.
+llvm::Expected<object::OwningBinary<object::ObjectFile>> SymbolImage::open(const std::string& path) {
+  const auto facts = reader::linux_guest::symbol_file_facts(path);
+  if (!facts || !facts->has_compressed_sections) return object::ObjectFile::createObjectFile(path);
+  auto buffer = llvm::MemoryBuffer::getFile(path, false, false);
+  if (!buffer) return llvm::errorCodeToError(buffer.getError());
+  const auto* first = reinterpret_cast<const std::byte*>((*buffer)->getBufferStart());
+  auto sections = reader::linux_guest::unpack_debug_sections({first, first + (*buffer)->getBufferSize()});
+  for (const std::string& problem : sections.problems) problems_.push_back(problem);
+  files_->unpacked.push_back(std::move(sections.bytes));
+  const auto& bytes = files_->unpacked.back();
+  const llvm::StringRef text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  auto file = object::ObjectFile::createObjectFile(llvm::MemoryBufferRef(text, path));
+  if (!file) return file.takeError();
+  return object::OwningBinary<object::ObjectFile>(std::move(*file), nullptr);
+}
+
 std::optional<std::string> SymbolImage::read(const std::string& debug_path, format::Machine machine) {
   files_ = std::make_unique<Files>();
-  auto file = object::ObjectFile::createObjectFile(path_);
+  auto file = open(path_);
   if (!file) return llvm::toString(file.takeError());
   files_->main = std::move(*file);
   const object::ObjectFile& main = *files_->main.getBinary();
   if (!is_for(main, machine)) return fmt::format("it is for another machine ({})", main.getFileFormatName().str());
   functions_ = functions_of(main);
   if (!debug_path.empty() && debug_path != path_) {
-    auto other = object::ObjectFile::createObjectFile(debug_path);
+    auto other = open(debug_path);
     if (!other) return debug_path + ": " + llvm::toString(other.takeError());
     files_->with_debug = std::move(*other);
     files_->main_frames = debug_of(main);
@@ -313,9 +326,7 @@ std::vector<std::string> SymbolImage::read_now() { return is_read_ ? std::vector
 
 std::vector<std::string> SymbolImage::read_module() {
   is_read_ = true;
-  const auto bytes = read_all(path_);
-  if (!bytes) return {"it cannot be read"};
-  auto placed = place_module(*bytes, *module_);
+  auto placed = reader::linux_guest::place_module_file(path_, *module_);
   if (!placed) return {placed.error().text};
   auto files = std::make_unique<Files>();
   files->bytes = std::move(placed->bytes);

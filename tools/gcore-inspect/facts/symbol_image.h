@@ -18,9 +18,16 @@
 
 namespace llvm {
 class DWARFContext;
+template <class T>
+class Expected;
 namespace dwarf {
 class FDE;
 }
+namespace object {
+class ObjectFile;
+template <typename T>
+class OwningBinary;
+}  // namespace object
 }  // namespace llvm
 
 namespace gcore::tools::inspect {
@@ -41,6 +48,8 @@ class SymbolImage {
   ~SymbolImage();
 
   const std::string& path() const { return path_; }
+  /// Of an ELF file: what is not right with it, a sentence each, without the file's name.
+  const std::vector<std::string>& problems() const { return problems_; }
   bool is_map() const { return is_map_; }
   bool is_module() const { return module_ != nullptr; }
   /// Linked to the kernel's half of the address space (bit 63), and moved as a whole.
@@ -66,6 +75,7 @@ class SymbolImage {
  private:
   struct Files;
   SymbolImage();
+  llvm::Expected<llvm::object::OwningBinary<llvm::object::ObjectFile>> open(const std::string& path);
   std::optional<std::string> read(const std::string& debug_path, format::Machine machine);
   std::vector<std::string> read_module();
   void take_debug_information();
@@ -73,6 +83,7 @@ class SymbolImage {
   bool answers_for(uint64_t running);
 
   std::string path_;
+  std::vector<std::string> problems_;
   bool is_map_ = false;
   std::unique_ptr<Files> files_;
   std::vector<Function> functions_;

@@ -14,6 +14,7 @@
 #include "tools/gcore-inspect/html/linux.h"
 #include "tools/gcore-inspect/html/memory.h"
 #include "tools/gcore-inspect/html/page.h"
+#include "tools/gcore-inspect/html/qnx.h"
 #include "tools/gcore-inspect/inspect.h"
 
 namespace gcore::tools::inspect {
@@ -434,6 +435,7 @@ int write_html(const Job& job, const std::string& path) {
       add_glance(page, job);
       add_warnings(page, dump);
       add_linux(page, job, data);
+      add_qnx(page, job, data);
       // The page tables say what is code, so they are read first; on the page memory comes first.
       add_spaces(spaces, job.guest, found, marks, data);
       add_memory_look(page, job, marks, data);

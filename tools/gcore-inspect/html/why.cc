@@ -65,7 +65,7 @@ void add_finding(HtmlPage& page, const Finding& finding) {
 void add_why(HtmlPage& page, const Job& job) {
   const auto* kernel = job.linux_guest.kernel_or_null();
   if (kernel == nullptr) return;
-  const Diagnosis diagnosis = diagnose(*kernel);
+  const Diagnosis diagnosis = diagnosis_of(job, *kernel);
   page.section("why", "What went wrong");
   for (size_t i = 0; i < diagnosis.findings.size() && i < kMaxFindings; ++i) add_finding(page, diagnosis.findings[i]);
   if (diagnosis.findings.size() > kMaxFindings)

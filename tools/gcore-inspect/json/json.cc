@@ -189,6 +189,7 @@ void write_dump(json::OStream& out, const Job& job, json::Value pages) {
     for (const reader::Cpu& cpu : dump.cpus()) out.value(cpu_value(job, cpu, spaces.of_cpu[cpu.index]));
   });
   write_linux(out, job);
+  write_qnx(out, job);
   out.attribute("pages", std::move(pages));
   out.attributeArray("address_spaces", [&] { write_spaces(out, dump, spaces); });
   out.attributeObject("memory", [&] { write_memory(out, dump); });

@@ -137,7 +137,7 @@ void write_linux(json::OStream& out, const Job& job) {
       });
     else
       out.attribute("messages", nullptr);
-    out.attribute("why", why_value(*kernel));
+    out.attribute("why", why_value(job, *kernel));
     write_problems(out, *kernel);
   });
 }

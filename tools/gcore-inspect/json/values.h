@@ -30,11 +30,13 @@ inline llvm::json::Value text_or_null(std::string_view text) {
 }
 
 /// What went wrong in a Linux guest.
-llvm::json::Value why_value(const reader::linux_guest::Kernel& kernel);
+llvm::json::Value why_value(const Job& job, const reader::linux_guest::Kernel& kernel);
 
 llvm::json::Value file_value(const reader::Dump& dump);
 llvm::json::Value backtrace_value(const Backtrace& trace);
 
+// qnx.cc
+void write_qnx(llvm::json::OStream& out, const Job& job);
 // linux.cc
 void write_linux(llvm::json::OStream& out, const Job& job);
 llvm::json::Value task_of_cpu_value(const Job& job, size_t vcpu);

@@ -3,6 +3,7 @@
 
 #include <llvm/Support/JSON.h>
 
+#include "tools/gcore-inspect/facts/linux_guest.h"
 #include "tools/gcore-inspect/json/values.h"
 
 namespace gcore::tools::inspect {
@@ -45,8 +46,8 @@ json::Value finding_value(const Finding& finding) {
 
 }  // namespace
 
-json::Value why_value(const Kernel& kernel) {
-  const Diagnosis diagnosis = diagnose(kernel);
+json::Value why_value(const Job& job, const Kernel& kernel) {
+  const Diagnosis diagnosis = diagnosis_of(job, kernel);
   json::Array findings;
   for (const Finding& finding : diagnosis.findings) findings.push_back(finding_value(finding));
   return json::Object{{"findings", std::move(findings)},

@@ -7,7 +7,9 @@
 #include "tools/gcore-inspect/facts/backtrace.h"
 #include "tools/gcore-inspect/facts/guest.h"
 #include "tools/gcore-inspect/facts/linux_guest.h"
+#include "tools/gcore-inspect/facts/qnx_guest.h"
 #include "tools/gcore-inspect/inspect.h"
+#include "tools/gcore-inspect/text/qnx.h"
 
 namespace gcore::tools::inspect {
 namespace {
@@ -21,6 +23,7 @@ void print_cpu(const Job& job, const reader::Cpu& cpu) {
   std::string heading = fmt::format("vCPU {}: {}", cpu.index, state_name(job.guest, cpu));
   if (!cpu.process_name.empty()) heading += fmt::format("; process {}", printable(cpu.process_name));
   if (const auto task = task_of_cpu(job, cpu.index)) heading += "; " + task_name(*task);
+  if (const auto* task = qnx_task_of_cpu(job, cpu)) heading += "; " + task_name(task->process) + " by its page tables";
   if (at_fault(job.dump, cpu)) heading += fmt::format("; at fault (signal {})", job.dump.signal());
   std::puts(bold(job, heading).c_str());
   print_trace(trace);
@@ -81,7 +84,7 @@ void print_trace(const Backtrace& trace) {
 }
 
 int print_backtrace(const Job& job, const std::optional<std::string>& tasks) {
-  if (tasks) return print_of_tasks(job, *tasks);
+  if (tasks) return job.qnx_guest.is_there() ? print_qnx_stacks(job, *tasks) : print_of_tasks(job, *tasks);
   if (job.dump.cpus().empty()) return job.program.fail("show backtraces", printable(job.dump.path()) + " has no vCPU");
   bool first = true;
   for (const reader::Cpu& cpu : job.dump.cpus()) {

@@ -5,13 +5,16 @@
 #include <string_view>
 
 #include "tools/gcore-inspect/facts/linux_guest.h"
+#include "tools/gcore-inspect/facts/qnx_guest.h"
 #include "tools/gcore-inspect/inspect.h"
+#include "tools/gcore-inspect/text/qnx.h"
 
 namespace gcore::tools::inspect {
 
 using reader::linux_guest::Module;
 
 int print_messages(const Job& job) {
+  if (job.qnx_guest.is_there()) return print_qnx_messages(job);
   int status = kExitDone;
   const auto* kernel = kernel_for(job, "show the messages", status);
   if (kernel == nullptr) return status;

@@ -6,6 +6,7 @@
 #include "reader/guest/guest_system.h"
 #include "tools/gcore-inspect/facts/guest.h"
 #include "tools/gcore-inspect/facts/linux_guest.h"
+#include "tools/gcore-inspect/facts/qnx_guest.h"
 #include "tools/gcore-inspect/inspect.h"
 
 namespace gcore::tools::inspect {
@@ -147,6 +148,7 @@ int print_summary(const Job& job) {
   std::puts(bold(job, printable(job.dump.path())).c_str());
   for (const auto& [name, value] : headline(job.guest)) std::puts(fmt::format("  {:<9} {}", name, value).c_str());
   for (const auto& [name, value] : linux_facts(job)) std::puts(fmt::format("  {:<9} {}", name, value).c_str());
+  for (const auto& [name, value] : qnx_facts(job)) std::puts(fmt::format("  {:<9} {}", name, value).c_str());
   print_cpus(job);
   print_memory(job);
   print_missing(job);

@@ -5,7 +5,10 @@
 #include <cstdio>
 
 #include "tools/gcore-inspect/facts/linux_guest.h"
+#include "tools/gcore-inspect/facts/qnx_guest.h"
 #include "tools/gcore-inspect/inspect.h"
+#include "tools/gcore-inspect/text/qnx.h"
+#include "tools/gcore-inspect/text/tasks.h"
 
 namespace gcore::tools::inspect {
 namespace {
@@ -14,6 +17,8 @@ using reader::linux_guest::Kernel;
 using reader::linux_guest::MemoryArea;
 using reader::linux_guest::Task;
 using reader::linux_guest::TaskList;
+
+constexpr size_t kRegistersOnALine = 3;
 
 std::string cpu_text(const Task& task) {
   return task.cpu ? fmt::format("{}{}", *task.cpu, task.running_on ? "*" : "") : "?";
@@ -31,10 +36,6 @@ void print_list(const Job& job, const TaskList& tasks) {
   for (const Task& task : tasks.idle)
     if (task.running_on) print_line(job, task);
   for (const Task& task : tasks.list) print_line(job, task);
-}
-
-void print_fact(std::string_view name, const std::string& value) {
-  if (!value.empty()) std::puts(fmt::format("  {:<12} {}", name, value).c_str());
 }
 
 std::string seconds(std::optional<uint64_t> ns) {
@@ -86,17 +87,7 @@ void print_user_registers(const Kernel& kernel, const Task& task) {
   const auto registers = kernel.user_registers(task);
   if (!registers) return;
   std::puts("  registers in user mode");
-  std::string line;
-  size_t count = 0;
-  for (const auto& info : format::registers(registers->machine())) {
-    const auto value = registers->get(info.name);
-    if (!value) continue;
-    line += fmt::format("    {:<6} {:#018x}", info.name, *value);
-    if (++count % 3 != 0) continue;
-    std::puts(line.c_str());
-    line.clear();
-  }
-  if (!line.empty()) std::puts(line.c_str());
+  print_register_lines(*registers);
 }
 
 void print_areas(const Kernel& kernel, const Task& task) {
@@ -135,7 +126,26 @@ void print_all_of(const Job& job, const Kernel& kernel, const Task& task) {
 
 }  // namespace
 
+void print_fact(std::string_view name, const std::string& value) {
+  if (!value.empty()) std::puts(fmt::format("  {:<12} {}", name, value).c_str());
+}
+
+void print_register_lines(const format::RegisterFile& registers) {
+  std::string line;
+  size_t count = 0;
+  for (const auto& info : format::registers(registers.machine())) {
+    const auto value = registers.get(info.name);
+    if (!value) continue;
+    line += fmt::format("    {:<6} {:#018x}", info.name, *value);
+    if (++count % kRegistersOnALine != 0) continue;
+    std::puts(line.c_str());
+    line.clear();
+  }
+  if (!line.empty()) std::puts(line.c_str());
+}
+
 int print_tasks(const Job& job, std::optional<uint64_t> pid) {
+  if (job.qnx_guest.is_there()) return print_qnx_tasks(job, pid);
   int status = kExitDone;
   const Kernel* kernel = kernel_for(job, "show the tasks", status);
   if (kernel == nullptr) return status;

@@ -11,6 +11,7 @@
 
 #include "reader/guest/linux/kernel.h"
 #include "reader/guest/linux/symbols/symbol_file.h"
+#include "tools/gcore-inspect/facts/qnx_guest.h"
 #include "tools/gcore-inspect/inspect.h"
 
 namespace gcore::tools::inspect {
@@ -65,6 +66,7 @@ int write_symbols(const Job& job, const std::string& path, const reader::linux_g
   if (exists && S_ISDIR(there.st_mode)) return job.program.fail(attempted, "it is a folder; name a file in it");
   if (exists && S_ISREG(there.st_mode) && !is_replaceable(path))
     return job.program.fail(attempted, "it exists and is no symbol file, so it is not replaced; give another name");
+  if (const auto refused = refuse_of_qnx(job, attempted)) return *refused;
   const auto kernel = reader::linux_guest::Kernel::find(job.dump, job.guest.system(reader::GuestSearch::thorough));
   if (!kernel) return job.program.fail(printable(kernel.error().text));
   const auto file = reader::linux_guest::make_symbol_file(**kernel, options);

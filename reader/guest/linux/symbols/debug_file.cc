@@ -1,18 +1,16 @@
 #include "reader/guest/linux/symbols/debug_file.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <system_error>
 
 #include "reader/guest/linux/symbols/elf_sections.h"
+#include "reader/guest/linux/symbols/module_bytes.h"
+#include "reader/guest/linux/symbols/open_file.h"
 
 namespace gcore::reader::linux_guest {
 namespace {
@@ -23,37 +21,7 @@ constexpr uint64_t kMaxLink = 4096, kMaxModinfo = 1 << 20;
 constexpr uint16_t kRelocatable = 1;
 constexpr size_t kChunk = 1 << 18;
 constexpr uint32_t kNobits = 8;
-
-class OpenFile {
- public:
-  // O_NONBLOCK: a FIFO would make open wait for a writer.
-  explicit OpenFile(const std::string& path) : fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
-    if (fd_ < 0) why_ = std::strerror(errno);
-    struct stat status{};
-    if (fd_ >= 0 && (fstat(fd_, &status) != 0 || !S_ISREG(status.st_mode))) why_ = "it is not a regular file";
-  }
-  ~OpenFile() {
-    if (fd_ >= 0) close(fd_);
-  }
-  OpenFile(const OpenFile&) = delete;
-  OpenFile& operator=(const OpenFile&) = delete;
-
-  const std::string& why() const { return why_; }
-  size_t read(uint64_t offset, std::span<std::byte> into) const {
-    size_t done = 0;
-    while (done < into.size()) {
-      const ssize_t got = pread(fd_, into.data() + done, into.size() - done, static_cast<off_t>(offset + done));
-      if (got < 0 && errno == EINTR) continue;
-      if (got <= 0) break;
-      done += static_cast<size_t>(got);
-    }
-    return done;
-  }
-
- private:
-  int fd_;
-  std::string why_;
-};
+constexpr uint64_t kCompressed = 0x800;  // SHF_COMPRESSED
 
 void read_link(const ElfSections& sections, const ElfSections::ReadAt& read, SymbolFileFacts& facts) {
   const auto* section = sections.find(".gnu_debuglink");
@@ -104,6 +72,23 @@ std::optional<uint32_t> checksum(const std::string& path) {
   return ~sum;
 }
 
+Expected<SymbolFileFacts> facts_of(const ElfSections::ReadAt& read) {
+  const auto sections = ElfSections::read(read);
+  if (!sections) return std::unexpected(sections.error());
+  SymbolFileFacts facts;
+  facts.is_relocatable = sections->type() == kRelocatable;
+  for (const auto& section : sections->list()) {
+    const bool here = section.type != kNobits && section.size != 0, packed = section.name.starts_with(".zdebug_");
+    if (here && (section.name == ".debug_info" || section.name == ".zdebug_info")) facts.has_debug_information = true;
+    if (here && section.name == ".symtab") facts.has_symbols = true;
+    if (here && (packed || (section.flags & kCompressed) != 0)) facts.has_compressed_sections = true;
+  }
+  facts.build_id = sections->build_id(read);
+  read_link(*sections, read, facts);
+  read_module_name(*sections, read, facts);
+  return facts;
+}
+
 bool is_same(const std::string& one, const std::string& other) {
   std::error_code error;
   return fs::equivalent(one, other, error) && !error;
@@ -114,22 +99,18 @@ bool is_same(const std::string& one, const std::string& other) {
 std::vector<std::string> default_debug_roots() { return {"/usr/lib/debug"}; }
 
 Expected<SymbolFileFacts> symbol_file_facts(const std::string& path) {
+  if (is_packed_file(path)) {
+    const auto bytes = read_module_bytes(path);
+    if (!bytes) return std::unexpected(bytes.error());
+    return facts_of([&](uint64_t offset, std::span<std::byte> into) -> size_t {
+      const size_t count = offset < bytes->size() ? std::min<uint64_t>(into.size(), bytes->size() - offset) : 0;
+      if (count != 0) std::memcpy(into.data(), bytes->data() + offset, count);
+      return count;
+    });
+  }
   const OpenFile file(path);
   if (!file.why().empty()) return std::unexpected(Error{Error::Kind::io, file.why()});
-  const ElfSections::ReadAt read = [&](uint64_t offset, std::span<std::byte> into) { return file.read(offset, into); };
-  const auto sections = ElfSections::read(read);
-  if (!sections) return std::unexpected(sections.error());
-  SymbolFileFacts facts;
-  facts.is_relocatable = sections->type() == kRelocatable;
-  for (const auto& section : sections->list()) {
-    const bool here = section.type != kNobits && section.size != 0;
-    if (here && (section.name == ".debug_info" || section.name == ".zdebug_info")) facts.has_debug_information = true;
-    if (here && section.name == ".symtab") facts.has_symbols = true;
-  }
-  facts.build_id = sections->build_id(read);
-  read_link(*sections, read, facts);
-  read_module_name(*sections, read, facts);
-  return facts;
+  return facts_of([&](uint64_t offset, std::span<std::byte> into) { return file.read(offset, into); });
 }
 
 std::optional<std::string> find_by_build_id(std::string_view build_id, std::span<const std::string> roots) {

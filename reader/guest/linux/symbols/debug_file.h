@@ -24,9 +24,10 @@ std::vector<std::string> default_debug_roots();
 struct SymbolFileFacts {
   bool is_relocatable = false;  // ET_REL: an object file, as a kernel's module is
   bool has_debug_information = false;
-  bool has_symbols = false;  // a .symtab
-  std::string build_id;      // in hexadecimal; "" when it has none
-  std::string debug_link;    // the name that .gnu_debuglink says; "" when there is none
+  bool has_symbols = false;              // a .symtab
+  bool has_compressed_sections = false;  // SHF_COMPRESSED, or .zdebug_*
+  std::string build_id;                  // in hexadecimal; "" when it has none
+  std::string debug_link;                // the name that .gnu_debuglink says; "" when there is none
   uint32_t debug_link_checksum = 0;
   std::string module_name;  // of a kernel's module: what its .modinfo says; may be empty
 };

@@ -62,6 +62,7 @@ Expected<ElfSections> ElfSections::read(const ReadAt& read) {
     sections.list_.push_back(std::move(section));
   }
   if (names >= count) return sections;
+  sections.names_ = names;
   const auto texts = bytes(read, sections.list_[names], kMaxNames);
   if (!texts) return fail(Error::Kind::truncated, "the names of its sections are past its end");
   for (size_t i = 0; i < count; ++i) {

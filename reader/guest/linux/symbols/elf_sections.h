@@ -36,6 +36,7 @@ class ElfSections {
   uint16_t machine() const { return machine_; }  // EM_*
   const std::vector<Section>& list() const { return list_; }
   const Section* find(std::string_view name) const;
+  const Section* names() const { return names_ != 0 && names_ < list_.size() ? &list_[names_] : nullptr; }  // .shstrtab
 
   /// All bytes of a section that has some; nothing when it is larger than `limit`, or the file ends before.
   static std::optional<std::vector<std::byte>> bytes(const ReadAt& read, const Section& section, uint64_t limit);
@@ -48,6 +49,7 @@ class ElfSections {
   format::ByteOrder order_ = format::ByteOrder::little;
   uint16_t type_ = 0, machine_ = 0;
   std::vector<Section> list_;
+  size_t names_ = 0;  // 0, which is no section's number: there are none
 };
 
 }  // namespace gcore::reader::linux_guest

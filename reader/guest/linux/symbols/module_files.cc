@@ -23,9 +23,11 @@ std::string module_name(std::string name) {
   return name;
 }
 
-/// "nf_nat" of "nf-nat.ko" and "nf-nat.ko.debug"; "" of other files.
+/// "nf_nat" of "nf-nat.ko", "nf-nat.ko.xz" and "nf-nat.ko.debug"; "" of other files.
 std::string name_of_module_file(const fs::path& path) {
   std::string name = path.filename().string();
+  for (const std::string_view packed : {".gz", ".xz", ".zst"})
+    if (name.ends_with(packed)) name.resize(name.size() - packed.size());
   if (name.ends_with(".debug")) name.resize(name.size() - 6);
   if (!name.ends_with(".ko")) return "";
   name.resize(name.size() - 3);

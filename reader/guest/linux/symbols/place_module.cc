@@ -4,12 +4,15 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <optional>
 #include <string_view>
 #include <unordered_map>
 #include <utility>
 
+#include "reader/guest/linux/symbols/debug_sections.h"
 #include "reader/guest/linux/symbols/elf_sections.h"
+#include "reader/guest/linux/symbols/module_bytes.h"
 #include "writer/format/elf.h"
 #include "writer/format/endian.h"
 
@@ -17,7 +20,7 @@ namespace gcore::reader::linux_guest {
 namespace {
 
 constexpr uint32_t kNull = 0, kSymtab = 2, kRela = 4, kNobits = 8;
-constexpr uint64_t kAlloc = 2, kExec = 4, kCompressed = 0x800;
+constexpr uint64_t kAlloc = 2, kExec = 4;
 constexpr uint16_t kRelocatable = 1, kShared = 3;
 constexpr size_t kSymbolBytes = 24, kRelaBytes = 24;
 constexpr uint16_t kFirstReserved = 0xff00;
@@ -59,13 +62,13 @@ std::optional<Relocation> relocation(format::Machine machine, uint32_t kind) {
 
 class Placer {
  public:
-  Placer(std::span<const std::byte> file, const ElfSections& sections, const Module& module)
+  Placer(std::vector<std::byte> file, const ElfSections& sections, const Module& module)
       : module_(module),
         sections_(sections.list()),
         order_(sections.order()),
         machine_(static_cast<format::Machine>(sections.machine())),
         places_(sections_.size()) {
-    placed_.bytes.assign(file.begin(), file.end());
+    placed_.bytes = std::move(file);
   }
 
   Expected<PlacedModule> place() {
@@ -161,24 +164,15 @@ class Placer {
   }
 
   void relocate() {
-    bool compressed = false;
     for (const auto& section : sections_) {
       if (section.type != kRela || section.info >= sections_.size()) continue;
       const auto& target = sections_[section.info];
       if ((target.flags & kAlloc) != 0) continue;
-      if ((target.flags & kCompressed) != 0) {
-        compressed = true;
-        continue;
-      }
       const auto entries = extent(section), into = extent(target);
       if (!entries || !into) continue;
       for (uint64_t i = 0; i + kRelaBytes <= entries->second; i += kRelaBytes)
         apply(at(entries->first + i), into->first, into->second);
     }
-    if (compressed)
-      problem(
-          "its debug sections are compressed, so there are no lines: objcopy --decompress-debug-sections unpacks "
-          "them");
   }
 
   void apply(const std::byte* entry, uint64_t target, uint64_t size) {
@@ -240,7 +234,9 @@ class Placer {
 
 }  // namespace
 
-Expected<PlacedModule> place_module(std::span<const std::byte> file, const Module& module) {
+Expected<PlacedModule> place_module(std::span<const std::byte> packed, const Module& module) {
+  auto unpacked = unpack_debug_sections({packed.begin(), packed.end()});
+  auto& file = unpacked.bytes;
   const auto sections = ElfSections::read([&](uint64_t offset, std::span<std::byte> into) -> size_t {
     if (offset >= file.size()) return 0;
     const size_t count = std::min<uint64_t>(into.size(), file.size() - offset);
@@ -254,7 +250,15 @@ Expected<PlacedModule> place_module(std::span<const std::byte> file, const Modul
   if (machine != static_cast<uint16_t>(format::Machine::x86_64) &&
       machine != static_cast<uint16_t>(format::Machine::aarch64))
     return std::unexpected(Error{Error::Kind::unsupported, fmt::format("it is for another machine ({})", machine)});
-  return Placer(file, *sections, module).place();
+  auto placed = Placer(std::move(file), *sections, module).place();
+  if (placed) std::ranges::move(unpacked.problems, std::back_inserter(placed->problems));
+  return placed;
+}
+
+Expected<PlacedModule> place_module_file(const std::string& path, const Module& module) {
+  const auto bytes = read_module_bytes(path);
+  if (!bytes) return std::unexpected(bytes.error());
+  return place_module(*bytes, module);
 }
 
 }  // namespace gcore::reader::linux_guest

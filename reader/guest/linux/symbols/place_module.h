@@ -14,8 +14,9 @@
 namespace gcore::reader::linux_guest {
 
 struct PlacedModule {
-  std::vector<std::byte> bytes;   // an ELF file (ET_DYN) of the module's sections, whose debug sections are relocated
-  size_t sections_in_memory = 0;  // SHF_ALLOC; those that are no longer there are at address 0
+  std::vector<std::byte>
+      bytes;  // an ELF file (ET_DYN) of the module's sections, whose debug sections are unpacked and relocated
+  size_t sections_in_memory = 0;      // SHF_ALLOC; those that are no longer there are at address 0
   std::vector<std::string> problems;  // what is not right in it, a sentence each without a full stop
 };
 
@@ -25,5 +26,8 @@ struct PlacedModule {
 ///
 /// Error: no module's file, of another machine, or none of its code can be placed. Bounded on any bytes.
 Expected<PlacedModule> place_module(std::span<const std::byte> file, const Module& module);
+
+/// The same of a file, which may be packed with gzip, zstd or xz. Error also: it cannot be read or unpacked.
+Expected<PlacedModule> place_module_file(const std::string& path, const Module& module);
 
 }  // namespace gcore::reader::linux_guest

@@ -1,4 +1,4 @@
-// Commands about what a Linux guest's own tables tell.
+// Commands about what the guest's kernel tells: of Linux its own tables, of QNX what it has for its debuggers.
 #include <fmt/format.h>
 
 #include "gdbstub/monitor/monitor.h"
@@ -7,7 +7,7 @@ namespace gcore::gdbstub {
 namespace {
 
 MonitorResult answer(Client& client, Target::GuestText what, std::optional<uint64_t> pid = {}) {
-  auto text = client.target.linux_text(what, pid);
+  auto text = client.target.kernel_text(what, pid);
   if (!text) return std::unexpected(text.error());
   if (text->size() > kMaxMonitorText) {
     // Of messages and lists the end says what happened last.
@@ -37,16 +37,16 @@ MonitorResult bt(Client& client, std::span<const std::string> words) {
 }
 
 constexpr MonitorCommand kCommands[] = {
-    {"dmesg", "", "a Linux guest's messages, as its own dmesg prints them", dmesg},
-    {"ps", "", "a Linux guest's tasks, and where each waits", ps},
+    {"dmesg", "", "the messages of the guest's kernel; of Linux as its own dmesg prints them", dmesg},
+    {"ps", "", "the guest's tasks, and where each waits", ps},
     {"bt", "PID", "the stack of a Linux guest's task", bt},
-    {"task", "PID", "everything about a Linux guest's task", task},
+    {"task", "PID", "everything about one of the guest's tasks", task},
 };
 
 }  // namespace
 
 MonitorResult monitor_diagnosis(Client& client) { return answer(client, Target::GuestText::why); }
 
-std::span<const MonitorCommand> monitor_linux_commands() { return kCommands; }
+std::span<const MonitorCommand> monitor_guest_commands() { return kCommands; }
 
 }  // namespace gcore::gdbstub

@@ -1,0 +1,28 @@
+// What a report of an RCU stall says of CPUs and tasks. Private to the reader.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "reader/guest/linux/why_parts.h"
+
+namespace gcore::reader::linux_guest {
+
+/// A task that was preempted, or slept, within an RCU read-side critical section: "P123" in the report.
+struct RcuReader {
+  int32_t pid = 0;
+  const Task* task = nullptr;  // nullptr: it has ended
+  bool is_in_it = false;       // still
+};
+
+/// Both take the lines of a report, of a grace period of either kind.
+std::vector<RcuReader> preempted_readers(const Scene& scene, std::span<const std::string> report);
+std::vector<uint32_t> stalled_cpus(std::span<const std::string> report);
+
+/// Who stalls, for a sentence: "CPU 1", "a reader", "worker (PID 123), off the CPU within an RCU read-side critical
+/// section,".
+std::string stalled_text(const std::vector<uint32_t>& cpus, const std::vector<RcuReader>& readers);
+
+}  // namespace gcore::reader::linux_guest
