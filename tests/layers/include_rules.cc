@@ -17,9 +17,9 @@ bool starts_with_any(std::string_view text, const Names& prefixes) {
 }
 
 /// The libraries whose headers are not the standard's, the C library's or the kernel's, by how their includes start.
-const Names kThirdParty{"llvm/",  "llvm-c/", "fmt/",          "boost/", "unicorn/",   "zstd",
-                        "zlib",   "xxhash",  "gtest/",        "gmock/", "benchmark/", "clang/",
-                        "libelf", "gelf",    "libkdumpfile/", "bfd",    "lzma.h"};
+const Names kThirdParty{"llvm/",         "llvm-c/", "fmt/",   "boost/",     "unicorn/", "zstd",   "zlib",
+                        "xxhash",        "gtest/",  "gmock/", "benchmark/", "clang/",   "libelf", "gelf",
+                        "libkdumpfile/", "bfd",     "lzma.h", "bzlib.h",    "lzo/"};
 
 /// Rules for the files whose path starts with `folder`; the first that fits counts.
 struct Rule {
@@ -43,7 +43,7 @@ const std::vector<Rule>& rules() {
       // In the order in which a byte passes them: none includes one that comes after it.
       {"reader/source/",
        {"reader/source/", "reader/address.h", "reader/error.h", "writer/base/", "writer/format/"},
-       {"fmt/", "zstd", "zlib", "lzma.h", "curl/"},
+       {"fmt/", "zstd", "zlib", "lzma.h", "bzlib.h", "lzo/", "curl/"},
        {}},
       {"reader/dump/",
        {"reader/dump/", "reader/source/", "reader/address.h", "reader/error.h", "writer/base/", "writer/format/"},
