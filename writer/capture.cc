@@ -34,6 +34,7 @@ Status capture(Guest& guest, format::Machine machine, GuestState& state) {
     if (guest.read_cpu(index, cpu.registers)) {
       add_stack_of_kernel_mode(cpu.registers);
       cpu.process_name = guest.process_name(index);
+      cpu.thread_id = guest.thread_id(index);
       state.cpus.push_back(std::move(cpu));
     } else {
       state.cpus_left_out.push_back(cpu.index);

@@ -96,6 +96,10 @@ class Guest {
   virtual std::string_view process_name(size_t /*cpu*/) { return {}; }
   /// The text that a Linux guest gave as VMCOREINFO, "" when none (vmcore dialect).
   virtual std::string_view vmcoreinfo() { return {}; }
+  /// The number of the thread that runs on a vCPU, as its kernel counts: a Linux guest's PID of it, 0 of an idle one.
+  /// Debuggers find the running threads by it (vmcore dialect: pr_pid). It counts only where all vCPUs have one
+  /// and can be read, and are numbered without gaps; else the notes number vCPUs, as QEMU's do.
+  virtual std::optional<uint32_t> thread_id(size_t /*cpu*/) { return std::nullopt; }
 };
 
 }  // namespace gcore::writer

@@ -177,6 +177,7 @@ std::string info_json(const Info& info, const GuestState& state) {
   json += ", \"zero\": " + number(info.pages.zero) + ", \"absent\": " + number(info.pages.absent);
   json += ", \"missing\": " + number(info.pages.missing) + "}, \"vcpus\": {\"count\": ";
   json += number(state.cpus.size() + state.cpus_left_out.size()) + ", \"left_out\": " + left_out(state);
+  if (info.dialect == Dialect::vmcore && state.has_thread_ids()) json += ", \"pr_pid\": \"threads\"";
   json += "}, " + unavailable(state, info.dialect);
   json += ", \"missing_ranges\": " + number(info.missing_ranges) + ", \"missing\": [";
 

@@ -13,7 +13,7 @@
 //      "source_defects": ["..."], "source_defects_count": 1,   what was wrong with the dump that this one was made of
 //      "complete": true,                 false: a partial dump, see the program headers
 //      "pages": {"size": 4096, "written": 1, "zero": 2, "absent": 3, "missing": 4},
-//      "vcpus": {"count": 4, "left_out": [2]},
+//      "vcpus": {"count": 4, "left_out": [2], "pr_pid": "threads"},   pr_pid: where notes do not number vCPUs with it
 //      "unavailable_vcpus": 3,           how many lack a register that their notes have room for, and hold a 0 for
 //      "unavailable": [{"vcpu": 1, "registers": "xcr0 dr0"}, {"vcpu": 2, "to": 3, "registers": "cr3"}],
 //      "missing_ranges": 2,

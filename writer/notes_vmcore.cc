@@ -43,10 +43,9 @@ void append(std::vector<std::byte>& notes, std::string_view name, uint32_t type,
 
 uint64_t value(const Values& registers, std::string_view name) { return registers.get(name); }
 
-// NT_PRSTATUS, whose head has nothing but the vCPU's number + 1. Its bytes are little-endian like all that is written.
-std::vector<std::byte> prstatus(const format::PrstatusLayout& layout, const CpuState& cpu, const Values& registers) {
+// NT_PRSTATUS, whose head has nothing but `pid`. Its bytes are little-endian like all that is written.
+std::vector<std::byte> prstatus(const format::PrstatusLayout& layout, Le32 pid, const Values& registers) {
   std::vector<std::byte> status(layout.size);
-  const Le32 pid = static_cast<uint32_t>(cpu.index + 1);
   std::memcpy(&status[layout.pid], &pid, sizeof pid);
   std::byte* slot = &status[layout.registers];
   for (const std::string_view name : layout.order) {
@@ -107,9 +106,11 @@ void append_fp_aarch64(std::vector<std::byte>& notes, const Values& registers) {
   append(notes, format::kNoteNameCore, format::kNotePrfpreg, &vectors, sizeof vectors);
 }
 
-void append_prstatus(std::vector<std::byte>& notes, const CpuState& cpu, const Values& registers) {
+void append_prstatus(std::vector<std::byte>& notes, const CpuState& cpu, bool with_thread_ids,
+                     const Values& registers) {
   const format::Machine machine = cpu.registers.machine();
-  auto status = prstatus(format::machine_info(machine).prstatus, cpu, registers);
+  const uint32_t pid = with_thread_ids ? cpu.thread_id.value_or(0) : static_cast<uint32_t>(cpu.index + 1);
+  auto status = prstatus(format::machine_info(machine).prstatus, pid, registers);
   const bool has_fp = machine == format::Machine::aarch64 && cpu.registers.get("v0.lo").has_value();
   if (has_fp) {
     const Le32 valid = 1;
@@ -124,7 +125,7 @@ void append_prstatus(std::vector<std::byte>& notes, const CpuState& cpu, const V
 RegisterSet vmcore_registers(const CpuState& cpu) {
   const Values values(cpu.registers);
   std::vector<std::byte> notes;
-  append_prstatus(notes, cpu, values);
+  append_prstatus(notes, cpu, false, values);
   if (format::machine_info(cpu.registers.machine()).vmcore == format::VmcoreDialect::written_with_qemu_note)
     append_qemu(notes, values);
   return values.asked();
@@ -141,7 +142,8 @@ std::vector<size_t> registers_without_place(Dialect dialect, const format::Regis
 
 Status vmcore_notes(const GuestState& state, std::vector<std::byte>& notes) {
   const auto dialect = format::machine_info(state.machine).vmcore;
-  for (const CpuState& cpu : state.cpus) append_prstatus(notes, cpu, Values(cpu.registers));
+  const bool with_thread_ids = state.has_thread_ids();
+  for (const CpuState& cpu : state.cpus) append_prstatus(notes, cpu, with_thread_ids, Values(cpu.registers));
   if (dialect == format::VmcoreDialect::written_with_qemu_note) {
     for (const CpuState& cpu : state.cpus) append_qemu(notes, Values(cpu.registers));
   } else if (dialect == format::VmcoreDialect::not_written) {

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@ struct CpuState {
   size_t index;  // the machine's number for it
   format::RegisterFile registers;
   std::string process_name;
+  std::optional<uint32_t> thread_id{};
 };
 
 struct GuestState {
@@ -21,6 +23,15 @@ struct GuestState {
   std::vector<CpuState> cpus;         // those that could be read, in index order
   std::vector<size_t> cpus_left_out;  // those that could not
   std::string vmcoreinfo;
+
+  /// Whether NT_PRSTATUS notes have the numbers of threads, not of vCPUs: where all are known, and the order of the
+  /// notes numbers the vCPUs.
+  bool has_thread_ids() const {
+    for (size_t i = 0; i < cpus.size(); ++i)
+      if (!cpus[i].thread_id || cpus[i].index != i) return false;
+    return !cpus.empty() && cpus_left_out.empty();
+  }
+
   std::vector<MemoryRange> memory;  // checked, by address
 };
 

@@ -246,7 +246,7 @@ Expected<void> Dump::State::load_vmcore(std::span<const NoteSegment> segments) {
     foreign_format = "VirtualBox core";
     return {};
   }
-  VmcoreNotes content = read_vmcore_notes(all, elf.machine, elf.order, warnings);
+  VmcoreNotes content = read_vmcore_notes(all, elf.machine, elf.order, info, warnings);
   if (content.of_process)
     return fail(Error::Kind::not_core,
                 "it is the core of a process, not of a machine: it has notes about a process "

@@ -222,6 +222,7 @@ DumpInfo read_fields(const json::Object& from, Fields& fields, std::vector<std::
                   .missing = fields.number(*pages, "missing").value_or(0)};
   if (const json::Object* vcpus = fields.object(from, "vcpus")) {
     info.vcpu_count = fields.number(*vcpus, "count");
+    info.has_thread_ids = fields.text(*vcpus, "pr_pid") == "threads";
     fields.each(*vcpus, "left_out", [&](const json::Value& value) {
       const auto number = number_of(value);
       if (!number || *number > std::numeric_limits<uint32_t>::max()) return false;

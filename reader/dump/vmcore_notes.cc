@@ -43,8 +43,12 @@ constexpr QemuSegmentNames kQemuSegments[] = {{"cs", "cs_limit", "cs_flags", "cs
 
 class Collector {
  public:
-  Collector(Machine machine, format::ByteOrder order, std::vector<std::string>& warnings)
-      : machine_(machine), order_(order), layout_(format::machine_info(machine).prstatus), warnings_(warnings) {
+  Collector(Machine machine, format::ByteOrder order, const DumpInfo& info, std::vector<std::string>& warnings)
+      : machine_(machine),
+        order_(order),
+        pids_are_threads_(info.has_thread_ids),
+        layout_(format::machine_info(machine).prstatus),
+        warnings_(warnings) {
     for (const auto name : layout_.order) slots_.push_back(format::find_register(machine, name));
   }
 
@@ -184,19 +188,21 @@ class Collector {
   }
 
   /// pr_pid is vCPU index + 1 (QEMU) or the index (cloud-hypervisor). A kernel's own dump has the pids of the processes
-  /// that ran there, which say nothing of the CPU.
+  /// that ran there, which say nothing of the CPU; in one of ours that has them, vCPUs are in order.
   void number_cpus() {
     const bool from_zero = std::ranges::find(pids_, 0u) != pids_.end();
     const std::set<uint32_t> distinct(pids_.begin(), pids_.end());
-    const bool sensible = distinct.size() == pids_.size() && !pids_.empty() && *distinct.rbegin() <= kMaxCpus;
+    const bool sensible =
+        !pids_are_threads_ && distinct.size() == pids_.size() && !pids_.empty() && *distinct.rbegin() <= kMaxCpus;
     for (size_t i = 0; i < out_.cpus.size(); ++i)
       out_.cpus[i].number = sensible ? pids_[i] - (from_zero ? 0 : 1) : static_cast<uint32_t>(i);
-    if (!sensible && !out_.cpus.empty() && distinct != std::set<uint32_t>{0})
+    if (!sensible && !pids_are_threads_ && !out_.cpus.empty() && distinct != std::set<uint32_t>{0})
       warnings_.push_back("the pids in the NT_PRSTATUS notes number no vCPUs; these are numbered in the notes' order");
   }
 
   Machine machine_;
   format::ByteOrder order_;
+  bool pids_are_threads_;
   format::PrstatusLayout layout_;
   std::vector<std::optional<size_t>> slots_;
   std::vector<std::string>& warnings_;
@@ -209,8 +215,8 @@ class Collector {
 }  // namespace
 
 VmcoreNotes read_vmcore_notes(std::span<const ElfNote> notes, Machine machine, format::ByteOrder order,
-                              std::vector<std::string>& warnings) {
-  return Collector(machine, order, warnings).collect(notes);
+                              const DumpInfo& info, std::vector<std::string>& warnings) {
+  return Collector(machine, order, info, warnings).collect(notes);
 }
 
 }  // namespace gcore::reader

@@ -21,8 +21,8 @@ struct VmcoreNotes {
 /// Takes the notes of all PT_NOTE segments, in file order. NT_PRSTATUS starts a vCPU, also one that is too small, which
 /// gives it no registers; a NT_PRFPREG belongs to the vCPU before it, and the n-th QEMU note to the n-th vCPU. Where
 /// the QEMU note and NT_PRSTATUS have the same register, the latter counts, except for fs_base and gs_base, which only
-/// the former has reliably. What is none of these is counted.
+/// the former has reliably. What is none of these is counted. `info` says whether pr_pid numbers vCPUs.
 VmcoreNotes read_vmcore_notes(std::span<const ElfNote> notes, format::Machine machine, format::ByteOrder order,
-                              std::vector<std::string>& warnings);
+                              const DumpInfo& info, std::vector<std::string>& warnings);
 
 }  // namespace gcore::reader

@@ -49,7 +49,7 @@ void elf_notes(const Input& input, std::vector<std::string>& warnings) {
     require(note.offset < input.bytes.size() && note.descriptor.size() <= input.bytes.size() - note.offset);
     require(std::ranges::all_of(note.name, [](char c) { return c >= 0x20 && c < 0x7f; }));
   }
-  const VmcoreNotes content = read_vmcore_notes(found.notes, input.machine, input.order, warnings);
+  const VmcoreNotes content = read_vmcore_notes(found.notes, input.machine, input.order, {}, warnings);
   check_cpus(input, content.cpus);
   require(content.cpus.size() <= found.notes.size() && content.vmcoreinfo.find('\0') == std::string::npos);
 }

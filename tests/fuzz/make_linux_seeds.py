@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Writes the seeds of fuzz_linux (damages of each part of a guest, in each way) and of fuzz_btf (a kernel's types and a module's). By
-hand, from the repository:
+"""Writes the seeds of fuzz_linux (damages of each part of a guest, in each way), and of fuzz_btf and fuzz_dwarf (a kernel's types and a
+module's). By hand, from the repository:
 
     tests/fuzz/make_linux_seeds.py tests/fuzz/corpus
 """
@@ -73,3 +73,30 @@ circle.add(4, "inner", 8, 0, 3, 0, members=1)
 for name, first, second in (("whole", kernel.data(), module.data()), ("alone", kernel.data(), b""), ("circle", circle.data(), b""),
                             ("twice", kernel.data(), kernel.data())):
     (corpus / f"btf/{name}").write_bytes(struct.pack("<H", len(first)) + first + second)
+
+# What debug information is made of, and what must not make any that is endless: types within themselves, functions that share a
+# prototype, bit fields and arrays of which sizes are no sizes.
+endless = Btf()
+endless.add(4, "own", 16, endless.text("self"), 1, 0, endless.text("other"), 2, 64, members=2)  # 1
+endless.add(5, "other", 16, endless.text("own"), 1, 0, members=1)                  # 2
+endless.add(2, "", 4)                                                              # 3, of itself by way of 4
+endless.add(10, "", 3)                                                             # 4
+endless.add(18, "tag", 6)                                                          # 5
+endless.add(2, "", 5)                                                              # 6, of itself by way of 5
+endless.add(3, "", 0, 7, 7, 0xFFFFFFFF)                                            # 7
+endless.add(13, "", 9, endless.text("f"), 9, members=1)                            # 8
+endless.add(2, "", 8)                                                              # 9
+endless.add(8, "again", 10)                                                        # 10
+endless.add(4, "bits", 4, endless.text("b"), 10, 0xFF << 24 | 0xFFFFFF, members=1, flag=1)  # 11
+functions = Btf()
+functions.add(1, "int", 4, 1 << 24 | 32)                                           # 1
+functions.add(13, "", 1, *[word for i in range(40) for word in (functions.text(f"p{i}"), 1 + i)], members=40)  # 2
+for i in range(60):
+    functions.add(12, f"function{i}", 2, members=1)
+    functions.add(14, f"variable{i}", 1 + i, 1)
+own = Btf(len(functions.texts))
+for i in range(20):
+    own.add(12, f"function{3 * i}", 2, members=1)
+for name, first, second in (("whole", kernel.data(), module.data()), ("circle", circle.data(), b""), ("endless", endless.data(), b""),
+                            ("functions", functions.data(), own.data())):
+    (corpus / f"dwarf/{name}").write_bytes(struct.pack("<H", len(first)) + first + second)

@@ -3,10 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <regex>
 #include <sstream>
 
+#include "reader/guest/guest.h"
+#include "reader/guest/linux/kernel.h"
 #include "tests/reader_linux/guests.h"
 #include "tests/support/gdb_session.h"
 #include "tests/support/linux_oracle.h"
@@ -137,6 +140,49 @@ TEST_P(LinuxThreads, CanBeShownLater) {
   EXPECT_THAT(session.of[4], testing::ContainsRegex("Thread [0-9]+ has extra info 'PID 2, "));
   EXPECT_THAT(session.of[6], Not(HasSubstr("PID 2,")));
   EXPECT_THAT(session.of[7], HasSubstr("vCPUs only"));
+}
+
+/// Right down: as the reader has them, which other tests hold beside /proc/PID/stack. On aarch64 return addresses on
+/// the stacks are signed.
+TEST_P(LinuxThreads, HaveWholeStacks) {
+  TempDir folder;
+  const std::string script = folder.write("stacks.py",
+                                          "import gdb\n"
+                                          "for thread in gdb.selected_inferior().threads():\n"
+                                          "    if thread.ptid[1] > 10000000:\n"
+                                          "        thread.switch()\n"
+                                          "        frame = gdb.newest_frame()\n"
+                                          "        pcs = []\n"
+                                          "        while frame is not None and frame.pc() >> 63 and len(pcs) < 100:\n"
+                                          "            pcs.append(hex(frame.pc()))\n"
+                                          "            frame = frame.older()\n"
+                                          "        print('stack', thread.ptid[1] - 10000000, *pcs)\n");
+  const auto session = gdb({"source " + script});
+  std::map<int32_t, std::vector<uint64_t>> shown;
+  std::istringstream lines(session.of[1]);
+  for (std::string line, word; std::getline(lines, line);) {
+    std::istringstream words(line);
+    int32_t pid = 0;
+    if (!(words >> word >> pid) || word != "stack") continue;
+    auto& frames = shown[pid];
+    while (words >> word) frames.push_back(std::stoull(word, nullptr, 16));
+  }
+  const auto dump = reader::Dump::open(guest.dump());
+  ASSERT_TRUE(dump);
+  const reader::Guest system(**dump);
+  const auto kernel = reader::linux_guest::Kernel::find(**dump, system.system(reader::GuestSearch::thorough));
+  ASSERT_TRUE(kernel && (*kernel)->tasks());
+  size_t deepest = 0, compared = 0;
+  for (const auto& task : (*kernel)->tasks()->list) {
+    if (task.running_on || task.pid == 0) continue;
+    std::vector<uint64_t> frames;
+    for (const auto& frame : (*kernel)->stack_of(task).frames) frames.push_back(frame.pc.value);
+    EXPECT_EQ(shown[task.pid], frames) << task.name << ", PID " << task.pid;
+    deepest = std::max(deepest, frames.size());
+    ++compared;
+  }
+  EXPECT_GT(compared, 20u);
+  EXPECT_GE(deepest, 5u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Machines, LinuxThreads, testing::Values(kGuests[0], kGuests[2]), guest_name);

@@ -88,6 +88,12 @@ linux = found['linux']
 assert len(linux['tasks']) > 40 and len(linux['stacks']) > 5, (len(linux['tasks']), len(linux['stacks']))
 for task in linux['tasks']:
     assert linux['stacks'][task['stack']]['frames'] or task['running_on'] is not None or task['state'] in 'ZX', task
+sleeper = next(task for task in linux['tasks'] if (task['command_line'] or '').startswith('sleep '))
+assert any(area['file'] == '/bin/busybox' and 'x' in area['permissions'] for area in sleeper['areas']), sleeper
+assert any(area['file'] == '[stack]' for area in sleeper['areas']), sleeper
+sp = int(sleeper['user_registers'].get('rsp') or sleeper['user_registers']['sp'], 16)
+assert any(int(area['start'], 16) <= sp < int(area['end'], 16) for area in sleeper['areas'] if area['file'] == '[stack]'), sleeper
+assert 'cr0' not in sleeper['user_registers'], sleeper
 assert any(f['place'].startswith('kthreadd+0x') for s in linux['stacks'] for f in s['frames'] if f['place'])
 )";
   const Completed done = inspect({"--json"});

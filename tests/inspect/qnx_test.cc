@@ -76,7 +76,7 @@ TEST_F(QnxGuestDump, OfOneProcessEverythingIsShown) {
                          HasSubstr("page tables  root at guest-physical 0x1000; --map --root 0x1000 lists its memory"),
                          HasSubstr("vCPU         0,1, by the root table"),
                          HasSubstr("  thread 1\n  #0   0x0000000000400008  ??\n  #1   0x0000000000400020  ??\n"),
-                         HasSubstr("rip    0x0000000000400008"), HasSubstr("  thread 3\n")));
+                         HasSubstr("rip     0x0000000000400008"), HasSubstr("  thread 3\n")));
   EXPECT_EQ(refused({"--tasks", "7"}), "gcore-inspect: show PID 7: the guest has no such process\n");
 }
 

@@ -8,6 +8,7 @@
 
 extern "C" {
 int fuzz_btf(const uint8_t* data, size_t size);
+int fuzz_dwarf(const uint8_t* data, size_t size);
 int fuzz_linux(const uint8_t* data, size_t size);
 }
 
@@ -15,6 +16,11 @@ namespace gcore::tests {
 namespace {
 
 TEST(LinuxCorpus, TypesSurviveEveryInput) { replay_corpus("btf", fuzz_btf); }
+
+TEST(LinuxCorpus, DebugInformationIsSoundWhateverTheTypes) {
+  replay_corpus("dwarf", fuzz_dwarf);
+  replay_corpus("btf", fuzz_dwarf);
+}
 
 TEST(LinuxCorpus, DamagedGuestsAreSurvived) {
   std::string images;

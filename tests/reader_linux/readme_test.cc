@@ -54,6 +54,8 @@ TEST(Readme, ThePageBeginsWithWhatWentWrong) {
            "eval=document.querySelector('.finding h3').textContent",
            // A task that it names leads to its row and its stack.
            "click=.involved a", "eval='S' + document.querySelector('tr:target details').textContent",
+           // Which is as wide as the screen.
+           "eval='L' + (document.querySelector('tr:target li').clientWidth > 300)",
            // Search finds a word of a message and of a stack; the table sorts.
            "key=/", "type=trouble_first_then_second", "eval='R' + document.querySelector('#results').textContent",
            "click=#task-table th:nth-child(5) button", "click=#task-table th:nth-child(5) button",
@@ -64,6 +66,7 @@ TEST(Readme, ThePageBeginsWithWhatWentWrong) {
   EXPECT_THAT(seen.out, testing::HasSubstr("What went wrong"));
   EXPECT_THAT(seen.out, testing::ContainsRegex("deadlock mutex-one \\(PID [0-9]+\\) and mutex-two"));
   EXPECT_THAT(seen.out, testing::ContainsRegex("\"S[^\"]*trouble_first_then_second"));
+  EXPECT_THAT(seen.out, testing::HasSubstr("Ltrue"));
   EXPECT_THAT(seen.out, testing::ContainsRegex("\"R[^\"]*stack of [^\"]*mutex-one"));
   EXPECT_THAT(seen.out, testing::ContainsRegex("\"N[a-z]"));
 }

@@ -54,11 +54,14 @@ std::vector<std::vector<Frame>> kernel_stacks(const std::string& said) {
 /// Wherever the vCPU was, its stack goes right down: to where the vCPU or the thread was started, to user mode, or to
 /// the first instructions of an entry, which have no stack yet.
 void expect_whole(const std::vector<Frame>& stack) {
-  static const std::regex kEnds("(common|secondary)_startup_64.*|x86_64_start_kernel|ret_from_fork.*"),
+  static const std::regex kEnds(
+      "(common|secondary)_startup_64.*|x86_64_start_kernel|ret_from_fork.*|__(primary|secondary)_switched"),
       kEntries("(entry|asm)_.*");
   std::string text;
   for (const Frame& frame : stack) text += frame.name + '\n';
   ASSERT_FALSE(stack.empty());
+  // aarch64: in the entry code itself, which may not yet have stored, or have taken back, the registers.
+  if (stack[0].name == "<signal handler called>" || stack[0].name == "vectors") return;
   for (size_t i = 0; i < stack.size(); i++) {
     const bool is_user = i > 0 && stack[i - 1].name == "<signal handler called>" && stack[i].address < 1ULL << 47;
     if (is_user && stack[i].name != "<signal handler called>") return;
@@ -158,12 +161,7 @@ TEST_P(SymbolFileOfGuest, GivesGdbVariablesAndStacks) {
   }
   const auto stacks = kernel_stacks(said);
   for (const char* vcpu : {"\"vCPU 0 [", "\"vCPU 1 ["}) EXPECT_THAT(said, HasSubstr(vcpu));
-  for (const auto& stack : stacks) {
-    if (is_x86())
-      expect_whole(stack);
-    else  // without tables for unwinding gdb guesses all frames but the first
-      EXPECT_TRUE(!stack.empty() && stack[0].name != "??") << said;
-  }
+  for (const auto& stack : stacks) expect_whole(stack);
 }
 
 /// What the processor was at when an exception came is all in struct pt_regs, which is at sp.
@@ -174,14 +172,15 @@ TEST_P(SymbolFileOfGuest, UnwindsExceptionsOfAarch64) {
   EXPECT_THAT(frames, testing::ContainsRegex("r31 .*at cfa\\+248\n"));
   EXPECT_THAT(frames, testing::ContainsRegex("r32 .*at cfa\\+256\n"));
   size_t found = 0;
+  const std::regex entry(std::string(GetParam().series) == "5.10." ? "el1_(sync|irq|error)" : "el1h_64_[a-z]+");
   for (const KnownSymbol& symbol : parse_kallsyms(oracle_.said("/proc/kallsyms"))) {
-    if (!symbol.name.starts_with("el1h_64_") || symbol.name.ends_with("_handler")) continue;
+    if (!std::regex_match(symbol.name, entry)) continue;
     std::ostringstream start;
     start << " pc=" << std::hex << symbol.address << "..";
     EXPECT_THAT(frames, HasSubstr(start.str())) << symbol.name;
     found++;
   }
-  EXPECT_EQ(found, 4U);
+  EXPECT_GE(found, 3U);
 }
 
 INSTANTIATE_TEST_SUITE_P(One, VerifiedSymbolFile, testing::Values(kGuests[0]), guest_name);
@@ -241,13 +240,18 @@ class OtherTools : public WriteSymbols {
   const std::string dump_ = folder_.path("vmcore"), file_ = folder_.path("symbols");
 };
 
-// Not the stacks of the PIDs that are also numbers of vCPUs: drgn takes pr_pid, in which QEMU's dumps and ours count
-// vCPUs from 1, for the PID of a thread.
 TEST_F(OtherTools, DrgnListsAllTasksAndTheirStacks) {
   const std::string script = folder_.write("tasks.py", R"(
 from drgn.helpers.linux.pid import for_each_task
 for task in for_each_task(prog):
     print("task", task.pid.value_(), task.comm.string_().decode())
+    pcs = []
+    for frame in prog.stack_trace(task):
+        try:
+            pcs.append(hex(frame.pc))
+        except LookupError:  # beyond the outermost frame
+            break
+    print("stack", task.pid.value_(), *pcs)
     if task.comm.string_() == b"rcu_gp":
         print(prog.stack_trace(task))
 )");
@@ -266,6 +270,19 @@ for task in for_each_task(prog):
     EXPECT_THAT(drgn.out, HasSubstr("task " + std::to_string(task.pid) + " " + task.name + "\n"));
   }
   EXPECT_GT(count, 40u);
+  const auto converted = reader::Dump::open(dump_);
+  ASSERT_TRUE(converted);
+  for (const auto& cpu : (*converted)->cpus()) EXPECT_EQ(cpu.number, cpu.index) << "its notes have PIDs";
+  // Those that run have their vCPU's registers, also where a PID is the number of a vCPU; drgn goes on into user mode.
+  for (const auto& task : (*kernel)->tasks()->list) {
+    if (task.pid == 0 || !task.is_process()) continue;
+    const auto stack = (*kernel)->stack_of(task);
+    std::ostringstream frames;
+    frames << "\nstack " << task.pid << std::hex;
+    for (const auto& frame : stack.frames) frames << " 0x" << frame.pc.value;
+    if (stack.frames.empty() && stack.user) frames << " 0x" << stack.user->registers.get("rip").value_or(0);
+    EXPECT_THAT(drgn.out, HasSubstr(frames.str())) << task.name;
+  }
   for (const char* function : {"__schedule", "schedule", "rescuer_thread", "kthread"})
     EXPECT_THAT(drgn.out, testing::ContainsRegex("#[0-9]+ +" + std::string(function)));
 }

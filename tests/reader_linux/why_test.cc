@@ -194,6 +194,13 @@ TEST_P(Why, NamesTheTaskThatStallsRcuOffTheCpu) {
   EXPECT_EQ(names_in_role(**now, "reads"), "rcu-sleeper");
   EXPECT_THAT((*now)->text, AllOf(HasSubstr("RCU stall: rcu-sleeper (PID "), HasSubstr("off the CPU within an RCU")));
   EXPECT_THAT(all_text(**now), AllOf(HasSubstr("stack of rcu-sleeper"), HasSubstr("trouble_sleeps_in_rcu+0x")));
+  // When it has ended the kernel's report still has its name.
+  const auto afterwards = of("oops");
+  const auto later = of_kind(afterwards, Finding::Kind::rcu_stall);
+  const auto of_sleeper =
+      std::ranges::find_if(later, [](auto* finding) { return names_in_role(*finding, "reads") == "rcu-sleeper"; });
+  ASSERT_NE(of_sleeper, later.end());
+  EXPECT_TRUE((*of_sleeper)->is_past);
 }
 
 /// The kernel's words, of kernels and moments that are rare in a test: each of a task that the guest has.
@@ -224,6 +231,10 @@ TEST_P(Why, UnderstandsWhoStallsRcu) {
       "CPU 0");
   EXPECT_EQ(told({"rcu: \tTasks blocked on level-1 rcu_node (CPUs 0-63): P999999"}),
             "PID 999999, which is no more" + off);
+  EXPECT_EQ(
+      told({"rcu: \tTasks blocked on level-0 rcu_node (CPUs 0-1): P" + one + "/1:b..l",
+            "task:another one      state:R  running task     stack:0     pid:" + one + "   ppid:2      flags:0x8"}),
+      "another one (PID " + one + ")" + off);
   EXPECT_EQ(told({"rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:"}), "a reader");
 }
 

@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "reader/guest/linux/kernel.h"
+
 namespace gcore::tools::convert {
 namespace {
 
@@ -74,6 +76,16 @@ void DumpGuest::collect_cpus() {
   }
   for (const auto& [number, cpu] : cpus_)
     if (cpu != nullptr && cpu->index == dump_.faulting_cpu()) reason_.cpu = static_cast<uint16_t>(number);
+}
+
+void DumpGuest::find_running_threads() {
+  const auto kernel = reader::linux_guest::Kernel::find(dump_, guest_.system());
+  if (!kernel) return;
+  for (const auto& [number, cpu] : cpus_) {
+    const auto current = cpu ? (*kernel)->current_task(cpu->index) : std::nullopt;
+    const auto task = current ? (*kernel)->task_at(*current) : std::nullopt;
+    thread_ids_.emplace_back(task && task->pid >= 0 ? std::optional(static_cast<uint32_t>(task->pid)) : std::nullopt);
+  }
 }
 
 /// Cuts the ranges down to what was chosen.

@@ -1,7 +1,9 @@
 // An existing dump as a guest that the writer can dump again.
 #pragma once
 
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "reader/dump/dump.h"
@@ -36,6 +38,13 @@ class DumpGuest : public writer::Guest {
   /// As the dump has it in a note, else as it was found in guest memory.
   std::string_view vmcoreinfo() override { return guest_.system().vmcoreinfo; }
 
+  std::optional<uint32_t> thread_id(size_t cpu) override {
+    return thread_ids_.empty() ? std::nullopt : thread_ids_[cpu];
+  }
+
+  /// Looks for the threads of a Linux guest that run on its vCPUs, for thread_id().
+  void find_running_threads();
+
   /// Why the dump was taken, if it says so itself (taken().has_reason), and for which signal on which vCPU.
   const writer::Reason& reason() const { return reason_; }
   /// What it says of how it was taken.
@@ -55,6 +64,7 @@ class DumpGuest : public writer::Guest {
   reader::Guest guest_{dump_};
   const std::vector<ChosenRange> chosen_;
   std::vector<std::pair<size_t, const reader::Cpu*>> cpus_;  // by number; nullptr: the dump's writer left it out
+  std::vector<std::optional<uint32_t>> thread_ids_;          // as cpus_; empty: not known
   std::string name_, program_;
   writer::Reason reason_;
   writer::EarlierDump taken_;

@@ -203,6 +203,7 @@ int run(Program& program) {
   if (!lost) return program.fail(attempted, lost.error().text);
   if (const std::string why = less_than_itself(*settings, in.get(), **dump, *lost); !why.empty())
     return program.fail(attempted, why);
+  if (dialect == writer::Dialect::vmcore) guest.find_running_threads();
   const writer::Result result = write_dump(program, guest, writer_options(*settings, dialect, guest, **dump));
   if (!result.status) return program.fail(attempted, result.status.text());
   for (const std::string& note : guest.notes()) program.note(note);

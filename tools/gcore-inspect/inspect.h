@@ -112,6 +112,9 @@ std::vector<Gap> gaps(const reader::Dump& dump);
 /// What a reader of the dump wants to know first: (name, value) in the order in which it is shown. headline.cc
 std::vector<std::pair<std::string, std::string>> headline(const reader::Guest& guest);
 
+/// A register that programs have, and not the CPU alone, as it has cr0.
+bool is_of_program(const format::RegisterInfo& info);
+
 /// Registers that belong together, as they are shown. registers.cc
 struct RegisterRow {
   std::string name, value, flags;

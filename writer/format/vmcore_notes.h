@@ -15,7 +15,8 @@ namespace gcore::format {
 inline constexpr uint32_t kNotePrstatus = 1, kNotePrfpreg = 2, kNoteQemu = 0, kNoteVmcoreinfo = 0;  // note types
 inline constexpr char kNoteNameCore[] = "CORE", kNoteNameQemu[] = "QEMU", kNoteNameVmcoreinfo[] = "VMCOREINFO";
 
-/// The fields before the registers. Only the pid means anything in a guest's dump: vCPU index + 1.
+/// The fields before the registers. Only the pid means anything in a guest's dump: vCPU index + 1, or the
+/// number of the thread that runs there.
 struct PrstatusHead {
   uint8_t signal_info[32];
   Le32 pid;

@@ -280,8 +280,8 @@ class MessageReader {
     constexpr size_t kShown = 6;
     size_t shown = 0;
     for (const RcuReader& reader : readers) {
+      if (!reader.name.empty()) add_task(finding, reader.pid, reader.name, "reads");
       if (!reader.task) continue;
-      add_task(finding, reader.pid, reader.task->name, "reads");
       const Stack stack = scene_.kernel.stack_of(*reader.task);
       if (alone && shown == 0) finding.key += key_of(stack, 1);
       if (reader.is_in_it && shown++ < kShown)

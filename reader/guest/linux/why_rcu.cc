@@ -20,6 +20,21 @@ bool is_blocked_reader(const Scene& scene, const Task& task) {
   return value.value_or(0) != 0;
 }
 
+/// The name that a report has for a task, if it shows it:
+/// "task:rcu-sleeper     state:D stack:0     pid:258   ppid:2      flags:0x00004000"
+std::string name_in(std::span<const std::string> report, int32_t pid) {
+  for (const std::string& line : report) {
+    if (!line.starts_with("task:")) continue;
+    const auto number = after(line, " pid:");
+    if (!number ||
+        leading_number<int32_t>(number->substr(std::min(number->find_first_not_of(' '), number->size()))) != pid)
+      continue;
+    const std::string_view name = std::string_view(line).substr(5, line.find(" state:") - 5);
+    return std::string(name.substr(0, name.find_last_not_of(' ') + 1));
+  }
+  return "";
+}
+
 }  // namespace
 
 /// "rcu: \tTasks blocked on level-0 rcu_node (CPUs 0-1): P123/1:b..l P124", and of an expedited grace period
@@ -33,8 +48,11 @@ std::vector<RcuReader> preempted_readers(const Scene& scene, std::span<const std
     for (size_t at = rest->find(" P"); at != std::string_view::npos; at = rest->find(" P", at + 1)) {
       const auto pid = leading_number<int32_t>(rest->substr(at + 2));
       if (!pid || std::ranges::find(readers, *pid, &RcuReader::pid) != readers.end()) continue;
-      readers.push_back({.pid = *pid, .task = scene.task_of_pid(*pid)});
-      readers.back().is_in_it = readers.back().task && is_blocked_reader(scene, *readers.back().task);
+      RcuReader reader{.pid = *pid, .name = name_in(report, *pid), .task = scene.task_of_pid(*pid)};
+      if (reader.task && reader.name.empty()) reader.name = reader.task->name;
+      if (reader.task && reader.name != reader.task->name) reader.task = nullptr;  // the number is another's by now
+      reader.is_in_it = reader.task && is_blocked_reader(scene, *reader.task);
+      readers.push_back(std::move(reader));
     }
   }
   return readers;
@@ -44,8 +62,9 @@ std::string stalled_text(const std::vector<uint32_t>& cpus, const std::vector<Rc
   constexpr size_t kNamed = 4;
   std::string text = cpus.empty() ? "" : fmt::format("CPU {}", fmt::join(cpus, ", "));
   for (size_t i = 0; i < readers.size() && i < kNamed; ++i)
-    text += (text.empty() ? "" : ", ") +
-            (readers[i].task ? task_text(*readers[i].task) : fmt::format("PID {}, which is no more", readers[i].pid));
+    text += (text.empty() ? "" : ", ") + (readers[i].name.empty()
+                                              ? fmt::format("PID {}, which is no more", readers[i].pid)
+                                              : fmt::format("{} (PID {})", readers[i].name, readers[i].pid));
   if (readers.size() > kNamed) text += fmt::format(" and {} more", readers.size() - kNamed);
   if (!readers.empty() && cpus.empty()) text += ", off the CPU within an RCU read-side critical section,";
   return text.empty() ? "a reader" : text;

@@ -13,6 +13,7 @@ namespace gcore::reader::linux_guest {
 /// A task that was preempted, or slept, within an RCU read-side critical section: "P123" in the report.
 struct RcuReader {
   int32_t pid = 0;
+  std::string name{};          // as the report or the guest has it; "": neither does any more
   const Task* task = nullptr;  // nullptr: it has ended
   bool is_in_it = false;       // still
 };

@@ -78,6 +78,10 @@ std::optional<uint64_t> stack_pointer(const reader::Cpu& cpu) {
   return cpu.registers.get(format::machine_info(cpu.registers.machine()).stack_pointer);
 }
 
+bool is_of_program(const format::RegisterInfo& info) {
+  return info.core_offset >= 0 || info.name == "fs_base" || info.name == "gs_base";
+}
+
 std::string mode_name(const reader::Cpu& cpu) {
   if (cpu.registers.machine() == format::Machine::aarch64) {
     const auto pstate = cpu.registers.get("pstate");

@@ -37,8 +37,8 @@ void add_row(HtmlPage& page, const Job& job, const Row& row, size_t stack) {
   const auto cell = [&](const std::string& text) { page.body += "<td class=\"n\">" + escape(text) + "</td>"; };
   page.body += "<tr>";
   cell(std::to_string(row.task->process.pid));
-  cell(row.thread != nullptr ? std::to_string(row.thread->id) : "");
   cell(vcpus);
+  cell(row.thread != nullptr ? std::to_string(row.thread->id) : "");
   cell(row.task->root ? fmt::format("{:#x}", row.task->root->value) : "");
   page.body += "<td>" + escape(row.task->process.name) + "</td><td>";
   if (row.thread != nullptr)
@@ -75,7 +75,7 @@ void add_tasks(HtmlPage& page, const Job& job, json::OStream& data) {
       "aria-label=\"filter threads\"><span class=\"dim\" id=\"task-count\">{}, {}</span></div>\n"
       "<div class=\"scroll list\"><table class=\"tasks\" id=\"task-table\"><thead>",
       counted(tasks->list.size(), "process", "processes"), counted(rows.size(), "line", "lines"));
-  page.row({"PID", "TID", "vCPU", "page tables", "name", "where"}, "th");
+  page.row({"PID", "vCPU", "TID", "page tables", "name", "where"}, "th");
   page.body += "</thead><tbody>\n";
   for (size_t i = 0; i < shown; ++i) add_row(page, job, rows[i], i);
   page.body += "</tbody></table></div>\n";

@@ -202,6 +202,14 @@ void write_dump(json::OStream& out, const Job& job, json::Value pages) {
 
 json::Value hex_value(uint64_t value) { return fmt::format("{:#x}", value); }
 
+json::Value program_registers_value(const format::RegisterFile& registers) {
+  json::Object all;
+  for (const auto& info : format::registers(registers.machine()))
+    if (const auto value = is_of_program(info) ? registers.get(info.name) : std::nullopt)
+      all[utf8(info.name)] = hex_value(*value);
+  return all;
+}
+
 json::Value file_value(const reader::Dump& dump) {
   json::Object file{
       {"path", utf8(dump.path())},

@@ -1,4 +1,5 @@
 // The member "linux": what a Linux guest's own tables tell.
+#include <fmt/format.h>
 #include <llvm/Support/JSON.h>
 
 #include <map>
@@ -25,7 +26,42 @@ json::Value address_or_null(reader::VirtAddr address) {
   return address == reader::VirtAddr(0) ? json::Value(nullptr) : hex_value(address.value);
 }
 
-json::Value task_value(const Job& job, const Task& task, json::Value stack) {
+/// The address spaces of processes. What is beyond the limit is null, and a problem says so.
+class Areas {
+ public:
+  explicit Areas(const Kernel& kernel) : kernel_(kernel) {}
+
+  json::Value of(const Task& task) {
+    if (!task.is_process() || task.is_kernel_thread || task.mm == reader::VirtAddr(0)) return nullptr;
+    if (listed_ >= kMost) return ++left_out_, nullptr;
+    const auto areas = kernel_.areas_of(task);
+    if (!areas) return nullptr;
+    listed_ += areas->size();
+    json::Array list;
+    for (const auto& area : *areas)
+      list.push_back(json::Object{{"start", hex_value(area.start.value)},
+                                  {"end", hex_value(area.end.value)},
+                                  {"permissions", utf8(area.permissions)},
+                                  {"file_offset", hex_value(area.file_offset)},
+                                  {"file", text_or_null(area.file)}});
+    return list;
+  }
+  std::string problem() const {
+    return left_out_ == 0 ? "" : fmt::format("the address spaces of {} processes are left out", left_out_);
+  }
+
+ private:
+  static constexpr size_t kMost = 200'000;
+  const Kernel& kernel_;
+  size_t listed_ = 0, left_out_ = 0;
+};
+
+json::Value user_registers(const Kernel& kernel, const Task& task) {
+  const auto registers = kernel.user_registers(task);
+  return registers ? program_registers_value(*registers) : json::Value(nullptr);
+}
+
+json::Value task_value(const Job& job, const Kernel& kernel, const Task& task, json::Value stack, Areas& areas) {
   return json::Object{
       {"pid", task.tgid},
       {"tid", task.pid},
@@ -46,6 +82,8 @@ json::Value task_value(const Job& job, const Task& task, json::Value stack) {
       {"system_time_ns", number_or_null(task.system_time_ns)},
       {"where", text_or_null(place_of(job, task))},
       {"stack", std::move(stack)},
+      {"user_registers", user_registers(kernel, task)},
+      {"areas", areas.of(task)},
   };
 }
 
@@ -68,7 +106,7 @@ json::Value module_value(const Module& module) {
   };
 }
 
-void write_tasks(json::OStream& out, const Job& job, const Kernel& kernel) {
+void write_tasks(json::OStream& out, const Job& job, const Kernel& kernel, Areas& areas) {
   const auto& tasks = kernel.tasks();
   std::vector<StackGroup> groups;
   std::map<const Task*, size_t> stack_of;
@@ -79,10 +117,10 @@ void write_tasks(json::OStream& out, const Job& job, const Kernel& kernel) {
     for (size_t i = 0; i < groups.size(); ++i)
       for (const Task* task : groups[i].tasks) stack_of[task] = i;
     out.attributeArray("tasks", [&] {
-      for (const Task& task : tasks->list) out.value(task_value(job, task, stack_of.at(&task)));
+      for (const Task& task : tasks->list) out.value(task_value(job, kernel, task, stack_of.at(&task), areas));
     });
     out.attributeArray("idle", [&] {
-      for (const Task& task : tasks->idle) out.value(task_value(job, task, nullptr));
+      for (const Task& task : tasks->idle) out.value(task_value(job, kernel, task, nullptr, areas));
     });
   } else {
     out.attribute("tasks", nullptr);
@@ -93,7 +131,7 @@ void write_tasks(json::OStream& out, const Job& job, const Kernel& kernel) {
   });
 }
 
-void write_problems(json::OStream& out, const Kernel& kernel) {
+void write_problems(json::OStream& out, const Kernel& kernel, const Areas& areas) {
   out.attributeArray("problems", [&] {
     const auto add = [&](const auto& part) {
       if (!part) out.value(utf8(part.error().text));
@@ -106,6 +144,7 @@ void write_problems(json::OStream& out, const Kernel& kernel) {
     if (kernel.tasks())
       for (const std::string& problem : kernel.tasks()->problems) out.value(utf8(problem));
     for (const std::string& problem : kernel.unwind_tables().problems) out.value(utf8(problem));
+    if (const std::string problem = areas.problem(); !problem.empty()) out.value(problem);
   });
 }
 
@@ -119,7 +158,8 @@ void write_linux(json::OStream& out, const Job& job) {
     const auto load = kernel->load();
     out.attribute("load", load ? json::Value(json::Array{load->one / 100.0, load->five / 100.0, load->fifteen / 100.0})
                                : json::Value(nullptr));
-    write_tasks(out, job, *kernel);
+    Areas areas(*kernel);
+    write_tasks(out, job, *kernel, areas);
     if (kernel->modules())
       out.attributeArray("modules", [&] {
         for (const Module& module : *kernel->modules()) out.value(module_value(module));
@@ -138,7 +178,7 @@ void write_linux(json::OStream& out, const Job& job) {
     else
       out.attribute("messages", nullptr);
     out.attribute("why", why_value(job, *kernel));
-    write_problems(out, *kernel);
+    write_problems(out, *kernel, areas);
   });
 }
 

@@ -11,21 +11,14 @@ namespace json = llvm::json;
 
 using reader::QnxTask;
 
-json::Value registers_value(const QnxTask::Thread& thread) {
-  if (!thread.registers) return nullptr;
-  json::Object all;
-  for (const auto& info : format::registers(thread.registers->machine()))
-    if (const auto value = thread.registers->get(info.name)) all[utf8(info.name)] = hex_value(*value);
-  return all;
-}
-
 json::Value thread_value(const Job& job, const QnxTask& task, const QnxTask::Thread& thread) {
   const auto pc = program_counter(thread);
-  return json::Object{{"tid", thread.id},
-                      {"pc", hex_value(pc)},
-                      {"at", text_or_null(symbol_name(job, pc))},
-                      {"backtrace", backtrace_value(backtrace_of(job, task, thread))},
-                      {"registers", registers_value(thread)}};
+  return json::Object{
+      {"tid", thread.id},
+      {"pc", hex_value(pc)},
+      {"at", text_or_null(symbol_name(job, pc))},
+      {"backtrace", backtrace_value(backtrace_of(job, task, thread))},
+      {"registers", thread.registers ? program_registers_value(*thread.registers) : json::Value(nullptr)}};
 }
 
 json::Value process_value(const Job& job, const QnxTask& task) {

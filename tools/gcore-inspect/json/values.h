@@ -32,6 +32,9 @@ inline llvm::json::Value text_or_null(std::string_view text) {
 /// What went wrong in a Linux guest.
 llvm::json::Value why_value(const Job& job, const reader::linux_guest::Kernel& kernel);
 
+/// Those that a program has, by name; the ones that are not known are not there.
+llvm::json::Value program_registers_value(const format::RegisterFile& registers);
+
 llvm::json::Value file_value(const reader::Dump& dump);
 llvm::json::Value backtrace_value(const Backtrace& trace);
 

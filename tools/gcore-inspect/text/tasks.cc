@@ -134,9 +134,9 @@ void print_register_lines(const format::RegisterFile& registers) {
   std::string line;
   size_t count = 0;
   for (const auto& info : format::registers(registers.machine())) {
-    const auto value = registers.get(info.name);
+    const auto value = is_of_program(info) ? registers.get(info.name) : std::nullopt;
     if (!value) continue;
-    line += fmt::format("    {:<6} {:#018x}", info.name, *value);
+    line += fmt::format("    {:<7} {:#018x}", info.name, *value);
     if (++count % kRegistersOnALine != 0) continue;
     std::puts(line.c_str());
     line.clear();

@@ -10,7 +10,7 @@ namespace gcore::tools::inspect {
 
 /// "  state        S (sleeping)"; nothing for an empty value.
 void print_fact(std::string_view name, const std::string& value);
-/// All registers that are known, three on a line.
+/// The registers of a program that are known, three on a line.
 void print_register_lines(const format::RegisterFile& registers);
 
 }  // namespace gcore::tools::inspect

@@ -57,6 +57,7 @@ enum Form : uint8_t {
   kSdata = 0x0d,
   kStrp = 0x0e,
   kUdata = 0x0f,
+  kRefAddr = 0x10,
   kRef4 = 0x13,
   kSecOffset = 0x17,
   kExprloc = 0x18,
@@ -134,6 +135,10 @@ Abbreviation abbreviation(Shape shape) {
               {{kExternal, kFlagPresent}, {kPrototyped, kFlagPresent}, {kLowPc, kAddr}, {kHighPc, kData8}}};
     case kVariableShape:
       return {kVariable, false, {{kExternal, kFlagPresent}, {kLocation, kExprloc}}};
+    case kFileUnit:
+      return {kCompileUnit, true, {{kProducer, kStrp}, {kLanguage, kData2}}};
+    case kFileVariable:
+      return {kVariable, false, {{kLocation, kExprloc}}};
     case kShapes:
       break;
   }
@@ -152,7 +157,7 @@ std::vector<std::byte> make_abbreviations(format::ByteOrder order) {
       out.uleb(form.tag);
       out.u8(form.has_children ? 1 : 0);
       if (with & kNamed) out.uleb(kName), out.uleb(kStrp);
-      if (with & kTyped) out.uleb(kTypeOf), out.uleb(kRef4);
+      if (with & kTyped) out.uleb(kTypeOf), out.uleb(shape == kFileVariable ? kRefAddr : kRef4);
       for (const auto& [attribute, as] : form.attributes) out.uleb(attribute), out.uleb(as);
       out.u8(0), out.u8(0);
     }

@@ -41,6 +41,8 @@ enum Shape : uint8_t {
   kFunction,
   kEmptyFunction,
   kVariableShape,
+  kFileUnit,      // of one source file
+  kFileVariable,  // static in it; its type is in the first unit
   kShapes
 };
 enum : uint8_t { kNamed = 1, kTyped = 2 };

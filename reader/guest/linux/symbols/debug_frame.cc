@@ -7,27 +7,13 @@
 #include <utility>
 
 #include "reader/guest/linux/orc.h"
+#include "reader/guest/linux/symbols/aarch64_frames.h"
 #include "reader/guest/linux/symbols/bytes.h"
+#include "reader/guest/linux/symbols/frame_writer.h"
 #include "reader/guest/linux/unwind_tables.h"
 
 namespace gcore::reader::linux_guest {
 namespace {
-
-// DWARF's operations.
-enum : uint8_t {
-  kAdvance1 = 0x02,
-  kAdvance2 = 0x03,
-  kAdvance4 = 0x04,
-  kUndefined = 0x07,
-  kSameValue = 0x08,
-  kDefCfa = 0x0c,
-  kDefCfaExpression = 0x0f,
-  kExpression = 0x10,
-  kOffsetSigned = 0x11,
-  kDefCfaSigned = 0x12,
-  kAdvance = 0x40,  // with the distance, below 64
-};
-constexpr uint8_t kDeref = 0x06, kConstSigned = 0x11, kPlus = 0x22, kRegister0 = 0x70;
 
 // x86_64's numbers of registers.
 constexpr uint8_t kRax = 0, kRdx = 1, kRdi = 5, kRbp = 6, kRsp = 7, kR10 = 10, kR13 = 13, kReturn = 16;
@@ -38,63 +24,6 @@ constexpr std::array<uint8_t, 17> kPtRegs{80, 96, 88, 40, 104, 112, 32, 152, 72,
 
 /// One FDE covers that many rows at most: debuggers interpret all of it up to the place that they ask for.
 constexpr size_t kRowsAnFde = 64;
-
-class FrameWriter {
- public:
-  FrameWriter(format::ByteOrder order, uint64_t displacement) : out_(order), displacement_(displacement) {}
-
-  /// Ends with an entry that is open. `initial` is the CIE's instructions.
-  uint32_t cie(bool signal, uint8_t code_alignment, int data_alignment, uint8_t return_register,
-               std::span<const std::byte> initial) {
-    const size_t at = out_.size();
-    out_.u32(0);
-    out_.u32(0xffffffff);
-    out_.u8(4);
-    out_.text(signal ? "S" : "");
-    out_.u8(8);  // bytes of an address
-    out_.u8(0);  // of a segment
-    out_.uleb(code_alignment);
-    out_.sleb(data_alignment);
-    out_.uleb(return_register);
-    append(initial);
-    close(at);
-    return static_cast<uint32_t>(at);
-  }
-  void fde(uint32_t cie, uint64_t start, uint64_t size, std::span<const std::byte> instructions) {
-    const size_t at = out_.size();
-    out_.u32(0);
-    out_.u32(cie);
-    out_.u64(linked_address(start, displacement_));
-    out_.u64(size);
-    append(instructions);
-    close(at);
-  }
-  std::vector<std::byte>& take() { return out_.take(); }
-
- private:
-  void append(std::span<const std::byte> bytes) { out_.take().insert(out_.take().end(), bytes.begin(), bytes.end()); }
-  void close(size_t at) {
-    out_.pad(8);  // DW_CFA_nop is 0
-    out_.set_u32(at, out_.size() - at - 4);
-  }
-
-  Bytes out_;
-  uint64_t displacement_;
-};
-
-/// Distance to the next row.
-void advance(Bytes& out, uint64_t distance) {
-  if (distance == 0) return;
-  if (distance < 64) {
-    out.u8(kAdvance | distance);
-  } else if (distance < 256) {
-    out.u8(kAdvance1), out.u8(distance);
-  } else if (distance < 65536) {
-    out.u8(kAdvance2), out.u16(distance);
-  } else {
-    out.u8(kAdvance4), out.u32(distance);
-  }
-}
 
 // ---- x86_64
 
@@ -275,32 +204,6 @@ uint64_t end_of_code(const Kernel& kernel, const UnwindTables::Table& table) {
   return last;
 }
 
-// ---- aarch64
-
-// struct pt_regs: x0 to x30, sp, pc. DWARF's numbers are the same up to sp; 32 is the pc.
-constexpr uint8_t kArmSp = 31, kArmPc = 32;
-
-/// Where an exception was taken in the kernel, its registers are at sp in the code that calls the handler.
-constexpr std::array<std::string_view, 8> kExceptionEntries{"el1h_64_irq",   "el1h_64_sync", "el1h_64_fiq",
-                                                            "el1h_64_error", "el1t_64_irq",  "el1t_64_sync",
-                                                            "el1t_64_fiq",   "el1t_64_error"};
-
-size_t write_exceptions(const Kernel& kernel, FrameWriter& frame, format::ByteOrder order) {
-  Bytes initial(order);
-  initial.u8(kDefCfa), initial.uleb(kArmSp), initial.uleb(0);
-  for (uint8_t number = 0; number <= kArmPc; ++number)
-    initial.u8(kOffsetSigned), initial.uleb(number), initial.sleb(-number);
-  const uint32_t cie = frame.cie(true, 4, kDataAlignment, kArmPc, initial.take());
-  size_t rows = 0;
-  for (const std::string_view name : kExceptionEntries) {
-    const auto symbol = kernel.names()->find(name);
-    if (!symbol || symbol->size == 0) continue;
-    frame.fde(cie, symbol->address.value, symbol->size, {});
-    ++rows;
-  }
-  return rows;
-}
-
 }  // namespace
 
 DebugFrame make_debug_frame(const Kernel& kernel, uint64_t displacement) {
@@ -312,7 +215,7 @@ DebugFrame make_debug_frame(const Kernel& kernel, uint64_t displacement) {
     for (const UnwindTables::Table& table : kernel.unwind_tables().tables)
       result.rows += orc.write(table.orc, end_of_code(kernel, table));
   } else if (kernel.names()) {
-    result.rows = write_exceptions(kernel, frame, order);
+    result.rows = write_aarch64_frames(kernel, frame, order);
   }
   if (result.rows > 0) result.bytes = std::move(frame.take());
   return result;

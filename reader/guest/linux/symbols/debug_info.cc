@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <string>
 #include <string_view>
@@ -10,6 +11,7 @@
 
 #include "reader/guest/linux/symbols/abbreviations.h"
 #include "reader/guest/linux/symbols/bytes.h"
+#include "reader/guest/linux/symbols/endless_types.h"
 #include "reader/guest/linux/symbols/known_variables.h"
 
 namespace gcore::reader::linux_guest {
@@ -17,15 +19,16 @@ namespace {
 
 using Kind = Type::Kind;
 
+constexpr std::string_view kProducerText = "gcore: made of the guest's kallsyms, BTF and unwind tables";
+
 /// What refers to a type is written before it is known where that stands: places are noted, and filled in at the end.
 class InfoWriter {
  public:
-  InfoWriter(const Kernel& kernel, const std::vector<std::pair<uint64_t, uint64_t>>& code, uint64_t displacement,
-             DebugInfo& result)
-      : kernel_(kernel),
-        code_(code),
+  InfoWriter(const DebugInfoSources& sources, uint64_t displacement, DebugInfo& result)
+      : sources_(sources),
+        code_(sources.code),
         displacement_(displacement),
-        order_(kernel.dump().byte_order()),
+        order_(sources.order),
         result_(result),
         info_(order_),
         ranges_(order_),
@@ -33,20 +36,18 @@ class InfoWriter {
 
   void write() {
     begin();
-    const auto& types = kernel_.types();
-    if (types) {
-      info_.reserve(size_t{40} * types->end_id());
-      write_types(*types, own_);
-      if (kernel_.modules())
-        for (const Module& module : *kernel_.modules())
-          if (const Types* split = kernel_.module_types(module.name)) {
-            Places places{split->first_id(), {}};
-            write_types(*split, places, module.name);
-          }
-      write_known_variables(*types);
+    if (sources_.types) {
+      info_.reserve(size_t{40} * sources_.types->end_id());
+      write_types(*sources_.types, own_);
+      for (const auto& [module, split] : sources_.modules) {
+        Places places{split->first_id(), {}};
+        write_types(*split, places, module);
+      }
+      write_known_variables(*sources_.types);
     }
     info_.u8(0);
     info_.set_u32(0, info_.size() - 4);
+    write_file_units();
     result_.info = std::move(info_.take());
     result_.strings = std::move(strings_.take());
     result_.ranges = std::move(ranges_.take());
@@ -67,7 +68,7 @@ class InfoWriter {
     info_.u8(8);
     open(kUnit, kNamed);
     name("vmlinux");
-    name("gcore: made of the guest's kallsyms, BTF and unwind tables");
+    name(kProducerText);
     info_.u16(kC11);
     info_.u64(0);
     info_.u32(0);
@@ -90,23 +91,17 @@ class InfoWriter {
     if (target) refer(target);
   }
 
-  /// What DWARF has no entry for is passed over.
-  static TypeId without_tags(const Types& types, TypeId id) {
-    for (int depth = 0; depth < 64; ++depth) {
-      const auto kind = types.kind(id);
-      if (!kind) return 0;
-      if (*kind != Kind::type_tag) return id;
-      id = types.target(id);
-    }
-    return 0;
-  }
-
   void write_types(const Types& types, Places& places, std::string_view module = {}) {
     places.first = types.first_id();
     places.at.assign(types.end_id() - types.first_id(), 0);
     types_ = &types;
-    for (TypeId id = types.first_id(); id < types.end_id(); ++id) {
+    seen_.clear();
+    const EndlessTypes endless(types);
+    endless_ = &endless;
+    result_.endless = result_.endless || !endless.empty();
+    for (TypeId id = types.first_id(); id < types.end_id() && !is_full(); ++id) {
       const auto type = types.type(id);
+      id_ = id;
       const auto at = static_cast<uint32_t>(info_.size());
       if (type->kind == Kind::function)
         write_function(*type, module);
@@ -137,7 +132,24 @@ class InfoWriter {
     return broken_;
   }
 
-  TypeId target_of(TypeId id) const { return without_tags(*types_, id); }
+  /// What the type that is being written refers to: what DWARF has no entry for is passed over. 0: void.
+  TypeId target_of(TypeId id) const {
+    TypeId from = id_;
+    for (int depth = 0; depth < 64; ++depth) {
+      if (endless_->is_cut(from, id)) return types_->end_id();  // which leads to broken()
+      const auto kind = types_->kind(id);
+      if (!kind) return 0;
+      if (*kind != Kind::type_tag) return id;
+      from = id;
+      id = types_->target(id);
+    }
+    return 0;
+  }
+
+  bool is_full() {
+    result_.too_much = result_.too_much || info_.size() > kMaxDebugInfo;
+    return result_.too_much;
+  }
 
   bool write_type(const Type& type) {
     switch (type.kind) {
@@ -245,7 +257,7 @@ class InfoWriter {
   /// Where there is one symbol of that name: BTF does not say which of several statics it speaks of.
   std::optional<Symbol> only_symbol(std::string_view name, std::string_view module) const {
     std::optional<Symbol> found;
-    for (const Symbol& symbol : kernel_.names()->find_all(name)) {
+    for (const Symbol& symbol : sources_.symbols(name)) {
       if (symbol.module != module) continue;
       if (found) return std::nullopt;
       found = symbol;
@@ -254,13 +266,15 @@ class InfoWriter {
   }
 
   void write_function(const Type& function, std::string_view module) {
+    if (!seen_.insert(function.name).second) return;  // the first one has had its chance
     const auto prototype = types_->type(function.target);
     const auto symbol = only_symbol(function.name, module);
     if (!prototype || prototype->kind != Kind::function_prototype || !symbol || symbol->size == 0) return;
     const auto holds = [&](const auto& piece) {
-      return symbol->address.value >= piece.first && symbol->address.value + symbol->size <= piece.second;
+      const uint64_t start = symbol->address.value;
+      return start >= piece.first && start < piece.second && symbol->size <= piece.second - start;
     };
-    if (std::ranges::none_of(code_, holds) || !functions_.insert(symbol->address.value).second) return;
+    if (std::ranges::none_of(code_, holds) || !take(symbol->address.value, symbol->size)) return;
     open(prototype->fields.empty() ? kEmptyFunction : kFunction, function.name, target_of(prototype->target));
     info_.u64(address(symbol->address.value));
     info_.u64(symbol->size);
@@ -268,8 +282,24 @@ class InfoWriter {
     ++result_.functions;
   }
 
+  /// False where another function has some of it.
+  bool take(uint64_t start, uint64_t size) {
+    const auto after = functions_.lower_bound(start);
+    if (after != functions_.end() && after->first - start < size) return false;
+    if (after != functions_.begin() && start - std::prev(after)->first < std::prev(after)->second) return false;
+    functions_.emplace_hint(after, start, size);
+    return true;
+  }
+
+  /// The kernel's first of that name.
+  std::optional<Symbol> first_symbol(std::string_view name) const {
+    const auto all = sources_.symbols(name);
+    return all.empty() ? std::nullopt : std::optional(all.front());
+  }
+
   bool write_variable(std::string_view text, TypeId type) {
-    const auto symbol = kernel_.names()->find(text);
+    if (variables_.contains(std::string(text))) return false;
+    const auto symbol = first_symbol(text);
     if (!symbol || !variables_.insert(std::string(text)).second) return false;
     open(kVariableShape, text, target_of(type));
     info_.uleb(9), info_.u8(kAddressOperation), info_.u64(address(symbol->address.value));
@@ -281,17 +311,36 @@ class InfoWriter {
     types_ = &types;
     std::map<std::string_view, uint32_t> made;  // pointers and arrays that BTF may not have, by how they are written
     for (const auto& [text, type] : kKnownVariables) {
-      const auto symbol = kernel_.names()->find(text);
+      const auto symbol = first_symbol(text);
       if (!symbol || variables_.contains(std::string(text))) continue;
       auto place = made.find(type);
       if (place == made.end()) place = made.emplace(type, write_type_of(types, type)).first;
       if (place->second == 0) continue;
       variables_.insert(std::string(text));
+      for (const FileVariable& variable : kFileVariables)
+        if (variable.name == text) in_files_.push_back({variable, place->second, symbol->address.value});
       open(kVariableShape, kNamed | kTyped);
       name(text);
       info_.u32(place->second);
       info_.uleb(9), info_.u8(kAddressOperation), info_.u64(address(symbol->address.value));
       ++result_.variables;
+    }
+  }
+
+  /// A unit for each variable that scripts name together with its source file.
+  void write_file_units() {
+    for (const InFile& variable : in_files_) {
+      const size_t start = info_.size();
+      info_.u32(0), info_.u16(4), info_.u32(0), info_.u8(8);
+      open(kFileUnit, kNamed);
+      name(variable.of.file), name(kProducerText);
+      info_.u16(kC11);
+      open(kFileVariable, kNamed | kTyped);
+      name(variable.of.name);
+      info_.u32(variable.type);
+      info_.uleb(9), info_.u8(kAddressOperation), info_.u64(address(variable.address));
+      info_.u8(0);
+      info_.set_u32(start, info_.size() - start - 4);
     }
   }
 
@@ -320,7 +369,13 @@ class InfoWriter {
     return place;
   }
 
-  const Kernel& kernel_;
+  struct InFile {
+    FileVariable of;
+    uint32_t type = 0;  // where its entry is
+    uint64_t address = 0;
+  };
+
+  const DebugInfoSources& sources_;
   const std::vector<std::pair<uint64_t, uint64_t>>& code_;
   const uint64_t displacement_;
   format::ByteOrder order_;
@@ -330,17 +385,20 @@ class InfoWriter {
   const Types* types_ = nullptr;
   Places own_;
   std::vector<std::pair<uint32_t, TypeId>> fix_ups_;
-  std::unordered_set<uint64_t> functions_;
+  const EndlessTypes* endless_ = nullptr;
+  std::unordered_set<std::string_view> seen_;  // functions of this BTF
+  TypeId id_ = 0;                              // of the type that is being written
+  std::map<uint64_t, uint64_t> functions_;     // start, size
   std::unordered_set<std::string> variables_;
+  std::vector<InFile> in_files_;
   uint32_t broken_ = 0;
 };
 
 }  // namespace
 
-DebugInfo make_debug_info(const Kernel& kernel, const std::vector<std::pair<uint64_t, uint64_t>>& code,
-                          uint64_t displacement) {
+DebugInfo make_debug_info(const DebugInfoSources& sources, uint64_t displacement) {
   DebugInfo result;
-  InfoWriter(kernel, code, displacement, result).write();
+  InfoWriter(sources, displacement, result).write();
   return result;
 }
 

@@ -99,4 +99,11 @@ inline constexpr std::array kKnownVariables{
     KnownVariable{"swapper_pg_dir", "pgd_t[]"},
 };
 
+/// Of these, what the kernel's own gdb scripts name as a static of its source file ('printk.c'::prb).
+struct FileVariable {
+  std::string_view file, name;
+};
+
+inline constexpr std::array kFileVariables{FileVariable{"kernel/printk/printk.c", "prb"}};
+
 }  // namespace gcore::reader::linux_guest

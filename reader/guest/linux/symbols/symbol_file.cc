@@ -234,12 +234,24 @@ class Maker {
     sections_.back().loaded = true;
   }
 
-  void add_debug_sections() {
-    std::vector<std::pair<uint64_t, uint64_t>> code;
+  DebugInfoSources sources() const {
+    DebugInfoSources sources;
+    sources.order = order_;
+    if (kernel_.types()) sources.types = &*kernel_.types();
+    sources.symbols = [this](std::string_view name) { return kernel_.names()->find_all(name); };
     for (const ElfSection& section : sections_)
-      if (section.flags & kShfExec) code.emplace_back(section.address, section.address + section.size);
+      if (section.flags & kShfExec) sources.code.emplace_back(section.address, section.address + section.size);
+    if (!kernel_.modules()) return sources;
+    for (const Module& module : *kernel_.modules())
+      if (const Types* split = kernel_.module_types(module.name)) sources.modules.emplace_back(module.name, split);
+    return sources;
+  }
+
+  void add_debug_sections() {
     if (!kernel_.types()) problem(kernel_.types().error().text);
-    DebugInfo info = make_debug_info(kernel_, code, displacement_);
+    DebugInfo info = make_debug_info(sources(), displacement_);
+    if (info.endless) problem("the kernel's BTF has types that contain themselves, which are cut");
+    if (info.too_much) problem("the kernel's BTF says more than any kernel's, and what is too much is left out");
     file_.types = info.types, file_.functions = info.functions, file_.variables = info.variables;
     add_bytes(".debug_info", kShtProgbits, std::move(info.info));
     add_bytes(".debug_abbrev", kShtProgbits, std::move(info.abbreviations));

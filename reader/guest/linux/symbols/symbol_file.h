@@ -7,8 +7,7 @@
 //   .symtab        kallsyms of the kernel and of its modules, at the addresses of the running kernel (but see
 //                  link_addresses)
 //   .debug_info    all types of BTF; functions with their parameters; the globals whose types are known
-//   .debug_frame   x86_64: of ORC; aarch64: of the entries of exceptions in the kernel only (it has no tables for
-//                  unwinding: debuggers look at the code's prologues)
+//   .debug_frame   x86_64: of ORC; aarch64: of the kernel's instructions, since it has no tables for unwinding
 //   .note.gnu.build-id
 //   .text, .rodata, .data, ...  where they are; their bytes only where these are asked for
 #pragma once
