@@ -100,6 +100,13 @@ struct Options {
   bool sync = true;                                // fsync file and directory before the dump counts as written
   PipeMemory pipe_memory = PipeMemory::automatic;  // for an uncompressed dump into a command
 
+  /// Not for VMMs: a pipe that is there already, in place of a command; `target` is then "|" and what errors call it.
+  /// Called for each dump before the pause, with the name that a file would get. Gives the end to write to, which the
+  /// dump closes, or -1 with errno. Must not wait. Who reads the other end copies what it reads, since memory is lent
+  /// to the pipe; and takes it for whole only when the Result says so, since the pipe's end also comes when a dump
+  /// fails.
+  std::function<int(const std::string& file)> open_pipe;
+
   /// Not for VMMs: the exact file name in the target directory, instead of PREFIX-DATE-TIME and its -1 to -9.
   std::string file_name;
   bool replace = false;  // with file_name: an existing file is replaced, atomically

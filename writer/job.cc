@@ -80,6 +80,7 @@ class Job : public std::enable_shared_from_this<Job> {
   Status protect_memory();
   void go_paused(const Status& why);
   std::vector<std::string> command_environment() const;
+  std::string file_name() const;  // that a file would get
   Status capture_guest();
   Status lay_out_guest();
   Status copy_memory();
@@ -219,8 +220,15 @@ Status Job::open_sink() {
   if (options_.target.starts_with('|')) {
     const bool compressed = options_.compression != Compression::none;
     // What may change any time is not lent; should it be paused after all, copies will do.
-    sink_ = open_pipe_sink(options_.target.substr(1), command_environment(),
-                           compressed || options_.live ? PipeMemory::copy : options_.pipe_memory, control_, status);
+    const PipeMemory memory = compressed || options_.live ? PipeMemory::copy : options_.pipe_memory;
+    const std::string name = options_.target.substr(1);
+    if (options_.open_pipe) {
+      const int fd = options_.open_pipe(file_name());
+      if (fd < 0) return system_error(errno, "dump to " + name);
+      sink_ = open_descriptor_sink(fd, name, memory, control_, status);
+    } else {
+      sink_ = open_pipe_sink(name, command_environment(), memory, control_, status);
+    }
   } else {
     FileName name;
     name.stem = dump_stem(vm_, request_.time.tv_sec);
@@ -239,8 +247,11 @@ std::vector<std::string> Job::command_environment() const {
   gmtime_r(&request_.time.tv_sec, &utc);
   std::strftime(time, sizeof time, "%Y-%m-%dT%H:%M:%SZ", &utc);
   return {"GCORE_NAME=" + dump_prefix(vm_), std::string("GCORE_REASON=") + kind_name(request_.reason.kind),
-          std::string("GCORE_TIME=") + time,
-          "GCORE_FILE=" + dump_stem(vm_, request_.time.tv_sec) + dump_extension(options_.compression)};
+          std::string("GCORE_TIME=") + time, "GCORE_FILE=" + file_name()};
+}
+
+std::string Job::file_name() const {
+  return dump_stem(vm_, request_.time.tv_sec) + dump_extension(options_.compression);
 }
 
 // While the guest runs. Fails only when the dump is to stop: what cannot be had live is had paused.

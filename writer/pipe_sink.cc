@@ -1,4 +1,4 @@
-// A dump into the standard input of a shell command.
+// A dump into the standard input of a shell command, or into a pipe that somebody else made.
 //
 // The command is a process group of its own with default signal dispositions, an empty signal mask and no descriptor of
 // ours but standard output and standard error, so that it behaves as it does in a terminal, and so that all of it can
@@ -37,9 +37,17 @@ class PipeSink final : public Sink {
  public:
   PipeSink(const std::string& command, std::vector<std::string> environment, PipeMemory memory, Control& control)
       : command_(command), environment_(std::move(environment)), memory_(memory), control_(control) {}
+  /// Of a pipe that is there: `name` is what it is called.
+  PipeSink(UniqueFd pipe, const std::string& name, PipeMemory memory, Control& control)
+      : command_(name),
+        memory_(memory == PipeMemory::copy ? memory : PipeMemory::lend),
+        control_(control),
+        pipe_(std::move(pipe)),
+        called_(name) {}
   ~PipeSink() override { abandon(); }
 
   Status open();
+  Status take_over();
 
   Status write(std::span<const std::byte> bytes) override;
   Status skip(uint64_t size) override;
@@ -64,7 +72,7 @@ class PipeSink final : public Sink {
   bool reap(int options);
   Status wait_for_exit(std::chrono::milliseconds limit = kForEver);
   Status command_failed(const std::string& why, int code = 0) const {
-    return Error{code, "dump to command '" + command_ + "': " + why};
+    return Error{code, "dump to " + (called_.empty() ? "command '" + command_ + "'" : called_) + ": " + why};
   }
   std::string exit_text() const;
 
@@ -73,7 +81,8 @@ class PipeSink final : public Sink {
   PipeMemory memory_;                     // `automatic` only until the command was started
   Control& control_;
   UniqueFd pipe_;
-  pid_t pid_ = -1;  // also the process group; -1 when there is nothing to reap
+  std::string called_;  // what errors call a pipe that was there
+  pid_t pid_ = -1;      // also the process group; -1 when there is nothing to reap
   int command_status_ = 0, command_signal_ = 0;
   uint64_t position_ = 0;
   bool has_lent_ = false;
@@ -89,6 +98,14 @@ Status PipeSink::open() {
   if (fcntl(pipe_.get(), F_SETFL, O_WRONLY | O_NONBLOCK) != 0) return command_failed("fcntl of a pipe failed", errno);
   const int code = memory_ == PipeMemory::automatic ? spawn_filtered(input.get()) : spawn(input.get());
   if (code != 0) return command_failed(system_error(code, "starting /bin/sh").text(), code);
+  return {};
+}
+
+Status PipeSink::take_over() {
+  fcntl(pipe_.get(), F_SETPIPE_SZ, kPipeSize);
+  const int flags = fcntl(pipe_.get(), F_GETFL);
+  if (flags < 0 || fcntl(pipe_.get(), F_SETFL, flags | O_NONBLOCK) != 0)
+    return command_failed("fcntl of a pipe failed", errno);
   return {};
 }
 
@@ -314,10 +331,10 @@ Status PipeSink::explain(Status error) {
   return Error{EPIPE, error.text() + " and " + exit_text()};
 }
 
+// Killed before the pipe ends: a command that saw the end first would take what it has for all of the dump.
 void PipeSink::abandon() {
+  if (pid_ >= 0) kill(-pid_, SIGKILL);
   pipe_.reset();
-  if (pid_ < 0) return;
-  kill(-pid_, SIGKILL);
   reap(0);
 }
 
@@ -327,6 +344,14 @@ std::unique_ptr<Sink> open_pipe_sink(const std::string& command, std::vector<std
                                      PipeMemory memory, Control& control, Status& status) {
   auto sink = std::make_unique<PipeSink>(command, std::move(environment), memory, control);
   status = sink->open();
+  if (!status) return nullptr;
+  return sink;
+}
+
+std::unique_ptr<Sink> open_descriptor_sink(int fd, const std::string& name, PipeMemory memory, Control& control,
+                                           Status& status) {
+  auto sink = std::make_unique<PipeSink>(UniqueFd(fd), name, memory, control);
+  status = sink->take_over();
   if (!status) return nullptr;
   return sink;
 }

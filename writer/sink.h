@@ -78,6 +78,10 @@ std::unique_ptr<Sink> open_file_sink(const std::string& directory, FileName name
 std::unique_ptr<Sink> open_pipe_sink(const std::string& command, std::vector<std::string> environment,
                                      PipeMemory memory, Control& control, Status& status);
 
+/// A pipe that is there already, as Options::open_pipe; `name` is what errors call it. Owns `fd`, also on failure.
+std::unique_ptr<Sink> open_descriptor_sink(int fd, const std::string& name, PipeMemory memory, Control& control,
+                                           Status& status);
+
 /// Compresses what is written to it, and writes that to `next`.
 std::unique_ptr<Sink> compress(Compression compression, std::unique_ptr<Sink> next);
 

@@ -57,7 +57,7 @@ Expected<size_t> read_start(int fd, std::span<std::byte> into) {
 }
 
 /// Through an index; nullptr with the file still there when it has too few places to start from.
-Expected<std::unique_ptr<Source>> open_indexed(std::unique_ptr<File>& file, Packing packing,
+Expected<std::unique_ptr<Source>> open_indexed(std::unique_ptr<Source>& file, Packing packing,
                                                const ContainerOptions& options, std::vector<std::string>& warnings) {
   const CheckStart check = [&](std::span<const std::byte> start) { return check_start(start, true, options); };
 #ifdef GCORE_WITH_ZSTD
@@ -76,7 +76,7 @@ Expected<std::unique_ptr<Source>> open_indexed(std::unique_ptr<File>& file, Pack
   return std::move(*source);
 }
 
-Expected<Container> open_packed(std::unique_ptr<File> file, Packing packing, const ContainerOptions& options,
+Expected<Container> open_packed(std::unique_ptr<Source> file, Packing packing, const ContainerOptions& options,
                                 std::vector<std::string>& warnings) {
   if (auto known = new_decoder(packing); !known) return std::unexpected(known.error());
   const size_t before = warnings.size();
@@ -84,12 +84,11 @@ Expected<Container> open_packed(std::unique_ptr<File> file, Packing packing, con
   if (!source) return std::unexpected(source.error());
   if (*source) return Container{std::move(*source), to_string(packing), {}, {}, {}};
   warnings.resize(before);  // unpacking finds the same
-  if (::lseek(file->descriptor(), 0, SEEK_SET) < 0) return unreadable(errno);
   Start start{};
-  const auto got = read_start(file->descriptor(), start);
-  if (!got) return std::unexpected(got.error());
+  const Source::Result got = file->read(FileOffset(0), start);
+  if (got.error != 0) return unreadable(got.error);
   auto unpacked = unpack(
-      file->descriptor(), std::span(start).first(*got), packing, file->size(),
+      input_of(*file, got.bytes), std::span(start).first(got.bytes), packing, file->size(),
       [&](std::span<const std::byte> bytes) { return check_start(bytes, true, options); }, options.progress, warnings);
   if (!unpacked) return std::unexpected(unpacked.error());
   return Container{
@@ -105,7 +104,7 @@ Expected<Container> open_stream(int fd, std::span<const std::byte> start, Packin
                                 const ContainerOptions& options, std::vector<std::string>& warnings) {
   if (start.empty()) return fail(Error::Kind::not_elf, "it is empty");
   auto file = unpack(
-      fd, start, packing, 0,
+      input_of(fd), start, packing, 0,
       [&](std::span<const std::byte> bytes) { return check_start(bytes, packing != Packing::none, options); },
       options.progress, warnings);
   if (!file) return std::unexpected(file.error());
@@ -208,9 +207,7 @@ Expected<Container> open_container(std::unique_ptr<Source> source, const Contain
   const Packing packing = packing_of(*start);
   if (packing == Packing::none)
     return open_inner(Container{std::move(source), to_string(packing), {}, {}, {}}, options, warnings);
-  auto file = as_file(std::move(source));
-  if (!file) return std::unexpected(file.error());
-  return open_inner(open_packed(std::move(*file), packing, options, warnings), options, warnings);
+  return open_inner(open_packed(std::move(source), packing, options, warnings), options, warnings);
 }
 
 }  // namespace gcore::reader

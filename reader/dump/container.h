@@ -41,7 +41,7 @@ struct ContainerOptions {
 /// What is no dump is refused after its first bytes, before it can fill a disk.
 Expected<Container> open_container(int fd, const ContainerOptions& options, std::vector<std::string>& warnings);
 
-/// The same for bytes from elsewhere. What is compressed as a whole is copied into an unnamed temporary file first.
+/// The same for bytes from elsewhere.
 Expected<Container> open_container(std::unique_ptr<Source> source, const ContainerOptions& options,
                                    std::vector<std::string>& warnings);
 

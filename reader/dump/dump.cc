@@ -392,7 +392,13 @@ std::vector<std::string> Dump::damage() const {
   return found;
 }
 std::span<const std::string> Dump::notices() const { return state_->notices; }
-std::string Dump::describe(Missing missing) const { return reader::describe(missing, file_end()); }
+std::string Dump::trouble() const { return state_->source->trouble(); }
+
+std::string Dump::describe(Missing missing) const {
+  std::string text = reader::describe(missing, file_end());
+  if (missing == Missing::io_error && !trouble().empty()) text += ": " + trouble();
+  return text;
+}
 
 ReadResult Dump::read(PhysAddr address, std::span<std::byte> into) const {
   return state_->memory.read(*state_->source, address, into);

@@ -135,8 +135,8 @@ class Dump {
                                                          const OpenOptions& options = {});
 
   /// The same for bytes from elsewhere, by an implementation of the caller's; the dump owns it. It is read by several
-  /// threads at once when the dump is. What is compressed as a whole, or kdump-compressed, is copied into an unnamed
-  /// temporary file.
+  /// threads at once when the dump is. What libkdumpfile reads, and what is compressed without places to start from, is
+  /// copied into an unnamed temporary file.
   static Expected<std::unique_ptr<Dump>> open_source(std::unique_ptr<Source> source, const std::string& name,
                                                      const OpenOptions& options = {});
 
@@ -211,7 +211,11 @@ class Dump {
   /// In the same shape: what was done to open it that may be of interest, but is no defect of the file.
   std::span<const std::string> notices() const;
 
-  /// As reader::describe(); with the end of the file where it is truncated.
+  /// What went wrong when the source was read, in words of its own (Source::trouble), or "". What was made of the dump
+  /// after that is not all of it.
+  std::string trouble() const;
+
+  /// As reader::describe(); with the end of the file where it is truncated, and with trouble().
   std::string describe(Missing missing) const;
 
   /// Reads guest memory, across segments. Stops before the first byte that is not there.

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "reader/source/decoder.h"
+#include "reader/source/file.h"
 #include "reader/source/temporary_file.h"
 #include "writer/base/sparse_file.h"
 
@@ -22,7 +23,7 @@ constexpr int kGzip = 15 + 16, kRaw = -15;  // what zlib calls window bits
 /// zlib's inflate over a file, from any place on.
 class Inflater {
  public:
-  Inflater(const File& file, uint64_t at, int window_bits) : file_(file), at_(at) {
+  Inflater(const Source& file, uint64_t at, int window_bits) : file_(file), at_(at) {
     ready_ = inflateInit2(&stream, window_bits) == Z_OK;
   }
   ~Inflater() { inflateEnd(&stream); }
@@ -65,7 +66,7 @@ class Inflater {
   z_stream stream{};
 
  private:
-  const File& file_;
+  const Source& file_;
   uint64_t at_;
   bool ready_ = false;
   int error_ = 0;
@@ -75,7 +76,7 @@ class Inflater {
 /// The pass over the whole file.
 class Indexer {
  public:
-  Indexer(const File& file, TemporaryFile windows) : in_(file, 0, kGzip), file_(file), windows_(std::move(windows)) {
+  Indexer(const Source& file, TemporaryFile windows) : in_(file, 0, kGzip), file_(file), windows_(std::move(windows)) {
     std::memset(out_.data(), 0, kWindow);
   }
 
@@ -182,7 +183,7 @@ class Indexer {
   }
 
   Inflater in_;
-  const File& file_;
+  const Source& file_;
   TemporaryFile windows_;
   // The last 32 KiB, then what is new. Not zeroed, which would take longer than going through a small file.
   const std::unique_ptr<std::byte[]> buffer_ = std::make_unique_for_overwrite<std::byte[]>(kWindow + kOutput);
@@ -196,7 +197,7 @@ class Indexer {
 
 }  // namespace
 
-Expected<std::unique_ptr<GzipSource>> GzipSource::open(std::unique_ptr<File>& file, const CheckStart& check,
+Expected<std::unique_ptr<GzipSource>> GzipSource::open(std::unique_ptr<Source>& file, const CheckStart& check,
                                                        const OnProgress& progress, std::vector<std::string>& warnings) {
   auto windows = TemporaryFile::make();
   if (!windows) return std::unexpected(windows.error());
@@ -217,7 +218,7 @@ Expected<std::unique_ptr<GzipSource>> GzipSource::open(std::unique_ptr<File>& fi
       new GzipSource(std::move(file), std::move(*window_file), indexer.take_blocks(), indexer.total()));
 }
 
-GzipSource::GzipSource(std::unique_ptr<File> file, std::unique_ptr<File> windows, std::vector<Block> blocks,
+GzipSource::GzipSource(std::unique_ptr<Source> file, std::unique_ptr<Source> windows, std::vector<Block> blocks,
                        uint64_t size)
     : file_(std::move(file)), windows_(std::move(windows)) {
   set_blocks(std::move(blocks), size);

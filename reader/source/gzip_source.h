@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "reader/source/block_source.h"
-#include "reader/source/file.h"
 #include "reader/source/unpack.h"
 
 namespace gcore::reader {
@@ -20,14 +19,16 @@ class GzipSource final : public BlockSource {
   /// Whoever opened the file gets it back when it has a place without a restart point for more than kMaxBlock (one
   /// deflate block may be of any length): `file` is untouched then, and the result is nullptr. Data that ends early or
   /// is damaged gives what came before, and a warning.
-  static Expected<std::unique_ptr<GzipSource>> open(std::unique_ptr<File>& file, const CheckStart& check,
+  static Expected<std::unique_ptr<GzipSource>> open(std::unique_ptr<Source>& file, const CheckStart& check,
                                                     const OnProgress& progress, std::vector<std::string>& warnings);
 
+  std::string trouble() const override { return file_->trouble(); }
+
  private:
-  GzipSource(std::unique_ptr<File> file, std::unique_ptr<File> windows, std::vector<Block> blocks, uint64_t size);
+  GzipSource(std::unique_ptr<Source> file, std::unique_ptr<Source> windows, std::vector<Block> blocks, uint64_t size);
   int unpack(size_t block, std::span<std::byte> into) const override;
 
-  std::unique_ptr<File> file_, windows_;
+  std::unique_ptr<Source> file_, windows_;
 };
 
 }  // namespace gcore::reader

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "reader/address.h"
@@ -54,6 +55,10 @@ class Source {
   uint64_t lost_bytes(FileOffset offset, uint64_t size) const;
 
   virtual Result read(FileOffset offset, std::span<std::byte> into) const = 0;
+
+  /// What went wrong when it was read, one sentence without a full stop, where the words for an errno do not say it:
+  /// "".
+  virtual std::string trouble() const { return ""; }
 
   /// The first offset >= `offset` that is in a hole (or at the end), respectively in no hole (size() if there is none).
   /// A hole reads as zeros, and costs nothing to find. A source that knows of none has none.

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <optional>
 #include <utility>
 
 #include "reader/source/temporary_file.h"
@@ -15,16 +14,6 @@ namespace gcore::reader {
 namespace {
 
 constexpr size_t kInputSize = size_t{256} << 10, kOutputSize = size_t{1} << 20;
-
-/// Some bytes, or 0 at the end. Nothing on failure, with errno.
-std::optional<size_t> read_some(int fd, std::span<std::byte> into) {
-  while (true) {
-    const ssize_t n = ::read(fd, into.data(), into.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return std::nullopt;
-    return static_cast<size_t>(n);
-  }
-}
 
 class Unpacker {
  public:
@@ -80,8 +69,27 @@ class Unpacker {
 
 }  // namespace
 
-Expected<std::unique_ptr<File>> unpack(int fd, std::span<const std::byte> start, Packing packing, uint64_t total,
-                                       const CheckStart& check, const OnProgress& progress,
+Input input_of(int fd) {
+  return [fd](std::span<std::byte> into) -> Source::Result {
+    while (true) {
+      const ssize_t n = ::read(fd, into.data(), into.size());
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return {0, errno};
+      return {static_cast<size_t>(n), 0};
+    }
+  };
+}
+
+Input input_of(const Source& source, uint64_t at) {
+  return [&source, at](std::span<std::byte> into) mutable {
+    const Source::Result got = source.read(FileOffset(at), into);
+    at += got.bytes;
+    return got;
+  };
+}
+
+Expected<std::unique_ptr<File>> unpack(const Input& input, std::span<const std::byte> start, Packing packing,
+                                       uint64_t total, const CheckStart& check, const OnProgress& progress,
                                        std::vector<std::string>& warnings) {
   auto decoder = new_decoder(packing);
   if (!decoder) return std::unexpected(decoder.error());
@@ -96,10 +104,10 @@ Expected<std::unique_ptr<File>> unpack(int fd, std::span<const std::byte> start,
     if (!*go_on) break;
     done += bytes.size();
     if (progress && done - reported >= (uint64_t{8} << 20)) progress(reported = done, total);
-    const auto more = read_some(fd, in);
-    if (!more)
-      return std::unexpected(Error{Error::Kind::io, fmt::format("it cannot be read: {}", std::strerror(errno))});
-    bytes = std::span(in).first(*more);
+    const Source::Result more = input(in);
+    if (more.bytes == 0 && more.error != 0)
+      return std::unexpected(Error{Error::Kind::io, fmt::format("it cannot be read: {}", words_of(more.error))});
+    bytes = std::span(in).first(more.bytes);
   }
   if (progress) progress(done, total);
   return unpacker.finish();

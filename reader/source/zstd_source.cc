@@ -40,7 +40,7 @@ using Context = std::unique_ptr<ZSTD_DCtx, size_t (*)(ZSTD_DCtx*)>;
 Context new_context() { return {ZSTD_createDCtx(), ZSTD_freeDCtx}; }
 
 /// The index from the table at the end; nothing when there is none, or one that cannot be true.
-std::optional<Index> index_from_table(const File& file, std::vector<std::string>& warnings) {
+std::optional<Index> index_from_table(const Source& file, std::vector<std::string>& warnings) {
   std::array<std::byte, kTableFooter> footer;
   if (file.size() < kSkippableHeader + kTableFooter) return std::nullopt;
   if (file.read(FileOffset(file.size() - kTableFooter), footer).bytes != kTableFooter) return std::nullopt;
@@ -100,7 +100,7 @@ std::optional<FrameHeader> parse_frame_header(std::span<const std::byte> from) {
 /// The pass over frames without a table.
 class FrameWalk {
  public:
-  FrameWalk(const File& file, const OnProgress& progress, std::vector<std::string>& warnings)
+  FrameWalk(const Source& file, const OnProgress& progress, std::vector<std::string>& warnings)
       : file_(file), progress_(progress), warnings_(warnings) {}
 
   /// Nothing when a frame is too large.
@@ -210,7 +210,7 @@ class FrameWalk {
     return holds;
   }
 
-  const File& file_;
+  const Source& file_;
   const OnProgress& progress_;
   std::vector<std::string>& warnings_;
   Index index_;
@@ -222,7 +222,7 @@ class FrameWalk {
 
 }  // namespace
 
-Expected<std::unique_ptr<ZstdSource>> ZstdSource::open(std::unique_ptr<File>& file, const OnProgress& progress,
+Expected<std::unique_ptr<ZstdSource>> ZstdSource::open(std::unique_ptr<Source>& file, const OnProgress& progress,
                                                        std::vector<std::string>& warnings) {
   auto index = index_from_table(*file, warnings);
   if (!index) {
@@ -242,7 +242,7 @@ Expected<std::unique_ptr<ZstdSource>> ZstdSource::open(std::unique_ptr<File>& fi
       new ZstdSource(std::move(file), std::move(index->blocks), index->size, index->packed_end, index->cut));
 }
 
-ZstdSource::ZstdSource(std::unique_ptr<File> file, std::vector<Block> blocks, uint64_t size, uint64_t packed_end,
+ZstdSource::ZstdSource(std::unique_ptr<Source> file, std::vector<Block> blocks, uint64_t size, uint64_t packed_end,
                        bool cut)
     : file_(std::move(file)), packed_end_(packed_end), cut_(cut) {
   set_blocks(std::move(blocks), size);

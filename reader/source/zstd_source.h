@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "reader/source/block_source.h"
-#include "reader/source/file.h"
 
 namespace gcore::reader {
 
@@ -21,17 +20,19 @@ class ZstdSource final : public BlockSource {
  public:
   /// As GzipSource::open: nullptr, with `file` untouched, when a frame holds more than kMaxBlock, as `zstd FILE` makes
   /// it.
-  static Expected<std::unique_ptr<ZstdSource>> open(std::unique_ptr<File>& file, const OnProgress& progress,
+  static Expected<std::unique_ptr<ZstdSource>> open(std::unique_ptr<Source>& file, const OnProgress& progress,
                                                     std::vector<std::string>& warnings);
 
+  std::string trouble() const override { return file_->trouble(); }
+
  private:
-  ZstdSource(std::unique_ptr<File> file, std::vector<Block> blocks, uint64_t size, uint64_t packed_end, bool cut);
+  ZstdSource(std::unique_ptr<Source> file, std::vector<Block> blocks, uint64_t size, uint64_t packed_end, bool cut);
   int unpack(size_t block, std::span<std::byte> into) const override;
   bool surely_zero(size_t block) const override;
   Place place_of(size_t block) const override;
   uint64_t packed_size(size_t block) const;
 
-  std::unique_ptr<File> file_;
+  std::unique_ptr<Source> file_;
   uint64_t packed_end_;  // where the last frame ends
   bool cut_;             // the last frame ends early
 

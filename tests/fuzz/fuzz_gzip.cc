@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "reader/source/decoder.h"
+#include "reader/source/file.h"
 #include "reader/source/gzip_source.h"
 #include "tests/fuzz/input_file.h"
 #include "writer/base/sparse_file.h"
@@ -42,9 +43,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const int fd = gcore::tests::input_file(data, size);
   auto file = File::adopt(fd);
   require(file.has_value());
+  std::unique_ptr<Source> bytes = std::move(*file);
   std::vector<std::string> warnings;
   const auto source =
-      GzipSource::open(*file, [](std::span<const std::byte>) { return Expected<void>(); }, {}, warnings);
+      GzipSource::open(bytes, [](std::span<const std::byte>) { return Expected<void>(); }, {}, warnings);
   if (!source) {
     require(!source.error().text.empty());
     return 0;

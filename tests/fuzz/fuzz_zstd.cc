@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "reader/source/file.h"
 #include "reader/source/zstd_source.h"
 #include "tests/fuzz/input_file.h"
 #include "writer/base/sparse_file.h"
@@ -26,8 +27,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const int fd = gcore::tests::input_file(data, size);
   auto file = File::adopt(fd);
   require(file.has_value());
+  std::unique_ptr<Source> bytes = std::move(*file);
   std::vector<std::string> warnings;
-  const auto source = ZstdSource::open(*file, {}, warnings);
+  const auto source = ZstdSource::open(bytes, {}, warnings);
   if (!source) {
     require(!source.error().text.empty());
     return 0;

@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include <regex>
 #include <sstream>
 
@@ -99,6 +101,21 @@ assert any(f['place'].startswith('kthreadd+0x') for s in linux['stacks'] for f i
   const Completed done = inspect({"--json"});
   const Completed checked =
       run({"/usr/bin/python3", "-c", kScript, source_dir() + "/docs/inspect.schema.json"}, 60s, done.out);
+  EXPECT_EQ(checked.out + checked.err, "");
+}
+
+TEST_P(LinuxGuestDump, JsonOfWhyIsAsItsSchemaSays) {
+  constexpr char kScript[] = R"(
+import json, sys, jsonschema
+found = json.load(sys.stdin)
+for e in jsonschema.Draft202012Validator(json.load(open(sys.argv[1]))).iter_errors(found):
+    print(e.json_path, e.message[:300])
+assert found['why']['signature'], found
+)";
+  const Completed done = inspect({"--json=lines", "--why"});
+  EXPECT_EQ(std::ranges::count(done.out, '\n'), 1);
+  const Completed checked =
+      run({"/usr/bin/python3", "-c", kScript, source_dir() + "/docs/inspect-why.schema.json"}, 60s, done.out);
   EXPECT_EQ(checked.out + checked.err, "");
 }
 

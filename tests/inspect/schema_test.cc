@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "tests/inspect/guest_vm.h"
 #include "tests/inspect/sample.h"
 #include "tests/support/kdump_builder.h"
@@ -42,6 +44,17 @@ TEST(Schema, RefusesWhatIsWrong) {
 TEST(Schema, HoldsForTheSample) {
   EXPECT_EQ(validate_dump(sample_dump()), "");
   EXPECT_EQ(validate_dump(sample_dump(), {"--stats"}), "");
+}
+
+TEST(Schema, HoldsForOneLine) {
+  const Completed all = Inspect()({"sample.gcore", "--json=lines"});
+  EXPECT_EQ(std::ranges::count(all.out, '\n'), 1);
+  EXPECT_EQ(validate(all, "inspect.schema.json"), "");
+  const Completed why = Inspect()({"sample.gcore", "--json=lines", "--why"});
+  EXPECT_EQ(std::ranges::count(why.out, '\n'), 1);
+  EXPECT_THAT(why.out, testing::HasSubstr("\"why\":null"));
+  EXPECT_EQ(validate(why, "inspect-why.schema.json"), "");
+  EXPECT_EQ(validate(Inspect()({"sample.gcore", "--json", "--why"}), "inspect-why.schema.json"), "");
 }
 
 TEST(Schema, HoldsForOddDumps) {

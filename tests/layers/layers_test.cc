@@ -22,9 +22,9 @@ using testing::IsEmpty;
 
 TEST(Layers, EveryIncludeKeepsTheTable) {
   const auto files = source_files(source_dir());
-  for (const char* folder : {"writer/base/", "writer/format/", "writer/kvm/", "writer/", "reader/source/",
-                             "reader/dump/", "reader/translate/", "reader/space/", "reader/search/", "reader/guest/",
-                             "reader/", "gdbstub/", "tools/", "tests/"}) {
+  for (const char* folder : {"writer/base/", "writer/format/", "writer/kvm/", "writer/", "reader/source/remote/",
+                             "reader/source/", "reader/dump/", "reader/translate/", "reader/space/", "reader/search/",
+                             "reader/guest/", "reader/", "gdbstub/", "tools/", "tests/"}) {
     EXPECT_THAT(files, Contains(testing::StartsWith(folder)));
   }
   for (const std::string& file : files) {
@@ -120,9 +120,10 @@ TEST(Layers, TheRulesAreThoseOfArchitectureMd) {
 }
 
 // Each part of LLVM is used by one .cc file of the reader: the Object library behind the one that takes ELF files
-// apart, the JSON parser behind those that read .gcore.info and the description in QEMU's streams.
+// apart, the JSON parser behind those that read .gcore.info and the description in QEMU's streams, SHA-256 behind the
+// signatures.
 TEST(Layers, EachPartOfLlvmIsUsedByFewFilesOfTheReader) {
-  std::vector<std::string> object, json, other;
+  std::vector<std::string> object, json, hash, other;
   for (const std::string& file : source_files(source_dir())) {
     if (!file.starts_with("reader/")) continue;
     const std::string text = read_file(source_dir() + "/" + file);
@@ -131,11 +132,14 @@ TEST(Layers, EachPartOfLlvmIsUsedByFewFilesOfTheReader) {
       object.push_back(file);
     else if (text.find("#include <llvm/Support/JSON.h>") != std::string::npos)
       json.push_back(file);
+    else if (text.find("#include <llvm/Support/SHA256.h>") != std::string::npos)
+      hash.push_back(file);
     else
       other.push_back(file);
   }
   EXPECT_EQ(object, std::vector<std::string>{"reader/dump/elf_file.cc"});
   EXPECT_EQ(json, (std::vector<std::string>{"reader/dump/device_state.cc", "reader/dump/info.cc"}));
+  EXPECT_EQ(hash, std::vector<std::string>{"reader/source/remote/sha256.cc"});
   EXPECT_EQ(other, std::vector<std::string>{});
 }
 
@@ -153,30 +157,32 @@ TEST_P(PlantedViolation, IsFound) {
 
 INSTANTIATE_TEST_SUITE_P(
     Each, PlantedViolation,
-    testing::Values(Planted{"writer/base/x.h", "#include \"writer/format/elf.h\"\n", "writer/base/ may not"},
-                    Planted{"writer/format/x.h", "#include \"writer/dump.h\"\n", "x.h:1: writer/dump.h"},
-                    Planted{"writer/x.cc", "\n#include \"reader/dump/dump.h\"\n", "x.cc:2"},
-                    Planted{"writer/x.cc", "#include <fmt/format.h>\n", "may not use this library"},
-                    Planted{"writer/x.cc", "#include \"writer/kvm/kvm.h\"\n", "writer/ may not"},
-                    Planted{"writer/kvm/x.cc", "#include <zstd.h>\n", "may not use this library"},
-                    Planted{"writer/x.h", "#include <zstd.h>\n", "headers of writer/"},
-                    Planted{"writer/x.cc", "#include \"dump.h\"\n", "path from the root"},
-                    Planted{"writer/x.cc", "  #  include <elf.h>  // allowed here\n", "elf.h"},
-                    Planted{"reader/x.cc", "#include \"writer/dump.h\"\n", "reader/ may not"},
-                    Planted{"reader/source/x.cc", "#include \"reader/dump/dump.h\"\n", "reader/source/ may not"},
-                    Planted{"reader/dump/x.cc", "#include \"reader/guest/guest.h\"\n", "reader/dump/ may not"},
-                    Planted{"reader/space/x.cc", "#include \"reader/guest/guest.h\"\n", "reader/space/ may not"},
-                    Planted{"reader/x.h", "#include <llvm/Object/ELF.h>\n", "headers of reader/"},
-                    Planted{"reader/x.cc", "#include \"gdbstub/target.h\"\n", "reader/ may not"},
-                    Planted{"reader/translate/x.cc", "#include \"reader/dump/dump.h\"  // NOLINT: layers\n",
-                            "may not include"},
-                    Planted{"reader/translate/x.cc", "#include <fmt/format.h>\n", "may not use this library"},
-                    Planted{"gdbstub/protocol/session.cc", "#include \"reader/dump/dump.h\"\n", "gdbstub/ may not"},
-                    Planted{"gdbstub/dump_target.cc", "#include \"tools/common/program.h\"\n", "may not include"},
-                    Planted{"gdbstub/x.cc", "#include <boost/program_options.hpp>\n", "may not use this library"},
-                    Planted{"tools/x.cc", "#include \"tests/support/paths.h\"\n", "tools/ may not"},
-                    Planted{"tools/x.cc", "#include <reader/dump/dump.h>\n", "quotation marks"},
-                    Planted{"examples/x.cc", "", "no rule"}),
+    testing::Values(
+        Planted{"writer/base/x.h", "#include \"writer/format/elf.h\"\n", "writer/base/ may not"},
+        Planted{"writer/format/x.h", "#include \"writer/dump.h\"\n", "x.h:1: writer/dump.h"},
+        Planted{"writer/x.cc", "\n#include \"reader/dump/dump.h\"\n", "x.cc:2"},
+        Planted{"writer/x.cc", "#include <fmt/format.h>\n", "may not use this library"},
+        Planted{"writer/x.cc", "#include \"writer/kvm/kvm.h\"\n", "writer/ may not"},
+        Planted{"writer/kvm/x.cc", "#include <zstd.h>\n", "may not use this library"},
+        Planted{"writer/x.h", "#include <zstd.h>\n", "headers of writer/"},
+        Planted{"writer/x.cc", "#include \"dump.h\"\n", "path from the root"},
+        Planted{"writer/x.cc", "  #  include <elf.h>  // allowed here\n", "elf.h"},
+        Planted{"reader/x.cc", "#include \"writer/dump.h\"\n", "reader/ may not"},
+        Planted{"reader/source/x.cc", "#include \"reader/dump/dump.h\"\n", "reader/source/ may not"},
+        Planted{"reader/source/x.cc", "#include \"reader/source/remote/remote.h\"\n", "reader/source/ may not"},
+        Planted{"reader/source/x.cc", "#include <curl/curl.h>\n", "may not use this library"},
+        Planted{"reader/dump/x.cc", "#include \"reader/guest/guest.h\"\n", "reader/dump/ may not"},
+        Planted{"reader/space/x.cc", "#include \"reader/guest/guest.h\"\n", "reader/space/ may not"},
+        Planted{"reader/x.h", "#include <llvm/Object/ELF.h>\n", "headers of reader/"},
+        Planted{"reader/x.cc", "#include \"gdbstub/target.h\"\n", "reader/ may not"},
+        Planted{"reader/translate/x.cc", "#include \"reader/dump/dump.h\"  // NOLINT: layers\n", "may not include"},
+        Planted{"reader/translate/x.cc", "#include <fmt/format.h>\n", "may not use this library"},
+        Planted{"gdbstub/protocol/session.cc", "#include \"reader/dump/dump.h\"\n", "gdbstub/ may not"},
+        Planted{"gdbstub/dump_target.cc", "#include \"tools/common/program.h\"\n", "may not include"},
+        Planted{"gdbstub/x.cc", "#include <boost/program_options.hpp>\n", "may not use this library"},
+        Planted{"tools/x.cc", "#include \"tests/support/paths.h\"\n", "tools/ may not"},
+        Planted{"tools/x.cc", "#include <reader/dump/dump.h>\n", "quotation marks"},
+        Planted{"examples/x.cc", "", "no rule"}),
     [](const auto& test) { return "Case" + std::to_string(test.index); });
 
 TEST(PlantedFile, IsFoundAmongTheSources) {

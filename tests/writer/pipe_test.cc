@@ -2,10 +2,12 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <thread>
 
 #include "tests/writer/fake_guest.h"
 
@@ -96,6 +98,57 @@ TEST(Pipe, WhatOnlyThePipeTookIsNotSaidToBeRead) {
                 testing::MatchesRegex(".*: it stopped reading after [0-9]{4,5} bytes and exited.*"));
     EXPECT_LT(some.bytes, 100000U);
   }
+}
+
+// Whoever takes the end of its input for the end of the dump would keep half of one.
+TEST(Pipe, OfADumpThatFailsDoesNotEndBeforeTheCommandDoes) {
+  TempDir directory;
+  FakeGuest guest(4096);
+  guest.fill(0, 'x', 4096);
+  Options options = to("cat > /dev/null; echo whole > " + directory.path("whole"));
+  options.bytes_per_second = 1 << 20;
+  options.pause_deadline = std::chrono::milliseconds(200);
+  for (int i = 0; i < 5; ++i) EXPECT_FALSE(writer::dump(guest, options).status.ok());
+  EXPECT_THAT(directory.entries(), testing::IsEmpty());
+}
+
+TEST(Pipe, MayBeThereAlready) {
+  TempDir directory;
+  FakeGuest guest(600);
+  guest.fill(3, 'x', 100);
+  std::string name, copy;
+  std::thread reader;
+  Options options = to("elsewhere");
+  options.open_pipe = [&](const std::string& file) {
+    name = file;
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) return -1;
+    reader = std::thread([&copy, output = ends[0]] {
+      char bytes[4096];
+      for (ssize_t n; (n = read(output, bytes, sizeof bytes)) > 0;) copy.append(bytes, static_cast<size_t>(n));
+      close(output);
+    });
+    return ends[1];
+  };
+  const Result result = writer::dump(guest, options);
+  reader.join();
+  ASSERT_TRUE(result.status.ok()) << result.status.text();
+  EXPECT_THAT(name, testing::EndsWith(".gcore"));
+  EXPECT_EQ(copy.size(), result.bytes);
+  EXPECT_THAT(DumpBytes(copy).info(), HasSubstr(R"("complete": true)"));
+
+  options.open_pipe = [](const std::string&) {
+    errno = EMFILE;
+    return -1;
+  };
+  EXPECT_EQ(writer::dump(guest, options).status.text(), "dump to elsewhere: Too many open files");
+  options.open_pipe = [](const std::string&) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) return -1;
+    close(ends[0]);
+    return ends[1];
+  };
+  EXPECT_EQ(writer::dump(guest, options).status.text(), "dump to elsewhere: it read nothing");
 }
 
 TEST(Pipe, EnvironmentSaysWhatTheDumpIs) {

@@ -3,12 +3,14 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include "reader/dump/dump.h"
+#include "reader/source/remote/remote.h"
 #include "tools/common/program.h"
 #include "tools/common/progress.h"
 
@@ -19,6 +21,12 @@ inline const Option kRawMemory{
     "raw-memory", "MACHINE[,ADDR]",
     "DUMP is memory without any header, from ADDR on (default: 0;\naarch64: 0x40000000) of an "
     "x86_64 or aarch64 machine"};
+
+/// For dumps that are on a server.
+inline const Option kDownload{"download", "",
+                              "of a DUMP by https:// or s3://: read all of it into a temporary\nfile first, for "
+                              "servers that serve no ranges"};
+inline const Option kNoSignRequest{"no-sign-request", "", "of s3://: without credentials, where everybody may read"};
 
 /// The option's argument.
 inline reader::Expected<std::optional<reader::RawMemory>> parse_raw_memory(const Program& program) {
@@ -43,8 +51,24 @@ inline reader::Expected<std::optional<reader::RawMemory>> parse_raw_memory(const
   return raw;
 }
 
+/// A dump by its address. Only what the user named is opened so, nothing that a dump names.
+inline reader::Expected<std::unique_ptr<reader::Dump>> open_remote_dump(const Program& program, const std::string& url,
+                                                                        const reader::OpenOptions& options) {
+  reader::RemoteOptions how;
+  how.download = program.has(kDownload.name);
+  how.progress = options.progress;
+  how.anonymous = program.has(kNoSignRequest.name);
+  auto remote = reader::open_remote(url, how);
+  if (!remote) return std::unexpected(remote.error());
+  auto dump = reader::Dump::open_source(std::move(remote->source), remote->name, options);
+  if (dump) return dump;
+  if (const std::string trouble = remote->state->trouble(); !trouble.empty())
+    return std::unexpected(reader::Error{reader::Error::Kind::io, "cannot open " + remote->name + ": " + trouble});
+  return dump;
+}
+
 /// Dump::open, with a progress line where one is wanted, since a large gzip file takes minutes to go through. `fd`: the
-/// file if it is open already, which stays the caller's; -1: it is opened by its path.
+/// file if it is open already, which stays the caller's; -1: it is opened by its path, which may be an address.
 inline reader::Expected<std::unique_ptr<reader::Dump>> open_dump(const Program& program, const std::string& path,
                                                                  int fd = -1) {
   std::optional<Progress> progress;
@@ -55,12 +79,27 @@ inline reader::Expected<std::unique_ptr<reader::Dump>> open_dump(const Program& 
   options.raw = *raw;
   options.progress = [&, wanted = progress_wanted(program)](uint64_t done, uint64_t total) {
     if (!progress)
-      progress.emplace(program, "opening " + (path == "-" ? "standard input" : printable(path)), total, wanted);
+      progress.emplace(program, "opening " + (path == "-" ? "standard input" : printable(reader::shown_url(path))),
+                       total, wanted);
     const uint64_t before = std::exchange(last, done);
     if (done > before) progress->add(done - before);  // it may begin anew, if it has to be unpacked after all
   };
+  if (fd < 0 && reader::is_url(path)) return open_remote_dump(program, path, options);
+  const auto no_address = [&](const Option& option) {
+    return std::unexpected(reader::Error{reader::Error::Kind::usage,
+                                         "--" + option.name + ": " + printable(path) + " is no address of a server"});
+  };
+  if (program.has(kDownload.name)) return no_address(kDownload);
+  if (program.has(kNoSignRequest.name) && std::ranges::none_of(program.operands(), reader::is_url))
+    return no_address(kNoSignRequest);
   const int own = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1;
   return own >= 0 ? reader::Dump::open_descriptor(own, path, options) : reader::Dump::open(path, options);
+}
+
+/// Why not all of the dump could be read while the program did its work, which then failed; "" when nothing was wrong.
+inline std::string trouble_of(const reader::Dump& dump) {
+  const std::string trouble = dump.trouble();
+  return trouble.empty() ? "" : "cannot read " + printable(dump.path()) + ": " + printable(trouble);
 }
 
 /// Ends a program whose open_dump() failed.

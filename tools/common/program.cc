@@ -244,7 +244,12 @@ int run_parsed(const ProgramInfo& info, Program& program, const std::function<in
   if (std::ranges::any_of(operands, &std::string::empty))
     return program.usage_error("an argument is empty, perhaps a variable that is not set");
   if (operands.size() > info.max_operands)
-    return program.usage_error("'" + printable(operands[info.max_operands]) + "' is one argument too many");
+    return program.usage_error(
+        // An address may have a password in it.
+        (operands[info.max_operands].find("://") != std::string::npos
+             ? "an address"
+             : "'" + printable(operands[info.max_operands]) + "'") +
+        " is one argument too many");
   return body(program);
 }
 

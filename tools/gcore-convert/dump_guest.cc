@@ -164,6 +164,7 @@ size_t DumpGuest::read_memory(uint64_t address, void* to, size_t size) {
     const auto part = dump_.read(reader::PhysAddr(address + done), {bytes + done, size - done});
     done += part.bytes;
     if (done == size) break;
+    if (part.missing == reader::Missing::io_error && on_trouble_ && !dump_.trouble().empty()) on_trouble_();
     if (part.missing != reader::Missing::not_in_any_segment) return done / kPage * kPage;
     const auto next = dump_.next_extent(reader::PhysAddr(address + done));
     uint64_t gap = size - done;

@@ -1,6 +1,7 @@
 // An existing dump as a guest that the writer can dump again.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -38,6 +39,9 @@ class DumpGuest : public writer::Guest {
   /// As the dump has it in a note, else as it was found in guest memory.
   std::string_view vmcoreinfo() override { return guest_.system().vmcoreinfo; }
 
+  /// Called when memory cannot be read because the place where the dump is fails: the new dump would lack it.
+  void on_trouble(std::function<void()> call) { on_trouble_ = std::move(call); }
+
   std::optional<uint32_t> thread_id(size_t cpu) override {
     return thread_ids_.empty() ? std::nullopt : thread_ids_[cpu];
   }
@@ -64,7 +68,8 @@ class DumpGuest : public writer::Guest {
   reader::Guest guest_{dump_};
   const std::vector<ChosenRange> chosen_;
   std::vector<std::pair<size_t, const reader::Cpu*>> cpus_;  // by number; nullptr: the dump's writer left it out
-  std::vector<std::optional<uint32_t>> thread_ids_;          // as cpus_; empty: not known
+  std::function<void()> on_trouble_;
+  std::vector<std::optional<uint32_t>> thread_ids_;  // as cpus_; empty: not known
   std::string name_, program_;
   writer::Reason reason_;
   writer::EarlierDump taken_;

@@ -11,6 +11,7 @@
 #include "tools/common/names.h"
 #include "tools/common/open_dump.h"
 #include "tools/common/program.h"
+#include "tools/common/upload_pipe.h"
 #include "tools/gcore-convert/dump_guest.h"
 #include "tools/gcore-convert/write.h"
 #include "writer/unique_fd.h"
@@ -24,7 +25,8 @@ ProgramInfo program_info() {
       .usage = "IN OUT [options]",
       .description =
           "Writes the memory and the registers of the dump IN into the new dump OUT. IN may be of either dialect\n"
-          "and compressed, or - for standard input. What OUT's dialect has no place for is named.",
+          "and compressed, https://..., s3://BUCKET/KEY, or - for standard input; OUT may be s3://BUCKET/KEY. What\n"
+          "OUT's dialect has no place for is named.",
       .options =
           {
               {"dialect", "qnx|vmcore",
@@ -34,6 +36,8 @@ ProgramInfo program_info() {
               {"range", "ADDRESS:SIZE", "only this guest-physical memory, in whole pages; may be given more than once",
                nullptr, true},
               kRawMemory,
+              kDownload,
+              kNoSignRequest,
               {"force", "", "replace OUT if it exists"},
               {"progress", "", "show how far it is, also when standard error is no\nterminal"},
           },
@@ -114,7 +118,7 @@ std::expected<Settings, std::string> parse(const Program& program) {
   settings.ranges = std::move(*ranges);
   const size_t slash = settings.out.rfind('/');
   if (settings.out.empty() || slash + 1 == settings.out.size())
-    return std::unexpected("OUT is a file, not \"" + settings.out + "\"");
+    return std::unexpected("OUT is a file, not \"" + reader::shown_url(settings.out) + "\"");
   if (settings.out == "-" || settings.out.starts_with('|'))
     return std::unexpected("OUT is a file, not standard output or a command; one of that name is ./" + settings.out);
   return settings;
@@ -172,6 +176,7 @@ writer::Dialect choose_dialect(const Settings& settings, const reader::Dump& dum
 /// file.
 std::string trouble_with(const Settings& settings) {
   struct stat facts;
+  if (reader::is_url(settings.out)) return "";
   if (lstat(settings.out.c_str(), &facts) != 0) return "";
   if (S_ISDIR(facts.st_mode)) return settings.out + " is a directory";
   const bool is_link = S_ISLNK(facts.st_mode);
@@ -185,10 +190,19 @@ std::string trouble_with(const Settings& settings) {
 int run(Program& program) {
   const auto settings = parse(program);
   if (!settings) return program.usage_error(settings.error());
-  const std::string attempted = "convert " + settings->in + " to " + settings->out;
+  const std::string in_name = reader::shown_url(settings->in);
+  const std::string attempted = "convert " + in_name + " to " + settings->out;
   if (const std::string trouble = trouble_with(*settings); !trouble.empty()) return program.fail(attempted, trouble);
+  std::unique_ptr<UploadPipe> upload;
+  if (reader::is_url(settings->out)) {
+    auto prepared = reader::Upload::prepare(
+        settings->out, {.replace = settings->force, .anonymous = program.has(kNoSignRequest.name)});
+    if (!prepared) return program.fail(printable(prepared.error().text));
+    upload = std::make_unique<UploadPipe>(std::move(*prepared));
+  }
   // The file is opened once: whatever has its name later on is not what is converted.
-  const writer::UniqueFd in(settings->in == "-" ? -1 : open(settings->in.c_str(), O_RDONLY | O_CLOEXEC));
+  const writer::UniqueFd in(
+      settings->in == "-" || reader::is_url(settings->in) ? -1 : open(settings->in.c_str(), O_RDONLY | O_CLOEXEC));
   const auto dump = open_dump(program, settings->in, in.get());
   if (!dump && dump.error().kind == reader::Error::Kind::usage) return fail_to_open(program, dump.error());
   if (!dump) return program.fail(attempted, dump.error().text);
@@ -204,18 +218,24 @@ int run(Program& program) {
   if (const std::string why = less_than_itself(*settings, in.get(), **dump, *lost); !why.empty())
     return program.fail(attempted, why);
   if (dialect == writer::Dialect::vmcore) guest.find_running_threads();
-  const writer::Result result = write_dump(program, guest, writer_options(*settings, dialect, guest, **dump));
+  writer::Options options = writer_options(*settings, dialect, guest, **dump);
+  if (upload) {
+    options.target = "|" + upload->name();
+    options.open_pipe = [&](const std::string&) { return upload->open(); };
+  }
+  const writer::Result result = write_dump(program, guest, options, upload.get());
+  if (const std::string trouble = (*dump)->trouble(); !trouble.empty()) return program.fail(attempted, trouble);
   if (!result.status) return program.fail(attempted, result.status.text());
   for (const std::string& note : guest.notes()) program.note(note);
   if (const uint64_t missing = result.pages.missing)
     program.note((missing == 1 ? "1 page of memory is" : std::to_string(missing) + " pages of memory are") +
-                 " not in " + settings->in + ((*dump)->truncated() ? ", which is cut off," : "") +
+                 " not in " + in_name + ((*dump)->truncated() ? ", which is cut off," : "") +
                  " and marked as missing in " + settings->out);
   for (const std::string& what : *lost)
     program.note(not_carried_over(dialect == writer::Dialect::qnx ? "qnx" : "vmcore", what));
   const std::vector<std::string> damage = (*dump)->damage();
   if (damage.empty()) return kExitDone;
-  for (const std::string& what : damage) program.note("in " + settings->in + ": " + what);
+  for (const std::string& what : damage) program.note("in " + in_name + ": " + what);
   return program.fail(attempted, settings->out + " is written, but of a damaged dump, as it says itself");
 }
 

@@ -48,6 +48,19 @@ class EndSignals {
   int fd_ = -1;
 };
 
+/// What was written is still on its way to the server.
+void end_upload(UploadPipe& upload, const EndSignals& signals, writer::Result& result, int& ended_by) {
+  while (result.status.ok() && ended_by == 0) {
+    pollfd fds[] = {{upload.done_fd(), POLLIN, 0}, {signals.fd(), POLLIN, 0}};
+    if (poll(fds, 2, -1) < 0 && errno != EINTR) break;
+    if (fds[1].revents != 0) ended_by = signals.take();
+    if (fds[0].revents != 0) break;
+  }
+  if (ended_by != 0) result.status = writer::Status(std::string("the dump was cancelled"));
+  if (const auto ended = upload.end(result.status.ok()); !ended && ended_by == 0)
+    result.status = writer::Status(ended.error());
+}
+
 uint64_t memory_of(DumpGuest& guest) {
   uint64_t total = 0;
   for (const writer::MemoryRange& range : guest.memory()) total += range.size;
@@ -56,7 +69,8 @@ uint64_t memory_of(DumpGuest& guest) {
 
 }  // namespace
 
-writer::Result write_dump(const Program& program, DumpGuest& guest, const writer::Options& options) {
+writer::Result write_dump(const Program& program, DumpGuest& guest, const writer::Options& options,
+                          UploadPipe* upload) {
   int ended_by = 0;
   writer::Result result;
   {
@@ -71,6 +85,7 @@ writer::Result write_dump(const Program& program, DumpGuest& guest, const writer
       close(done);
       return result;
     }
+    guest.on_trouble([&dumper] { dumper->cancel(); });
     const uint64_t total = memory_of(guest);
     Progress progress(program, "write " + options.file_name, total, progress_wanted(program));
     uint64_t shown = 0;
@@ -85,6 +100,8 @@ writer::Result write_dump(const Program& program, DumpGuest& guest, const writer
       shown = std::max(shown, memory_done);
     }
     result = dumper->wait();
+    guest.on_trouble(nullptr);
+    if (upload != nullptr) end_upload(*upload, signals, result, ended_by);
     if (result.status.ok() && shown < total) progress.add(total - shown);
     close(done);
   }

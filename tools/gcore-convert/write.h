@@ -2,6 +2,7 @@
 #pragma once
 
 #include "tools/common/program.h"
+#include "tools/common/upload_pipe.h"
 #include "tools/gcore-convert/dump_guest.h"
 #include "writer/dump.h"
 
@@ -9,6 +10,7 @@ namespace gcore::tools::convert {
 
 /// Takes the dump as writer::dump() does, and shows progress where it is wanted. SIGINT, SIGTERM and SIGHUP cancel it:
 /// then nothing is left of it, and the signal ends the program as if nobody had caught it.
-writer::Result write_dump(const Program& program, DumpGuest& guest, const writer::Options& options);
+/// `upload`: what options.open_pipe opens, whose end is seen to as well; or nullptr.
+writer::Result write_dump(const Program& program, DumpGuest& guest, const writer::Options& options, UploadPipe* upload);
 
 }  // namespace gcore::tools::convert

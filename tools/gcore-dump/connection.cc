@@ -4,8 +4,10 @@
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <utility>
 
 #include "tools/gcore-dump/keep.h"
 #include "tools/gcore-dump/qemu_actions.h"
@@ -60,6 +62,8 @@ QmpResult<std::unique_ptr<Connection>> Connection::open(const Log& log, const Se
   session->guest_ = std::make_unique<Guest>(*session->qmp_, *machine, std::move(about));
   writer::Options options = settings.dump;
   options.program += " (QEMU " + session->qmp_->version() + ")";
+  if (!settings.upload_to.empty())
+    options.open_pipe = [raw = session.get()](const std::string& file) { return raw->open_upload(file); };
   writer::Status status;
   session->dumper_ = writer::Dumper::create(
       *session->guest_, options, [raw = session.get()](const writer::Result& result) { raw->finished(result); },
@@ -89,6 +93,10 @@ void Connection::cancel() {
   cancelled_ = true;
   eventfd_write(give_up_.get(), 1);
   dumper_->cancel();
+  {
+    const std::lock_guard lock(mutex_);
+    if (upload_) upload_->cancel();
+  }
   for (;;) {
     pollfd both[2] = {{done_.get(), POLLIN, 0}, {end_, POLLIN, 0}};
     if (poll(both, 2, -1) < 0) continue;
@@ -103,11 +111,33 @@ void Connection::lost() {
   cancel();
 }
 
-void Connection::finished(const writer::Result& result) {
-  {
-    const std::lock_guard lock(mutex_);
-    result_ = result;
+int Connection::open_upload(const std::string& file) {
+  auto upload = reader::Upload::prepare(settings_.upload_to + file, settings_.upload);
+  const std::lock_guard lock(mutex_);
+  if (!upload) {
+    upload_problem_ = printable(upload.error().text);
+    errno = EACCES;
+    return -1;
   }
+  upload_ = std::make_shared<UploadPipe>(std::move(*upload));
+  return upload_->open();
+}
+
+void Connection::finished(const writer::Result& taken) {
+  writer::Result result = taken;
+  std::unique_lock lock(mutex_);
+  if (!upload_problem_.empty()) result.status = writer::Status(std::exchange(upload_problem_, ""));
+  const auto upload = upload_;
+  lock.unlock();
+  if (upload) {
+    if (const auto ended = upload->end(result.status.ok()); !ended)
+      result.status = writer::Status(printable(ended.error()));
+    result.path = result.status.ok() ? upload->name() : "";
+  }
+  lock.lock();
+  upload_.reset();
+  result_ = std::move(result);
+  lock.unlock();
   eventfd_write(done_.get(), 1);
 }
 

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "tools/common/upload_pipe.h"
 #include "tools/gcore-dump/guest.h"
 #include "tools/gcore-dump/log.h"
 #include "tools/gcore-dump/qmp.h"
@@ -46,6 +47,7 @@ class Connection {
  private:
   Connection(const Log& log, const Settings& settings, int end) : log_(log), settings_(settings), end_(end) {}
   void finished(const writer::Result& result);
+  int open_upload(const std::string& file);
   void tell_failure(const writer::Result& result) const;
   std::string timing(const writer::Result& result) const;
 
@@ -58,8 +60,10 @@ class Connection {
   std::string name_;
   std::unique_ptr<Guest> guest_;
   base::UniqueFd done_, give_up_;
-  std::mutex mutex_;
+  std::mutex mutex_;  // of the next three
   writer::Result result_;
+  std::shared_ptr<UploadPipe> upload_;  // of the dump that runs
+  std::string upload_problem_;          // why there is none
   bool running_ = false, lost_ = false, cancelled_ = false;
   std::unique_ptr<writer::Dumper> dumper_;  // goes first: its thread uses the others
 };

@@ -1,4 +1,5 @@
 // gcore-dump [options] DIRECTORY | '|COMMAND': dumps a guest that QEMU runs, over its QMP socket.
+#include "reader/source/remote/upload.h"
 #include "tools/common/built_with.h"
 #include "tools/common/dump_limits.h"
 #include "tools/gcore-dump/watch.h"
@@ -9,10 +10,11 @@ namespace {
 ProgramInfo program_info() {
   ProgramInfo info{
       .name = "gcore-dump",
-      .usage = "--qmp SOCKET [options] DIRECTORY | '|COMMAND'",
+      .usage = "--qmp SOCKET [options] DIRECTORY | s3://BUCKET/PREFIX/ | '|COMMAND'",
       .description =
-          "Dumps the guest that a running QEMU has: into a file in DIRECTORY, or into the standard input of a\n"
-          "shell command. The guest is paused meanwhile, and goes on if it ran. Prints the dump's path.",
+          "Dumps the guest that a running QEMU has: into a file in DIRECTORY, into an object of S3, or into the\n"
+          "standard input of a shell command. The guest is paused meanwhile, and goes on if it ran. Prints the dump's "
+          "path.",
       .options =
           {
               {"qmp", "SOCKET",
@@ -33,6 +35,7 @@ ProgramInfo program_info() {
               {"reconnect", "", "with --watch: wait for QEMU, and when it ends for the\nnext one"},
               {"keep", "N",
                "leave the newest N dumps of this guest in DIRECTORY, and N\npartial ones, and remove the others"},
+              {"no-sign-request", "", "to s3:// without credentials, where everybody may write"},
               {"timing", "", "say on standard error what the guest's pause consisted of"},
           },
       .min_operands = 1,
@@ -85,6 +88,18 @@ std::expected<void, std::string> parse_dialect(const Program& program, Settings&
   return {};
 }
 
+/// s3://BUCKET/PREFIX/, where each dump becomes an object.
+std::expected<void, std::string> parse_upload(const Program& program, Settings& settings) {
+  settings.upload_to = settings.dump.target;
+  if (!settings.upload_to.ends_with('/')) settings.upload_to += '/';
+  if (const auto place = reader::parse_s3_url(settings.upload_to, true); !place)
+    return std::unexpected(reader::shown_url(settings.dump.target) + ": " + place.error());
+  settings.upload.anonymous = program.has("no-sign-request");
+  settings.upload.if_there = "there is a dump of that name already";
+  settings.dump.target = "|" + settings.upload_to;
+  return {};
+}
+
 std::expected<Settings, std::string> parse(const Program& program) {
   Settings settings;
   const auto socket = program.value("qmp");
@@ -116,13 +131,18 @@ std::expected<Settings, std::string> parse(const Program& program) {
     settings.keep = *number;
   }
   settings.dump.target = program.operands().front();
+  if (reader::is_url(settings.dump.target)) {
+    if (auto parsed = parse_upload(program, settings); !parsed) return std::unexpected(parsed.error());
+  }
   if (settings.dump.target.starts_with('|')) {
     if (settings.dump.target.find_first_not_of("| \t") == std::string::npos)
       return std::unexpected("there is no command after the pipe sign");
     for (const auto& [option, given] :
          {std::pair("--keep", settings.keep > 0), std::pair("--keep-partial", settings.dump.keep_partial),
           std::pair("--no-sync", !settings.dump.sync)})
-      if (given) return std::unexpected(std::string(option) + " is about a directory, and the dump goes to a command");
+      if (given)
+        return std::unexpected(std::string(option) + " is about a directory, and the dump goes to " +
+                               (settings.upload_to.empty() ? "a command" : settings.upload_to));
   }
   if (settings.dump.keep_partial && settings.dump.compression != writer::Compression::none)
     return std::unexpected("--keep-partial is for uncompressed dumps: what is left of a compressed one cannot be read");
@@ -136,6 +156,10 @@ int run(Program& program) {
   std::string notice;  // said before the guest is touched
   if (const writer::Status usable = writer::prepare_target(settings->dump, notice); !usable)
     return program.fail("preparing the dump", usable.text());
+  // Whoever has no credentials is told so before the guest is touched.
+  if (!settings->upload_to.empty())
+    if (const auto usable = reader::Upload::prepare(settings->upload_to + "dump", settings->upload); !usable)
+      return program.fail("preparing the dump", printable(usable.error().text));
   if (!notice.empty()) Log(program, settings->log).note(notice);
   block_signals();
   return settings->stays ? watch(program, *settings) : dump_once(program, *settings);

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "reader/source/remote/upload.h"
 #include "tools/common/program.h"
 #include "tools/gcore-dump/guest.h"
 #include "tools/gcore-dump/log.h"
@@ -16,6 +17,8 @@ struct Settings {
   std::string socket;                 // of QEMU's QMP
   std::optional<std::string> system;  // file name prefix; QEMU's -name when not given
   writer::Options dump;
+  std::string upload_to;  // s3://BUCKET/PREFIX/; "": into dump.target
+  reader::UploadOptions upload;
   Live live = Live::no;
   bool stays = false;       // watching
   bool set_action = false;  // (watching) have QEMU pause a guest that panics or whose watchdog expires

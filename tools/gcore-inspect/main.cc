@@ -23,11 +23,13 @@ ProgramInfo program_info() {
       .usage = "DUMP [options]",
       .description =
           "Shows what a memory dump of a virtual machine holds: by default a summary. DUMP is\n"
-          "a file of either dialect (qnx, vmcore), also compressed with gzip or zstd, or -\n"
-          "for standard input.",
+          "a file of either dialect (qnx, vmcore), also compressed with gzip or zstd, https://...,\n"
+          "s3://BUCKET/KEY, or - for standard input.",
       .options =
           {
-              {"json", "", "everything as one JSON object"},
+              {"json", "[=lines]",
+               "everything as one JSON object; =lines: on one line;\nwith --why only what that says",
+               [](std::string_view) { return false; }},
               {"html", "FILE", "everything as a page for a browser, in one file"},
               {"registers", "[N|all]",
                "registers of every vCPU, or of vCPU N;\nall: floating-point and vector registers too", cpu_or_all},
@@ -69,6 +71,8 @@ ProgramInfo program_info() {
               {"phys", "", "with --read: ADDR is guest-physical"},
               {"raw", "", "with --read: the bytes themselves"},
               kRawMemory,
+              kDownload,
+              kNoSignRequest,
               {"exit-code", "", "with --diff: exit status 1 when something differs"},
               {"progress", "", "show how far long work is, also when standard error is\nno terminal"},
           },
@@ -220,6 +224,13 @@ Parsed parse_task(const Program& program, Request&) {
   return std::unexpected("--task: '" + printable(*which) + "' is neither a PID, all nor blocked");
 }
 
+Parsed parse_json(const Program& program, Request&) {
+  if (const auto how = program.value("json"); how && *how != "lines")
+    return std::unexpected("--json takes nothing or =lines, not '" + printable(*how) + "'");
+  if (program.has("stats") && program.has("why")) return std::unexpected("--stats and --why cannot be given together");
+  return {};
+}
+
 Parsed parse_tasks(const Program& program, Request& request) {
   if (!program.value("tasks")) return {};
   const auto number = number_of(program, "tasks");
@@ -233,7 +244,10 @@ constexpr Mode kModes[] = {
      .run = [](const Request&, const Job& job) { return diff_dumps(job, *job.program.value("diff")); },
      .takes = "exit-code",
      .forms = "json html"},
-    {.name = "json", .run = [](const Request&, const Job& job) { return print_json(job); }, .forms = "stats"},
+    {.name = "json",
+     .run = [](const Request&, const Job& job) { return print_json(job); },
+     .forms = "stats why",
+     .parse = parse_json},
     {.name = "html", .run = [](const Request&, const Job& job) { return write_html(job, *job.program.value("html")); }},
     {.name = "translate",
      .run = [](const Request& request,
@@ -337,6 +351,8 @@ int run(Program& program) {
     // To --verify, a file that cannot be understood is a defect like any other.
     if (request.mode != nullptr && request.mode->name == "verify" && dump.error().kind != reader::Error::Kind::io)
       std::printf("%s\n", printable(dump.error().text).c_str());
+    if (dump.error().kind != reader::Error::Kind::usage && program.value("json"))
+      print_json_error(reader::shown_url(program.operands()[0]), dump.error().text);
     return fail_to_open(program, dump.error());
   }
   if (parsed = parse_root(program, (*dump)->machine(), request); !parsed) return program.usage_error(parsed.error());
@@ -348,7 +364,7 @@ int run(Program& program) {
   if (request.cpu) {
     const size_t count = (*dump)->cpus().size();
     if (*request.cpu >= count)
-      return program.fail("show vCPU " + std::to_string(*request.cpu), printable(program.operands()[0]) + " has " +
+      return program.fail("show vCPU " + std::to_string(*request.cpu), printable((*dump)->path()) + " has " +
                                                                            counted(count, "vCPU", "vCPUs") +
                                                                            (count == 0 ? "" : ", counted from 0"));
     job.cpu = static_cast<size_t>(*request.cpu);
@@ -362,7 +378,9 @@ int run(Program& program) {
     for (const std::string& remark : remarks) program.note(printable(remark));
     job.symbols = &*symbols;
   }
-  return request.mode != nullptr ? request.mode->run(request, job) : print_summary(job);
+  const int status = request.mode != nullptr ? request.mode->run(request, job) : print_summary(job);
+  const std::string trouble = trouble_of(**dump);
+  return trouble.empty() ? status : program.fail(trouble);
 }
 
 }  // namespace

@@ -76,7 +76,8 @@ int serve(Program& program) {
     result = server.run(stop);
   }
   close(stop);
-  return leave(*target, result ? kExitDone : program.fail("cannot go on serving " + path, result.error()));
+  return leave(*target,
+               result ? kExitDone : program.fail("cannot go on serving " + printable((*dump)->path()), result.error()));
 }
 
 /// The words, with letters that stand together as getopt takes them ("-vP4") apart: "-v", "-P4".

@@ -50,6 +50,8 @@ ProgramInfo program_info() {
                "what a thread is: a vCPU (default), or also each thread of\nthe guest that runs on none"},
               {"no-offsets", "", "do not tell the debugger by how much the kernel was\nmoved at boot (qOffsets)"},
               kRawMemory,
+              kDownload,
+              kNoSignRequest,
               {"log", "FILE", "write every packet to FILE, the client's number before it"},
           },
       .min_operands = 1,
@@ -176,7 +178,8 @@ int serve(Program& program) {
   options.session.tasks = threads == "tasks";
   std::optional<PacketLog> log;
   if (const auto file = program.value("log")) {
-    std::vector<PacketLog::ReadFile> read = {{"the dump", path}};
+    std::vector<PacketLog::ReadFile> read;
+    if (!reader::is_url(path)) read.push_back({"the dump", path});
     if (symbols) read.push_back({"the file of symbols", symbols->path()});
     auto opened = PacketLog::open(*file, read);
     if (!opened) return program.fail("cannot write the log " + *file, opened.error());
@@ -201,9 +204,10 @@ int serve(Program& program) {
     result = server.run(stop);
   }
   close(stop);
+  if (const std::string trouble = trouble_of(**dump); !trouble.empty()) program.note(trouble);
   int status = kExitDone;
   if (!result)
-    status = program.fail("cannot go on serving " + path, result.error());
+    status = program.fail("cannot go on serving " + printable((*dump)->path()), result.error());
   else if (log && !log->failure().empty())
     status = program.fail("cannot write all of the log " + *program.value("log"), log->failure());
   return leave(*target, status);

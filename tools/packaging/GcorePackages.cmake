@@ -83,6 +83,9 @@ endif()
 
 set(CPACK_DEBIAN_TOOLS_PACKAGE_NAME gcore-tools)
 set(CPACK_DEBIAN_TOOLS_PACKAGE_SECTION devel)
+if(GCORE_READER_CURL_FOUND)
+  set(CPACK_DEBIAN_TOOLS_PACKAGE_RECOMMENDS "libcurl4 | libcurl3-gnutls")  # loaded when an address is opened
+endif()
 set(CPACK_DEBIAN_TOOLS_PACKAGE_SUGGESTS "gdb | gdb-multiarch, qemu-system")
 set(CPACK_DEBIAN_TOOLS_DESCRIPTION
   "memory dumps of virtual machines - programs

@@ -92,18 +92,15 @@ Expected<std::unique_ptr<Source>> unpack_stream(std::unique_ptr<Source> source, 
                 fmt::format("libvirt's file is compressed with {0}, which this program was built without; unpack what "
                             "follows its header, and open that: tail -c +{1} FILE | {0} -dc >STREAM",
                             to_string(packing), header.stream() + 1));
-  auto opened = as_file(std::move(source));
-  if (!opened) return std::unexpected(opened.error());
-  const std::unique_ptr<File> file = std::move(*opened);
   std::array<std::byte, 512> start{};
-  const Source::Result got = file->read(FileOffset(header.stream()), start);
-  if (got.error != 0 || ::lseek(file->descriptor(), static_cast<off_t>(header.stream() + got.bytes), SEEK_SET) < 0)
-    return fail(Error::Kind::io, fmt::format("it cannot be read: {}", words_of(got.error != 0 ? got.error : errno)));
+  const Source::Result got = source->read(FileOffset(header.stream()), start);
+  if (got.error != 0) return fail(Error::Kind::io, fmt::format("it cannot be read: {}", words_of(got.error)));
   const auto check = [](std::span<const std::byte> bytes) -> Expected<void> {
     if (text_of(bytes).starts_with(kStream)) return {};
     return fail(Error::Kind::malformed, "what libvirt's file has compressed is no migration stream");
   };
-  auto unpacked = unpack(file->descriptor(), std::span(start).first(got.bytes), packing, 0, check, nullptr, warnings);
+  auto unpacked = unpack(input_of(*source, header.stream() + got.bytes), std::span(start).first(got.bytes), packing, 0,
+                         check, nullptr, warnings);
   if (!unpacked) return std::unexpected(unpacked.error());
   return std::move(*unpacked);
 }

@@ -61,6 +61,7 @@ class StreamSource final : public Source {
   uint64_t size() const override { return places_.empty() ? 0 : places_.back().address + places_.back().size; }
   uint64_t file_end() const override { return stream_->file_end(); }
   const Lost& lost() const override { return lost_; }
+  std::string trouble() const override { return stream_->trouble(); }
 
   Result read(FileOffset offset, std::span<std::byte> into) const override {
     Result result;

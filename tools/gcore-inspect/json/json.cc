@@ -198,6 +198,19 @@ void write_dump(json::OStream& out, const Job& job, json::Value pages) {
   });
 }
 
+/// What a fleet's dumps are grouped by.
+void write_why(json::OStream& out, const Job& job) {
+  out.attribute("schema", 1);
+  out.attribute("file", file_value(job.dump));
+  out.attribute("machine", format::machine_name(job.dump.machine()));
+  out.attribute("guest", guest_value(job.guest));
+  const auto* kernel = job.linux_guest.kernel_or_null();
+  out.attribute("why", kernel != nullptr ? why_value(job, *kernel) : json::Value(nullptr));
+  out.attributeArray("defects", [&] {
+    for (const std::string& defect : defects(job.dump)) out.value(utf8(defect));
+  });
+}
+
 }  // namespace
 
 json::Value hex_value(uint64_t value) { return fmt::format("{:#x}", value); }
@@ -247,13 +260,32 @@ json::Value backtrace_value(const Backtrace& trace) {
 
 int print_json(const Job& job) {
   json::Value pages = pages_value(job);  // first: whoever interrupts the long part gets no half of an object
+  const auto write = [&](llvm::raw_ostream& to, unsigned indent) {
+    json::OStream out(to, indent);
+    out.object([&] { job.program.has("why") ? write_why(out, job) : write_dump(out, job, std::move(pages)); });
+  };
   StandardOutput output;
-  {
-    json::OStream out(output, 2);
-    out.object([&] { write_dump(out, job, std::move(pages)); });
+  if (job.program.value("json")) {
+    // As a whole or not at all: a dump has one line, though its server may fail meanwhile.
+    std::string line;
+    llvm::raw_string_ostream text(line);
+    write(text, 0);
+    if (const std::string trouble = job.dump.trouble(); !trouble.empty()) {
+      print_json_error(job.dump.path(), "cannot read " + job.dump.path() + ": " + trouble);
+      return kExitFailed;
+    }
+    output << line;
+  } else {
+    write(output, 2);
   }
   output << '\n';
   return kExitDone;
+}
+
+void print_json_error(const std::string& path, const std::string& why) {
+  StandardOutput output;
+  output << json::Value(json::Object{{"schema", 1}, {"file", json::Object{{"path", utf8(path)}}}, {"error", utf8(why)}})
+         << '\n';
 }
 
 }  // namespace gcore::tools::inspect

@@ -114,7 +114,8 @@ const char* describe(PageDiff::Kind kind) {
 }
 
 int diff_dumps(const Job& job, const std::string& other) {
-  const std::string attempted = fmt::format("compare {} with {}", printable(job.dump.path()), printable(other));
+  const std::string attempted =
+      fmt::format("compare {} with {}", printable(job.dump.path()), printable(reader::shown_url(other)));
   const auto opened = open_dump(job.program, other);
   if (!opened) return job.program.fail(printable(opened.error().text));
   const reader::Dump &a = job.dump, &b = **opened;
@@ -131,6 +132,7 @@ int diff_dumps(const Job& job, const std::string& other) {
     print_diff_json(report);
   else
     print_text(job, report);
+  if (const std::string trouble = trouble_of(b); !trouble.empty()) return job.program.fail(trouble);
   if (status != kExitDone || !job.program.has("exit-code")) return status;
   return report.diff.identical() ? kExitDone : job.program.fail(attempted, "they differ");
 }

@@ -8,17 +8,34 @@ namespace {
 
 using Kind = Type::Kind;
 
+/// Whether a pointer to this type shows a name, "const struct task_struct *", and goes no further.
+bool ends_in_name(const Types& types, TypeId id) {
+  constexpr int kMostQualifiers = 64;
+  for (int depth = 0; depth < kMostQualifiers; ++depth) switch (types.kind(id).value_or(Kind::void_type)) {
+      case Kind::structure:
+      case Kind::union_type:
+      case Kind::typedef_type:
+        return true;
+      case Kind::volatile_type:
+      case Kind::const_type:
+      case Kind::restrict_type:
+      case Kind::type_tag:
+        id = types.target(id);
+        break;
+      default:
+        return false;
+    }
+  return false;
+}
+
 /// The types that a debugger goes on to where it shows this one.
 std::vector<TypeId> parts_of(const Types& types, TypeId id) {
   std::vector<TypeId> parts;
   const Kind kind = types.kind(id).value_or(Kind::void_type);
   switch (kind) {
-    case Kind::pointer: {
-      const auto of = types.kind(types.target(id));
-      if (of != Kind::structure && of != Kind::union_type && of != Kind::typedef_type)
-        parts.push_back(types.target(id));
+    case Kind::pointer:
+      if (!ends_in_name(types, types.target(id))) parts.push_back(types.target(id));
       break;
-    }
     case Kind::array:
     case Kind::typedef_type:
     case Kind::volatile_type:
