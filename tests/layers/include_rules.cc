@@ -47,7 +47,7 @@ const std::vector<Rule>& rules() {
        {"curl/"}},
       {"reader/source/",
        {"reader/source/", "reader/address.h", "reader/error.h", "writer/base/", "writer/format/"},
-       {"fmt/", "zstd", "zlib", "lzma.h"},
+       {"fmt/", "zstd", "zlib", "lzma.h", "bzlib.h", "lzo/"},
        {},
        {"reader/source/remote/"}},
       {"reader/dump/",
