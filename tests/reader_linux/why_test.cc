@@ -301,8 +301,9 @@ TEST_P(Why, GivesTheSameSignatureInTwoBoots) {
 }
 
 /// The frames of the call trace that follows a message, as the kernel prints them, without those that it is not sure
-/// of. Nothing where the dump came before all of it was printed.
-std::optional<std::vector<std::string>> printed_trace(std::span<const Message> messages, size_t at) {
+/// of. Nothing where the dump may have come before all of it was printed, unless `is_whole` says that it did not.
+std::optional<std::vector<std::string>> printed_trace(std::span<const Message> messages, size_t at,
+                                                      bool is_whole = false) {
   std::vector<std::string> frames;
   bool inside = false;
   for (size_t i = at + 1; i < messages.size(); ++i) {
@@ -319,7 +320,7 @@ std::optional<std::vector<std::string>> printed_trace(std::span<const Message> m
       break;
     }
   }
-  return std::nullopt;
+  return is_whole ? std::optional(frames) : std::nullopt;
 }
 std::vector<std::string> texts(std::span<const Frame> frames) {
   std::vector<std::string> all;
@@ -361,7 +362,7 @@ TEST_P(Why, HasTheStackOfACpuThatTheKernelPrinted) {
            message.text.starts_with("pc : trouble_stays_in_rcu");
   });
   ASSERT_NE(told, messages.end());
-  const auto found = printed_trace(messages, static_cast<size_t>(told - messages.begin()));
+  const auto found = printed_trace(messages, static_cast<size_t>(told - messages.begin()), true);
   ASSERT_TRUE(found && !found->empty());
   const auto& printed = *found;
   // aarch64's own trace lacks who called the function: it does not look into the link register.
