@@ -59,6 +59,8 @@ inline constexpr std::array kKnownVariables{
     KnownVariable{"workqueues", "struct list_head"},
     KnownVariable{"super_blocks", "struct list_head"},
     KnownVariable{"net_namespace_list", "struct list_head"},
+    KnownVariable{"block_class", "struct class"},
+    KnownVariable{"disk_type", "struct device_type"},
     KnownVariable{"slab_caches", "struct list_head"},
     KnownVariable{"slab_mutex", "struct mutex"},
     KnownVariable{"vmap_area_list", "struct list_head"},
