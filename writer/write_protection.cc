@@ -25,7 +25,9 @@ namespace {
 constexpr uint64_t kFaultsOfWrites = 1 << 0;  // UFFD_FEATURE_PAGEFAULT_FLAG_WP
 constexpr uint64_t kSharedMemory = 1 << 12;   // UFFD_FEATURE_WP_HUGETLBFS_SHMEM
 constexpr uint64_t kUnpopulated = 1 << 13;    // UFFD_FEATURE_WP_UNPOPULATED
-constexpr int kPopulateRead = 22;             // MADV_POPULATE_READ, Linux 5.14
+constexpr uint64_t kRemovedAtOnce =
+    64 << 20;                      // no fault is served meanwhile: a GiB would keep the guest waiting for 15 ms
+constexpr int kPopulateRead = 22;  // MADV_POPULATE_READ, Linux 5.14
 
 // Faults inside the kernel count as well (KVM's, those of read() into guest memory), so not UFFD_USER_MODE_ONLY.
 UniqueFd open_userfaultfd() {
@@ -105,9 +107,16 @@ int WriteProtection::change(Address start, uint64_t size, bool protect) const {
 }
 
 void WriteProtection::remove(Address start, uint64_t size) const {
-  release(start, size);
-  uffdio_range range = {start, size};
-  ioctl(fd_.get(), UFFDIO_UNREGISTER, &range);
+  bool is_removed = true;
+  for (uint64_t done = 0; done < size; done += kRemovedAtOnce) {
+    uffdio_range range = {start + done, std::min(kRemovedAtOnce, size - done)};
+    release(range.start, range.len);
+    if (ioctl(fd_.get(), UFFDIO_UNREGISTER, &range) != 0) is_removed = false;
+  }
+  if (is_removed) return;
+  // A part needs a mapping of its own, of which a process has so many.
+  uffdio_range whole = {start, size};
+  ioctl(fd_.get(), UFFDIO_UNREGISTER, &whole);
 }
 
 size_t WriteProtection::waiting(std::span<Address> addresses) const {

@@ -36,10 +36,6 @@ std::unexpected<Error> unreadable(int error) {
   return fail(Error::Kind::io, fmt::format("it cannot be read: {}", words_of(error)));
 }
 
-const char* name_of(Packing packing) {
-  return packing == Packing::gzip ? "gzip" : packing == Packing::zstd ? "zstd" : "none";
-}
-
 /// Refuses what no reader of ours takes; what is too short to tell is left to them.
 Expected<void> check_start(std::span<const std::byte> start, bool unpacked, const ContainerOptions& options) {
   if (options.raw || start.size() < 4 || std::memcmp(start.data(), format::kElfMagic, 4) == 0) return {};
@@ -86,7 +82,7 @@ Expected<Container> open_packed(std::unique_ptr<Source> file, Packing packing, c
   const size_t before = warnings.size();
   auto source = open_indexed(file, packing, options, warnings);
   if (!source) return std::unexpected(source.error());
-  if (*source) return Container{std::move(*source), name_of(packing), {}, {}, {}};
+  if (*source) return Container{std::move(*source), to_string(packing), {}, {}, {}};
   warnings.resize(before);  // unpacking finds the same
   Start start{};
   const Source::Result got = file->read(FileOffset(0), start);
@@ -97,11 +93,11 @@ Expected<Container> open_packed(std::unique_ptr<Source> file, Packing packing, c
   if (!unpacked) return std::unexpected(unpacked.error());
   return Container{
       std::move(*unpacked),
-      name_of(packing),
+      to_string(packing),
       {},
       {},
       {fmt::format("the {} data has no place to start from in more than {} MiB; it was unpacked into a temporary file",
-                   name_of(packing), kMaxBlock >> 20)}};
+                   to_string(packing), kMaxBlock >> 20)}};
 }
 
 Expected<Container> open_stream(int fd, std::span<const std::byte> start, Packing packing,
@@ -112,7 +108,7 @@ Expected<Container> open_stream(int fd, std::span<const std::byte> start, Packin
       [&](std::span<const std::byte> bytes) { return check_start(bytes, packing != Packing::none, options); },
       options.progress, warnings);
   if (!file) return std::unexpected(file.error());
-  return Container{std::move(*file), name_of(packing), {}, {}, {}};
+  return Container{std::move(*file), to_string(packing), {}, {}, {}};
 }
 
 /// By what the descriptor is, and by its first bytes.
@@ -132,7 +128,7 @@ Expected<Container> open_outer(int fd, const ContainerOptions& options, std::vec
   if (!seekable) return open_stream(fd, start, packing, options, warnings);
   auto file = File::adopt(input.release(), options.lasting ? File::Lasting::yes : File::Lasting::unknown);
   if (!file) return std::unexpected(file.error());
-  if (packing == Packing::none) return Container{std::move(*file), name_of(packing), {}, {}, {}};
+  if (packing == Packing::none) return Container{std::move(*file), to_string(packing), {}, {}, {}};
   return open_packed(std::move(*file), packing, options, warnings);
 }
 
@@ -167,7 +163,7 @@ Expected<Container> open_inner(Expected<Container> outer, const ContainerOptions
   Start bytes{};
   auto start = read_start(*outer->source, bytes);
   if (!start) return std::unexpected(start.error());
-  if (start->empty() && std::string_view(outer->name) != name_of(Packing::none))
+  if (start->empty() && std::string_view(outer->name) != to_string(Packing::none))
     return warnings.empty() ? fail(Error::Kind::not_elf, "unpacked, it is empty")
                             : fail(Error::Kind::truncated, "nothing of it can be unpacked");
   if (options.raw) {
@@ -210,7 +206,7 @@ Expected<Container> open_container(std::unique_ptr<Source> source, const Contain
   if (!start) return std::unexpected(start.error());
   const Packing packing = packing_of(*start);
   if (packing == Packing::none)
-    return open_inner(Container{std::move(source), name_of(packing), {}, {}, {}}, options, warnings);
+    return open_inner(Container{std::move(source), to_string(packing), {}, {}, {}}, options, warnings);
   return open_inner(open_packed(std::move(source), packing, options, warnings), options, warnings);
 }
 

@@ -2,6 +2,12 @@
 
 #include <fmt/format.h>
 #include <zlib.h>
+#ifdef GCORE_WITH_BZIP2
+#include <bzlib.h>
+#endif
+#ifdef GCORE_WITH_LZMA
+#include <lzma.h>
+#endif
 #ifdef GCORE_WITH_ZSTD
 #include <zstd.h>
 #include <zstd_errors.h>
@@ -9,6 +15,8 @@
 
 #include <algorithm>
 #include <string_view>
+
+#include "reader/source/lzop_decoder.h"
 
 namespace gcore::reader {
 namespace {
@@ -88,6 +96,104 @@ class ZstdDecoder : public Decoder {
 };
 #endif
 
+class ZlibDecoder : public Decoder {
+ public:
+  ZlibDecoder() { ready_ = inflateInit(&stream_) == Z_OK; }
+  ~ZlibDecoder() override { inflateEnd(&stream_); }
+  const char* name() const override { return "zlib"; }
+  size_t decode(std::span<const std::byte>& in, std::span<std::byte> out, State& state) override {
+    within_ = true;
+    stream_.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(in.data()));
+    stream_.avail_in = static_cast<uInt>(in.size());
+    stream_.next_out = reinterpret_cast<Bytef*>(out.data());
+    stream_.avail_out = static_cast<uInt>(out.size());
+    const int result = ready_ ? inflate(&stream_, Z_NO_FLUSH) : Z_MEM_ERROR;
+    in = in.last(stream_.avail_in);
+    if (result == Z_STREAM_END) within_ = false;
+    state = result == Z_STREAM_END                    ? State::end
+            : result == Z_OK || result == Z_BUF_ERROR ? State::more
+                                                      : State::damaged;
+    return out.size() - stream_.avail_out;
+  }
+  bool within_stream() const override { return within_; }
+
+ private:
+  z_stream stream_{};
+  bool ready_ = false, within_ = false;
+};
+
+#ifdef GCORE_WITH_LZMA
+class XzDecoder : public Decoder {
+ public:
+  XzDecoder() {
+    constexpr uint64_t kMemory = 256 << 20;  // `xz -9` wants 65 MiB
+    ready_ = lzma_stream_decoder(&stream_, kMemory, 0) == LZMA_OK;
+  }
+  ~XzDecoder() override { lzma_end(&stream_); }
+  const char* name() const override { return "xz"; }
+  size_t decode(std::span<const std::byte>& in, std::span<std::byte> out, State& state) override {
+    within_ = true;
+    stream_.next_in = reinterpret_cast<const uint8_t*>(in.data());
+    stream_.avail_in = in.size();
+    stream_.next_out = reinterpret_cast<uint8_t*>(out.data());
+    stream_.avail_out = out.size();
+    const lzma_ret result = ready_ ? lzma_code(&stream_, LZMA_RUN) : LZMA_MEM_ERROR;
+    in = in.last(stream_.avail_in);
+    if (result == LZMA_STREAM_END) within_ = false;
+    state = result == LZMA_STREAM_END                       ? State::end
+            : result == LZMA_OK || result == LZMA_BUF_ERROR ? State::more
+                                                            : State::damaged;
+    return out.size() - stream_.avail_out;
+  }
+  bool within_stream() const override { return within_; }
+
+ private:
+  lzma_stream stream_ = LZMA_STREAM_INIT;
+  bool ready_ = false, within_ = false;
+};
+#endif
+
+#ifdef GCORE_WITH_BZIP2
+class Bzip2Decoder : public Decoder {
+ public:
+  Bzip2Decoder() { ready_ = BZ2_bzDecompressInit(&stream_, 0, 0) == BZ_OK; }
+  ~Bzip2Decoder() override { BZ2_bzDecompressEnd(&stream_); }
+  const char* name() const override { return "bzip2"; }
+  size_t decode(std::span<const std::byte>& in, std::span<std::byte> out, State& state) override {
+    if (!within_) {  // another stream may follow
+      if (in.empty()) return 0;
+      if (started_) {
+        BZ2_bzDecompressEnd(&stream_);
+        stream_ = {};
+        ready_ = BZ2_bzDecompressInit(&stream_, 0, 0) == BZ_OK;
+      }
+      within_ = started_ = true;
+    }
+    stream_.next_in = reinterpret_cast<char*>(const_cast<std::byte*>(in.data()));
+    stream_.avail_in = static_cast<unsigned>(in.size());
+    stream_.next_out = reinterpret_cast<char*>(out.data());
+    stream_.avail_out = static_cast<unsigned>(out.size());
+    const int result = ready_ ? BZ2_bzDecompress(&stream_) : BZ_MEM_ERROR;
+    in = in.last(stream_.avail_in);
+    if (result == BZ_STREAM_END) within_ = false;
+    state = result == BZ_STREAM_END ? State::end : result == BZ_OK ? State::more : State::damaged;
+    return out.size() - stream_.avail_out;
+  }
+  bool within_stream() const override { return within_; }
+
+ private:
+  bz_stream stream_{};
+  bool ready_ = false, started_ = false, within_ = false;
+};
+#endif
+
+[[maybe_unused]] Error not_built_with(Packing packing, const char* library) {
+  return {Error::Kind::unsupported,
+          fmt::format("it is compressed with {0}, and this program was built without {1}: `{0} "
+                      "--decompress --keep FILE` unpacks it",
+                      to_string(packing), library)};
+}
+
 }  // namespace
 
 Packing packing_of(std::span<const std::byte> start) {
@@ -98,19 +204,43 @@ Packing packing_of(std::span<const std::byte> start) {
   return skippable || text.starts_with("\x28\xb5\x2f\xfd") ? Packing::zstd : Packing::none;
 }
 
+const char* to_string(Packing packing) {
+  constexpr const char* kNames[] = {"none", "gzip", "zlib", "zstd", "xz", "bzip2", "lzop"};
+  return kNames[static_cast<size_t>(packing)];
+}
+
 Expected<std::unique_ptr<Decoder>> new_decoder(Packing packing) {
   switch (packing) {
+    case Packing::none:
+      break;
     case Packing::gzip:
       return std::make_unique<GzipDecoder>();
+    case Packing::zlib:
+      return std::make_unique<ZlibDecoder>();
     case Packing::zstd:
 #ifdef GCORE_WITH_ZSTD
       return std::make_unique<ZstdDecoder>();
 #else
-      return std::unexpected(
-          Error{Error::Kind::unsupported, "it is a zstd file, and this program was built without zstd"});
+      return std::unexpected(not_built_with(packing, "zstd"));
 #endif
-    case Packing::none:
-      break;
+    case Packing::xz:
+#ifdef GCORE_WITH_LZMA
+      return std::make_unique<XzDecoder>();
+#else
+      return std::unexpected(not_built_with(packing, "liblzma"));
+#endif
+    case Packing::bzip2:
+#ifdef GCORE_WITH_BZIP2
+      return std::make_unique<Bzip2Decoder>();
+#else
+      return std::unexpected(not_built_with(packing, "libbz2"));
+#endif
+    case Packing::lzop:
+#ifdef GCORE_WITH_LZO
+      return std::make_unique<LzopDecoder>();
+#else
+      return std::unexpected(not_built_with(packing, "lzo"));
+#endif
   }
   return std::make_unique<PlainDecoder>();
 }

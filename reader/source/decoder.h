@@ -11,10 +11,13 @@
 
 namespace gcore::reader {
 
-enum class Packing : uint8_t { none, gzip, zstd };
+enum class Packing : uint8_t { none, gzip, zlib, zstd, xz, bzip2, lzop };
 
-/// By the first bytes of a file: whatever is neither gzip nor zstd is `none`.
+/// By the first bytes of a file that a dump may be packed in: whatever is neither gzip nor zstd is `none`.
 Packing packing_of(std::span<const std::byte> start);
+
+/// What its program is called, or the library; "none".
+const char* to_string(Packing packing);
 
 /// A decompressor of streams; that of Packing::none copies.
 class Decoder {
@@ -29,7 +32,7 @@ class Decoder {
   virtual bool within_stream() const = 0;  // input that ends now ends early
 };
 
-/// Fails for zstd in a build without it.
+/// Fails for what a build has not the library of.
 Expected<std::unique_ptr<Decoder>> new_decoder(Packing packing);
 
 /// The warnings for a stream of which only the first `bytes` unpacked bytes can be had. has_wrong_checksum: all that it

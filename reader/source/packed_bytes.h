@@ -9,16 +9,12 @@
 #include <vector>
 
 #include "reader/error.h"
+#include "reader/source/decoder.h"
 
 namespace gcore::reader {
 
-enum class Packed : uint8_t { gzip, zlib, zstd, xz };
-
-/// By the first bytes of a file. zlib's streams have no mark of their own: they are never found.
-std::optional<Packed> packed_by(std::span<const std::byte> start);
-
-/// "gzip", "zlib", "zstd", "xz".
-const char* to_string(Packed how);
+/// gzip, zstd or xz, by the first bytes of a file.
+std::optional<Packing> packed_by(std::span<const std::byte> start);
 
 /// What `bytes` unpack to. Memory grows with what is unpacked, and not with what a header promises. Where that would be
 /// more than `limit` bytes it is an error, or, with Beyond::cut, the first `limit` bytes.
@@ -26,7 +22,7 @@ const char* to_string(Packed how);
 /// Error: damaged, ends early, more than `limit`, or of a kind that this build cannot unpack (Kind::unsupported). A
 /// clause: "its gzip data is damaged".
 enum class Beyond : uint8_t { fail, cut };
-Expected<std::vector<std::byte>> unpack_bytes(Packed how, std::span<const std::byte> bytes, uint64_t limit,
+Expected<std::vector<std::byte>> unpack_bytes(Packing how, std::span<const std::byte> bytes, uint64_t limit,
                                               Beyond beyond = Beyond::fail);
 
 }  // namespace gcore::reader

@@ -1,6 +1,8 @@
 #include "tests/dump/dump_files.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -90,6 +92,27 @@ std::string first_difference(const CoreFile& a, const CoreFile& b) {
       at += one.size();
     }
   return "";
+}
+
+void save_guest(Qmp& qmp, const std::string& path) {
+  qmp.execute("migrate-set-parameters", R"({"max-bandwidth": 10000000000})");
+  qmp.execute("migrate-set-capabilities", R"({"capabilities": [{"capability": "events", "state": true}]})");
+  // QEMU is done before cat is: the pipe named here has had a writer, and has none any more, when cat has written all.
+  const std::string end = path + ".end";
+  if (mkfifo(end.c_str(), 0600) != 0) throw std::runtime_error("mkfifo " + end);
+  pollfd ended = {open(end.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC), POLLIN, 0};
+  const std::string command = "exec:cat >" + path + "; : >" + end;
+  qmp.execute("migrate", "{\"uri\": " + Qmp::quote(command) + "}");
+  std::string state;
+  do {
+    qmp.wait_event("MIGRATION");
+    state = qmp.execute("query-migrate");
+    if (state.find("failed") != std::string::npos) throw std::runtime_error("migrate: " + state);
+  } while (state.find("completed") == std::string::npos);
+  const int is_whole = poll(&ended, 1, 60000);
+  close(ended.fd);
+  unlink(end.c_str());
+  if (is_whole != 1) throw std::runtime_error("migrate: " + path + " is not written");
 }
 
 }  // namespace gcore::tests

@@ -4,7 +4,12 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/qmp.h"
+
 namespace gcore::tests {
+
+/// Saves a guest as QEMU's migration stream, which leaves it stopped. The file is whole afterwards. Throws.
+void save_guest(Qmp& qmp, const std::string& path);
 
 /// An ELF64 little-endian core read by raw offsets, without the reader under test. For comparing two dumps byte by
 /// byte.

@@ -139,13 +139,7 @@ TEST_F(LinuxDump, SavedGuestSaysTheSame) {
   guest_->stop();
   const std::string stream = folder_.path("stream");
   const std::string dump = dumped({"--qmp", guest_->qmp_socket(), folder_.path()});
-  guest_->qmp().execute("migrate-set-capabilities", R"({"capabilities": [{"capability": "events", "state": true}]})");
-  guest_->qmp().execute("migrate", "{\"uri\": " + Qmp::quote("exec:cat >" + stream) + "}");
-  std::string state;
-  do {
-    guest_->qmp().wait_event("MIGRATION");
-    state = guest_->qmp().execute("query-migrate");
-  } while (state.find("completed") == std::string::npos);
+  save_guest(guest_->qmp(), stream);
   for (const char* mode : {"--tasks", "--dmesg", "--backtrace"}) {
     const Completed ours = run({program("gcore-inspect"), dump, mode}),
                     theirs = run({program("gcore-inspect"), stream, mode});

@@ -17,9 +17,9 @@ bool starts_with_any(std::string_view text, const Names& prefixes) {
 }
 
 /// The libraries whose headers are not the standard's, the C library's or the kernel's, by how their includes start.
-const Names kThirdParty{"llvm/",  "llvm-c/", "fmt/",          "boost/", "unicorn/",   "zstd",
-                        "zlib",   "xxhash",  "gtest/",        "gmock/", "benchmark/", "clang/",
-                        "libelf", "gelf",    "libkdumpfile/", "bfd",    "lzma.h",     "curl/"};
+const Names kThirdParty{"llvm/",         "llvm-c/", "fmt/",   "boost/",     "unicorn/", "zstd",   "zlib",
+                        "xxhash",        "gtest/",  "gmock/", "benchmark/", "clang/",   "libelf", "gelf",
+                        "libkdumpfile/", "bfd",     "lzma.h", "curl/",      "bzlib.h",  "lzo/"};
 
 /// Rules for the files whose path starts with `folder`; the first that fits counts.
 struct Rule {
@@ -47,7 +47,7 @@ const std::vector<Rule>& rules() {
        {"curl/"}},
       {"reader/source/",
        {"reader/source/", "reader/address.h", "reader/error.h", "writer/base/", "writer/format/"},
-       {"fmt/", "zstd", "zlib", "lzma.h"},
+       {"fmt/", "zstd", "zlib", "lzma.h", "bzlib.h", "lzo/"},
        {},
        {"reader/source/remote/"}},
       {"reader/dump/",

@@ -11,7 +11,7 @@ namespace gcore::tests {
 namespace {
 
 using reader::Beyond;
-using reader::Packed;
+using reader::Packing;
 using testing::AnyOf;
 using testing::HasSubstr;
 
@@ -26,11 +26,11 @@ std::string some_text() {
   return all;
 }
 
-struct Unpack : testing::TestWithParam<Packed> {
+struct Unpack : testing::TestWithParam<Packing> {
   const std::string plain = some_text(), packed = pack(plain);
 
   static std::string pack(const std::string& plain) {
-    if (GetParam() == Packed::zlib) {
+    if (GetParam() == Packing::zlib) {
       std::string out(compressBound(plain.size()), '\0');
       uLongf size = out.size();
       compress(reinterpret_cast<Bytef*>(out.data()), &size, reinterpret_cast<const Bytef*>(plain.data()), plain.size());
@@ -44,7 +44,7 @@ struct Unpack : testing::TestWithParam<Packed> {
 };
 
 TEST_P(Unpack, GivesWhatWasPacked) {
-  EXPECT_EQ(reader::packed_by(bytes(packed)), GetParam() == Packed::zlib ? std::nullopt : std::optional(GetParam()));
+  EXPECT_EQ(reader::packed_by(bytes(packed)), GetParam() == Packing::zlib ? std::nullopt : std::optional(GetParam()));
   for (const uint64_t limit : {uint64_t{plain.size()}, uint64_t{plain.size()} + 1, uint64_t{1} << 40}) {
     const auto done = unpack(packed, limit);
     ASSERT_TRUE(done) << done.error().text;
@@ -75,7 +75,7 @@ TEST_P(Unpack, TellsWhatIsDamaged) {
   EXPECT_TRUE(!done || text(*done) != plain);  // zstd's own program adds no checksum where it packs a pipe
 }
 
-INSTANTIATE_TEST_SUITE_P(Each, Unpack, testing::Values(Packed::gzip, Packed::zlib, Packed::zstd, Packed::xz),
+INSTANTIATE_TEST_SUITE_P(Each, Unpack, testing::Values(Packing::gzip, Packing::zlib, Packing::zstd, Packing::xz),
                          [](const auto& test) { return std::string(to_string(test.param)); });
 
 }  // namespace

@@ -109,14 +109,14 @@ TEST_F(RemoteFile, IsNotFetchedBeforeItIsReadNorTwice) {
   EXPECT_LE(remote.state->bytes(), 64u << 10);
   std::mt19937 random(7);
   for (int i = 0; i < 20; ++i) read(remote, random() % kSize, 100);
-  const uint64_t before = remote.state->bytes();
-  EXPECT_LE(before, 20u * (512 << 10));
+  const uint64_t before = remote.state->requests();
+  EXPECT_LE(remote.state->bytes(), 20u * (512 << 10));
   random.seed(7);
   for (int i = 0; i < 20; ++i) {
     const uint64_t at = random() % kSize;
     EXPECT_EQ(read(remote, at, 100), part(at, 100));
   }
-  EXPECT_EQ(remote.state->bytes(), before);
+  EXPECT_EQ(remote.state->requests(), before);
 }
 
 // What comes next is under way before it is asked for: in a hundred times fewer requests than reads, and nothing twice.

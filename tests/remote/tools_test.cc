@@ -100,6 +100,14 @@ TEST_F(RemoteDump, HasOneLineOfJsonEvenIfItCannotBeRead) {
   EXPECT_EQ(std::ranges::count(half.out, '\n'), 1);
 }
 
+TEST_F(RemoteDump, ALineThatDoesNotArriveIsAFailure) {
+  for (const std::string& name : {server_.url("vm.gcore"), server_.url("none")}) {
+    const Completed done = run({"sh", "-c", "\"$0\" \"$1\" --json=lines >/dev/full", program("gcore-inspect"), name});
+    EXPECT_EQ(done.status, kFailed);
+    EXPECT_THAT(done.err, HasSubstr("write to standard output: No space left on device"));
+  }
+}
+
 TEST_F(RemoteDump, IsDownloadedWhereTheServerServesNoRanges) {
   server_.rules(R"([{"do": "no-ranges"}])");
   EXPECT_THAT(inspect({server_.url("vm.gcore")}).err, HasSubstr("with --download all of it is read"));

@@ -26,6 +26,7 @@ class Cook {
     options.machine = machine;
     options.kernel = kernel;
     options.memory_mib = 256;
+    options.append = "log_buf_len=1M";  // on a busy host tasks that hang are told of again and again
     options.files = {{"modules/trouble.ko", files + "/trouble.ko"}, {"trouble", files + "/trouble"}};
     guest_.emplace(options);
     guest_->wait_until_booted(kLimit);

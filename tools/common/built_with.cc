@@ -31,6 +31,8 @@ std::string libraries_of_reader() {
                {"zlib", GCORE_ZLIB_VERSION},
                {"zstd", GCORE_ZSTD_VERSION},
                {"liblzma", GCORE_LZMA_VERSION},
+               {"bzip2", GCORE_BZIP2_VERSION},
+               {"lzo", GCORE_LZO_VERSION},
                {"libkdumpfile", GCORE_KDUMPFILE_VERSION}});
 }
 

@@ -56,7 +56,7 @@ int print_segments(const Job& job);
 int print_translation(const Job& job, reader::VirtAddr address);
 int print_json(const Job& job);  // with --stats: what it prints too; with --why: only that
 /// The line of --json=lines for a dump that cannot be read.
-void print_json_error(const std::string& path, const std::string& why);
+int print_json_error(const Program& program, const std::string& path, const std::string& why);
 /// Of vCPUs, or of tasks: `tasks` is "all", "blocked" or a PID.
 int print_backtrace(const Job& job, const std::optional<std::string>& tasks);
 int print_tasks(const Job& job, std::optional<uint64_t> pid);

@@ -352,7 +352,7 @@ int run(Program& program) {
     if (request.mode != nullptr && request.mode->name == "verify" && dump.error().kind != reader::Error::Kind::io)
       std::printf("%s\n", printable(dump.error().text).c_str());
     if (dump.error().kind != reader::Error::Kind::usage && program.value("json"))
-      print_json_error(reader::shown_url(program.operands()[0]), dump.error().text);
+      (void)print_json_error(program, reader::shown_url(program.operands()[0]), dump.error().text);
     return fail_to_open(program, dump.error());
   }
   if (parsed = parse_root(program, (*dump)->machine(), request); !parsed) return program.usage_error(parsed.error());

@@ -22,7 +22,6 @@ namespace {
 namespace linux_guest = reader::linux_guest;
 
 constexpr int kBehindClients = 5;  // in steps of nice
-constexpr uint64_t kMaxModule = uint64_t{1} << 30;
 
 /// The bytes as a file without a name; -1 when there is no room for it.
 int memory_file(const std::vector<std::byte>& bytes) {

@@ -45,7 +45,9 @@ struct SaveHeader {
   uint64_t stream() const { return kSize + data; }
 };
 
-constexpr const char* kCompressions[] = {"raw", "gzip", "bzip2", "xz", "lzop", "zstd", "sparse"};
+/// By the header's number; the last is libvirt's own layout of a stream that has holes, which QEMU knows as mapped-ram.
+constexpr Packing kCompressions[] = {Packing::none, Packing::gzip, Packing::bzip2, Packing::xz,
+                                     Packing::lzop, Packing::zstd, Packing::none};
 
 Expected<SaveHeader> read_header(const Source& source) {
   std::array<std::byte, SaveHeader::kSize> bytes{};
@@ -84,13 +86,12 @@ std::string domain_name(const Source& source, const SaveHeader& header) {
 /// The stream, unpacked into a temporary file.
 Expected<std::unique_ptr<Source>> unpack_stream(std::unique_ptr<Source> source, const SaveHeader& header,
                                                 std::vector<std::string>& warnings) {
-  const std::string name = kCompressions[header.compression];
-  if (name != "gzip" && name != "zstd")
-    return fail(
-        Error::Kind::unsupported,
-        fmt::format("libvirt's file is compressed with {0}; unpack what follows its header, and open that: tail "
-                    "-c +{1} FILE | {0} -dc >STREAM",
-                    name, header.stream() + 1));
+  const Packing packing = kCompressions[header.compression];
+  if (const auto known = new_decoder(packing); !known)
+    return fail(Error::Kind::unsupported,
+                fmt::format("libvirt's file is compressed with {0}, which this program was built without; unpack what "
+                            "follows its header, and open that: tail -c +{1} FILE | {0} -dc >STREAM",
+                            to_string(packing), header.stream() + 1));
   std::array<std::byte, 512> start{};
   const Source::Result got = source->read(FileOffset(header.stream()), start);
   if (got.error != 0) return fail(Error::Kind::io, fmt::format("it cannot be read: {}", words_of(got.error)));
@@ -98,8 +99,8 @@ Expected<std::unique_ptr<Source>> unpack_stream(std::unique_ptr<Source> source, 
     if (text_of(bytes).starts_with(kStream)) return {};
     return fail(Error::Kind::malformed, "what libvirt's file has compressed is no migration stream");
   };
-  auto unpacked = unpack(input_of(*source, header.stream() + got.bytes), std::span(start).first(got.bytes),
-                         name == "gzip" ? Packing::gzip : Packing::zstd, 0, check, nullptr, warnings);
+  auto unpacked = unpack(input_of(*source, header.stream() + got.bytes), std::span(start).first(got.bytes), packing, 0,
+                         check, nullptr, warnings);
   if (!unpacked) return std::unexpected(unpacked.error());
   return std::move(*unpacked);
 }
@@ -296,8 +297,7 @@ Expected<ForeignDump> open_saved_guest(std::unique_ptr<Source> source, std::span
     dump.warnings.push_back("libvirt did not finish saving the domain: its file says that it is incomplete");
   dump.vm = domain_name(*source, *header);
   Opened opened{.source = std::move(source), .start = header->stream()};
-  const std::string_view packing = kCompressions[header->compression];
-  if (packing != "raw" && packing != "sparse") {
+  if (kCompressions[header->compression] != Packing::none) {
     auto unpacked = unpack_stream(std::move(opened.source), *header, dump.warnings);
     if (!unpacked) return std::unexpected(unpacked.error());
     opened.source = std::move(*unpacked);

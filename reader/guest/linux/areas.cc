@@ -21,7 +21,7 @@ constexpr unsigned kLeaf64 = 1, kRange64 = 2, kArange64 = 3;
 class AreaReader {
  public:
   AreaReader(const Kernel& kernel, const Task& task)
-      : kernel_(kernel), types_(*kernel.types()), memory_(kernel.memory()), mm_(task.mm) {}
+      : types_(*kernel.types()), memory_(kernel.memory()), mm_(task.mm) {}
 
   Expected<std::vector<MemoryArea>> read() {
     if (const auto tree = types_.member("mm_struct", "mm_mt.ma_root"))
@@ -170,7 +170,6 @@ class AreaReader {
     return deleted ? path + " (deleted)" : path;
   }
 
-  const Kernel& kernel_;
   const Types& types_;
   const KernelMemory& memory_;
   VirtAddr mm_;

@@ -237,10 +237,10 @@ struct Names::State {
   std::optional<Place> lookup(const Module& module, VirtAddr address) const;
 };
 
-void Names::State::Index::make(std::span<const Symbol> symbols) {
-  heads.assign(std::bit_ceil(std::max<size_t>(symbols.size(), 16)), UINT32_MAX);
-  next.assign(symbols.size(), UINT32_MAX);
-  for (size_t i = symbols.size(); i-- > 0;) next[i] = std::exchange(head(symbols[i].name), static_cast<uint32_t>(i));
+void Names::State::Index::make(std::span<const Symbol> of) {
+  heads.assign(std::bit_ceil(std::max<size_t>(of.size(), 16)), UINT32_MAX);
+  next.assign(of.size(), UINT32_MAX);
+  for (size_t i = of.size(); i-- > 0;) next[i] = std::exchange(head(of[i].name), static_cast<uint32_t>(i));
 }
 
 /// Sizes, and where the kernel begins and ends.

@@ -15,7 +15,7 @@
 namespace gcore::reader::linux_guest {
 namespace {
 
-constexpr uint64_t kTypeFinal = 1, kTypeRegisters = 2;  // enum frame_meta_type
+constexpr uint64_t kTypeRegisters = 2;  // FRAME_META_TYPE_PT_REGS of enum frame_meta_type
 // Of struct pt_regs, where the kernel's types do not tell; checked against what it then holds.
 constexpr uint64_t kRecordInRegisters = 304;
 constexpr uint64_t kMaxFunctionBytes = 64 << 10;

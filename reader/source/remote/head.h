@@ -41,7 +41,7 @@ class HeadParser {
   Head head_;
 };
 
-/// What a server's error document calls the error: the text of <Code> in S3's XML, if it is a word. Else "".
+/// What a server's error document calls the error: the text of the element Code in S3's XML, if it is a word. Else "".
 std::string error_code_in(std::string_view document);
 
 /// What the first element of that name holds, without entities. "" when there is none.

@@ -17,7 +17,7 @@ using namespace std::chrono_literals;
 
 constexpr uint64_t kCache = 64 << 20;
 constexpr uint64_t kRequest = 16;    // blocks in one request at most
-constexpr uint64_t kAround = 4;      // blocks that are asked for where one is missing
+constexpr uint64_t kAround = 8;      // blocks that are asked for where one is missing
 constexpr uint64_t kFarAhead = 128;  // blocks at most
 constexpr auto kGiveUpFor = 5s;      // after a failure, no request is made for so long
 

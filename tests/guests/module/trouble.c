@@ -22,6 +22,7 @@
  * The write returns when what was asked for is so: threads that are to be blocked are blocked. Only of spin and panic
  * it does not return.
  */
+#include <linux/atomic.h>
 #include <linux/completion.h>
 #include <linux/delay.h>
 #include <linux/kthread.h>
@@ -47,6 +48,8 @@
 #endif
 
 static bool released;
+/* Threads of soft, rcu and rcu-asleep, which a release waits for. */
+static atomic_t to_release = ATOMIC_INIT(0);
 
 /* Something that never returns, so that what is held stays held; the task sleeps as one that waits for work does. */
 static noinline void trouble_sleep(void)
@@ -309,6 +312,7 @@ static noinline int trouble_never_schedules(void *unused)
 	while (!READ_ONCE(released))
 		cpu_relax();
 	preempt_enable();
+	atomic_dec(&to_release);
 	return 0;
 }
 
@@ -318,6 +322,7 @@ static noinline int trouble_sleeps_in_rcu(void *unused)
 	while (!READ_ONCE(released))
 		msleep(100);
 	rcu_read_unlock();
+	atomic_dec(&to_release);
 	return 0;
 }
 
@@ -327,6 +332,7 @@ static noinline int trouble_stays_in_rcu(void *unused)
 	while (!READ_ONCE(released))
 		cpu_relax();
 	rcu_read_unlock();
+	atomic_dec(&to_release);
 	return 0;
 }
 
@@ -434,13 +440,16 @@ static void make(const char *scenario)
 		make_completion();
 	else if (!strcmp(scenario, "busy"))
 		make_busy();
-	else if (!strcmp(scenario, "soft"))
+	else if (!strcmp(scenario, "soft")) {
+		atomic_inc(&to_release);
 		start_on(trouble_never_schedules, "soft-lockup", 1);
-	else if (!strcmp(scenario, "rcu")) {
+	} else if (!strcmp(scenario, "rcu")) {
+		atomic_inc(&to_release);
 		start_on(trouble_stays_in_rcu, "rcu-reader", 1);
 		start(trouble_wants_grace_period, "rcu-waiter");
 	} else if (!strcmp(scenario, "rcu-asleep")) {
 		if (IS_ENABLED(CONFIG_PREEMPT_RCU)) {
+			atomic_inc(&to_release);
 			start(trouble_sleeps_in_rcu, "rcu-sleeper");
 			start(trouble_wants_grace_period, "rcu-waiter");
 		} else {
@@ -455,9 +464,11 @@ static void make(const char *scenario)
 		make_panic();
 	else if (!strcmp(scenario, "leak"))
 		start(trouble_leaks, "leaker");
-	else if (!strcmp(scenario, "release"))
+	else if (!strcmp(scenario, "release")) {
 		WRITE_ONCE(released, true);
-	else
+		while (atomic_read(&to_release))
+			msleep(10);
+	} else
 		pr_err("trouble: unknown scenario %s\n", scenario);
 }
 

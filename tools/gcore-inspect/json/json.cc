@@ -1,5 +1,9 @@
 // --json: a dump as one JSON object. docs/inspect-json.md and docs/inspect.schema.json describe it.
 #include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
 
 #include "reader/guest/guest_system.h"
 #include "tools/gcore-inspect/facts/backtrace.h"
@@ -211,6 +215,18 @@ void write_why(json::OStream& out, const Job& job) {
   });
 }
 
+/// In one go: lines of programs that write into one file do not mix.
+int print_line(const Program& program, std::string_view line) {
+  std::fflush(stdout);
+  while (!line.empty()) {
+    const ssize_t n = ::write(STDOUT_FILENO, line.data(), line.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return program.fail("write to standard output", std::strerror(errno));
+    line.remove_prefix(static_cast<size_t>(n));
+  }
+  return kExitDone;
+}
+
 }  // namespace
 
 json::Value hex_value(uint64_t value) { return fmt::format("{:#x}", value); }
@@ -263,29 +279,30 @@ int print_json(const Job& job) {
   const auto write = [&](llvm::raw_ostream& to, unsigned indent) {
     json::OStream out(to, indent);
     out.object([&] { job.program.has("why") ? write_why(out, job) : write_dump(out, job, std::move(pages)); });
+    to << '\n';
   };
-  StandardOutput output;
-  if (job.program.value("json")) {
-    // As a whole or not at all: a dump has one line, though its server may fail meanwhile.
-    std::string line;
-    llvm::raw_string_ostream text(line);
-    write(text, 0);
-    if (const std::string trouble = job.dump.trouble(); !trouble.empty()) {
-      print_json_error(job.dump.path(), "cannot read " + job.dump.path() + ": " + trouble);
-      return kExitFailed;
-    }
-    output << line;
-  } else {
+  if (!job.program.value("json")) {
+    StandardOutput output;
     write(output, 2);
+    return kExitDone;
   }
-  output << '\n';
-  return kExitDone;
+  // As a whole or not at all: a dump has one line, though its server may fail meanwhile.
+  std::string line;
+  llvm::raw_string_ostream text(line);
+  write(text, 0);
+  const std::string trouble = job.dump.trouble();
+  if (trouble.empty()) return print_line(job.program, line);
+  (void)print_json_error(job.program, job.dump.path(), "cannot read " + job.dump.path() + ": " + trouble);
+  return kExitFailed;
 }
 
-void print_json_error(const std::string& path, const std::string& why) {
-  StandardOutput output;
-  output << json::Value(json::Object{{"schema", 1}, {"file", json::Object{{"path", utf8(path)}}}, {"error", utf8(why)}})
-         << '\n';
+int print_json_error(const Program& program, const std::string& path, const std::string& why) {
+  std::string line;
+  llvm::raw_string_ostream(line) << json::Value(json::Object{{"schema", 1},
+                                                             {"file", json::Object{{"path", utf8(path)}}},
+                                                             {"error", utf8(why)}})
+                                 << '\n';
+  return print_line(program, line);
 }
 
 }  // namespace gcore::tools::inspect

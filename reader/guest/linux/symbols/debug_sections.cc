@@ -47,7 +47,7 @@ class Unpacker {
  private:
   struct Header {
     size_t size;  // of the header itself
-    Packed how;
+    Packing how;
     uint64_t unpacked, alignment;
   };
 
@@ -59,14 +59,14 @@ class Unpacker {
     if (is_old) {
       if (section.size < kOldHeader || std::memcmp(start, kOldMark.data(), kOldMark.size()) != 0)
         return fail("it has no header");
-      return Header{kOldHeader, Packed::zlib, format::load<uint64_t>(start + 4, format::ByteOrder::big), 1};
+      return Header{kOldHeader, Packing::zlib, format::load<uint64_t>(start + 4, format::ByteOrder::big), 1};
     }
     const size_t size = wide_ ? 24 : 12;
     if (section.size < size) return fail("it has no header");
     const auto kind = format::load<uint32_t>(start, order_);
     if (kind != kZlib && kind != kZstd)
       return fail(fmt::format("it is compressed in a way that is not known ({})", kind));
-    return Header{size, kind == kZlib ? Packed::zlib : Packed::zstd,
+    return Header{size, kind == kZlib ? Packing::zlib : Packing::zstd,
                   wide_ ? format::load<uint64_t>(start + 8, order_) : format::load<uint32_t>(start + 4, order_),
                   wide_ ? format::load<uint64_t>(start + 16, order_) : format::load<uint32_t>(start + 8, order_)};
   }

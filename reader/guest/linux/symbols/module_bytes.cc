@@ -26,7 +26,7 @@ bool is_object_file(std::span<const std::byte> start) {
   return start[big ? 17 : 16] == kRelocatable && start[big ? 16 : 17] == std::byte{0};
 }
 
-std::optional<Packed> packed(const OpenFile& file) {
+std::optional<Packing> packed(const OpenFile& file) {
   std::array<std::byte, 16> start{};
   return packed_by(std::span(start).first(file.read(0, start)));
 }
