@@ -181,9 +181,9 @@ TEST_F(LinuxPage, DebuggersAreDrivenAsShown) {
       ++commands;
     }
   }
-  for (const char* wanted :
-       {"Thread 2", "atomic_long_t owner", "signature: deadlock-", "has target name '[mutex-one]", "schedule in section",
-        "thread #2", "struct task_struct {", "b'kthreadd'", "kthreadd\n#3", "RELEASE: 6.1", "COMMAND: \""})
+  for (const char* wanted : {"Thread 2", "atomic_long_t owner", "signature: deadlock-", "has target name '[mutex-one]",
+                             "schedule in section", "thread #2", "struct task_struct {", "b'kthreadd'", "kthreadd\n#3",
+                             "RELEASE: 6.1", "COMMAND: \""})
     EXPECT_THAT(said, HasSubstr(wanted));
   for (const char* wrong : {"No symbol", "Cannot access memory", "Traceback", "error: ", "invalid "})
     EXPECT_THAT(said, Not(HasSubstr(wrong)));
