@@ -101,7 +101,7 @@ inline constexpr std::array kKnownVariables{
     KnownVariable{"swapper_pg_dir", "pgd_t[]"},
 };
 
-/// Of these, what the kernel's own gdb scripts name as a static of its source file ('printk.c'::prb).
+/// Of these, what the kernel's own gdb scripts name as a static of its source file (`prb` of printk.c).
 struct FileVariable {
   std::string_view file, name;
 };
