@@ -1,11 +1,13 @@
-// docs/linux-guest-hangs.md and the first screen of README.md: what they show is what the programs print about a guest
-// in that very deadlock. Numbers of processes, addresses, times and what a vCPU does at the moment differ from boot to
-// boot; all else has to be as it is shown.
+// docs/linux-guest-hangs.md, docs/debuggers.md and the first screen of README.md: what they show is what the programs
+// print about a guest in that very deadlock. Numbers of processes, addresses, times and what a vCPU does at the moment
+// differ from boot to boot; all else has to be as it is shown.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
+#include <optional>
 #include <regex>
 #include <sstream>
 
@@ -131,6 +133,63 @@ TEST_F(LinuxPage, ShowsWhatIsPrintedAndItsCommandsWork) {
   EXPECT_GE(shown, 1U);
   EXPECT_GE(commands, 6U);
   EXPECT_GE(in_gdb, 4U);
+}
+
+/// "$ " begins a command, and what a prompt begins is typed into the last one. A server that listens does so elsewhere.
+TEST_F(LinuxPage, DebuggersAreDrivenAsShown) {
+  static const std::string kAddress = "127.0.0.1:4711";
+  static const std::regex kPrompt("(?:\\(gdb\\)|>>>|crash>) (.*)");
+  size_t servers = 0, typed = 0, commands = 0;
+  std::string said;
+  for (const Block& block : blocks_of(read_file(source_dir() + "/docs/debuggers.md"))) {
+    if (block.language != "text" || !block.text.starts_with("$ ")) continue;
+    std::vector<std::string> shell;
+    std::string input;
+    std::smatch match;
+    for (const std::string& line : lines_of(block.text)) {
+      if (line.starts_with("$ ")) {
+        shell.push_back(line.substr(2));
+      } else if (std::regex_match(line, match, kPrompt)) {
+        input += match[1].str() + "\n", ++typed;
+      } else {
+        ASSERT_TRUE(!shell.empty() && shell.back().ends_with('\\')) << line;
+        shell.back() += "\n" + line;
+      }
+    }
+    std::optional<Process> server;
+    std::string address = kAddress;
+    for (const std::string& text : shell) {
+      std::string command = text;
+      for (size_t at; address != kAddress && (at = command.find(kAddress)) != command.npos;)
+        command.replace(at, kAddress.size(), address);
+      if (command.starts_with("gcore-serve ")) {
+        for (const char* part : {"gcore-serve", kAddress.c_str(), " &"})
+          if (const size_t place = command.find(part); place != command.npos)
+            command.replace(place, std::strlen(part),
+                            part[0] == '1'   ? "127.0.0.1:0"
+                            : part[0] == 'g' ? "exec '" + fs::absolute(program(part)).string() + "'"
+                                             : "");
+        server.emplace(std::vector<std::string>{"bash", "-c", command}, there);
+        const auto line = server->wait_for_line(Process::Stream::err, "gcore-serve: listening on ");
+        ASSERT_TRUE(line) << server->err();
+        address = line->substr(line->rfind(' ') + 1);
+        ++servers;
+        continue;
+      }
+      folder.write("input", &text == &shell.back() ? input : "");
+      said += output_of("DEBUGINFOD_URLS= " + command + " <input 2>&1");
+      ++commands;
+    }
+  }
+  for (const char* wanted : {"Thread 2", "atomic_long_t owner", "signature: deadlock-", "has target name '[mutex-one]",
+                             "schedule in section", "thread #2", "struct task_struct {", "b'kthreadd'", "kthreadd\n#3",
+                             "RELEASE: 6.1", "COMMAND: \""})
+    EXPECT_THAT(said, HasSubstr(wanted));
+  for (const char* wrong : {"No symbol", "Cannot access memory", "Traceback", "error: ", "invalid "})
+    EXPECT_THAT(said, Not(HasSubstr(wrong)));
+  EXPECT_GE(servers, 2U);
+  EXPECT_GE(commands, 6U);
+  EXPECT_GE(typed, 20U);
 }
 
 }  // namespace

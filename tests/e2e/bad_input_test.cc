@@ -224,6 +224,10 @@ std::vector<Case> inspect_cases() {
        {"dump_as_symbols", p, {"@good", "--symbols", "@good"}, kFailed, "good: it is a memory dump"},
        {"symbols_of_another_machine", p, {"@arm", "--symbols", "@program"}, kFailed, "it is for another machine"},
        {"unreadable_symbols", p, {"@good", "--symbols", "@secret"}, kFailed, "secret: Permission denied", true},
+       {"json_of_another_form", p, {"@good", "--json=1"}, kUsage, "--json takes nothing or =lines, not '1'"},
+       {"json_twice", p, {"@good", "--json", "--json"}, kUsage, "--json is given twice"},
+       {"json_with_stats_and_why", p, {"@good", "--json", "--stats", "--why"}, kUsage, "--stats and --why"},
+       {"download_of_a_file", p, {"@good", "--download"}, kUsage, "is no address of a server"},
        {"symbols_forgotten", p, {"@good", "--symbols"}, kUsage, "--symbols needs an argument: FILE|DIR"},
        {"symbols_unset", p, {"@good", "--symbols", ""}, kUsage, "--symbols needs an argument: FILE|DIR"},
        {"second_symbols_missing",
@@ -278,8 +282,8 @@ std::vector<Case> inspect_cases() {
        {"diff_and_stats", p, {"@good", "--diff", "@good", "--stats"}, kUsage, "--diff and --stats"},
        {"exit_code_without_diff", p, {"@good", "--exit-code"}, kUsage, "--exit-code needs --diff"}});
   append(cases, option_cases(p, {"@good"}, {"html", "translate", "read", "find", "vcpu", "diff"},
-                             {"json", "segments", "map", "stats", "verify", "backtrace", "phys", "raw", "exit-code",
-                              "progress"}));
+                             {"download", "no-sign-request", "segments", "map", "stats", "verify", "backtrace", "phys",
+                              "raw", "exit-code", "progress"}));
   append(cases, option_cases(p, {"@good", "--symbols", "@program"}, {"kaslr-offset"}, {}));
   return cases;
 }

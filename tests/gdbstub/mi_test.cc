@@ -65,6 +65,38 @@ TEST_F(MiTest, CpptoolsSessionStopsWhereverItWantsToGo) {
   EXPECT_TRUE(gdb->wait().has_value());
 }
 
+/// The commands of VS Code's "Native Debug" (code-debug) for a remote target: sent without waiting for one another.
+TEST_F(MiTest, NativeDebugSessionShowsThreadsAndStops) {
+  start();
+  std::string all;
+  const std::string commands[]{
+      "gdb-set target-async on",
+      "list-features",
+      "environment-directory \"" + folder.path() + "\"",
+      "target-select remote | " + program("gcore-serve") + " --stdio --symbols " + symbols + " " + dump,
+      "interpreter-exec console \"monitor info\"",
+      "break-insert -f \"guest_loop\""};
+  int token = 100;
+  for (const std::string& command : commands) all += std::to_string(++token) + "-" + command + "\n";
+  ASSERT_TRUE(gdb->write_stdin(all));
+  for (int number = 101; number <= token; ++number)
+    ASSERT_TRUE(gdb->wait_for_line(Process::Stream::out, "^" + std::to_string(number) + "\\^(done|connected)"))
+        << commands[number - 101] << "\n"
+        << gdb->out();
+  says("200-thread-info", "^200\\^done,.*vCPU 1 .*vCPU 0 ");
+  says("201-stack-info-depth --thread 1 20", "^201\\^done");
+  says("202-stack-list-frames --thread 1 0 19", "^202\\^done,.*guest_loop");
+  says("203-stack-list-variables --thread 1 --frame 0 --simple-values", "^203\\^done");
+  says("204-data-list-register-names", "^204\\^done,.*\"rip\"");
+  says("205-data-list-register-values x", "^205\\^done");
+  says("206-data-evaluate-expression --thread 1 --frame 0 $pc", "^206\\^done,.*guest_loop");
+  says("207-exec-continue", "^207\\^running");
+  ASSERT_TRUE(gdb->wait_for_line(Process::Stream::out, "^\\*stopped")) << gdb->out();
+  says("208-target-detach", "^208\\^done");
+  ASSERT_TRUE(gdb->write_stdin("209-gdb-exit\n"));
+  EXPECT_TRUE(gdb->wait().has_value());
+}
+
 /// lldb-dap, as VS Code's LLDB extension starts it.
 struct DapTest : testing::Test {
   DapTest() {

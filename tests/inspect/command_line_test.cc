@@ -24,7 +24,7 @@ TEST(CommandLine, VersionSaysWhatItWasBuiltWith) {
   const Completed version = Inspect()({"--version"});
   EXPECT_EQ(version.status, (ExitStatus{0, 0}));
   std::string libraries;
-  for (const char* name : {"Boost", "LLVM", "fmt", "zlib", "zstd", "liblzma", "libkdumpfile", "xxHash"})
+  for (const char* name : {"Boost", "LLVM", "fmt", "zlib", "zstd", "liblzma", "bzip2", "lzo", "libkdumpfile", "xxHash"})
     libraries += std::string(", ") + name + " [0-9][0-9.]*";
   EXPECT_THAT(version.out, testing::MatchesRegex("gcore-inspect [0-9.]+\nbuilt with (GCC|Clang) [0-9.]+[^\n]*" +
                                                  libraries + "\n(revision [0-9a-f]+(-modified)?\n)?"));
@@ -62,7 +62,7 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"unknown_short", {kDump, "-q"}, 2, "there is no option -q;"},
         Wrong{"twice", {kDump, "--json", "--json"}, 2, "--json is given twice"},
         Wrong{"two_modes", {kDump, "--json", "--segments"}, 2, "--json and --segments cannot be given together"},
-        Wrong{"flag_with_argument", {kDump, "--json=1"}, 2, "--json takes no argument"},
+        Wrong{"flag_with_argument", {kDump, "--json=1"}, 2, "--json takes nothing or =lines"},
         Wrong{"no_argument", {kDump, "--translate"}, 2, "--translate needs an argument: ADDR"},
         Wrong{"no_number", {kDump, "--translate", "12xyz"}, 2, "'12xyz' is not a number"},
         Wrong{"no_0x", {kDump, "--translate", "ffff800000000000"}, 2, "did you mean 0xffff800000000000?"},

@@ -59,6 +59,8 @@ inline constexpr std::array kKnownVariables{
     KnownVariable{"workqueues", "struct list_head"},
     KnownVariable{"super_blocks", "struct list_head"},
     KnownVariable{"net_namespace_list", "struct list_head"},
+    KnownVariable{"block_class", "struct class"},
+    KnownVariable{"disk_type", "struct device_type"},
     KnownVariable{"slab_caches", "struct list_head"},
     KnownVariable{"slab_mutex", "struct mutex"},
     KnownVariable{"vmap_area_list", "struct list_head"},
@@ -99,7 +101,7 @@ inline constexpr std::array kKnownVariables{
     KnownVariable{"swapper_pg_dir", "pgd_t[]"},
 };
 
-/// Of these, what the kernel's own gdb scripts name as a static of its source file ('printk.c'::prb).
+/// Of these, what the kernel's own gdb scripts name as a static of its source file (`prb` of printk.c).
 struct FileVariable {
   std::string_view file, name;
 };
