@@ -349,17 +349,17 @@ TEST_P(Why, HasTheStacksThatTheKernelPrinted) {
 
 /// And of a CPU that was interrupted. By the time of "oops" the report is whole.
 TEST_P(Why, HasTheStackOfACpuThatTheKernelPrinted) {
-  const Opened then(guest().dump("rcu")), later(guest().dump("oops"));
+  const Opened then(guest().dump("soft")), later(guest().dump("oops"));
   const Stack stack = then.kernel->stack_of_cpu(1);
   const auto from = std::ranges::find_if(stack.frames, [](const Frame& frame) {
-    return frame.place && frame.place->symbol.name == "trouble_stays_in_rcu";
+    return frame.place && frame.place->symbol.name == "trouble_never_schedules";
   });
   ASSERT_NE(from, stack.frames.end());
   const auto own = texts(std::span(from + 1, stack.frames.end()));
   const auto& messages = later.kernel->messages()->records;
   const auto told = std::ranges::find_if(messages, [](const Message& message) {
-    return message.text.starts_with("RIP: 0010:trouble_stays_in_rcu") ||
-           message.text.starts_with("pc : trouble_stays_in_rcu");
+    return message.text.starts_with("RIP: 0010:trouble_never_schedules") ||
+           message.text.starts_with("pc : trouble_never_schedules");
   });
   ASSERT_NE(told, messages.end());
   const auto found = printed_trace(messages, static_cast<size_t>(told - messages.begin()), true);

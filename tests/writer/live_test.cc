@@ -35,7 +35,7 @@ enum class Kind { memfd, anonymous, huge_anonymous, hugetlb };
 /// Memory of one kind, in two ranges.
 class LiveGuest : public writer::Guest {
  public:
-  explicit LiveGuest(Kind kind, uint64_t bytes) : kind_(kind), size_(bytes) {
+  explicit LiveGuest(Kind kind, uint64_t bytes) : size_(bytes) {
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
     if (kind == Kind::memfd || kind == Kind::hugetlb) {
       flags = MAP_SHARED;
@@ -83,7 +83,6 @@ class LiveGuest : public writer::Guest {
   std::function<void()> on_pause, on_resume;
 
  private:
-  Kind kind_;
   uint64_t size_;
   int fd_ = -1;
   char *reserved_ = nullptr, *host_ = nullptr;
