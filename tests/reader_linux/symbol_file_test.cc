@@ -173,9 +173,11 @@ TEST_P(SymbolFileOfGuest, UnwindsExceptionsOfAarch64) {
   EXPECT_THAT(frames, testing::ContainsRegex("r31 .*at cfa\\+248\n"));
   EXPECT_THAT(frames, testing::ContainsRegex("r32 .*at cfa\\+256\n"));
   size_t found = 0;
+  std::set<std::string> seen;
   const std::regex entry(std::string(GetParam().series) == "5.10." ? "el1_(sync|irq|error)" : "el1h_64_[a-z]+");
   for (const KnownSymbol& symbol : parse_kallsyms(oracle_.said("/proc/kallsyms"))) {
-    if (!std::regex_match(symbol.name, entry)) continue;
+    // Of one name the first: 5.10 has others of these, of the code that enters a hypervisor.
+    if (!std::regex_match(symbol.name, entry) || !seen.insert(symbol.name).second) continue;
     std::ostringstream start;
     start << " pc=" << std::hex << symbol.address << "..";
     EXPECT_THAT(frames, HasSubstr(start.str())) << symbol.name;
