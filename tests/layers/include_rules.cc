@@ -19,7 +19,7 @@ bool starts_with_any(std::string_view text, const Names& prefixes) {
 /// The libraries whose headers are not the standard's, the C library's or the kernel's, by how their includes start.
 const Names kThirdParty{"llvm/",         "llvm-c/", "fmt/",   "boost/",     "unicorn/", "zstd",   "zlib",
                         "xxhash",        "gtest/",  "gmock/", "benchmark/", "clang/",   "libelf", "gelf",
-                        "libkdumpfile/", "bfd",     "lzma.h", "curl/",      "bzlib.h",  "lzo/"};
+                        "libkdumpfile/", "bfd",     "lzma.h", "curl/",      "bzlib.h",  "lzo/",   "snappy"};
 
 /// Rules for the files whose path starts with `folder`; the first that fits counts.
 struct Rule {
@@ -52,7 +52,7 @@ const std::vector<Rule>& rules() {
        {"reader/source/remote/"}},
       {"reader/dump/",
        {"reader/dump/", "reader/source/", "reader/address.h", "reader/error.h", "writer/base/", "writer/format/"},
-       {"llvm/", "fmt/", "libkdumpfile/"},
+       {"llvm/", "fmt/", "libkdumpfile/", "snappy"},
        {}},
       {"reader/space/",
        {"reader/space/", "reader/translate/", "reader/dump/", "reader/address.h", "reader/error.h", "writer/base/",

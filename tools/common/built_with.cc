@@ -33,6 +33,7 @@ std::string libraries_of_reader() {
                {"liblzma", GCORE_LZMA_VERSION},
                {"bzip2", GCORE_BZIP2_VERSION},
                {"lzo", GCORE_LZO_VERSION},
+               {"snappy", GCORE_SNAPPY_VERSION},
                {"libkdumpfile", GCORE_KDUMPFILE_VERSION}});
 }
 

@@ -70,7 +70,7 @@ set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
 # The reader's static library needs LLVM, and fmt is in none of its headers: who only embeds the writer needs neither.
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS
   "${GCORE_DEB_LIBRARY} (= ${deb_version}), libzstd-dev, zlib1g-dev")
-set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SUGGESTS "cmake, pkg-config, llvm-19-dev, libkdumpfile-dev, liblzma-dev, libbz2-dev, liblzo2-dev")
+set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SUGGESTS "cmake, pkg-config, llvm-19-dev, libkdumpfile-dev, liblzma-dev, libbz2-dev, liblzo2-dev, libsnappy-dev")
 set(CPACK_DEBIAN_DEVELOPMENT_DESCRIPTION
   "memory dumps of virtual machines - development files
 Headers, static libraries, and what CMake (find_package) and pkg-config

@@ -3,7 +3,8 @@
 //
 //     QEMU migration stream      saved_guest.cc    `migrate`, also with mapped-ram
 //     libvirt saved domain       saved_guest.cc    `virsh save`, managed save
-//     LiME or AVML image         lime.cc           memory only
+//     LiME image                 lime.cc           memory only
+//     AVML image                 avml.cc           the same, compressed; uncompressed it is LiME's
 //     Xen core                   xen.cc            `xl dump-core`
 //     memory without a header    lime.cc           as the caller says what it is
 #pragma once
@@ -42,6 +43,7 @@ bool is_saved_guest(std::span<const std::byte> start);
 Expected<ForeignDump> open_saved_guest(std::unique_ptr<Source> source, std::span<const std::byte> start);
 bool is_lime(std::span<const std::byte> start);
 Expected<ForeignDump> open_lime(std::unique_ptr<Source> source);
+Expected<ForeignDump> open_avml(std::unique_ptr<Source> source);
 /// Takes what Xen's sections have into `elf.headers` and `cpus`.
 Expected<void> read_xen_sections(const Source& source, ElfFile& elf, std::vector<Cpu>& cpus,
                                  std::vector<std::string>& warnings);
