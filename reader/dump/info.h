@@ -38,7 +38,7 @@ struct DumpInfo {
   std::optional<Pages> pages;
 
   std::optional<uint64_t> vcpu_count;  // of the guest: those in the dump and those left out
-  bool has_thread_ids = false;  // pr_pid of NT_PRSTATUS are the guest's threads; vCPUs are in order, from 0
+  bool has_thread_ids = false;         // pr_pid of NT_PRSTATUS are the guest's threads; vCPUs are in order, from 0
   std::vector<uint32_t> left_out;  // vCPUs (Cpu::number) that the VMM could not read, and of which there is no record
 
   /// Registers that a vCPU's record has room for, though the VMM did not know them. Dump::cpus() lacks them already.

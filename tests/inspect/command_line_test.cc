@@ -24,7 +24,8 @@ TEST(CommandLine, VersionSaysWhatItWasBuiltWith) {
   const Completed version = Inspect()({"--version"});
   EXPECT_EQ(version.status, (ExitStatus{0, 0}));
   std::string libraries;
-  for (const char* name : {"Boost", "LLVM", "fmt", "zlib", "zstd", "liblzma", "bzip2", "lzo", "snappy", "libkdumpfile", "xxHash"})
+  for (const char* name :
+       {"Boost", "LLVM", "fmt", "zlib", "zstd", "liblzma", "bzip2", "lzo", "snappy", "libkdumpfile", "xxHash"})
     libraries += std::string(", ") + name + " [0-9][0-9.]*";
   EXPECT_THAT(version.out, testing::MatchesRegex("gcore-inspect [0-9.]+\nbuilt with (GCC|Clang) [0-9.]+[^\n]*" +
                                                  libraries + "\n(revision [0-9a-f]+(-modified)?\n)?"));

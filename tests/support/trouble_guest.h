@@ -12,7 +12,8 @@ namespace gcore::tests {
 ///   hung       also: an rwsem that is read, and one that is written; a semaphore; a completion. The kernel has said so
 ///   soft       also: vCPU 1 does not schedule, and the kernel has said so
 ///   rcu        that is over; vCPU 1 does not leave an RCU critical section, and the kernel has said so
-///   rcu-asleep that is over; a thread sleeps in an RCU critical section, and the kernel has said so, if it was built for
+///   rcu-asleep that is over; a thread sleeps in an RCU critical section, and the kernel has said so, if it was built
+///   for
 ///              preemption; else the module has said that it cannot be
 ///   oops       that is over; a thread wrote to a null pointer
 ///   leak       also: memory ran out, and the killer came

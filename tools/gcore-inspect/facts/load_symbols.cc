@@ -53,7 +53,8 @@ class Loader {
     if (!facts && facts.error().kind == reader::Error::Kind::unsupported) return facts.error().text;
     const auto kind = symbol_file_kind(path);
     // What is neither is packed, and damaged there.
-    if (!kind) return !facts && facts.error().kind == reader::Error::Kind::malformed ? facts.error().text : kind.error();
+    if (!kind)
+      return !facts && facts.error().kind == reader::Error::Kind::malformed ? facts.error().text : kind.error();
     if (*kind == SymbolFileKind::map) {
       auto image = SymbolImage::map(path);
       if (!image) return image.error();
