@@ -8,7 +8,7 @@
 //      "requested_ns": 1503317179000000000,    since 1970, UTC
 //      "reason": {"kind": "signal", "detail": "SIGUSR2", "signal": 0, "cpu": 0},
 //      "pause_ns": 1234567,
-//      "consistency": "paused",          all memory was copied while every vCPU stood still; "snapshot": it is of one
+//      "consistency": "paused",          all memory was copied while every vCPU was paused; "snapshot": it is of one
 //                                        moment, the guest going on; "torn": of none, somebody else let the guest go on
 //      "source_defects": ["..."], "source_defects_count": 1,   what was wrong with the dump that this one was made of
 //      "complete": true,                 false: a partial dump, see the program headers

@@ -60,33 +60,21 @@ void append_qemu(std::vector<std::byte>& notes, const Values& registers) {
   format::QemuCpuState state = {};
   state.version = 1;
   state.size = sizeof state;
-  static constexpr const char* kOrder[] = {"rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", "r8",
-                                           "r9",  "r10", "r11", "r12", "r13", "r14", "r15", "rip", "rflags"};
-  static_assert(sizeof kOrder / sizeof *kOrder * sizeof(Le64) ==
-                offsetof(format::QemuCpuState, cs) - offsetof(format::QemuCpuState, rax));
   auto* slot = reinterpret_cast<std::byte*>(&state) + offsetof(format::QemuCpuState, rax);
-  for (const char* name : kOrder) {
+  for (const std::string_view name : format::kQemuGeneral) {
     const Le64 number = value(registers, name);
     std::memcpy(slot, &number, sizeof number);
     slot += sizeof number;
   }
-  const auto segment = [&](format::QemuSegment& to, std::string_view selector, std::string_view base,
-                           std::string_view limit, std::string_view flags) {
-    to.selector = static_cast<uint32_t>(value(registers, selector));
-    to.base = value(registers, base);
-    to.limit = static_cast<uint32_t>(value(registers, limit));
-    to.flags = static_cast<uint32_t>(value(registers, flags));
-  };
-  segment(state.cs, "cs", "cs_base", "cs_limit", "cs_flags");
-  segment(state.ds, "ds", "ds_base", "ds_limit", "ds_flags");
-  segment(state.es, "es", "es_base", "es_limit", "es_flags");
-  segment(state.ss, "ss", "ss_base", "ss_limit", "ss_flags");
-  segment(state.fs, "fs", "fs_base", "fs_limit", "fs_flags");
-  segment(state.gs, "gs", "gs_base", "gs_limit", "gs_flags");
-  segment(state.ldt, "ldtr", "ldt_base", "ldt_limit", "ldt_flags");
-  segment(state.tr, "tr", "tr_base", "tr_limit", "tr_flags");
-  segment(state.gdt, "", "gdt_base", "gdt_limit", "");
-  segment(state.idt, "", "idt_base", "idt_limit", "");
+  for (const format::QemuSegmentNames& names : format::kQemuSegments) {
+    format::QemuSegment segment = {};
+    segment.selector = static_cast<uint32_t>(value(registers, names.selector));
+    segment.limit = static_cast<uint32_t>(value(registers, names.limit));
+    segment.flags = static_cast<uint32_t>(value(registers, names.flags));
+    segment.base = value(registers, names.base);
+    std::memcpy(slot, &segment, sizeof segment);
+    slot += sizeof segment;
+  }
   state.cr[0] = value(registers, "cr0");
   state.cr[2] = value(registers, "cr2");
   state.cr[3] = value(registers, "cr3");

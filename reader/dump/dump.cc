@@ -63,7 +63,7 @@ struct Dump::State {
   Expected<void> load_headers();
   Expected<void> load_notes();
   std::vector<NoteSegment> read_note_segments();
-  Expected<void> load_kdump_notes();
+  Expected<void> load_makedumpfile_notes();
   Expected<void> load_vmcore(std::span<const NoteSegment> segments);
   void load_qnx(const NoteSegment& note);
   void resolve_segments();
@@ -163,7 +163,7 @@ Expected<void> Dump::State::load_headers() {
 }
 
 /// What a kdump-compressed file has beside its pages.
-Expected<void> Dump::State::load_kdump_notes() {
+Expected<void> Dump::State::load_makedumpfile_notes() {
   if (kdump->notes.empty()) {
     warnings.push_back(kdump->notes_size == 0 ? "the dump has no vCPUs: its kdump header names no notes"
                                               : "the dump has no vCPUs: its notes are lost");
@@ -202,7 +202,7 @@ std::vector<Dump::State::NoteSegment> Dump::State::read_note_segments() {
 }
 
 Expected<void> Dump::State::load_notes() {
-  if (kdump) return load_kdump_notes();
+  if (kdump) return load_makedumpfile_notes();
   if (std::string_view(foreign_format) == "Xen core") return {};
   if (foreign) {
     cpus = std::move(foreign->cpus);
@@ -260,7 +260,7 @@ Expected<void> Dump::State::load_vmcore(std::span<const NoteSegment> segments) {
 }
 
 void Dump::State::load_qnx(const NoteSegment& note) {
-  auto content = read_kdump_note(note.bytes, note.size, elf.machine, elf.order, warnings);
+  auto content = read_qnx_note(note.bytes, note.size, elf.machine, elf.order, warnings);
   if (!content) {
     warnings.push_back(fmt::format("the dump has no vCPUs: {}", content.error().text));
     return;

@@ -36,7 +36,7 @@ class NoteReader {
         core_(format::cpu_register_set_size(machine)),
         warnings_(warnings) {}
 
-  Expected<KdumpNoteContent> read() {
+  Expected<QnxNoteContent> read() {
     if (bytes_.size() < kHeaderSize)
       return std::unexpected(Error{
           Error::Kind::malformed,
@@ -249,7 +249,7 @@ class NoteReader {
   format::ByteOrder order_;
   uint64_t core_;
   std::vector<std::string>& warnings_;
-  KdumpNoteContent out_;
+  QnxNoteContent out_;
   uint64_t regset_ = 0, values_size_ = 0, names_size_ = 0;
   std::vector<std::string> names_;
   std::vector<std::optional<size_t>> slots_;
@@ -258,8 +258,8 @@ class NoteReader {
 
 }  // namespace
 
-Expected<KdumpNoteContent> read_kdump_note(std::span<const std::byte> bytes, uint64_t size, format::Machine machine,
-                                           format::ByteOrder order, std::vector<std::string>& warnings) {
+Expected<QnxNoteContent> read_qnx_note(std::span<const std::byte> bytes, uint64_t size, format::Machine machine,
+                                       format::ByteOrder order, std::vector<std::string>& warnings) {
   return NoteReader(bytes, size, machine, order, warnings).read();
 }
 

@@ -10,7 +10,7 @@
 
 namespace gcore::reader {
 
-struct KdumpNoteContent {
+struct QnxNoteContent {
   std::vector<Cpu> cpus;
   KdumpFacts facts;  // without the segments, which need the program headers
   uint8_t signal = 0;
@@ -23,7 +23,7 @@ struct KdumpNoteContent {
 /// header, names and records add up to the segment's size. The number of records is num_cpus or, if fewer are there,
 /// that many; what is left over is reported. Where there is not even one, the header's facts are all, and a warning has
 /// the numbers. Fails when there is no header.
-Expected<KdumpNoteContent> read_kdump_note(std::span<const std::byte> bytes, uint64_t size, format::Machine machine,
-                                           format::ByteOrder order, std::vector<std::string>& warnings);
+Expected<QnxNoteContent> read_qnx_note(std::span<const std::byte> bytes, uint64_t size, format::Machine machine,
+                                       format::ByteOrder order, std::vector<std::string>& warnings);
 
 }  // namespace gcore::reader

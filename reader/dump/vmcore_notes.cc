@@ -22,24 +22,9 @@ constexpr uint32_t kNotePrpsinfo = 3, kNoteAuxv = 6;
 constexpr uint64_t kCr3AddressBits = 0x000f'ffff'ffff'f000;
 
 /// QemuCpuState's offsets (see the format header, whose structure is little-endian by construction).
-constexpr std::string_view kQemuGeneral[] = {"rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", "r8",
-                                             "r9",  "r10", "r11", "r12", "r13", "r14", "r15", "rip", "rflags"};
-constexpr size_t kQemuGeneralAt = 8, kQemuSegmentsAt = offsetof(format::QemuCpuState, cs),
+constexpr size_t kQemuGeneralAt = offsetof(format::QemuCpuState, rax),
+                 kQemuSegmentsAt = offsetof(format::QemuCpuState, cs),
                  kQemuControlAt = offsetof(format::QemuCpuState, cr);
-
-struct QemuSegmentNames {
-  std::string_view selector, limit, flags, base;
-};
-constexpr QemuSegmentNames kQemuSegments[] = {{"cs", "cs_limit", "cs_flags", "cs_base"},
-                                              {"ds", "ds_limit", "ds_flags", "ds_base"},
-                                              {"es", "es_limit", "es_flags", "es_base"},
-                                              {"fs", "fs_limit", "fs_flags", "fs_base"},
-                                              {"gs", "gs_limit", "gs_flags", "gs_base"},
-                                              {"ss", "ss_limit", "ss_flags", "ss_base"},
-                                              {"ldtr", "ldt_limit", "ldt_flags", "ldt_base"},
-                                              {"tr", "tr_limit", "tr_flags", "tr_base"},
-                                              {"", "gdt_limit", "", "gdt_base"},
-                                              {"", "idt_limit", "", "idt_base"}};
 
 class Collector {
  public:
@@ -154,12 +139,12 @@ class Collector {
     Cpu& cpu = known ? out_.cpus[index] : new_cpu();
     if (!known) pids_.push_back(static_cast<uint32_t>(index + 1));
     if (!cpu.registers.get("rip") && machine_ == Machine::x86_64)
-      for (size_t i = 0; i < std::size(kQemuGeneral); ++i)
-        set(cpu, kQemuGeneral[i], load<uint64_t>(from + kQemuGeneralAt + 8 * i, order_));
+      for (size_t i = 0; i < std::size(format::kQemuGeneral); ++i)
+        set(cpu, format::kQemuGeneral[i], load<uint64_t>(from + kQemuGeneralAt + 8 * i, order_));
 
-    for (size_t i = 0; i < std::size(kQemuSegments); ++i) {
+    for (size_t i = 0; i < std::size(format::kQemuSegments); ++i) {
       const std::byte* segment = from + kQemuSegmentsAt + i * sizeof(format::QemuSegment);
-      const QemuSegmentNames& names = kQemuSegments[i];
+      const format::QemuSegmentNames& names = format::kQemuSegments[i];
       if (!cpu.registers.get(names.selector)) set(cpu, names.selector, load<uint32_t>(segment, order_));
       set(cpu, names.limit, load<uint32_t>(segment + 4, order_));
       set(cpu, names.flags, load<uint32_t>(segment + 8, order_));

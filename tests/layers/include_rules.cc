@@ -64,7 +64,7 @@ const std::vector<Rule>& rules() {
         "writer/format/"},
        {"fmt/"},
        {}},
-      {"reader/guest/", {"reader/", "writer/base/", "writer/format/"}, {"llvm/", "fmt/"}, {}},
+      {"reader/guest/", {"reader/", "writer/base/", "writer/format/"}, {"fmt/"}, {}},
       {"reader/", {"reader/", "writer/base/", "writer/format/"}, {}, {}},
       // The files of the stub that know the reader.
       {"gdbstub/dump_", {"gdbstub/", "reader/", "writer/base/", "writer/format/"}, {"fmt/"}, {}},

@@ -228,9 +228,9 @@ class OtherTools : public WriteSymbols {
     ASSERT_EQ(written.status.code, 0) << written.err;
   }
 
-  /// What gcore-inspect says of the functions on a task's stack.
-  std::vector<std::string> functions_of(const std::string& pid) const {
-    const Completed shown = run({program("gcore-inspect"), oracle_.dump(), "--backtrace", "--task", pid}, 60s);
+  /// What gcore-inspect says of the functions on the vCPUs' stacks.
+  std::vector<std::string> functions_of_vcpus() const {
+    const Completed shown = run({program("gcore-inspect"), oracle_.dump(), "--backtrace"}, 60s);
     std::vector<std::string> names;
     static const std::regex kFrame(R"( +#\d+ +0x[0-9a-f]+  ([^+ ]+)\+.*)");
     std::istringstream lines(shown.out);
@@ -292,18 +292,19 @@ for task in for_each_task(prog):
 
 TEST_F(OtherTools, CrashShowsStacksMessagesModulesAndTypes) {
   const std::string commands =
-      folder_.write("commands", "set scroll off\nsys\nbt -a\nbt 2\nlog\nmod\nstruct list_head\nquit\n");
+      folder_.write("commands", "set scroll off\nsys\nbt -a\nlog\nmod\nstruct list_head\nquit\n");
   const Completed crash = run({"crash", "-s", "-i", commands, file_, dump_}, 240s);
   EXPECT_THAT(crash.out, HasSubstr("RELEASE: " + oracle_.release())) << crash.err;
   EXPECT_THAT(crash.out, HasSubstr("Linux version " + oracle_.release()));
   EXPECT_THAT(crash.out, HasSubstr("struct list_head *prev;"));
   EXPECT_THAT(crash.out, HasSubstr("virtio_pci"));
   EXPECT_THAT(crash.out, HasSubstr("CPU: 1"));
-  // kthreadd sleeps. What a vCPU does, and whether crash finds its way out of that, depends on the moment.
-  const std::vector<std::string> functions = functions_of("2");
-  EXPECT_THAT(functions, testing::Contains("kthreadd"));
-  for (const std::string& function : functions)
-    EXPECT_THAT(crash.out, testing::ContainsRegex("#[0-9]+ \\[[0-9a-f]+\\] " + function + " at "));
+  // Of the vCPUs' functions some at least: how far crash comes depends on what they did at that moment. (With page
+  // tables of five levels its release 8.0.2 knows no other tasks; tests/long/crash-frames compares those.)
+  std::set<std::string> found;
+  for (const std::string& function : functions_of_vcpus())
+    if (crash.out.find("] " + function + " at ") != std::string::npos) found.insert(function);
+  EXPECT_FALSE(found.empty()) << crash.out;
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// gcore-convert IN OUT: the same memory and registers, in the other container.
+// gcore-convert IN OUT: the same memory and registers, in another dialect or compression.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -164,7 +164,7 @@ writer::Options writer_options(const Settings& settings, writer::Dialect dialect
   return options;
 }
 
-/// Without a word about it: the other container; but whoever only wants to compress a dump keeps what it is.
+/// By default the other dialect; but whoever only wants to compress a dump keeps what it is.
 writer::Dialect choose_dialect(const Settings& settings, const reader::Dump& dump) {
   if (settings.dialect) return *settings.dialect;
   const bool is_qnx = dump.dialect() == reader::Dialect::qnx;

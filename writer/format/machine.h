@@ -1,8 +1,8 @@
 // All that is known of a machine, in one record each.
 //
-// Adding a machine means: its ELF number and name (elf.h, Machine), its registers (registers.cc), its record here, its
-// page walk (reader/translate), its paging modes by register (reader/space/cpu_paging.cc), and what a debugger is told
-// of it (gdbstub/protocol/target_xml.cc and registers.cc). What runs in a guest is looked for apart from that:
+// Adding a machine means: its ELF number and name (elf.h, Machine), its registers (register_tables.h), its record here,
+// its page walk (reader/translate), its paging modes by register (reader/space/cpu_paging.cc), and what a debugger is
+// told of it (gdbstub/protocol/target_xml.cc and registers.cc). What runs in a guest is looked for apart from that:
 // reader/guest. docs/architecture.md lists the files for riscv64. The fields, as a checklist:
 //
 //   name             as `uname -m` says; what messages, JSON and command lines call it
@@ -14,6 +14,9 @@
 //   prstatus         NT_PRSTATUS of the vmcore dialect: the Linux kernel's struct elf_prstatus of that machine
 //   vmcore           whether the writer writes that dialect, and whether QEMU's own note goes with it
 //   system_page_type QNX: what a system page says (sys/syspage.h)
+//
+// Paging modes and gdb's descriptions are not fields: the one is code, the other text that a debugger dictates; the
+// writer needs neither.
 #pragma once
 
 #include <cstddef>

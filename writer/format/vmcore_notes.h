@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 #include "writer/format/endian.h"
 
@@ -63,6 +64,26 @@ struct QemuCpuState {
 };
 static_assert(sizeof(QemuCpuState) == 440 && offsetof(QemuCpuState, rip) == 136 && offsetof(QemuCpuState, cs) == 152);
 static_assert(offsetof(QemuCpuState, cr) == 392 && offsetof(QemuCpuState, kernel_gs_base) == 432);
+/// Names of the registers from rax on, in their order, and of the segments from cs on; "" where a register has no name.
+inline constexpr std::string_view kQemuGeneral[] = {"rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", "r8",
+                                                    "r9",  "r10", "r11", "r12", "r13", "r14", "r15", "rip", "rflags"};
+static_assert(sizeof kQemuGeneral / sizeof *kQemuGeneral * sizeof(Le64) ==
+              offsetof(QemuCpuState, cs) - offsetof(QemuCpuState, rax));
+struct QemuSegmentNames {
+  std::string_view selector, limit, flags, base;
+};
+inline constexpr QemuSegmentNames kQemuSegments[] = {{"cs", "cs_limit", "cs_flags", "cs_base"},
+                                                     {"ds", "ds_limit", "ds_flags", "ds_base"},
+                                                     {"es", "es_limit", "es_flags", "es_base"},
+                                                     {"fs", "fs_limit", "fs_flags", "fs_base"},
+                                                     {"gs", "gs_limit", "gs_flags", "gs_base"},
+                                                     {"ss", "ss_limit", "ss_flags", "ss_base"},
+                                                     {"ldtr", "ldt_limit", "ldt_flags", "ldt_base"},
+                                                     {"tr", "tr_limit", "tr_flags", "tr_base"},
+                                                     {"", "gdt_limit", "", "gdt_base"},
+                                                     {"", "idt_limit", "", "idt_base"}};
+static_assert(sizeof kQemuSegments / sizeof *kQemuSegments * sizeof(QemuSegment) ==
+              offsetof(QemuCpuState, cr) - offsetof(QemuCpuState, cs));
 inline constexpr size_t kQemuCpuStateOldSize = offsetof(QemuCpuState, kernel_gs_base);
 
 }  // namespace gcore::format

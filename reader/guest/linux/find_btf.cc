@@ -42,11 +42,9 @@ std::optional<uint64_t> size_at(std::span<const std::byte> bytes, size_t at, for
 /// Looks through the image.
 std::optional<Expected<std::vector<std::byte>>> search(const KernelMemory& memory, const Names& names) {
   const auto& translator = memory.space().translator();
-  MappedImage image;
-  if (memory.machine() == format::Machine::x86_64)
-    image = x86_kernel_image(translator);
-  else if (!names.all().empty())
-    image = image_around(translator, names.address_of("_stext").value_or(names.all()[0].address));
+  std::optional<VirtAddr> inside = names.address_of("_stext");
+  if (!inside && !names.all().empty()) inside = names.all()[0].address;
+  MappedImage image = kernel_image(memory.machine(), translator, inside);
   std::ranges::stable_sort(image, {}, [](const Mapping& piece) {
     return (piece.permissions.write ? 1 : 0) + (piece.permissions.execute ? 2 : 0);
   });

@@ -255,7 +255,7 @@ class Finder {
     const auto start = kernel_start();
     if (!start || !guest_.kernel_paging) return;
     const Translator translator = translator_of(dump_, *guest_.kernel_paging);
-    image_ = is_x86_64() ? x86_kernel_image(translator) : image_around(translator, VirtAddr(start->address));
+    image_ = kernel_image(dump_.machine(), translator, VirtAddr(start->address));
     guest_.banner = find_banner(dump_, image_, guest_.release);
     if (!image_.empty()) image_paging_ = translator.paging();
   }

@@ -60,9 +60,7 @@ class Searcher {
 
   std::optional<KallsymsTables> find() {
     const auto& translator = memory_.space().translator();
-    MappedImage image = memory_.machine() == format::Machine::x86_64 ? x86_kernel_image(translator)
-                        : guest_.image_address                       ? image_around(translator, *guest_.image_address)
-                                                                     : MappedImage{};
+    MappedImage image = kernel_image(memory_.machine(), translator, guest_.image_address);
     // They are read-only data; in a kernel that has not got so far as to protect that, anything.
     std::ranges::stable_sort(image, {}, [](const Mapping& piece) {
       return (piece.permissions.write ? 1 : 0) + (piece.permissions.execute ? 2 : 0);

@@ -109,6 +109,11 @@ MappedImage image_around(const Translator& translator, VirtAddr inside) {
   return is_no_image(image) ? MappedImage{} : image;
 }
 
+MappedImage kernel_image(format::Machine machine, const Translator& translator, std::optional<VirtAddr> inside) {
+  if (machine == format::Machine::x86_64) return x86_kernel_image(translator);
+  return inside ? image_around(translator, *inside) : MappedImage{};
+}
+
 bool is_vmcoreinfo_name(std::span<const std::byte> head) { return as_text(head).substr(12, 10) == "VMCOREINFO"; }
 
 std::optional<FoundNote> note_at(const Dump& dump, PhysAddr address) {

@@ -33,6 +33,11 @@ MappedImage x86_kernel_image(const translate::Translator& translator);
 /// included. Empty when what is mapped there cannot be one (4 MiB to 512 MiB).
 MappedImage image_around(const translate::Translator& translator, VirtAddr inside);
 
+/// The running kernel's image: on x86_64 what lies where every kernel's does, elsewhere what is around an address in
+/// it; empty where none is known.
+MappedImage kernel_image(format::Machine machine, const translate::Translator& translator,
+                         std::optional<VirtAddr> inside);
+
 /// A VMCOREINFO note in guest memory.
 struct FoundNote {
   std::string text;

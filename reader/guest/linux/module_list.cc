@@ -23,9 +23,8 @@ std::optional<VirtAddr> find_list(const KernelMemory& memory, const GuestSystem&
                                   const AcceptList& accept) {
   if (names.all().empty()) return std::nullopt;
   const auto& translator = memory.space().translator();
-  const MappedImage image = memory.machine() == format::Machine::x86_64
-                                ? x86_kernel_image(translator)
-                                : image_around(translator, guest.image_address.value_or(names.all()[0].address));
+  const MappedImage image =
+      kernel_image(memory.machine(), translator, guest.image_address.value_or(names.all()[0].address));
   if (image.empty()) return std::nullopt;
   const auto order = memory.dump().byte_order();
   size_t candidates = 0;

@@ -65,10 +65,7 @@ std::optional<VirtAddr> search_image(const Kernel& kernel, const TaskReader& rea
   constexpr size_t kPiece = 1 << 20, kOverlap = 16;
   constexpr std::string_view kName = "swapper";
   const auto& translator = kernel.memory().space().translator();
-  const auto& at = kernel.guest().image_address;
-  const MappedImage image = kernel.memory().machine() == format::Machine::x86_64 ? x86_kernel_image(translator)
-                            : at                                                 ? image_around(translator, *at)
-                                                                                 : MappedImage{};
+  const MappedImage image = kernel_image(kernel.memory().machine(), translator, kernel.guest().image_address);
   std::string bytes;
   for (const auto& part : image) {
     if (!part.permissions.write) continue;

@@ -392,7 +392,7 @@ void add_spaces(HtmlPage& page, const reader::Guest& guest, const Spaces& spaces
       "style=\"background:var(--p-rx)\"></span> read, execute</span><span><span class=\"swatch\" "
       "style=\"background:var(--p-rwx)\"></span> write and execute</span><span class=\"dim\">upper: user mode may use "
       "it; "
-      "a range is as wide as its size has digits</span></div>\n";
+      "wider ranges are larger (logarithmic)</span></div>\n";
   size_t left = kMaxRanges, room = kMaxParts;
   ListingBudget budget;
   data.attributeArray("spaces", [&] {

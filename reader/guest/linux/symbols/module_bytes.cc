@@ -47,7 +47,10 @@ Expected<std::vector<std::byte>> read_module_bytes(const std::string& path) {
   if (!how) return bytes;
   const auto start = unpack_bytes(*how, bytes, kHeader, Beyond::cut);
   if (!start) return std::unexpected(start.error());
-  if (!is_object_file(*start)) return fail(Error::Kind::not_elf, "it is compressed, and not a kernel's module");
+  if (!is_object_file(*start))
+    return fail(Error::Kind::not_elf,
+                "it is compressed, and not a kernel's module; unpack it first (a packed kernel image, vmlinuz, has no "
+                "symbols: take the vmlinux with debug information)");
   bytes.resize(std::min(file.size(), kMaxFile));
   bytes.resize(file.read(0, bytes));
   return unpack_bytes(*how, bytes, std::min(kMaxFile, kLeastRoom + kMostRatio * bytes.size()));

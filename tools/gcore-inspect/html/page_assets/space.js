@@ -1,4 +1,4 @@
-// Virtual address spaces: a strip each, in which a range is as wide as its size has digits and a gap is a notch; and a
+// Virtual address spaces: a strip each, in which wider ranges are larger (logarithmic) and a gap is a notch; and a
 // table of the ranges.
 // A range is [address, size, permissions, page size, place, in the dump] and, of memory that is mapped again and again, how often and
 // how far from start to start. The place is the guest-physical address; of a scattered range pages, each with how many follow, or null.
