@@ -298,8 +298,8 @@ TEST(XenCore, ParavirtualizedKernelRunsInRing3) {
                                                   {".xen_p2m", 0xe033, kXenFpu, 0x33},
                                                   {".xen_pfn", 0x33, kXenFpu | kXenInKernel, 0x33},
                                                   {".xen_pfn", 0x10, kXenFpu, 0x22}}) {
-    const auto dump = open(
-        xen_core(table, std::string_view(table) == ".xen_p2m" ? pair : number, kPageA, xen_vcpu(1, cs, flags), 1));
+    const auto dump =
+        open(xen_core(table, std::string_view(table) == ".xen_p2m" ? pair : number, kPageA, xen_vcpu(1, cs, flags), 1));
     ASSERT_TRUE(dump) << dump.error().text;
     ASSERT_EQ((*dump)->cpus().size(), 1u);
     const auto& registers = (*dump)->cpus()[0].registers;

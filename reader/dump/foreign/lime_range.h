@@ -14,7 +14,7 @@
 namespace gcore::reader {
 
 constexpr uint32_t kLimeMagic = 0x4c694d45, kAvmlMagic = 0x4c4d5641;  // "EMiL", "AVML"
-constexpr size_t kLimeHeader = 32, kLimeReserved = 8;  // the latter at the header's end
+constexpr size_t kLimeHeader = 32, kLimeReserved = 8;                 // the latter at the header's end
 
 /// u32 magic, u32 version, u64 first address, u64 last address, 8 bytes reserved. Little-endian.
 struct LimeRange {
