@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <regex>
 #include <sstream>
 #include <string>
@@ -96,6 +97,10 @@ TEST(LinuxMonitor, SaysWhatInspectPrints) {
 
   EXPECT_EQ(tasks_of_ps(ps), tasks_of_inspect(tasks));
   EXPECT_GT(tasks_of_ps(ps).size(), 40u);
+  const auto in_user_mode = [](const std::string& list) {
+    return std::ranges::count_if(lines_of(list), [](const std::string& line) { return line.ends_with(" user mode"); });
+  };
+  EXPECT_EQ(in_user_mode(ps), in_user_mode(tasks));
   EXPECT_THAT(ps,
               ContainsRegex("\\[mutex-one\\] +trouble_first_then_second\\+0x[0-9a-f]+/0x[0-9a-f]+ \\[trouble\\]\n"));
   EXPECT_EQ(dmesg, inspect({"--dmesg"}));

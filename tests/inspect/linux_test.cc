@@ -169,6 +169,17 @@ TEST_P(LinuxSummary, SaysUptimeAndLoad) {
 INSTANTIATE_TEST_SUITE_P(Each, LinuxSummary, testing::Values(kGuests[0], kGuests[1], kGuests[2], kGuests[3]),
                          guest_name);
 
+/// Byte by byte, tabs and lines of one message included. Others may have come after the guest printed them.
+TEST(LinuxMessages, AreAsTheGuestsDmesgPrintsThem) {
+  for (const Guest& kernel : {kGuests[0], kGuests[3]}) {
+    const TroubleGuest guest = trouble_guest(kernel.machine, kernel.kernel);
+    const std::string printed = run({program("gcore-inspect"), guest.dump("hung"), "--dmesg"}, 60s).out;
+    const std::string said = guest.dmesg();
+    EXPECT_THAT(said, HasSubstr("\t")) << "nothing shows that tabs are kept";
+    EXPECT_EQ(printed.substr(0, said.size()), said);
+  }
+}
+
 TEST(LinuxPanic, ItsLastMessageIsInTheSummary) {
   for (const char* machine : {"x86_64", "aarch64"}) {
     const TroubleGuest guest = trouble_guest(machine, "");
