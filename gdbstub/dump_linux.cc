@@ -38,6 +38,7 @@ std::string stack_text(const Stack& stack) {
 }
 
 std::string where(const Kernel& kernel, const Task& task) {
+  if (task.runs_unseen) return "running";
   const Stack stack = kernel.stack_of(task);
   const auto place = reader::linux_guest::first_of_interest(stack);
   if (place) return printable(place->text());

@@ -266,6 +266,8 @@ std::string DumpTarget::summary() const {
                   dump_.cpus().size(), dump_.memory_bytes(), dump_.segments().size());
   if (dump_.compression() == "kdump" || dump_.compression() == "flattened")
     text += fmt::format("{} format, {} bytes\n", dump_.compression(), dump_.file_size());
+  else if (dump_.compression() == "snappy")
+    text += fmt::format("compressed with snappy, {} bytes\n", dump_.file_size());
   else if (dump_.compression() != "none")
     text += fmt::format("compressed with {}, unpacked: {} bytes\n", dump_.compression(), dump_.file_size());
   if (dump_.signal() != 0) text += fmt::format("signal {} on vCPU {}\n", dump_.signal(), dump_.faulting_cpu());

@@ -146,6 +146,7 @@ Expected<Container> as_foreign(Expected<ForeignDump> foreign, Container outer, s
   outer.source = std::move(foreign->memory);
   outer.notices.insert(outer.notices.end(), foreign->notices.begin(), foreign->notices.end());
   warnings.insert(warnings.end(), foreign->warnings.begin(), foreign->warnings.end());
+  if (foreign->packing != nullptr) outer.name = foreign->packing;
   outer.foreign = std::move(*foreign);
   return outer;
 }

@@ -150,7 +150,7 @@ class Dump {
   Dialect dialect() const;
   const std::string& path() const;
   uint64_t file_size() const;  // bytes; compressed as a whole: unpacked; flattened: rearranged, unless it is kdump too
-  std::string_view compression() const;  // "none", "gzip", "zstd", "flattened" or "kdump"
+  std::string_view compression() const;  // "none", "gzip", "zstd", "snappy", "flattened" or "kdump"
 
   /// The file's format when it is neither an ELF nor a kdump-compressed file, else "": "QEMU migration stream",
   /// "libvirt saved domain", "LiME image", "raw memory"; also "VirtualBox core" and "Xen core", whose ELF files are

@@ -85,6 +85,9 @@ TEST(Avml, ChunksAreMemory) {
                          avml_range(0x100000000, 4096, repeated_chunk('c')));
   ASSERT_TRUE(dump) << dump.error().text;
   EXPECT_EQ((*dump)->foreign_format(), "AVML image");
+  EXPECT_EQ((*dump)->compression(), "snappy");
+  EXPECT_LT((*dump)->file_size(), 3u * 4096) << "the file's own size";
+  EXPECT_THAT((*dump)->check({}), IsEmpty());
   ASSERT_EQ((*dump)->segments().size(), 2u);
   EXPECT_FALSE((*dump)->has_file_offsets());
   EXPECT_EQ(memory(**dump, 0x1000, 8192), kPageA + kPageB);
@@ -111,6 +114,10 @@ TEST(Avml, DamageIsSaidAndCostsItsChunk) {
   ASSERT_TRUE(dump);
   EXPECT_EQ(memory(**dump, 0x1000, 4096), "");
   EXPECT_EQ(memory(**dump, 0x2000, 4096), kPageB);
+  const auto damage = (*dump)->check({});
+  ASSERT_EQ(damage.size(), 1u);
+  EXPECT_THAT(damage[0].text, HasSubstr("the snappy data at offset 42 cannot be unpacked (it is damaged)"));
+  EXPECT_THAT(damage[0].memory, testing::ElementsAre(testing::Pair(PhysAddr(0x1000), 4096u)));
   EXPECT_FALSE(open("AVML" + le<uint32_t>(2) + std::string(24, '\0')));
   EXPECT_FALSE(open("AVML" + le<uint32_t>(3) + std::string(24, '\0')));
 }

@@ -84,6 +84,7 @@ class AvmlSource final : public BlockSource {
   AvmlSource(std::unique_ptr<Source> file, std::vector<Block> blocks, uint64_t size) : file_(std::move(file)) {
     set_blocks(std::move(blocks), size);
   }
+  uint64_t file_end() const override { return file_->file_end(); }
   std::string trouble() const override { return file_->trouble(); }
 
  private:
@@ -184,6 +185,7 @@ Expected<ForeignDump> open_avml(std::unique_ptr<Source> source) {
         Error{Error::Kind::malformed, fmt::format("the range of memory at offset {} makes no sense", index.at())});
   const uint64_t size = index.unpacked();
   dump.has_file_offsets = false;
+  dump.packing = "snappy";
   dump.memory = std::make_unique<AvmlSource>(std::move(source), index.take_blocks(), size);
   dump.elf.machine = machine_of_kernel(*dump.memory, dump.elf.headers);
   index.tell_zeros(dump.notices);

@@ -25,6 +25,7 @@ struct ForeignDump {
   const char* format = "";         // as Dump::format()
   std::unique_ptr<Source> memory;  // what the PT_LOADs' offsets count in
   bool has_file_offsets = true;    // as Dump::has_file_offsets()
+  const char* packing = nullptr;   // as Dump::compression(), where memory is packed in the file itself
   ElfFile elf;                     // as if it were one: machine and PT_LOADs
   std::vector<Cpu> cpus;
   std::string vm;                    // the guest's name, where the file has it

@@ -54,6 +54,7 @@ std::string file_fact(const reader::Dump& dump) {
   return fmt::format("{} ({} bytes{}), {}, {}", human_size(dump.file_size()), dump.file_size(),
                      whole ? " unpacked" : "", format,
                      whole                 ? fmt::format("compressed with {}", kind)
+                     : kind == "snappy"    ? "compressed with snappy"
                      : kind == "kdump"     ? "kdump-compressed"
                      : kind == "flattened" ? "flattened"
                                            : "not compressed");
