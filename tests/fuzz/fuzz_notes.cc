@@ -57,7 +57,7 @@ void elf_notes(const Input& input, std::vector<std::string>& warnings) {
 void kdump_note(const Input& input, std::vector<std::string>& warnings) {
   for (const uint64_t size :
        {uint64_t{input.bytes.size()}, uint64_t{input.bytes.size()} + 1000}) {  // whole, and cut off
-    const auto content = read_kdump_note(input.bytes, size, input.machine, input.order, warnings);
+    const auto content = read_qnx_note(input.bytes, size, input.machine, input.order, warnings);
     if (!content) {
       require(is_sentence(content.error().text));
       continue;
