@@ -38,8 +38,10 @@ std::string stack_text(const Stack& stack) {
 }
 
 std::string where(const Kernel& kernel, const Task& task) {
-  const auto place = reader::linux_guest::first_of_interest(kernel.stack_of(task));
-  return place ? printable(place->text()) : "";
+  const Stack stack = kernel.stack_of(task);
+  const auto place = reader::linux_guest::first_of_interest(stack);
+  if (place) return printable(place->text());
+  return stack.frames.empty() && stack.user ? "user mode" : "";
 }
 
 std::string task_line(const Kernel& kernel, const Task& task) {

@@ -3,7 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-
+#include <cmath>
+#include <cstdio>
 #include <regex>
 #include <sstream>
 
@@ -11,6 +12,7 @@
 #include "tests/reader_linux/guests.h"
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
+#include "tests/support/trouble_guest.h"
 
 namespace gcore::tests {
 namespace {
@@ -120,6 +122,75 @@ assert found['why']['signature'], found
 }
 
 INSTANTIATE_TEST_SUITE_P(Each, LinuxGuestDump, testing::Values(kGuests[0], kGuests[3]), guest_name);
+
+class LinuxSummary : public LinuxGuestDump {
+ protected:
+  /// "12.34 s", "00:01:31": seconds.
+  static double seconds(const std::string& text) {
+    int hours = 0, minutes = 0;
+    double rest = 0;
+    if (std::sscanf(text.c_str(), "%d:%d:%lf", &hours, &minutes, &rest) == 3) return hours * 3600 + minutes * 60 + rest;
+    return std::stod(text);
+  }
+};
+
+/// The guest said both some moments before the dump: it did not run backwards, and had five minutes for its last word
+/// (linux_oracle.h), else there would be no dump. In between the kernel took a new sample each five seconds, in which
+/// none to all of its threads waited for a CPU.
+TEST_P(LinuxSummary, SaysUptimeAndLoad) {
+  const std::string summary = inspect({}).out;
+  std::smatch match;
+  ASSERT_TRUE(std::regex_search(summary, match, std::regex("\n  up +([0-9.:]+)( s)?, load (.*)\n"))) << summary;
+  constexpr double kShown = 1, kTick = 1, kLastWord = 300, kStop = 60;
+  const double up = seconds(match[1]), said = std::stod(oracle_->said("/proc/uptime"));
+  EXPECT_GE(up + kShown + kTick, said);
+  EXPECT_LE(up, said + kLastWord + kStop);
+
+  const bool has_data_symbols = std::string(GetParam().machine) == "x86_64" || *GetParam().kernel != 0;
+  if (!has_data_symbols) {  // Debian's arm64 6.1: names of functions only
+    EXPECT_EQ(match[3], "not known");
+    return;
+  }
+  double before[3], shown[3];
+  int running = 0, threads = 0;
+  ASSERT_EQ(std::sscanf(oracle_->said("/proc/loadavg").c_str(), "%lf %lf %lf %d/%d", &before[0], &before[1], &before[2],
+                        &running, &threads),
+            5);
+  ASSERT_EQ(std::sscanf(match[3].str().c_str(), "%lf %lf %lf", &shown[0], &shown[1], &shown[2]), 3) << match[3];
+  const double samples = std::max(0.0, up + kShown - said) / 5 + 2;
+  constexpr double kMinutes[] = {1, 5, 15}, kRounding = 0.02;
+  for (int i = 0; i < 3; ++i) {
+    const double stays = std::exp(-5 * samples / (60 * kMinutes[i]));
+    EXPECT_GE(shown[i], before[i] * stays - kRounding * samples) << summary;
+    EXPECT_LE(shown[i], before[i] * stays + (threads + 10) * (1 - stays) + kRounding * samples) << summary;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Each, LinuxSummary, testing::Values(kGuests[0], kGuests[1], kGuests[2], kGuests[3]),
+                         guest_name);
+
+/// Byte by byte, tabs and lines of one message included. Others may have come after the guest printed them.
+TEST(LinuxMessages, AreAsTheGuestsDmesgPrintsThem) {
+  for (const Guest& kernel : {kGuests[0], kGuests[3]}) {
+    const TroubleGuest guest = trouble_guest(kernel.machine, kernel.kernel);
+    const std::string printed = run({program("gcore-inspect"), guest.dump("hung"), "--dmesg"}, 60s).out;
+    const std::string said = guest.dmesg();
+    EXPECT_THAT(said, HasSubstr("\t")) << "nothing shows that tabs are kept";
+    EXPECT_EQ(printed.substr(0, said.size()), said);
+  }
+}
+
+TEST(LinuxPanic, ItsLastMessageIsInTheSummary) {
+  for (const char* machine : {"x86_64", "aarch64"}) {
+    const TroubleGuest guest = trouble_guest(machine, "");
+    const std::string panic = run({program("gcore-inspect"), guest.dump("panic")}, 60s).out;
+    EXPECT_THAT(
+        panic, ContainsRegex("\n  message +\\[[0-9.:]+( s)?\\] Kernel panic - not syncing: trouble: as it was told\n"));
+    const std::string before = run({program("gcore-inspect"), guest.dump("mutex-again")}, 60s).out;
+    EXPECT_THAT(before, HasSubstr("\n  up "));
+    EXPECT_THAT(before, Not(HasSubstr("\n  message ")));
+  }
+}
 
 TEST(NoLinuxGuest, IsSaidInOneLine) {
   for (const char* mode : {"--tasks", "--dmesg", "--modules", "--why"}) {

@@ -43,18 +43,24 @@ Expected<Messages> read_message_log(const Kernel& kernel, VirtAddr log) {
 
   Messages result;
   result.source = std::string("log_buf by ") + layout.source();
-  uint64_t sequence = value("log_first_seq", 8).value_or(0), done = 0;
+  uint64_t sequence = value("log_first_seq", 8).value_or(0);
+  bool from_start = false;
   result.lost = sequence;
   const auto order = kernel.dump().byte_order();
-  for (uint64_t at = *first; at != *next && done <= *size;) {
+  for (uint64_t at = *first; at != *next;) {
     std::array<std::byte, kMaxHeader> bytes;
-    if (at + header > *size || !memory.read_exactly(*buffer + at, std::span(bytes).first(header))) {
+    const bool all_round = from_start && at >= *first;  // and has not come to the end
+    if (all_round || at + header > *size || !memory.read_exactly(*buffer + at, std::span(bytes).first(header))) {
       ++result.lost;
       break;
     }
     const uint64_t length = format::load<uint16_t>(&bytes[length_at], order);
     if (length == 0) {
-      if (at == 0) break;
+      if (from_start) {
+        ++result.lost;
+        break;
+      }
+      from_start = true;
       at = 0;
       continue;
     }
@@ -75,7 +81,6 @@ Expected<Messages> read_message_log(const Kernel& kernel, VirtAddr log) {
       ++result.lost;
     }
     at += length;
-    done += length;
   }
   return result;
 }

@@ -98,9 +98,9 @@ class MessageReader {
   }
   static bool is_another(std::string_view text) {
     return contains(text, "Kernel panic - not syncing: ") || contains(text, "soft lockup - CPU#") ||
-           contains(text, "invoked oom-killer: ") || contains(text, "blocked for more than ") ||
-           contains(text, "detected stalls on ") || contains(text, "self-detected stall on ") ||
-           contains(text, "detected expedited stalls on ");
+           contains(text, "hard LOCKUP on cpu ") || contains(text, "invoked oom-killer: ") ||
+           contains(text, "blocked for more than ") || contains(text, "detected stalls on ") ||
+           contains(text, "self-detected stall on ") || contains(text, "detected expedited stalls on ");
   }
   /// Functions that make a report, and are in its trace.
   static bool is_reporting(std::string_view name) {
@@ -127,7 +127,7 @@ class MessageReader {
                              .role = std::move(role)});
   }
   static std::string who(const Report& report) {
-    return report.pid ? fmt::format(" by {} (PID {})", report.comm, *report.pid) : "";
+    return report.pid ? fmt::format(", run by {} (PID {})", report.comm, *report.pid) : "";
   }
 
   void panic(size_t i, std::string_view said) {
@@ -135,7 +135,8 @@ class MessageReader {
       if (finding.kind == Finding::Kind::panic) return;  // there is but one
     Report report = report_from(i);
     Finding finding{.kind = Finding::Kind::panic, .time_ns = messages_[i].time_ns};
-    finding.text = fmt::format("the kernel panicked{}: {}", who(report), said);
+    const std::string whose = report.pid ? fmt::format(" while {} (PID {}) ran", report.comm, *report.pid) : "";
+    finding.text = fmt::format("the kernel panicked{}: {}", whose, said);
     finding.evidence.push_back(message_evidence(messages_[i]));
     finding.evidence.push_back(std::move(report.excerpt));
     finding.evidence.back().text = "the kernel's report";
@@ -181,7 +182,12 @@ class MessageReader {
       if (colon != std::string_view::npos) report.pid = leading_number<int32_t>(task.substr(colon + 1));
     }
     const bool soft = kind == Finding::Kind::soft_lockup;
+    if (!report.pid) add_report_of_cpu(*cpu, report);
     Finding finding{.kind = kind, .time_ns = messages_[i].time_ns};
+    if (const Task* runs = running_since(messages_[i].time_ns, *cpu); runs && !report.pid) {
+      report.pid = runs->pid;
+      report.comm = runs->name;
+    }
     finding.is_past = !runs_since(messages_[i].time_ns, *cpu, report.pid);
     if (!finding.is_past) complete(report, *cpu);
     finding.text = fmt::format(
@@ -258,8 +264,7 @@ class MessageReader {
         finding.is_past ? " did not let a grace period end" : " does not let a grace period end";
     finding.text = fmt::format("RCU stall: {}{}", stalled_text(cpus, readers), ending);
     if (!cpus.empty())
-      finding.text += fmt::format(
-          "{}{}", report.function.empty() ? (report.pid ? ", run" : "") : ", in " + report.function, who(report));
+      finding.text += fmt::format("{}{}", report.function.empty() ? "" : ", in " + report.function, who(report));
     finding.evidence.push_back(message_evidence(messages_[i]));
     for (Finding& before : findings_) {
       if (before.kind != finding.kind || before.text != finding.text) continue;

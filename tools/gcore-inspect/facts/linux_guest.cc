@@ -64,6 +64,15 @@ std::string last_words(const Kernel& kernel) {
   return fmt::format("[{}] {}", uptime_text(last->time_ns), printable(text.substr(0, text.find('\n'))));
 }
 
+std::string up_and_load(const Kernel& kernel) {
+  const auto uptime = kernel.uptime_ns();
+  const std::string up = uptime ? uptime_text(*uptime) : "how long is not known";
+  const auto load = kernel.load();
+  if (!load) return up + ", load not known";
+  const auto number = [](uint32_t hundredths) { return fmt::format("{}.{:02}", hundredths / 100, hundredths % 100); };
+  return fmt::format("{}, load {} {} {}", up, number(load->one), number(load->five), number(load->fifteen));
+}
+
 }  // namespace
 
 const reader::Expected<std::unique_ptr<Kernel>>& LinuxGuest::kernel() const {
@@ -196,14 +205,8 @@ std::vector<std::pair<std::string, std::string>> linux_facts(const Job& job) {
   std::vector<std::pair<std::string, std::string>> facts;
   const Kernel* kernel = job.linux_guest.kernel_or_null();
   if (kernel == nullptr) return facts;
-  std::string up;
-  if (const auto uptime = kernel->uptime_ns()) up = uptime_text(*uptime);
-  if (const auto load = kernel->load()) {
-    const auto number = [](uint32_t hundredths) { return fmt::format("{}.{:02}", hundredths / 100, hundredths % 100); };
-    up += fmt::format("{}load {} {} {}", up.empty() ? "" : ", ", number(load->one), number(load->five),
-                      number(load->fifteen));
-  }
-  if (!up.empty()) facts.emplace_back("up", up);
+  // Where not even names are there, the line about these says it all.
+  if (kernel->names() || kernel->uptime_ns() || kernel->load()) facts.emplace_back("up", up_and_load(*kernel));
   if (const std::string words = last_words(*kernel); !words.empty()) facts.emplace_back("message", words);
   if (!kernel->names()) facts.emplace_back("names", printable(kernel->names().error().text));
   return facts;

@@ -120,7 +120,7 @@ void add_messages(HtmlPage& page, const Kernel& kernel) {
     page.body += fmt::format(
         "<tr class=\"l{}\" data-level=\"{}\"><td class=\"n\">{}.{:06}</td><td>{}</td><td class=\"pre\">{}</td></tr>\n",
         level, level, message.time_ns / 1000000000, message.time_ns / 1000 % 1000000, kLevels[level],
-        escape(message.text));
+        escape_lines(message.text));
   }
   page.body += "</tbody></table></div>\n";
   add_more(page, messages->records.size(), shown.size(), "--dmesg");

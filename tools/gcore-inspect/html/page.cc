@@ -141,6 +141,15 @@ std::string write_file(const std::string& path, std::string_view text) {
 
 std::string escape(std::string_view text) { return base::escape_markup(printable(text)); }
 
+std::string escape_lines(std::string_view text) {
+  std::string lines;
+  for (size_t end = text.find('\n'); end != std::string_view::npos; end = text.find('\n')) {
+    lines += base::printable(text.substr(0, end), base::Printable::utf8_and_tabs) + '\n';
+    text.remove_prefix(end + 1);
+  }
+  return base::escape_markup(lines + base::printable(text, base::Printable::utf8_and_tabs));
+}
+
 void HtmlPage::section(std::string_view id, std::string_view heading) {
   navigation += fmt::format("<a href=\"#{}\">{}</a>", id, escape(heading));
   body += fmt::format("<h2 id=\"{}\">{}</h2>\n", id, escape(heading));

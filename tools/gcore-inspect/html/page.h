@@ -11,6 +11,8 @@ namespace gcore::tools::inspect {
 
 /// The text with &, <, > and quotation marks as entities, and what is no printable UTF-8 as \xNN.
 std::string escape(std::string_view text);
+/// The same with tabs and ends of lines, of messages; for what has the class `pre`, which shows them.
+std::string escape_lines(std::string_view text);
 
 struct HtmlPage {
   std::string title, lead;       // text

@@ -28,13 +28,13 @@ void add_evidence(HtmlPage& page, const Finding& finding) {
     if (evidence.time_ns)
       page.body += fmt::format("<span class=\"dim\">{}.{:06}</span> ", *evidence.time_ns / 1000000000,
                                *evidence.time_ns / 1000 % 1000000);
-    page.body += escape(evidence.text) + "</li>\n";
+    page.body += escape_lines(evidence.text) + "</li>\n";
   }
   page.body += "</ul>\n";
   for (const Evidence& evidence : finding.evidence) {
     if (!has_lines(evidence)) continue;
     page.body += fmt::format("<details><summary>{}</summary><ol class=\"frames plain\">", escape(evidence.text));
-    for (const std::string& line : evidence.lines) page.body += "<li>" + escape(line) + "</li>";
+    for (const std::string& line : evidence.lines) page.body += "<li>" + escape_lines(line) + "</li>";
     page.body += "</ol></details>\n";
   }
 }

@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <cstdio>
-#include <string_view>
 
 #include "tools/gcore-inspect/facts/linux_guest.h"
 #include "tools/gcore-inspect/facts/qnx_guest.h"
@@ -20,12 +19,8 @@ int print_messages(const Job& job) {
   if (kernel == nullptr) return status;
   const auto& messages = kernel->messages();
   if (!messages) return job.program.fail("show the messages", printable(messages.error().text));
-  const std::string text = dmesg_text(*messages);
-  for (std::string_view rest = text; !rest.empty();) {
-    const std::string_view line = rest.substr(0, rest.find('\n'));
-    std::puts(printable(line).c_str());
-    rest.remove_prefix(std::min(rest.size(), line.size() + 1));
-  }
+  const std::string text = dmesg_text(*messages);  // printable as it is
+  std::fwrite(text.data(), 1, text.size(), stdout);
   if (messages->lost != 0) job.program.note(counted(messages->lost, "message", "messages") + " could not be read");
   return kExitDone;
 }
