@@ -67,6 +67,7 @@ struct Dump::State {
   Expected<void> load_vmcore(std::span<const NoteSegment> segments);
   void load_qnx(const NoteSegment& note);
   void resolve_segments();
+  void excuse_vcpus();
   bool has_memory() const;
   std::string lost_at_end() const { return reader::describe(Missing::file_truncated, source->file_end()); }
 };
@@ -158,7 +159,7 @@ Expected<void> Dump::State::load_headers() {
   elf = std::move(*headers);
   if (elf.xen.empty() || !elf.headers.empty()) return {};
   foreign_format = "Xen core";
-  return read_xen_sections(*source, elf, cpus, warnings);
+  return read_xen_sections(*source, elf, cpus, notices, warnings);
 }
 
 /// What a kdump-compressed file has beside its pages.
@@ -278,6 +279,16 @@ void Dump::State::load_qnx(const NoteSegment& note) {
   resolve_segments();
 }
 
+/// A dump whose writer was given no vCPU lacks none.
+void Dump::State::excuse_vcpus() {
+  if (!cpus.empty() || info.vcpu_count != 0) return;
+  const auto missed = [](const std::string& warning) { return warning.starts_with("the dump has no vCPUs: "); };
+  const auto found = std::remove_if(warnings.begin() + static_cast<ptrdiff_t>(said_to), warnings.end(), missed);
+  if (found == warnings.end()) return;
+  warnings.erase(found, warnings.end());
+  notices.push_back("the dump has no vCPUs: its writer was given none");
+}
+
 /// Numbers count the program headers that are not PT_NOTE, of whatever type.
 void Dump::State::resolve_segments() {
   std::vector<uint32_t> numbered;
@@ -339,6 +350,7 @@ Expected<std::unique_ptr<Dump>> Dump::make(Expected<Container> container, const 
         fmt::format("section .gcore.info says that the guest is {}, and the ELF header that it is {}", said,
                     format::machine_name(state->elf.machine)));
   if (auto loaded = state->load_notes(); !loaded) return failed(loaded.error());
+  state->excuse_vcpus();
   drop_unavailable(state->info, state->cpus);
   state->load_memory();
   warnings = state->warnings;

@@ -190,7 +190,7 @@ class Dump {
   /// Bytes of memory that segments() cover, each byte counted once.
   uint64_t memory_bytes() const;
 
-  /// In the order of the file. May be empty (warnings() says so).
+  /// In the order of the file. May be empty: warnings() says so, and notices() where the file is one that has none.
   std::span<const Cpu> cpus() const;
   size_t faulting_cpu() const;  // an index of cpus(), or 0
   uint8_t signal() const;       // the guest's signal number that led to the dump, 0 when none
@@ -208,7 +208,7 @@ class Dump {
   /// it was taken.
   std::vector<std::string> damage() const;
 
-  /// In the same shape: what was done to open it that may be of interest, but is no defect of the file.
+  /// In the same shape: what may be of interest, but is no defect: how it was opened, what such files do not have.
   std::span<const std::string> notices() const;
 
   /// What went wrong when the source was read, in words of its own (Source::trouble), or "". What was made of the dump

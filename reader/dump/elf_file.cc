@@ -308,11 +308,22 @@ std::string describe_foreign_file(std::span<const std::byte> start) {
     const char* advice = "";
   };
   using namespace std::string_view_literals;
+  static constexpr const char* kWindows = "WinDbg or volatility3 reads it";
+  static constexpr const char* kVmware = "a saved state of VMware (.vmss, .vmsn)";
+  static constexpr const char* kVmem = "use the .vmem beside it with --raw-memory x86_64";
   static constexpr Known kKnown[] = {
       {"DISKDUMP"sv, "a diskdump file"},
-      {"PAGEDU64"sv, "a Windows crash dump"},
-      {"PAGEDUMP"sv, "a Windows crash dump"},
-      {"MDMP"sv, "a Windows minidump"},
+      {"PAGEDU64"sv, "a Windows crash dump", kWindows},
+      {"PAGEDUMP"sv, "a Windows crash dump", kWindows},
+      {"MDMP"sv, "a Windows minidump", "WinDbg reads it"},
+      // VMware's saved states, by what they were made for; memory is mostly in a file of its own beside them.
+      {"\xd0\xbe\xd0\xbe"sv, kVmware, kVmem},
+      {"\xd0\xbe\xd2\xbe"sv, kVmware, kVmem},
+      {"\xd2\xbe\xd2\xbe"sv, kVmware, kVmem},
+      {"\xd3\xbe\xd3\xbe"sv, kVmware, kVmem},
+      {"\xd1\xba\xd1\xba"sv, kVmware, kVmem},
+      {"\xd2\xba\xd2\xba"sv, kVmware, kVmem},
+      {"\x14\x20\x28\x01"sv, "a file of Hyper-V (.vmrs, .vmcx)", "WinDbg reads a saved state (.vmrs)"},
       {"QFI\xfb"sv, "a qcow2 disk image"},
       {"\x1f\x8b"sv, "a gzip file", "unpack it once more: gzip -d"},
       {"\x28\xb5\x2f\xfd"sv, "a zstd file", "unpack it once more: zstd -d"},

@@ -1,8 +1,9 @@
-// Opens any bytes as a dump and uses everything that it offers.
+// Opens any bytes as a dump and uses everything that it offers. What begins with "raw!" is memory without a header.
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 
 #include "reader/dump/dump.h"
 #include "tests/fuzz/input_file.h"
@@ -10,7 +11,9 @@
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace gcore::reader;
   const int fd = gcore::tests::input_file(data, size);
-  auto dump = Dump::open_descriptor(fd, "input");
+  OpenOptions options;
+  if (size >= 4 && std::memcmp(data, "raw!", 4) == 0) options.raw = RawMemory{};
+  auto dump = Dump::open_descriptor(fd, "input", options);
   if (!dump) {
     if (dump.error().text.empty() || dump.error().text.find('\n') != std::string::npos) std::abort();
     return 0;

@@ -62,6 +62,38 @@ def lime(*ranges):
     return b"".join(b"EMiL" + struct.pack("<IQQQ", 1, first, first + len(data) - 1, 0) + data for first, data in ranges)
 
 
+def crc32c(data):
+    value = 0xffffffff
+    for byte in data:
+        value ^= byte
+        for _ in range(8):
+            value = value >> 1 ^ (0x82f63b78 if value & 1 else 0)
+    return value ^ 0xffffffff
+
+
+def snappy_chunk(kind, data, memory):
+    """A chunk of snappy's framing format: its type, its size in 24 bits, the masked sum of what it unpacks to."""
+    value = crc32c(memory)
+    body = struct.pack("<I", ((value >> 15 | value << 17) + 0xa282ead8) & 0xffffffff) + data
+    return bytes([kind]) + struct.pack("<I", len(body))[:3] + body
+
+
+def avml_header(first, size):
+    return b"AVML" + struct.pack("<IQQQ", 2, first, first + size - 1, 0)
+
+
+def avml():
+    """Compressed and plain memory, padding, and a range of zeros that has no bytes."""
+    plain = b"plain memory"
+    repeated = bytes([64, 0]) + b"r" + bytes([63 - 1 << 2 | 2, 1, 0])  # 64 bytes: a literal, and a copy of it
+    start, padding = b"\xff\6\0\0sNaPpY", b"\xfe\3\0\0pad"
+    packed = snappy_chunk(0, repeated, b"r" * 64)
+    both = start + packed + snappy_chunk(1, plain, plain)
+    text = avml_header(0x1000, 64 + len(plain)) + both + struct.pack("<Q", len(both)) + avml_header(0x2000, PAGE)
+    padded = start + padding + packed
+    return text + avml_header(0x100000000, 64) + padded + struct.pack("<Q", len(padded))
+
+
 def virtualbox():
     def note(title, kind, content):
         return struct.pack("<III", len(title), len(content), kind) + title.ljust(8, b"\0") + content
@@ -98,6 +130,8 @@ SEEDS = {
     "stream-mapped": mapped(),
     "libvirt-raw": libvirt(stream(b"pc-q35-7.2")),
     "libvirt-part": libvirt(stream(b"pc-q35-7.2"), magic=b"LibvirtQemudPart"),
+    "avml": avml(),
+    "raw": b"raw!" + b"r" * 60,
     "lime": lime((0x1000, b"l" * 64), (0x100000000, b"L" * 64)),
     "virtualbox": virtualbox(),
     "xen-pfn": xen(),

@@ -88,7 +88,7 @@ std::vector<std::string> lines_of(const std::string& text) {
   return lines;
 }
 
-struct LinuxPage : testing::Test {
+struct LinuxGuestPage : testing::Test {
   Visit visit(const std::vector<std::string>& steps) const { return {page, steps}; }
   static std::string made(const TempDir& folder, const std::string& dump) {
     inspect(dump, {"--html", folder.path("vm.html")});
@@ -100,7 +100,7 @@ struct LinuxPage : testing::Test {
   std::string page = made(folder, dump);
 };
 
-TEST_F(LinuxPage, TasksAreThoseOfTheTextAndCanBeFilteredAndSorted) {
+TEST_F(LinuxGuestPage, TasksAreThoseOfTheTextAndCanBeFilteredAndSorted) {
   const auto tasks = tasks_of(dump);
   ASSERT_GT(tasks.size(), 40u);
   const Visit seen =
@@ -157,7 +157,7 @@ TEST_F(LinuxPage, TasksAreThoseOfTheTextAndCanBeFilteredAndSorted) {
   EXPECT_EQ(seen.number(17), 1);
 }
 
-TEST_F(LinuxPage, MessagesHaveLevelsAndALineOfTime) {
+TEST_F(LinuxGuestPage, MessagesHaveLevelsAndALineOfTime) {
   // Of the loud ones: between which ends the line must be for each to be where it is.
   const std::string place_of_loud =
       "eval=(() => { const xs = [...document.querySelectorAll('svg.time line[y1=\"2\"]')].map(l => "

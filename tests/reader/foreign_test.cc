@@ -1,4 +1,4 @@
-// Files of other makers, made here byte by byte from their formats' public descriptions.
+// Files of other makers (tests/support/foreign_files.h).
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -6,6 +6,7 @@
 #include <span>
 
 #include "reader/dump/dump.h"
+#include "tests/support/foreign_files.h"
 #include "tests/support/temp_dir.h"
 
 namespace gcore::tests {
@@ -16,16 +17,6 @@ using reader::PhysAddr;
 using testing::Contains;
 using testing::HasSubstr;
 using testing::IsEmpty;
-
-template <typename T>
-std::string le(T value) {
-  return {reinterpret_cast<const char*>(&value), sizeof value};
-}
-std::string big(uint64_t value, int bytes) {
-  std::string text;
-  for (int at = bytes - 1; at >= 0; --at) text += static_cast<char>(value >> (8 * at));
-  return text;
-}
 
 reader::Expected<std::unique_ptr<Dump>> open(const std::string& bytes, const reader::OpenOptions& options = {}) {
   const TempDir folder;
@@ -39,12 +30,9 @@ std::string memory(const Dump& dump, uint64_t address, size_t size) {
 }
 
 std::vector<std::string> warnings_of(const Dump& dump) { return {dump.warnings().begin(), dump.warnings().end()}; }
+std::vector<std::string> notices_of(const Dump& dump) { return {dump.notices().begin(), dump.notices().end()}; }
 
 // ---- LiME ----
-
-std::string lime_range(uint64_t first, const std::string& bytes) {
-  return "EMiL" + le<uint32_t>(1) + le(first) + le(first + bytes.size() - 1) + le<uint64_t>(0) + bytes;
-}
 
 const std::string kPageA(4096, 'a'), kPageB(4096, 'b');
 
@@ -57,7 +45,8 @@ TEST(Lime, RangesAreMemory) {
   EXPECT_TRUE((*dump)->has_file_offsets());
   EXPECT_EQ(memory(**dump, 0x1000, 5000), kPageA);
   EXPECT_EQ(memory(**dump, 0x100000fff, 2), "ba");
-  EXPECT_THAT(warnings_of(**dump), testing::ElementsAre("the dump has no vCPUs: a LiME image has memory only"));
+  EXPECT_THAT(warnings_of(**dump), IsEmpty());
+  EXPECT_THAT(notices_of(**dump), testing::ElementsAre("the dump has no vCPUs: a LiME image has memory only"));
 }
 
 TEST(Lime, MachineIsThatOfTheKernelInIt) {
@@ -77,8 +66,7 @@ TEST(Lime, DamageIsSaid) {
       continue;
     }
     ASSERT_TRUE(dump) << size << dump.error().text;
-    EXPECT_THAT(warnings_of(**dump), Contains(testing::AnyOf(HasSubstr("is lost"), HasSubstr("not all of which"),
-                                                             HasSubstr("memory only"))));
+    EXPECT_THAT(warnings_of(**dump), Contains(testing::AnyOf(HasSubstr("is lost"), HasSubstr("not all of which"))));
     EXPECT_EQ(memory(**dump, 0x1000, 4096).size(), std::min<size_t>(size - 32, 4096));
   }
   std::string wrong = whole;
@@ -91,37 +79,6 @@ TEST(Lime, DamageIsSaid) {
 
 // ---- AVML ----
 
-std::string le24(size_t value) { return le(static_cast<uint32_t>(value)).substr(0, 3); }
-
-/// CRC-32C by its definition, masked as snappy's framing has it.
-uint32_t masked_sum(const std::string& bytes) {
-  uint32_t sum = ~uint32_t{0};
-  for (const char byte : bytes)
-    for (int bit = 0; bit < 8; ++bit) {
-      const bool one = ((sum ^ static_cast<uint8_t>(byte) >> bit) & 1) != 0;
-      sum = sum >> 1 ^ (one ? 0x82f63b78 : 0);
-    }
-  sum = ~sum;
-  return (sum >> 15 | sum << 17) + 0xa282ead8;
-}
-
-std::string plain_chunk(const std::string& bytes) {
-  return '\1' + le24(bytes.size() + 4) + le(masked_sum(bytes)) + bytes;
-}
-/// A page of one byte: a literal of it, and copies of what came before.
-std::string repeated_chunk(char byte) {
-  std::string data = "\x80\x20";  // 4096 as a varint
-  data += std::string(1, '\0') + byte;
-  for (int left = 4095; left > 0; left -= 64)
-    data += static_cast<char>((std::min(left, 64) - 1) << 2 | 2) + std::string("\1\0", 2);
-  return '\0' + le24(data.size() + 4) + le(masked_sum(std::string(4096, byte))) + data;
-}
-std::string avml_range(uint64_t first, uint64_t size, const std::string& chunks) {
-  const std::string stream = "\xff" + le24(6) + "sNaPpY" + chunks;
-  return "AVML" + le<uint32_t>(2) + le(first) + le(first + size - 1) + le<uint64_t>(0) + stream +
-         le<uint64_t>(stream.size());
-}
-
 TEST(Avml, ChunksAreMemory) {
   const std::string padding = "\xfe" + le24(3) + "xyz";
   const auto dump = open(avml_range(0x1000, 8192, plain_chunk(kPageA) + padding + repeated_chunk('b')) +
@@ -133,7 +90,8 @@ TEST(Avml, ChunksAreMemory) {
   EXPECT_EQ(memory(**dump, 0x1000, 8192), kPageA + kPageB);
   EXPECT_EQ(memory(**dump, 0x1fff, 2), "ab");
   EXPECT_EQ(memory(**dump, 0x100000000, 4096), std::string(4096, 'c'));
-  EXPECT_THAT(warnings_of(**dump), testing::ElementsAre("the dump has no vCPUs: an AVML image has memory only"));
+  EXPECT_THAT(warnings_of(**dump), IsEmpty());
+  EXPECT_THAT(notices_of(**dump), testing::ElementsAre("the dump has no vCPUs: an AVML image has memory only"));
 }
 
 TEST(Avml, DamageIsSaidAndCostsItsChunk) {
@@ -157,6 +115,46 @@ TEST(Avml, DamageIsSaidAndCostsItsChunk) {
   EXPECT_FALSE(open("AVML" + le<uint32_t>(3) + std::string(24, '\0')));
 }
 
+// Some versions write the header of 16 MiB of zeros at most, and nothing after it.
+TEST(Avml, HeaderWithoutBytesIsZeros) {
+  constexpr uint64_t kMost = 16 << 20;
+  const auto says = HasSubstr("2 ranges of memory have no bytes (16781312 in all), as AVML leaves out zeros");
+  for (const uint32_t version : {1, 2}) {
+    const auto bytes = [&](uint64_t first, char byte) {
+      return version == 1 ? lime_range(first, std::string(4096, byte)) : avml_range(first, 4096, repeated_chunk(byte));
+    };
+    const auto dump = open(bytes(0x1000, 'a') + avml_header(0x2000, kMost, version) +
+                           avml_header(0x10000000, 4096, version) + bytes(0x20000000, 'b'));
+    ASSERT_TRUE(dump) << dump.error().text;
+    EXPECT_THAT(warnings_of(**dump), IsEmpty());
+    EXPECT_THAT(notices_of(**dump), Contains(says));
+    ASSERT_EQ((*dump)->segments().size(), 4u);
+    EXPECT_EQ((*dump)->memory_bytes(), 3 * 4096 + kMost);
+    EXPECT_EQ(memory(**dump, 0x1000, 4096 + kMost + 1), kPageA + std::string(kMost, '\0'));
+    EXPECT_EQ(memory(**dump, 0x10000000, 4096), std::string(4096, '\0'));
+    EXPECT_EQ(memory(**dump, 0x20000000, 4096), kPageB);
+    EXPECT_FALSE((*dump)->next_missing(PhysAddr(0)));
+    // More than it leaves out, what comes after a lower address, and the end of the file are no zeros.
+    for (const auto& [size, next] : {std::pair{kMost + 4096, uint64_t{0x20000000}}, {4096, 0x800}, {4096, 0}}) {
+      const auto other = open(bytes(0x1000, 'a') + avml_header(0x2000, size, version) + (next ? bytes(next, 'b') : ""));
+      ASSERT_TRUE(other) << other.error().text;
+      EXPECT_THAT(warnings_of(**other), testing::Not(IsEmpty())) << size << " " << next;
+      EXPECT_THAT(notices_of(**other), testing::Not(Contains(HasSubstr("leaves out zeros")))) << size << " " << next;
+    }
+  }
+}
+
+TEST(Lime, MemoryThatLooksLikeAHeaderIsMemory) {
+  std::string page = avml_header(0x5000, 4096, 1) + kPageA;
+  page.resize(4096);
+  for (const std::string& rest : {std::string(), lime_range(0x9000, kPageB)}) {
+    const auto dump = open(lime_range(0x1000, page) + rest);
+    ASSERT_TRUE(dump) << dump.error().text;
+    EXPECT_EQ(memory(**dump, 0x1000, 4096), page);
+    EXPECT_THAT(notices_of(**dump), testing::ElementsAre(HasSubstr("memory only")));
+  }
+}
+
 // ---- memory without a header ----
 
 TEST(RawMemory, IsWhatItsOpenerSays) {
@@ -169,6 +167,8 @@ TEST(RawMemory, IsWhatItsOpenerSays) {
   ASSERT_TRUE(dump) << dump.error().text;
   EXPECT_EQ((*dump)->machine(), format::Machine::aarch64);
   EXPECT_EQ((*dump)->foreign_format(), "raw memory");
+  EXPECT_THAT(warnings_of(**dump), IsEmpty());
+  EXPECT_THAT(notices_of(**dump), testing::ElementsAre("the dump has no vCPUs: it is memory without any header"));
   EXPECT_EQ(memory(**dump, 0x40000000, 5),
             "\x7f"
             "ELFx");
@@ -177,66 +177,6 @@ TEST(RawMemory, IsWhatItsOpenerSays) {
 }
 
 // ---- VirtualBox: notes without the NUL in the sizes of their names ----
-
-std::string padded(std::string text) {
-  text.resize((text.size() + 8) / 8 * 8);
-  return text;
-}
-
-std::string virtualbox_note(const std::string& name, uint32_t type, const std::string& content) {
-  return le(static_cast<uint32_t>(name.size())) + le(static_cast<uint32_t>(content.size())) + le(type) + padded(name) +
-         content;
-}
-
-std::string segment(uint64_t base, uint32_t limit, uint32_t attributes, uint16_t selector) {
-  return le(base) + le(limit) + le(attributes) + le(selector) + std::string(6, '\0');
-}
-
-/// DBGFCORECPU of a vCPU whose registers are numbered from `first` on.
-std::string virtualbox_cpu(uint64_t first, uint32_t version) {
-  std::string cpu;
-  uint64_t next = first;
-  for (int i = 0; i < 18; ++i) cpu += le(next++);
-  for (uint16_t i = 0; i < 6; ++i) cpu += segment(next++, 0xffffffff, 0xa09b, static_cast<uint16_t>(8 * i));
-  for (const uint64_t control : {uint64_t{0x80050033}, next, uint64_t{0x1234005}, uint64_t{0x6f0}}) cpu += le(control);
-  for (int i = 0; i < 8; ++i) cpu += le(uint64_t{0xd0} + static_cast<uint64_t>(i));
-  for (const uint64_t table : {0xfffffe0000001000, 0xfffffe0000000000}) cpu += le(table) + le(0xfffu) + le(0u);
-  cpu += segment(0, 0, 0, 0) + segment(0xfffffe0000003000, 0x67, 0x8b, 0x40);
-  for (int i = 0; i < 3; ++i) cpu += le(uint64_t{0x5e0} + static_cast<uint64_t>(i));
-  for (int i = 0; i < 8; ++i) cpu += le(uint64_t{0x300} + static_cast<uint64_t>(i));
-  if (version >= 0x10006) cpu += le(uint64_t{0x777});  // TSC_AUX
-  cpu += le(uint64_t{7}) + le(uint64_t{0});
-  if (version >= 0x10006) cpu += le(8192u) + le(0u);
-  std::string extended(8192, '\0');
-  const uint16_t status = 6 << 11;  // TOP is 6: two registers are in use, physical 6 and 7
-  std::memcpy(extended.data(), "\x7f\x03", 2);
-  std::memcpy(extended.data() + 2, &status, 2);
-  extended[4] = static_cast<char>(0xc0);
-  const uint64_t one = uint64_t{1} << 63, exponent = 0x3fff;
-  std::memcpy(extended.data() + 32, &one, 8);
-  std::memcpy(extended.data() + 40, &exponent, 8);
-  extended.replace(160 + 16 * 3, 8, "xmm3 low");
-  extended[512] = 7;
-  extended.replace(576 + 16 * 15, 8, "ymm15 hi");
-  return cpu + extended;
-}
-
-std::string virtualbox_core(uint32_t version, const std::string& cpus) {
-  const std::string notes =
-      virtualbox_note("VBCORE", 0xb00, le(0xc01ac0deu) + le(version) + le(24u) + le(0x70000u) + le(1u) + le(2u)) + cpus;
-  const auto program_header = [](uint32_t type, uint64_t offset, uint64_t address, uint64_t size) {
-    return le(type) + le(0u) + le(offset) + le(uint64_t{0}) + le(address) + le(size) + le(size) + le(uint64_t{0});
-  };
-  const uint64_t notes_at = 64 + 2 * 56;
-  return std::string(
-             "\x7f"
-             "ELF\x02\x01\x00",
-             7) +
-         std::string(9, '\0') + le<uint16_t>(4) + le<uint16_t>(62) + le(1u) + le(uint64_t{0}) + le(uint64_t{64}) +
-         le(uint64_t{0}) + le(0u) + le<uint16_t>(64) + le<uint16_t>(56) + le<uint16_t>(2) + le<uint16_t>(64) +
-         le<uint16_t>(0) + le<uint16_t>(0) + program_header(4, notes_at, 0, notes.size()) +
-         program_header(1, notes_at + notes.size(), 0, 4096) + notes + kPageA;
-}
 
 TEST(VirtualBoxCore, HasItsRegisters) {
   for (const uint32_t version : {0x10005u, 0x10006u}) {
@@ -304,55 +244,6 @@ TEST(VirtualBoxCore, DamageIsSaid) {
 
 // ---- Xen: sections, and no program headers ----
 
-/// vcpu_guest_context of x86_64 in kernel mode.
-std::string xen_vcpu(uint64_t first) {
-  std::string context(5168, '\0');
-  const auto put = [&](size_t at, auto value) { std::memcpy(context.data() + at, &value, sizeof value); };
-  put(512, uint64_t{1});  // VGCF_i387_valid
-  put(0, uint16_t{0x37f});
-  put(24, 0x1f80u);
-  for (size_t i = 0; i < 15; ++i) put(520 + 8 * i, first + i);
-  put(520 + 128, uint64_t{0xffffffff81000100});
-  put(520 + 136, uint16_t{0x10});
-  put(520 + 144, uint64_t{0x246});
-  put(520 + 152, uint64_t{0xffffc90000003f00});
-  put(520 + 160, uint16_t{0x18});
-  for (const auto& [number, value] :
-       std::initializer_list<std::pair<size_t, uint64_t>>{{0, 0x80050033}, {2, 0x7f00}, {3, 0x5003}, {4, 0x6f0}})
-    put(4984 + 8 * number, value);
-  put(5144, uint64_t{0x11});
-  put(5152, uint64_t{0x22});
-  put(5160, uint64_t{0x33});
-  return context;
-}
-
-std::string xen_core(const std::string& numbers_name, const std::string& numbers, const std::string& pages,
-                     const std::string& cpus, uint64_t said) {
-  const std::string note = le(4u) + le(32u) + le(0x2000001u) + std::string("Xen\0", 4) + le(uint64_t{0xf00febee}) +
-                           le(said) + le(pages.size() / 4096) + le(uint64_t{4096});
-  const std::vector<std::pair<std::string, std::string>> contents{
-      {"", ""}, {".note.Xen", note}, {".xen_prstatus", cpus}, {numbers_name, numbers}, {".xen_pages", pages}};
-  std::string names, headers, data;
-  const uint64_t data_at = 64 + 64 * (contents.size() + 1);
-  const auto header = [&](const std::string& name, uint32_t type, const std::string& content) {
-    headers += le(static_cast<uint32_t>(names.size())) + le(type) + le(uint64_t{0}) + le(uint64_t{0}) +
-               le(data_at + data.size()) + le(uint64_t{content.size()}) + le(uint64_t{0}) + le(uint64_t{8}) +
-               le(uint64_t{0});
-    names += name + '\0';
-    data += content;
-  };
-  for (const auto& [name, content] : contents) header(name, name.empty() ? 0 : 1, content);
-  const std::string all_names = names + ".shstrtab" + '\0';
-  header(".shstrtab", 3, all_names);
-  return std::string(
-             "\x7f"
-             "ELF\x02\x01\x01",
-             7) +
-         std::string(9, '\0') + le<uint16_t>(4) + le<uint16_t>(62) + le(1u) + le(uint64_t{0}) + le(uint64_t{0}) +
-         le(uint64_t{64}) + le(0u) + le<uint16_t>(64) + le<uint16_t>(56) + le<uint16_t>(0) + le<uint16_t>(64) +
-         le(static_cast<uint16_t>(contents.size() + 1)) + le(static_cast<uint16_t>(contents.size())) + headers + data;
-}
-
 TEST(XenCore, HasItsMemoryAndRegisters) {
   const std::string numbers = le(uint64_t{0}) + le(uint64_t{1}) + le(~uint64_t{0}) + le(uint64_t{0x100000});
   const std::string page_c(4096, 'c');
@@ -392,7 +283,30 @@ TEST(XenCore, ParavirtualizedMemoryIsWhereItsTablesSay) {
   ASSERT_TRUE(dump) << dump.error().text;
   EXPECT_EQ(memory(**dump, 0x7000, 4096), kPageA);
   EXPECT_EQ(memory(**dump, 0x3000, 4096), kPageB);
-  EXPECT_THAT(warnings_of(**dump), Contains(HasSubstr("paravirtualized")));
+  EXPECT_THAT(warnings_of(**dump), IsEmpty());
+  EXPECT_THAT(notices_of(**dump), testing::ElementsAre(HasSubstr("paravirtualized")));
+}
+
+TEST(XenCore, ParavirtualizedKernelRunsInRing3) {
+  const std::string pair = le(uint64_t{0}) + le(uint64_t{7}), number = le(uint64_t{0});
+  struct Case {
+    const char* table;
+    uint16_t cs;
+    uint64_t flags, gs_base;
+  };
+  for (const auto& [table, cs, flags, gs_base] : {Case{".xen_p2m", 0xe033, kXenFpu | kXenInKernel, 0x22},
+                                                  {".xen_p2m", 0xe033, kXenFpu, 0x33},
+                                                  {".xen_pfn", 0x33, kXenFpu | kXenInKernel, 0x33},
+                                                  {".xen_pfn", 0x10, kXenFpu, 0x22}}) {
+    const auto dump =
+        open(xen_core(table, std::string_view(table) == ".xen_p2m" ? pair : number, kPageA, xen_vcpu(1, cs, flags), 1));
+    ASSERT_TRUE(dump) << dump.error().text;
+    ASSERT_EQ((*dump)->cpus().size(), 1u);
+    const auto& registers = (*dump)->cpus()[0].registers;
+    EXPECT_EQ(registers.get("cs"), cs);
+    EXPECT_EQ(registers.get("gs_base"), gs_base) << table << " " << cs << " " << flags;
+    EXPECT_EQ(registers.get("kernel_gs_base"), 0x55 - gs_base);
+  }
 }
 
 TEST(XenCore, DamageIsSaid) {
@@ -403,6 +317,9 @@ TEST(XenCore, DamageIsSaid) {
   const auto odd = open(xen_core(".xen_pfn", numbers, kPageA + kPageB, "short", 1));
   ASSERT_TRUE(odd) << odd.error().text;
   EXPECT_THAT(warnings_of(**odd), Contains(HasSubstr(".xen_prstatus has 5 bytes")));
+  const auto none = open(xen_core(".xen_pfn", numbers, kPageA + kPageB, "", 1));
+  ASSERT_TRUE(none) << none.error().text;
+  EXPECT_THAT(warnings_of(**none), Contains(HasSubstr(".xen_prstatus has none")));
   const auto without = open(xen_core(".xen_else", numbers, kPageA + kPageB, xen_vcpu(1), 1));
   ASSERT_FALSE(without);
   EXPECT_THAT(without.error().text, HasSubstr("without its memory"));
@@ -411,26 +328,6 @@ TEST(XenCore, DamageIsSaid) {
 }
 
 // ---- QEMU's mapped-ram (9.0 and later) ----
-
-constexpr uint64_t kList = 4, kEnd = 16, kMultifdFlush = 0x200;
-
-/// A stream of a machine whose memory has `pages`, of which the bitmap has those in `present`.
-std::string mapped_stream(const std::vector<bool>& present, const std::string& pages) {
-  const auto name = [](const std::string& text) { return big(text.size(), 1) + text; };
-  std::string head = "QEVM" + big(3, 4) + big(7, 1) + big(11, 4) + "pc-q35-10.0" + big(5, 1) +
-                     name("configuration/capabilities") + big(1, 4) + big(1, 4) + name("mapped-ram") + big(1, 1) +
-                     big(2, 4) + name("ram") + big(0, 4) + big(4, 4) + big(pages.size() | kList, 8) + name("pc.ram") +
-                     big(pages.size(), 8);
-  const uint64_t bitmap_at = head.size() + 28, pages_at = 1 << 20;
-  head += big(1, 4) + big(4096, 8) + big(bitmap_at, 8) + big(pages_at, 8);
-  std::string bitmap((present.size() + 63) / 64 * 8, '\0');
-  for (size_t i = 0; i < present.size(); ++i)
-    if (present[i]) bitmap[i / 8] = static_cast<char>(bitmap[i / 8] | 1 << (i % 8));
-  head += bitmap;
-  head.resize(pages_at);
-  return head + pages + big(kEnd, 8) + big(0x7e, 1) + big(2, 4) + big(2, 1) + big(2, 4) + big(kMultifdFlush, 8) +
-         big(kEnd, 8) + big(0x7e, 1) + big(2, 4) + big(0, 1) + big(6, 1) + big(15, 4) + "{\"devices\": []}";
-}
 
 TEST(MappedRam, IsReadWhereItIs) {
   std::vector<bool> present(70, true);
@@ -442,6 +339,8 @@ TEST(MappedRam, IsReadWhereItIs) {
   const auto dump = open(mapped_stream(present, pages));
   ASSERT_TRUE(dump) << dump.error().text;
   EXPECT_EQ((*dump)->foreign_format(), "QEMU migration stream");
+  EXPECT_THAT(warnings_of(**dump), IsEmpty());
+  EXPECT_THAT(notices_of(**dump), Contains("the dump has no vCPUs: the stream has the state of none"));
   for (size_t i = 0; i < present.size(); ++i)
     EXPECT_EQ(memory(**dump, 4096 * i, 4096), std::string(4096, present[i] ? static_cast<char>('!' + i) : '\0')) << i;
   std::string wrong = mapped_stream(present, pages);

@@ -30,6 +30,21 @@ TEST(Open, WhatIsNoDump) {
   EXPECT_EQ(error_of_bytes(""), "cannot open x.gcore: it is empty");
   EXPECT_EQ(error_of_bytes("hello"), "cannot open x.gcore: it is not an ELF file: it starts with 68 65 6c 6c 6f");
   EXPECT_EQ(error_of_bytes("QFI\xfb 1234"), "cannot open x.gcore: it is a qcow2 disk image, not an ELF file");
+  constexpr const char* kVmware =
+      "it is a saved state of VMware (.vmss, .vmsn), not an ELF file; use the .vmem beside it with --raw-memory x86_64";
+  constexpr const char* kWindows = "it is a Windows crash dump, not an ELF file; WinDbg or volatility3 reads it";
+  for (const auto& [start, words] : {std::pair{"\xd0\xbe\xd0\xbe", kVmware},
+                                     {"\xd0\xbe\xd2\xbe", kVmware},
+                                     {"\xd2\xbe\xd2\xbe", kVmware},
+                                     {"\xd3\xbe\xd3\xbe", kVmware},
+                                     {"\xd1\xba\xd1\xba", kVmware},
+                                     {"\xd2\xba\xd2\xba", kVmware},
+                                     {"PAGEDUMP", kWindows},
+                                     {"PAGEDU64", kWindows},
+                                     {"\x14\x20\x28\x01",
+                                      "it is a file of Hyper-V (.vmrs, .vmcx), not an ELF file; WinDbg reads a saved "
+                                      "state (.vmrs)"}})
+    EXPECT_EQ(error_of_bytes(start + std::string(60, '\0')), std::string("cannot open x.gcore: ") + words);
   EXPECT_EQ(error_of_bytes("\x7f"
                            "ELF\2\1"),
             "cannot open x.gcore: the file ends within the ELF header, after 6 bytes");

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <span>
 #include <sstream>
 
 #include "reader/guest/guest.h"
@@ -103,6 +104,57 @@ TEST_P(TasksOfGuest, AreThoseOfProc) {
     if (may_have_ended(task)) continue;
     EXPECT_EQ(task.is_kernel_thread, !known.has_memory && known.state != 'Z') << pid;
   }
+}
+
+/// A dump's memory and nothing else.
+class MemoryOf final : public reader::Source {
+ public:
+  explicit MemoryOf(const reader::Dump& dump) : dump_(dump) {
+    const auto& largest = *std::ranges::max_element(dump.segments(), {}, &reader::Segment::memory_size);
+    size_ = largest.address.value + largest.memory_size - start().value;
+  }
+  reader::PhysAddr start() const { return dump_.segments().front().address; }
+  uint64_t size() const override { return size_; }
+  Result read(reader::FileOffset offset, std::span<std::byte> into) const override {
+    Result result;
+    const size_t size = std::min<uint64_t>(into.size(), size_ - std::min(offset.value, size_));
+    while (result.bytes < size) {
+      const auto rest = into.first(size).subspan(result.bytes);
+      const size_t got = dump_.read(start() + offset.value + result.bytes, rest).bytes;
+      if (got == 0) rest[0] = std::byte{0};
+      result.bytes += std::max<size_t>(got, 1);
+    }
+    return result;
+  }
+
+ private:
+  const reader::Dump& dump_;
+  uint64_t size_ = 0;
+};
+
+// Registers that a task had when it was last taken off a CPU say nothing of where it is when it runs.
+TEST_P(TasksOfGuest, AreKnownToRunWithoutRegisters) {
+  auto source = std::make_unique<MemoryOf>(*dump_);
+  const reader::OpenOptions options{.progress = nullptr, .raw = reader::RawMemory{dump_->machine(), source->start()}};
+  const auto bare = reader::Dump::open_source(std::move(source), "memory", options);
+  ASSERT_TRUE(bare) << bare.error().text;
+  const reader::Guest guest(**bare);
+  const auto kernel = Kernel::find(**bare, guest.system());
+  ASSERT_TRUE(kernel) << kernel.error().text;
+  ASSERT_TRUE((*kernel)->tasks()) << (*kernel)->tasks().error().text;
+  std::set<uint64_t> running, known_to_run;
+  for (const auto* list : {&kernel_->tasks()->list, &kernel_->tasks()->idle})
+    for (const Task& task : *list)
+      if (task.running_on) running.insert(task.address.value);
+  for (const auto* list : {&(*kernel)->tasks()->list, &(*kernel)->tasks()->idle})
+    for (const Task& task : *list) {
+      EXPECT_FALSE(task.running_on);
+      if (!task.runs_unseen) continue;
+      known_to_run.insert(task.address.value);
+      EXPECT_THAT((*kernel)->stack_of(task).frames, testing::IsEmpty());
+    }
+  EXPECT_FALSE(running.empty());
+  EXPECT_EQ(known_to_run, running);
 }
 
 TEST_P(TasksOfGuest, HaveTheStatesOfProc) {

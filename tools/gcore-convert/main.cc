@@ -233,6 +233,7 @@ int run(Program& program) {
                  " and marked as missing in " + settings->out);
   for (const std::string& what : *lost)
     program.note(not_carried_over(dialect == writer::Dialect::qnx ? "qnx" : "vmcore", what));
+  for (const std::string& notice : (*dump)->notices()) program.note("in " + in_name + ": " + notice);
   const std::vector<std::string> damage = (*dump)->damage();
   if (damage.empty()) return kExitDone;
   for (const std::string& what : damage) program.note("in " + in_name + ": " + what);

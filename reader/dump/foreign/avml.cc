@@ -122,18 +122,25 @@ class AvmlIndex {
     std::array<std::byte, kLimeHeader> bytes{};
     if (file_.read(FileOffset(at_), bytes).bytes != bytes.size()) return false;
     const LimeRange range = lime_range(bytes);
-    if (range.magic != kAvmlMagic || range.version != 2 || !range.makes_sense() ||
-        dump.elf.headers.size() == kMaxProgramHeaders)
-      return false;
+    if (!range.makes_sense({kAvmlMagic, 2, 0, 0}) || dump.elf.headers.size() == kMaxProgramHeaders) return false;
     dump.elf.headers.push_back(load_segment(unpacked_, range.first, range.size()));
     at_ += kLimeHeader;
-    return take_stream(range.size());
+    return LeftOutZeros::is_one(file_, range, at_) ? take_zeros(range) : take_stream(range.size());
   }
   uint64_t at() const { return at_; }
   uint64_t unpacked() const { return unpacked_; }
   std::vector<Block> take_blocks() { return std::move(blocks_); }
 
+  void tell_zeros(std::vector<std::string>& notices) const { zeros_.tell(notices); }
+
  private:
+  bool take_zeros(const LimeRange& range) {
+    blocks_.push_back({.begin = unpacked_, .packed = at_, .kind = Block::Kind::zero});
+    unpacked_ += range.size();
+    zeros_.add(range);
+    return true;
+  }
+
   bool take_stream(uint64_t size) {
     const uint64_t start = at_, end = unpacked_ + size;
     while (unpacked_ < end) {
@@ -154,6 +161,7 @@ class AvmlIndex {
   const Source& file_;
   uint64_t at_ = 0, unpacked_ = 0;
   std::vector<Block> blocks_;
+  LeftOutZeros zeros_;
 };
 
 #endif
@@ -178,7 +186,8 @@ Expected<ForeignDump> open_avml(std::unique_ptr<Source> source) {
   dump.has_file_offsets = false;
   dump.memory = std::make_unique<AvmlSource>(std::move(source), index.take_blocks(), size);
   dump.elf.machine = machine_of_kernel(*dump.memory, dump.elf.headers);
-  dump.warnings.push_back("the dump has no vCPUs: an AVML image has memory only");
+  index.tell_zeros(dump.notices);
+  dump.notices.push_back("the dump has no vCPUs: an AVML image has memory only");
   return dump;
 #else
   static_cast<void>(source);

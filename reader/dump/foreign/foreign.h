@@ -44,9 +44,9 @@ Expected<ForeignDump> open_saved_guest(std::unique_ptr<Source> source, std::span
 bool is_lime(std::span<const std::byte> start);
 Expected<ForeignDump> open_lime(std::unique_ptr<Source> source);
 Expected<ForeignDump> open_avml(std::unique_ptr<Source> source);
-/// Takes what Xen's sections have into `elf.headers` and `cpus`.
+/// Takes what Xen's sections have into `elf.headers` and into the rest.
 Expected<void> read_xen_sections(const Source& source, ElfFile& elf, std::vector<Cpu>& cpus,
-                                 std::vector<std::string>& warnings);
+                                 std::vector<std::string>& notices, std::vector<std::string>& warnings);
 Expected<ForeignDump> open_raw(std::unique_ptr<Source> source, const RawMemory& raw);
 
 }  // namespace gcore::reader

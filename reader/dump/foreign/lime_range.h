@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
+#include <vector>
 
 #include "reader/dump/elf_file.h"
 #include "reader/source/source.h"
@@ -12,14 +14,17 @@
 namespace gcore::reader {
 
 constexpr uint32_t kLimeMagic = 0x4c694d45, kAvmlMagic = 0x4c4d5641;  // "EMiL", "AVML"
-constexpr size_t kLimeHeader = 32;
+constexpr size_t kLimeHeader = 32, kLimeReserved = 8;                 // the latter at the header's end
 
 /// u32 magic, u32 version, u64 first address, u64 last address, 8 bytes reserved. Little-endian.
 struct LimeRange {
   uint32_t magic, version;
   uint64_t first, last;
 
-  bool makes_sense() const { return first <= last && last != UINT64_MAX; }
+  /// Whether it is one of `of`'s kind.
+  bool makes_sense(const LimeRange& of) const {
+    return magic == of.magic && version == of.version && first <= last && last != UINT64_MAX;
+  }
   uint64_t size() const { return last - first + 1; }
 };
 
@@ -28,6 +33,23 @@ inline LimeRange lime_range(std::span<const std::byte, kLimeHeader> bytes) {
   return {format::load<uint32_t>(&bytes[0], kOrder), format::load<uint32_t>(&bytes[4], kOrder),
           format::load<uint64_t>(&bytes[8], kOrder), format::load<uint64_t>(&bytes[16], kOrder)};
 }
+
+/// Ranges that AVML had found to be zeros: some of its versions write the header of such a range and nothing after it,
+/// so that the next header follows. It does so of 16 MiB at most. (src/image.rs: copy_if_nonzero)
+class LeftOutZeros {
+ public:
+  /// Whether `range`, whose header ends at `end`, is one.
+  static bool is_one(const Source& source, const LimeRange& range, uint64_t end);
+  void add(const LimeRange& range) {
+    ++count_;
+    bytes_ += range.size();
+  }
+  void tell(std::vector<std::string>& notices) const;
+
+ private:
+  size_t count_ = 0;
+  uint64_t bytes_ = 0;
+};
 
 /// By what a Linux kernel for it has in its text; x86_64 when there is nothing of the kind, as such images are mostly
 /// of that. The headers' offsets count in `source`.

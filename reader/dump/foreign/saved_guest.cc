@@ -217,7 +217,8 @@ struct Opened {
   std::vector<StreamIndex::Runs> runs{};
 };
 
-Expected<void> read_stream(Opened& opened, std::vector<std::string>& warnings) {
+/// Whether it was read to its end.
+Expected<bool> read_stream(Opened& opened, std::vector<std::string>& warnings) {
   StreamIndex index(*opened.source);
   uint64_t at = opened.start;
   const StreamInput input{.read = [&](std::span<std::byte> into) -> Expected<size_t> {
@@ -239,7 +240,7 @@ Expected<void> read_stream(Opened& opened, std::vector<std::string>& warnings) {
                                    opened.guest.has_all_memory
                                        ? "the vCPUs' registers are lost"
                                        : "the memory from there on and all registers are lost"));
-  return {};
+  return read.has_value();
 }
 
 Expected<const MachineType*> known_machine(const SavedGuest& guest) {
@@ -251,8 +252,20 @@ Expected<const MachineType*> known_machine(const SavedGuest& guest) {
                   guest.machine.empty() ? "\"\"" : base::printable(guest.machine)));
 }
 
+/// `complete`: the stream was read to its end. Where it was not, a warning has said so.
+void take_cpus(const SavedGuest& guest, bool complete, ForeignDump& dump) {
+  if (std::ranges::find(guest.devices, "cpu", &DeviceState::name) != guest.devices.end()) {
+    auto cpus = stream_registers(guest, dump.elf.machine);
+    if (cpus) dump.cpus = std::move(*cpus);
+    if (!cpus) dump.warnings.push_back(fmt::format("the dump has no vCPUs: {}", cpus.error().text));
+  } else if (complete) {
+    dump.notices.push_back("the dump has no vCPUs: the stream has the state of none");
+  }
+}
+
 Expected<ForeignDump> make_dump(Opened opened, ForeignDump dump) {
-  if (auto read = read_stream(opened, dump.warnings); !read) return std::unexpected(read.error());
+  const auto complete = read_stream(opened, dump.warnings);
+  if (!complete) return std::unexpected(complete.error());
   const auto type = known_machine(opened.guest);
   if (!type) return std::unexpected(type.error());
   std::vector<std::string> rest;
@@ -267,11 +280,7 @@ Expected<ForeignDump> make_dump(Opened opened, ForeignDump dump) {
   if ((*type)->machine == format::Machine::x86_64) place_firmware(opened.guest.blocks, places);
   dump.elf.machine = (*type)->machine;
   for (const PlacedBlock& one : places) dump.elf.headers.push_back(load_segment(one.address, one.address, one.size));
-  if (!opened.guest.devices.empty()) {
-    auto cpus = stream_registers(opened.guest, dump.elf.machine);
-    if (cpus) dump.cpus = std::move(*cpus);
-    if (!cpus) dump.warnings.push_back(fmt::format("the dump has no vCPUs: {}", cpus.error().text));
-  }
+  take_cpus(opened.guest, *complete, dump);
   dump.notices.push_back(
       fmt::format("memory is where machine type {} has it: {}", base::printable(opened.guest.machine), where));
   dump.has_file_offsets = false;

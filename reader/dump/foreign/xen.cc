@@ -42,7 +42,14 @@ const XenSection* find(const ElfFile& elf, std::string_view name) {
 constexpr size_t kContext = 5168, kFlags = 512, kUser = 520, kControl = 4984, kDebug = 5048, kFsBase = 5144,
                  kGsKernel = 5152, kGsUser = 5160;
 
-void read_context(std::span<const std::byte> context, format::RegisterFile& registers) {
+/// A 64-bit PV guest's kernel runs in ring 3, as its programs do: only Xen's flag tells them apart.
+bool is_in_user_mode(std::span<const std::byte> context, bool paravirtualized) {
+  constexpr uint64_t kInKernel = 4;
+  if (paravirtualized) return (word(context, kFlags) & kInKernel) == 0;
+  return (format::load<uint16_t>(&context[kUser + 136], kOrder) & 3) == 3;
+}
+
+void read_context(std::span<const std::byte> context, bool paravirtualized, format::RegisterFile& registers) {
   constexpr const char* kGeneral[] = {"r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10",
                                       "r9",  "r8",  "rax", "rcx", "rdx", "rsi", "rdi"};
   constexpr uint64_t kHasFpu = 1;
@@ -57,7 +64,7 @@ void read_context(std::span<const std::byte> context, format::RegisterFile& regi
     registers.put("cr" + std::to_string(number), word(context, kControl + 8 * number));
   for (const size_t number : {0, 1, 2, 3, 6, 7})
     registers.put("dr" + std::to_string(number), word(context, kDebug + 8 * number));
-  const bool in_user_mode = (format::load<uint16_t>(&context[kUser + 136], kOrder) & 3) == 3;
+  const bool in_user_mode = is_in_user_mode(context, paravirtualized);
   registers.put("fs_base", word(context, kFsBase));
   registers.put("gs_base", word(context, in_user_mode ? kGsUser : kGsKernel));
   registers.put("kernel_gs_base", word(context, in_user_mode ? kGsKernel : kGsUser));
@@ -76,12 +83,20 @@ std::optional<uint64_t> vcpus_of(const Source& source, const ElfFile& elf) {
   return std::nullopt;
 }
 
-void read_cpus(const Source& source, const ElfFile& elf, std::vector<Cpu>& cpus, std::vector<std::string>& warnings) {
+void read_cpus(const Source& source, const ElfFile& elf, std::vector<Cpu>& cpus, std::vector<std::string>& notices,
+               std::vector<std::string>& warnings) {
+  const auto said = vcpus_of(source, elf);
   const XenSection* section = find(elf, ".xen_prstatus");
   if (section == nullptr || section->size == 0) {
-    warnings.push_back("the dump has no vCPUs: there is no section .xen_prstatus");
+    if (said.value_or(0) == 0) {
+      notices.push_back("the dump has no vCPUs: the core has memory only");
+    } else {
+      warnings.push_back(fmt::format(
+          "the dump has no vCPUs: the section .note.Xen says that there are {}, and .xen_prstatus has none", *said));
+    }
     return;
   }
+  const bool paravirtualized = find(elf, ".xen_pfn") == nullptr;
   if (elf.machine != format::Machine::x86_64 || section->size % kContext != 0) {
     warnings.push_back(
         fmt::format("the dump has no vCPUs: the section .xen_prstatus has {} bytes, which are not the states "
@@ -90,7 +105,7 @@ void read_cpus(const Source& source, const ElfFile& elf, std::vector<Cpu>& cpus,
     return;
   }
   const uint64_t count = section->size / kContext;
-  if (const auto said = vcpus_of(source, elf); said && *said != count)
+  if (said && *said != count)
     warnings.push_back(
         fmt::format("the section .note.Xen says that there are {} vCPUs; .xen_prstatus has {}", *said, count));
   std::vector<std::byte> context(kContext);
@@ -101,7 +116,7 @@ void read_cpus(const Source& source, const ElfFile& elf, std::vector<Cpu>& cpus,
       return;
     }
     Cpu cpu{.index = i, .number = static_cast<uint32_t>(i), .registers = format::RegisterFile(format::Machine::x86_64)};
-    read_context(context, cpu.registers);
+    read_context(context, paravirtualized, cpu.registers);
     constexpr uint64_t kCr3AddressBits = 0x000ffffffffff000;
     cpu.page_table = PhysAddr(word(context, kControl + 24) & kCr3AddressBits);
     cpus.push_back(std::move(cpu));
@@ -138,7 +153,7 @@ class Ranges {
 }  // namespace
 
 Expected<void> read_xen_sections(const Source& source, ElfFile& elf, std::vector<Cpu>& cpus,
-                                 std::vector<std::string>& warnings) {
+                                 std::vector<std::string>& notices, std::vector<std::string>& warnings) {
   const XenSection* pages = find(elf, ".xen_pages");
   const XenSection* table = find(elf, ".xen_pfn");
   const XenSection* pairs = find(elf, ".xen_p2m");
@@ -168,9 +183,9 @@ Expected<void> read_xen_sections(const Source& source, ElfFile& elf, std::vector
     done += got;
   }
   if (machine_numbers)
-    warnings.push_back(
+    notices.push_back(
         "it is a paravirtualized guest: memory stands at the machine's addresses, which its page tables have");
-  read_cpus(source, elf, cpus, warnings);
+  read_cpus(source, elf, cpus, notices, warnings);
   return {};
 }
 

@@ -184,13 +184,19 @@ class Finder {
   }
 
   void mark_running() {
+    std::unordered_set<uint64_t> unseen;
+    if (current_.empty())
+      for (const auto& [cpu, runqueue] : runqueues_)
+        if (const auto task = reader_.runqueue_current(runqueue)) unseen.insert(task->value);
     const auto mark = [&](std::vector<Task>& tasks) {
-      for (Task& task : tasks)
+      for (Task& task : tasks) {
+        task.runs_unseen = unseen.contains(task.address.value);
         for (size_t vcpu = 0; vcpu < current_.size(); ++vcpu)
           if (current_[vcpu] == task.address) {
             task.running_on = vcpu;
             task.registers = kernel_.dump().cpus()[vcpu].registers;
           }
+      }
     };
     // A task may run that is on no list: one that is being made or is at its end.
     for (const auto& task : current_)
@@ -250,6 +256,7 @@ std::optional<Task> find_task(const Kernel& kernel, VirtAddr address) {
 
 Stack find_stack(const Kernel& kernel, const Task& task) {
   if (task.running_on) return find_stack_of_cpu(kernel, *task.running_on);
+  if (task.runs_unseen) return {.why_ended = "the task runs on a CPU, whose registers the dump does not have"};
   if (task.stack == VirtAddr(0)) return {.why_ended = "the task has no kernel stack"};
   return unwind(kernel, task.registers);
 }

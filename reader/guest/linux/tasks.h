@@ -22,6 +22,7 @@ struct Task {
   uint64_t state_bits = 0;
   std::optional<uint32_t> cpu{};       // the CPU it runs on or ran on last
   std::optional<size_t> running_on{};  // index of the vCPU (Dump::cpus()) whose current task it is
+  bool runs_unseen = false;            // it runs on a CPU, and the dump has no registers of any: `registers` are old
   bool is_kernel_thread = false;
   VirtAddr stack{};  // lowest address of its kernel stack; 0: not known
   uint64_t stack_size = 0;

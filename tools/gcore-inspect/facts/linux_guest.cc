@@ -153,6 +153,7 @@ std::string frame_text(const Frame& frame) {
 std::string place_of(const Job& job, const Task& task) {
   const Kernel* kernel = job.linux_guest.kernel_or_null();
   if (kernel == nullptr) return "";
+  if (task.runs_unseen) return "running";
   const Stack stack =
       task.running_on || task.stack != VirtAddr(0) ? unwind(*kernel, task.registers, kFramesToLookAt) : Stack{};
   const auto text = [&](const reader::linux_guest::Frame& frame) {

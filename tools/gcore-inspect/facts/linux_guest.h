@@ -57,7 +57,7 @@ std::string frame_text(const Frame& frame);
 void print_trace(const Backtrace& trace);
 
 /// Where a task waits: the first place on its stack that is not of the scheduler ("do_wait+0x160/0x350"); of one that
-/// runs, where that is; "user mode". Empty when nothing is known.
+/// runs, where that is; "user mode"; "running" where the dump has no registers. Empty when nothing is known.
 std::string place_of(const Job& job, const reader::linux_guest::Task& task);
 
 /// Tasks whose stacks are equal, in the order of the first one of each.

@@ -32,8 +32,8 @@ void add_task_row(HtmlPage& page, const Job& job, const Task& task, size_t stack
       "class=\"n\">{}</td>"
       "<td>{}</td><td><details data-stack=\"{}\"><summary>{}</summary></details></td><td>{}</td></tr>\n",
       task.pid, escape(std::string(1, task.state)), task.tgid, task.pid, escape(std::string(1, task.state)),
-      task.cpu ? std::to_string(*task.cpu) + (task.running_on ? "*" : "") : "", escape(bracketed_name(task)), stack,
-      escape(place_of(job, task)), escape(task.command_line));
+      task.cpu ? std::to_string(*task.cpu) + (task.running_on || task.runs_unseen ? "*" : "") : "",
+      escape(bracketed_name(task)), stack, escape(place_of(job, task)), escape(task.command_line));
 }
 
 void add_tasks(HtmlPage& page, const Job& job, const Kernel& kernel, json::OStream& data) {

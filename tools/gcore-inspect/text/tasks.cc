@@ -21,7 +21,7 @@ using reader::linux_guest::TaskList;
 constexpr size_t kRegistersOnALine = 3;
 
 std::string cpu_text(const Task& task) {
-  return task.cpu ? fmt::format("{}{}", *task.cpu, task.running_on ? "*" : "") : "?";
+  return task.cpu ? fmt::format("{}{}", *task.cpu, task.running_on || task.runs_unseen ? "*" : "") : "?";
 }
 
 void print_line(const Job& job, const Task& task) {
@@ -34,7 +34,7 @@ void print_list(const Job& job, const TaskList& tasks) {
   std::puts(bold(job, fmt::format("  {:>7} {:>7}  {}  {:>4}  {:<18}  {}", "PID", "TID", "S", "CPU", "name", "where"))
                 .c_str());
   for (const Task& task : tasks.idle)
-    if (task.running_on) print_line(job, task);
+    if (task.running_on || task.runs_unseen) print_line(job, task);
   for (const Task& task : tasks.list) print_line(job, task);
 }
 
