@@ -47,10 +47,10 @@ function(gcore_settings target)
   endif()
 endfunction()
 
-# Compiles what most files of TARGET include once. Only in builds for tests (sanitizers, tests/run): others shall see a header that does
-# not include what it needs.
+# Compiles what most files of TARGET include once. Only where sanitizers are: those builds are for tests alone, and others shall see
+# a header that does not include what it needs.
 function(gcore_precompile target)
-  if(GCORE_SANITIZE OR GCORE_PRECOMPILE)
+  if(GCORE_SANITIZE)
     target_precompile_headers(${target} PRIVATE <algorithm> <array> <cerrno> <chrono> <cinttypes> <cstring> <expected> <functional>
       <limits> <map> <memory> <mutex> <optional> <span> <string> <string_view> <unordered_map> <utility> <vector> <fmt/format.h>)
   endif()
