@@ -60,8 +60,10 @@ bool is_kernel_code(const Kernel& kernel, VirtAddr address) {
 
 bool is_user_mode(const format::RegisterFile& registers) {
   if (registers.machine() == format::Machine::x86_64) {
-    const auto cs = registers.get("cs");
-    return cs && (*cs & 3) == 3;
+    // Xen has a paravirtualized kernel run in ring 3. (FLAT_RING3_CS64 of its arch-x86/xen-x86_64.h)
+    constexpr uint64_t kXenRing3 = 0xe033;
+    const auto cs = registers.get("cs"), pc = registers.get("rip");
+    return cs && (*cs & 3) == 3 && !(*cs == kXenRing3 && pc && *pc >> 63 != 0);
   }
   const auto pstate = registers.get("pstate"), pc = registers.get("elr");
   return pstate && (*pstate & 0xf) == 0 && pc && *pc >> 55 == 0;
