@@ -40,19 +40,14 @@ class PlainDecoder : public Decoder {
   bool within_stream() const override { return false; }
 };
 
-class GzipDecoder : public Decoder {
+class InflateDecoder : public Decoder {
  public:
-  GzipDecoder() { ready_ = inflateInit2(&stream_, 15 + 16) == Z_OK; }
-  ~GzipDecoder() override { inflateEnd(&stream_); }
-  const char* name() const override { return "gzip"; }
+  explicit InflateDecoder(int window_bits) { ready_ = inflateInit2(&stream_, window_bits) == Z_OK; }
+  ~InflateDecoder() override { inflateEnd(&stream_); }
+  bool within_stream() const override { return within_; }
 
-  size_t decode(std::span<const std::byte>& in, std::span<std::byte> out, State& state) override {
-    if (!within_) {  // between members: zeros pad a file on a tape, and another member may follow
-      while (started_ && !in.empty() && in.front() == std::byte{0}) in = in.subspan(1);
-      if (in.empty()) return 0;
-      if (started_) inflateReset(&stream_);
-      within_ = started_ = true;
-    }
+ protected:
+  size_t inflate_some(std::span<const std::byte>& in, std::span<std::byte> out, State& state) {
     stream_.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(in.data()));
     stream_.avail_in = static_cast<uInt>(in.size());
     stream_.next_out = reinterpret_cast<Bytef*>(out.data());
@@ -66,11 +61,31 @@ class GzipDecoder : public Decoder {
                                                       : State::damaged;
     return out.size() - stream_.avail_out;
   }
-  bool within_stream() const override { return within_; }
+
+  z_stream stream_{};
+  bool within_ = false;
 
  private:
-  z_stream stream_{};
-  bool ready_ = false, started_ = false, within_ = false;
+  bool ready_ = false;
+};
+
+class GzipDecoder : public InflateDecoder {
+ public:
+  GzipDecoder() : InflateDecoder(15 + 16) {}
+  const char* name() const override { return "gzip"; }
+
+  size_t decode(std::span<const std::byte>& in, std::span<std::byte> out, State& state) override {
+    if (!within_) {  // between members: zeros pad a file on a tape, and another member may follow
+      while (started_ && !in.empty() && in.front() == std::byte{0}) in = in.subspan(1);
+      if (in.empty()) return 0;
+      if (started_) inflateReset(&stream_);
+      within_ = started_ = true;
+    }
+    return inflate_some(in, out, state);
+  }
+
+ private:
+  bool started_ = false;
 };
 
 #ifdef GCORE_WITH_ZSTD
@@ -96,24 +111,13 @@ class ZstdDecoder : public Decoder {
 };
 #endif
 
-class ZlibDecoder : public Decoder {
+class ZlibDecoder : public InflateDecoder {
  public:
-  ZlibDecoder() { ready_ = inflateInit(&stream_) == Z_OK; }
-  ~ZlibDecoder() override { inflateEnd(&stream_); }
+  ZlibDecoder() : InflateDecoder(15) {}
   const char* name() const override { return "zlib"; }
   size_t decode(std::span<const std::byte>& in, std::span<std::byte> out, State& state) override {
     within_ = true;
-    stream_.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(in.data()));
-    stream_.avail_in = static_cast<uInt>(in.size());
-    stream_.next_out = reinterpret_cast<Bytef*>(out.data());
-    stream_.avail_out = static_cast<uInt>(out.size());
-    const int result = ready_ ? inflate(&stream_, Z_NO_FLUSH) : Z_MEM_ERROR;
-    in = in.last(stream_.avail_in);
-    if (result == Z_STREAM_END) within_ = false;
-    state = result == Z_STREAM_END                    ? State::end
-            : result == Z_OK || result == Z_BUF_ERROR ? State::more
-                                                      : State::damaged;
-    return out.size() - stream_.avail_out;
+    return inflate_some(in, out, state);
   }
   bool within_stream() const override { return within_; }
 

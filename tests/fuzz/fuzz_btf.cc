@@ -15,12 +15,8 @@
 namespace {
 
 using namespace gcore::reader::linux_guest;  // NOLINT: a program of one file
+using gcore::tests::copy;
 using gcore::tests::require;
-
-std::vector<std::byte> copy(std::span<const uint8_t> bytes) {
-  const auto* first = reinterpret_cast<const std::byte*>(bytes.data());
-  return {first, first + bytes.size()};
-}
 
 void look_at(const Types& types) {
   require(types.first_id() <= types.end_id());

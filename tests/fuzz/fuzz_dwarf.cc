@@ -28,14 +28,10 @@ namespace {
 
 using namespace gcore::reader::linux_guest;  // NOLINT: a program of one file
 using gcore::reader::VirtAddr;
+using gcore::tests::copy;
 using gcore::tests::require;
 
 constexpr uint64_t kCode = 0xffffffff81000000;
-
-std::vector<std::byte> copy(std::span<const uint8_t> bytes) {
-  const auto* first = reinterpret_cast<const std::byte*>(bytes.data());
-  return {first, first + bytes.size()};
-}
 
 /// The same names have the same symbols: none, one or several, which overlap others', of the kernel or of its module.
 std::vector<Symbol> symbols_of(std::string_view name) {

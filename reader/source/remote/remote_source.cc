@@ -39,7 +39,7 @@ std::string Identity::difference(const Identity& later) const {
 }
 
 /// The first request: it says what the file is.
-class FirstFetch final : public Transfer {
+class FirstFetch final : public AwaitedTransfer {
  public:
   FirstFetch(const Target& target, uint64_t size, std::shared_ptr<RemoteState> state)
       : target_(target), bytes_(size), state_(std::move(state)) {}
@@ -83,19 +83,6 @@ class FirstFetch final : public Transfer {
   uint64_t progress() const override { return 0; }
   bool is_complete() const override { return filled_ == wanted_; }
 
-  void done(const std::optional<Failure>& failure) override {
-    const std::lock_guard lock(mutex_);
-    failure_ = failure;
-    ended_ = true;
-    condition_.notify_all();
-  }
-
-  std::optional<Failure> wait() {
-    std::unique_lock lock(mutex_);
-    condition_.wait(lock, [&] { return ended_; });
-    return failure_;
-  }
-
   std::span<const std::byte> bytes() const { return std::span(bytes_).first(filled_); }
   Identity identity;
 
@@ -104,10 +91,6 @@ class FirstFetch final : public Transfer {
   std::vector<std::byte> bytes_;
   std::shared_ptr<RemoteState> state_;
   uint64_t filled_ = 0, wanted_ = 0;
-  std::mutex mutex_;
-  std::condition_variable condition_;
-  bool ended_ = false;
-  std::optional<Failure> failure_;
 };
 
 /// A run of blocks on its way.

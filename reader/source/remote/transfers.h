@@ -2,9 +2,11 @@
 #pragma once
 
 #include <chrono>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -47,6 +49,33 @@ class Transfer {
   virtual bool is_complete() const = 0;
   /// The last call.
   virtual void done(const std::optional<Failure>& failure) = 0;
+};
+
+/// A transfer for whose end another thread waits.
+class AwaitedTransfer : public Transfer {
+ public:
+  void done(const std::optional<Failure>& failure) final {
+    const std::lock_guard lock(mutex_);
+    failure_ = failure;
+    ended_ = true;
+    changed_.notify_all();
+  }
+  /// Why it failed, if it did.
+  std::optional<Failure> wait() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return ended_; });
+    return failure_;
+  }
+  bool has_ended() {
+    const std::lock_guard lock(mutex_);
+    return ended_;
+  }
+
+ private:
+  std::mutex mutex_;  // of what follows
+  std::condition_variable changed_;
+  bool ended_ = false;
+  std::optional<Failure> failure_;
 };
 
 class Transfers {

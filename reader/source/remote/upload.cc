@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <condition_variable>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -30,7 +29,7 @@ constexpr size_t kDocument = 256 << 10;  // of a reply
 size_t size_of_part(size_t number) { return kFirstPart << ((number - 1) / kPartsOfASize); }
 
 /// A request whose reply is small, or is only its head.
-class Call final : public Transfer {
+class Call final : public AwaitedTransfer {
  public:
   using MakeRequest = std::function<Request()>;
   explicit Call(MakeRequest make) : make_(std::move(make)) {}
@@ -48,22 +47,6 @@ class Call final : public Transfer {
   }
   uint64_t progress() const override { return 0; }
   bool is_complete() const override { return true; }
-  void done(const std::optional<Failure>& failure) override {
-    const std::lock_guard lock(mutex_);
-    failure_ = failure;
-    ended_ = true;
-    changed_.notify_all();
-  }
-
-  std::optional<Failure> wait() {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return ended_; });
-    return failure_;
-  }
-  bool has_ended() {
-    const std::lock_guard lock(mutex_);
-    return ended_;
-  }
   const Head& head() const { return head_; }
   const std::string& document() const { return document_; }
 
@@ -71,10 +54,6 @@ class Call final : public Transfer {
   const MakeRequest make_;
   Head head_;
   std::string document_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  bool ended_ = false;
-  std::optional<Failure> failure_;
 };
 
 /// Reads until `into` is full or the pipe ends; less than asked for is its end.
