@@ -43,19 +43,6 @@ Expected<void> check_start(std::span<const std::byte> start, bool unpacked, cons
   return fail(Error::Kind::not_elf, (unpacked ? "unpacked, " : "") + describe_foreign_file(start));
 }
 
-/// Reads until `into` is full or the input ends.
-Expected<size_t> read_start(int fd, std::span<std::byte> into) {
-  size_t done = 0;
-  while (done < into.size()) {
-    const ssize_t n = ::read(fd, into.data() + done, into.size() - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return unreadable(errno);
-    if (n == 0) break;
-    done += static_cast<size_t>(n);
-  }
-  return done;
-}
-
 /// Through an index; nullptr with the file still there when it has too few places to start from.
 Expected<std::unique_ptr<Source>> open_indexed(std::unique_ptr<Source>& file, Packing packing,
                                                const ContainerOptions& options, std::vector<std::string>& warnings) {
@@ -121,8 +108,8 @@ Expected<Container> open_outer(int fd, const ContainerOptions& options, std::vec
   const bool seekable = (S_ISREG(info.st_mode) || S_ISBLK(info.st_mode)) && ::lseek(fd, 0, SEEK_SET) == 0;
 
   Start bytes{};
-  const auto got = read_start(fd, bytes);
-  if (!got) return std::unexpected(got.error());
+  const auto got = read_all(fd, bytes);
+  if (!got) return unreadable(errno);
   const auto start = std::span(bytes).first(*got);
   const Packing packing = packing_of(start);
   if (!seekable) return open_stream(fd, start, packing, options, warnings);

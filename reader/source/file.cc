@@ -34,6 +34,18 @@ void copy(std::byte* to, const std::byte* from, size_t size) {
 
 }  // namespace
 
+std::optional<size_t> read_all(int fd, std::span<std::byte> into) {
+  size_t done = 0;
+  while (done < into.size()) {
+    const ssize_t n = ::read(fd, into.data() + done, into.size() - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return std::nullopt;
+    if (n == 0) break;
+    done += static_cast<size_t>(n);
+  }
+  return done;
+}
+
 Expected<std::unique_ptr<File>> File::adopt(int fd, Lasting lasting) {
   const off_t end = ::lseek(fd, 0, SEEK_END);
   if (end < 0) {

@@ -12,6 +12,10 @@
 
 namespace gcore::reader {
 
+/// Reads from where the descriptor is until `into` is full or the input ends; fewer bytes are its end. Nothing on
+/// failure, with errno.
+std::optional<size_t> read_all(int fd, std::span<std::byte> into);
+
 /// Owns a descriptor of something seekable. Reads are pread, so that threads do not disturb each other, and so that a
 /// file that shrinks while it is open gives a short read; a mapping would raise SIGBUS. A file that cannot shrink is
 /// mapped: small reads copy from there, which saves a system call each.

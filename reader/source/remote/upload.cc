@@ -3,7 +3,6 @@
 #ifdef GCORE_WITH_LIBCURL
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -14,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "reader/source/file.h"
 #include "reader/source/remote/target.h"
 #include "reader/source/remote/transfers.h"
 
@@ -56,19 +56,6 @@ class Call final : public AwaitedTransfer {
   std::string document_;
 };
 
-/// Reads until `into` is full or the pipe ends; less than asked for is its end.
-Expected<size_t> read_all(int fd, std::span<std::byte> into) {
-  size_t done = 0;
-  while (done < into.size()) {
-    const ssize_t n = ::read(fd, into.data() + done, into.size() - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return std::unexpected(Error{Error::Kind::io, std::strerror(errno)});
-    if (n == 0) break;
-    done += static_cast<size_t>(n);
-  }
-  return done;
-}
-
 }  // namespace
 
 class Upload::Parts {
@@ -82,7 +69,7 @@ class Upload::Parts {
       if (etags_.size() == kMostParts) return failed("it is larger than an object of S3 may be");
       auto bytes = std::make_shared<std::vector<std::byte>>(size_of_part(etags_.size() + 1));
       const auto got = read_all(fd, *bytes);
-      if (!got) return failed(got.error().text);
+      if (!got) return failed(std::strerror(errno));
       const bool last = *got < bytes->size();
       bytes->resize(*got);
       if (*got > 0 || etags_.empty()) add_part(std::move(bytes));
