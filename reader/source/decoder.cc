@@ -119,11 +119,6 @@ class ZlibDecoder : public InflateDecoder {
     within_ = true;
     return inflate_some(in, out, state);
   }
-  bool within_stream() const override { return within_; }
-
- private:
-  z_stream stream_{};
-  bool ready_ = false, within_ = false;
 };
 
 #ifdef GCORE_WITH_LZMA
