@@ -44,29 +44,25 @@ struct Early {
 Early early(const std::string& machine) {
   const std::string files = guests_dir() + "/linux-" + machine + (machine == "x86_64" ? "" : "-6.12");
   const bool x86 = machine == "x86_64";
-  return {
-      .guest = &kIsolating[x86 ? 0 : 1],
-      .qemu = "qemu-system-" + machine,
-      .arguments = {"-machine", x86 ? "q35" : "virt", "-cpu", "max", "-smp", "2", "-m", "128M", "-device", "vmcoreinfo",
-                    "-kernel", files + "/vmlinuz", "-append", x86 ? "nokaslr console=ttyS0" : "nokaslr console=ttyAMA0",
-                    "-serial", "file:FOLDER/console", "-gdb", "unix:FOLDER/gdb,server=on,wait=off"},
-      .entry = x86 ? 0x100000u : 0x40200000u,
-      .unpacked = x86 ? 0x1000000u : 0u,
-      .linked_to = x86 ? 0xffffffff81000000 : 0xffff800080000000};
+  return {.guest = &kIsolating[x86 ? 0 : 1],
+          .qemu = "qemu-system-" + machine,
+          .arguments = {"-machine", x86 ? "q35" : "virt", "-cpu", "max", "-smp", "2", "-m", "128M", "-device",
+                        "vmcoreinfo", "-kernel", files + "/vmlinuz", "-append",
+                        x86 ? "nokaslr ignore_loglevel console=ttyS0"
+                            : "nokaslr ignore_loglevel keep_bootcon earlycon=pl011,0x9000000 console=ttyAMA0",
+                        "-serial", "file:FOLDER/console", "-gdb", "unix:FOLDER/gdb,server=on,wait=off"},
+          .entry = x86 ? 0x100000u : 0x40200000u,
+          .unpacked = x86 ? 0x1000000u : 0u,
+          .linked_to = x86 ? 0xffffffff81000000 : 0xffff800080000000};
 }
 
-/// In the order in which the kernel comes there, on its first CPU. The ones after rest_init are of its first process.
-const std::vector<std::string> kWay = {
-    "start_kernel", "setup_arch", "setup_per_cpu_areas", "setup_log_buf", "sched_init",   "rcu_init",   "console_init",
-    "fork_init",    "rest_init",  "kernel_init",         "smp_init",      "do_initcalls", "mount_root", "panic"};
+/// In the order in which the kernel comes there, on its first CPU and before it has started another one. The last two
+/// are of its first process.
+const std::vector<std::string> kWay = {"start_kernel", "setup_arch", "setup_per_cpu_areas", "sched_init",
+                                       "console_init", "rest_init",  "kernel_init",         "smp_init"};
 
 class StoppedEarly : public testing::TestWithParam<const char*> {
  protected:
-  struct Moment {
-    std::string name;
-    std::string dump;
-  };
-
   StoppedEarly() : early_(early(GetParam())) {}
 
   void SetUp() override {
@@ -78,7 +74,7 @@ class StoppedEarly : public testing::TestWithParam<const char*> {
     moved_ = address("_text").value() - early_.linked_to;
     for (const std::string& name : kWay)
       if (const auto at = address(name)) way_.emplace_back(name, *at - moved_);
-    ASSERT_GE(way_.size(), 11U);
+    ASSERT_EQ(way_.size(), kWay.size());
     machine_.emplace(early_.qemu, "", early_.arguments);
     stub_.emplace(RspClient::unix_socket(machine_->folder().path("gdb")));
     stub_->timeout = 120s;
@@ -112,26 +108,17 @@ class StoppedEarly : public testing::TestWithParam<const char*> {
     return done;
   }
 
-  /// What holds at each moment.
+  /// What holds at each moment. No vCPU idles, and one has not been started.
   void check_all_modes(const std::string& dump) {
-    for (const std::vector<std::string>& mode :
-         std::vector<std::vector<std::string>>{{"--registers"},
-                                               {"--modules"},
-                                               {"--json"},
-                                               {"--backtrace", "--task", "all"},
-                                               {"--verify"},
-                                               {"--html", folder_.path("page.html")},
-                                               {"--write-symbols", folder_.path("symbols")}}) {
-      SCOPED_TRACE(mode[0]);
-      const Completed done = inspect(dump, mode);
-      if (mode[0] != "--write-symbols" && mode[0] != "--modules" && mode.size() != 3) {
-        EXPECT_EQ(done.status, kDone) << done.err;
-      }
-    }
+    for (const char* mode : {"--registers", "--json"}) EXPECT_EQ(inspect(dump, {mode}).status, kDone) << mode;
+    EXPECT_EQ(inspect(dump, {"--html", folder_.path("page.html")}).status, kDone);
+    inspect(dump, {"--modules"});
+    EXPECT_THAT(inspect(dump, {"--backtrace", "--task", "all"}).err, Not(HasSubstr("PID all")));
     const Completed why = inspect(dump, {"--why"});
     if (why.status == kDone) {
-      EXPECT_THAT(why.out, HasSubstr("nothing found"));
-      EXPECT_THAT(why.out, Not(HasSubstr("all vCPUs are idle")));
+      EXPECT_THAT(why.out, StartsWith("nothing found"));
+      EXPECT_THAT(why.out, Not(HasSubstr("idle")));
+      EXPECT_THAT(why.out, HasSubstr("\nvCPU 1: not in the kernel\n"));
     }
     const Completed messages = inspect(dump, {"--dmesg"});
     std::istringstream lines(messages.out);
@@ -164,7 +151,9 @@ TEST_P(StoppedEarly, SaysWhatIsThereAndNoMore) {
   if (early_.unpacked != 0) before.emplace_back("unpacked", early_.unpacked);
   for (const auto& [name, address] : before) {
     SCOPED_TRACE(name);
-    if (address != 0) ASSERT_NO_FATAL_FAILURE(run_to(address));
+    if (address != 0) {
+      ASSERT_NO_FATAL_FAILURE(run_to(address));
+    }
     const std::string path = dump(name);
     check_all_modes(path);
     EXPECT_FALSE(pids(path));
@@ -178,22 +167,33 @@ TEST_P(StoppedEarly, SaysWhatIsThereAndNoMore) {
     ASSERT_NO_FATAL_FAILURE(run_to(address));
     const std::string path = dump(name);
     check_all_modes(path);
-    // Its first instruction, in the function where it is. Who called it is known from the start.
-    EXPECT_THAT(inspect(path, {}).out, HasSubstr(" " + name + "+0x0/0x"));
-    const std::string trace = inspect(path, {"--backtrace", "--vcpu", "0"}).out;
-    EXPECT_THAT(trace, HasSubstr(" " + name + "+0x0/0x"));
-    if (!has_processes && name != "start_kernel") EXPECT_THAT(trace, HasSubstr(" start_kernel+0x"));
+    const std::string summary = inspect(path, {}).out;
+    EXPECT_THAT(summary, Not(HasSubstr("(idle)")));
+    // QEMU's dumps of aarch64 have no root, and the kernel has its own tables only when setup_arch is done.
+    const bool is_found = early_.unpacked != 0 || (name != "start_kernel" && name != "setup_arch");
+    EXPECT_EQ(inspect(path, {"--tasks"}).status, is_found ? kDone : kFailed);
     has_processes |= name == "kernel_init";
-    const auto found = pids(path);
-    if (has_processes) {
-      ASSERT_TRUE(found);
-      EXPECT_THAT(*found, testing::IsSupersetOf({1, 2}));
-    } else if (found) {
-      EXPECT_EQ(*found, std::set<int>{0});
+    if (is_found) {
+      // Its first instruction, in the function where it is. Who called it is known from the start.
+      EXPECT_THAT(summary, HasSubstr(" " + name + "+0x0/0x"));
+      const std::string trace = inspect(path, {"--backtrace", "--vcpu", "0"}).out;
+      EXPECT_THAT(trace, HasSubstr(" " + name + "+0x0/0x"));
+      if (!has_processes) {
+        EXPECT_THAT(trace, HasSubstr(" start_kernel+0x"));
+      }
+      EXPECT_THAT(trace, Not(HasSubstr("no further")));
+    }
+    const auto found = pids(path).value_or(std::set<int>{});
+    if (name == "smp_init") {
+      EXPECT_THAT(found, testing::IsSupersetOf({1, 2}));
+    } else if (has_processes) {
+      EXPECT_THAT(found, testing::Contains(1));
+    } else {
+      EXPECT_THAT(found, testing::IsSubsetOf({0}));
     }
     std::filesystem::remove(path);
   }
-  // The guest printed all of it on its console, later.
+  // The guest has printed all of it on its console.
   std::string console = read_file(machine_->folder().path("console"));
   std::erase(console, '\r');
   std::set<std::string> printed;

@@ -131,7 +131,9 @@ TEST_P(LastWords, OfAllTasksAreTheirStacks) {
     SCOPED_TRACE(found->second.name + " (PID " + std::to_string(pid) + ")");
     EXPECT_EQ(task->name, found->second.name);
     // Children of the process that asked are the first one's when it has ended.
-    if (!said->second.parent_asked || task->parent != 1) EXPECT_EQ(task->parent, found->second.parent);
+    if (!said->second.parent_asked || task->parent != 1) {
+      EXPECT_EQ(task->parent, found->second.parent);
+    }
     if (task->state == 'R') continue;  // woken, and not yet running
     EXPECT_EQ(task->state, found->second.state);
     EXPECT_EQ(texts(kernel_->stack_of(*task)), found->second.trace);
@@ -142,7 +144,9 @@ TEST_P(LastWords, OfAllTasksAreTheirStacks) {
   EXPECT_GT(frames, 150U);
   // And none is missing: kernel threads do not end, save workers.
   for (const auto& [pid, task] : printed)
-    if (task.parent == 2 && !task.name.starts_with("kworker")) EXPECT_TRUE(tasks_.contains(pid)) << task.name;
+    if (task.parent == 2 && !task.name.starts_with("kworker")) {
+      EXPECT_TRUE(tasks_.contains(pid)) << task.name;
+    }
 }
 
 /// x86_64's CPUs say where they are when they idle, too.

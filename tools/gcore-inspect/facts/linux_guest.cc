@@ -100,7 +100,7 @@ std::optional<Task> task_of_cpu(const Job& job, size_t vcpu) {
 
 std::string task_name(const Task& task) {
   const std::string name = printable(task.name);
-  if (task.pid == 0) return name + " (idle)";
+  if (task.pid == 0 && !task.boots) return name + " (idle)";
   return task.is_process() ? fmt::format("{} (PID {})", name, task.pid)
                            : fmt::format("{} (PID {}, thread {})", name, task.tgid, task.pid);
 }
