@@ -48,7 +48,7 @@ bool is_entry(std::string_view name) {
 
 bool is_code(const Symbol& symbol) {
   return (symbol.type == 't' || symbol.type == 'T' || symbol.type == 'w' || symbol.type == 'W') && symbol.size != 0 &&
-         symbol.address.value % 4 == 0 && !symbol.name.starts_with("__initstub__") && !is_section_mark(symbol.name);
+         symbol.address.value % 4 == 0 && !symbol.name.starts_with("__initstub__") && !is_section_mark(symbol);
 }
 
 class Aarch64Writer {

@@ -4,6 +4,7 @@
 #include <array>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <utility>
 
 #include "reader/guest/linux/orc.h"
@@ -22,8 +23,9 @@ constexpr int kDataAlignment = -8;
 /// Offsets in struct pt_regs by DWARF's number of the register; the last is rip.
 constexpr std::array<uint8_t, 17> kPtRegs{80, 96, 88, 40, 104, 112, 32, 152, 72, 64, 56, 48, 24, 16, 8, 0, 128};
 
-/// One FDE covers that many rows at most: debuggers interpret all of it up to the place that they ask for.
-constexpr size_t kRowsAnFde = 64;
+/// An FDE is of one function: LLDB asks for the one of the function's start, and counts its rows from there. No
+/// function has that many rows; debuggers interpret all of them up to the place that they ask for.
+constexpr size_t kRowsAnFde = 4096;
 
 // ---- x86_64
 
@@ -75,7 +77,7 @@ Sort sort_of(const OrcRule& rule) {
 
 class OrcWriter {
  public:
-  OrcWriter(FrameWriter& frame, format::ByteOrder order) : frame_(frame), order_(order) {
+  OrcWriter(FrameWriter& frame, format::ByteOrder order) : frame_(frame), instructions_(order) {
     Bytes call(order);
     call.u8(kDefCfa), call.uleb(kRsp), call.uleb(8);
     call.u8(kOffsetSigned), call.uleb(kReturn), call.sleb(1);
@@ -92,39 +94,56 @@ class OrcWriter {
              frame.cie(false, 1, kDataAlignment, kReturn, whole.take())};
   }
 
-  /// `end` is where the last entry's code ends.
-  size_t write(const OrcTable& table, uint64_t end) {
-    size_t rows = 0;
-    for (size_t i = 0; i < table.size();) {
-      const OrcRule first = table.rule(i);
-      const Sort sort = sort_of(first);
-      if (sort == Sort::none) {
-        ++i;
-        continue;
+  /// `end` is where the last entry's code ends; `functions` are where some begin, ascending.
+  size_t write(const OrcTable& table, uint64_t end, std::span<const uint64_t> functions) {
+    if (table.size() == 0) return 0;
+    rows_ = 0;
+    auto function = std::ranges::lower_bound(functions, table.address(0).value);
+    for (size_t i = 0; i < table.size(); ++i) {
+      const OrcRule rule = table.rule(i);
+      uint64_t start = table.address(i).value;
+      const uint64_t stop = i + 1 < table.size() ? table.address(i + 1).value : std::max(end, start);
+      for (; function != functions.end() && *function < stop; ++function) {
+        if (*function <= start) {
+          if (*function == start) close(start);
+          continue;
+        }
+        add(start, rule);
+        start = *function;
+        close(start);
       }
-      Bytes instructions(order_);
-      const uint64_t start = table.address(i).value;
-      uint64_t last = start;
-      OrcRule rule = initial(sort);
-      size_t in_fde = 0;
-      for (; i < table.size() && in_fde < kRowsAnFde; ++i) {
-        const OrcRule next = table.rule(i);
-        if (sort_of(next) != sort) break;
-        if (in_fde > 0 && next == rule) continue;
-        advance(instructions, table.address(i).value - last);
-        last = table.address(i).value;
-        change(instructions, sort, rule, next, in_fde == 0);
-        rule = next;
-        ++in_fde;
-      }
-      const uint64_t stop = i < table.size() ? table.address(i).value : std::max(end, last);
-      if (stop > start) frame_.fde(cies_[static_cast<size_t>(sort)], start, stop - start, instructions.take());
-      rows += in_fde;
+      add(start, rule);
     }
-    return rows;
+    close(std::max(end, last_));
+    return rows_;
   }
 
  private:
+  /// From there on this rule holds.
+  void add(uint64_t start, const OrcRule& rule) {
+    const Sort sort = sort_of(rule);
+    if (open_ && sort == sort_ && in_fde_ < kRowsAnFde) {
+      if (rule == rule_) return;
+    } else {
+      close(start);
+      if (sort == Sort::none) return;
+      open_ = true, sort_ = sort, start_ = last_ = start, rule_ = initial(sort), in_fde_ = 0;
+    }
+    advance(instructions_, start - last_);
+    last_ = start;
+    change(instructions_, sort, rule_, rule, in_fde_ == 0);
+    rule_ = rule;
+    ++in_fde_, ++rows_;
+  }
+
+  /// Ends the FDE that is open.
+  void close(uint64_t stop) {
+    if (open_ && stop > start_)
+      frame_.fde(cies_[static_cast<size_t>(sort_)], start_, stop - start_, instructions_.take());
+    instructions_.take().clear();
+    open_ = false;
+  }
+
   static OrcRule initial(Sort sort) {
     OrcRule rule;
     rule.type =
@@ -188,9 +207,27 @@ class OrcWriter {
   }
 
   FrameWriter& frame_;
-  format::ByteOrder order_;
   std::array<uint32_t, 5> cies_{};
+  // The FDE that is open, and what its last row says.
+  bool open_ = false;
+  Sort sort_ = Sort::none;
+  uint64_t start_ = 0, last_ = 0;
+  OrcRule rule_{};
+  Bytes instructions_;
+  size_t in_fde_ = 0, rows_ = 0;
 };
+
+/// Where functions begin, as the kernel's names have it.
+std::vector<uint64_t> function_starts(const Kernel& kernel) {
+  std::vector<uint64_t> starts;
+  if (!kernel.names()) return starts;
+  for (const Symbol& symbol : kernel.names()->all())
+    if (std::string_view("tTwW").contains(symbol.type)) starts.push_back(symbol.address.value);
+  std::ranges::sort(starts);
+  const auto same = std::ranges::unique(starts);
+  starts.erase(same.begin(), same.end());
+  return starts;
+}
 
 uint64_t end_of_code(const Kernel& kernel, const UnwindTables::Table& table) {
   if (table.module.empty()) {
@@ -212,8 +249,9 @@ DebugFrame make_debug_frame(const Kernel& kernel, uint64_t displacement) {
   FrameWriter frame(order, displacement);
   if (kernel.dump().machine() == format::Machine::x86_64) {
     OrcWriter orc(frame, order);
+    const auto functions = function_starts(kernel);
     for (const UnwindTables::Table& table : kernel.unwind_tables().tables)
-      result.rows += orc.write(table.orc, end_of_code(kernel, table));
+      result.rows += orc.write(table.orc, end_of_code(kernel, table), functions);
   } else if (kernel.names()) {
     result.rows = write_aarch64_frames(kernel, frame, order);
   }
