@@ -68,6 +68,10 @@ void GuestFile::make() {
   } else if (has_libraries()) {
     remark("the files of --symbols have no place: " + kernel.error().text);
   }
+  if (const std::string trouble = dump_.trouble(); !trouble.empty() && is_made_ && file_) {
+    file_.reset();  // who knows what it lacks
+    remark("there is no file of the guest's own names: the dump could not be read (" + trouble + ")");
+  }
   settled_ = true;
 }
 
