@@ -37,7 +37,8 @@ std::string shown_path(std::string path, const std::string& name) {
       path += c;
   return path;
 }
-std::string shown_path(const std::string& release) { return shown_path("/gcore/vmlinux-", release); }
+/// The kernel's own gdb scripts look for a file of that name.
+std::string shown_path(const std::string& release) { return shown_path("/gcore/", release) + "/vmlinux"; }
 std::string shown_module_path(const std::string& name) { return shown_path("/gcore/modules/", name) + ".ko"; }
 
 }  // namespace
