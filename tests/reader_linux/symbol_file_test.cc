@@ -302,7 +302,7 @@ TEST_F(OtherTools, CrashShowsStacksMessagesModulesAndTypes) {
   // Whom the vCPUs run, and of their functions some at least, where they are in the kernel: how far crash comes depends
   // on what they did at that moment. (With page tables of five levels its release 8.0.2 knows no other tasks;
   // tests/long/crash-frames compares those.)
-  for (const std::string& cpu : {"CPU: 0    COMMAND: ", "CPU: 1    COMMAND: "}) EXPECT_THAT(crash.out, HasSubstr(cpu));
+  for (const char* cpu : {"CPU: 0    COMMAND: ", "CPU: 1    COMMAND: "}) EXPECT_THAT(crash.out, HasSubstr(cpu));
   std::set<std::string> found;
   const std::vector<std::string> functions = functions_of_vcpus();
   for (const std::string& function : functions)
