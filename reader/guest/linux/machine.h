@@ -49,6 +49,8 @@ struct LinuxMachine {
 
   /// Whether these registers are of user mode.
   bool (*is_user_mode)(const format::RegisterFile&);
+  /// Whether a vCPU with these registers runs no kernel of 64 bits: it is in firmware, or was not started yet.
+  bool (*is_outside_kernel)(const format::RegisterFile&);
   /// The bit of the flags (format::MachineInfo::flags) that is about interrupts, and its value where they are off.
   unsigned interrupts_bit;
   bool interrupts_off_value;

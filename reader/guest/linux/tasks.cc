@@ -37,6 +37,7 @@ bool is_first_task(const Kernel& kernel, const TaskReader& reader, VirtAddr addr
 
 /// By the CPU's own memory or register; no look at other tasks.
 std::optional<VirtAddr> current_by_cpu(const Kernel& kernel, const TaskReader& reader, size_t vcpu) {
+  if (is_outside_kernel(kernel.dump().cpus()[vcpu].registers)) return std::nullopt;
   const auto task = linux_machine(kernel.memory().machine()).current_task(kernel, vcpu);
   return task && is_task(kernel, reader, *task) ? task : std::nullopt;
 }
@@ -152,7 +153,7 @@ class Finder {
       if (runqueue && reader_.runqueue_cpu(*runqueue) == *task.cpu) runqueues_[*task.cpu] = *runqueue;
     }
     for (size_t vcpu = 0; vcpu < current_.size(); ++vcpu) {
-      if (current_[vcpu]) continue;
+      if (current_[vcpu] || is_outside_kernel(kernel_.dump().cpus()[vcpu].registers)) continue;
       const auto runqueue = runqueues_.find(kernel_.cpu_number(vcpu).value_or(static_cast<uint32_t>(vcpu)));
       if (runqueue == runqueues_.end()) continue;
       const auto task = reader_.runqueue_current(runqueue->second);

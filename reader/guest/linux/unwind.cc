@@ -63,6 +63,10 @@ bool is_user_mode(const format::RegisterFile& registers) {
   return linux_machine(registers.machine()).is_user_mode(registers);
 }
 
+bool is_outside_kernel(const format::RegisterFile& registers) {
+  return linux_machine(registers.machine()).is_outside_kernel(registers);
+}
+
 Stack unwind(const Kernel& kernel, const format::RegisterFile& registers, size_t max_frames) {
   if (registers.machine() != kernel.memory().machine())
     return {.why_ended = "the registers are of another machine than the kernel"};

@@ -82,5 +82,7 @@ bool is_kernel_code(const Kernel& kernel, VirtAddr address);
 
 /// Whether these registers are of user mode.
 bool is_user_mode(const format::RegisterFile& registers);
+/// Whether a vCPU with these registers runs no kernel of 64 bits: it is in firmware, or was not started yet.
+bool is_outside_kernel(const format::RegisterFile& registers);
 
 }  // namespace gcore::reader::linux_guest

@@ -19,6 +19,10 @@ bool is_user_mode_here(const RegisterFile& registers) {
   return pstate && (*pstate & 0xf) == 0 && pc && *pc >> 55 == 0;
 }
 
+bool is_outside_kernel_here(const RegisterFile& registers) {
+  return registers.get("elr") == 0 && registers.get("sp") == 0;
+}
+
 /// The kernel keeps it in sp_el0 while it runs.
 std::optional<VirtAddr> current_task(const Kernel& kernel, size_t vcpu) {
   const RegisterFile& registers = kernel.dump().cpus()[vcpu].registers;
@@ -72,6 +76,7 @@ constinit const LinuxMachine kLinuxAarch64{
     .is_placed_at_random = false,
     .find_tables = find_aarch64_tables,
     .is_user_mode = is_user_mode_here,
+    .is_outside_kernel = is_outside_kernel_here,
     .interrupts_bit = 7,  // I, which masks them
     .interrupts_off_value = true,
     .per_cpu_registers = kPerCpu,

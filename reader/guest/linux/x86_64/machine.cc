@@ -24,6 +24,12 @@ bool is_user_mode_here(const RegisterFile& registers) {
   return cs && (*cs & 3) == 3 && !(*cs == kXenRing3 && pc && *pc >> 63 != 0);
 }
 
+bool is_outside_kernel_here(const RegisterFile& registers) {
+  constexpr uint64_t kPaging = uint64_t{1} << 31;
+  const auto cr0 = registers.get("cr0");
+  return cr0 && (*cr0 & kPaging) == 0;
+}
+
 /// The per-CPU variable current_task; from 6.2 on it is in pcpu_hot for a while.
 std::optional<VirtAddr> current_task(const Kernel& kernel, size_t vcpu) {
   const auto number = kernel.cpu_number(vcpu);
@@ -80,6 +86,7 @@ constinit const LinuxMachine kLinuxX86_64{
     .is_placed_at_random = true,
     .find_tables = find_x86_64_tables,
     .is_user_mode = is_user_mode_here,
+    .is_outside_kernel = is_outside_kernel_here,
     .interrupts_bit = 9,  // IF
     .interrupts_off_value = false,
     .per_cpu_registers = kPerCpu,  // one of them is user space's
