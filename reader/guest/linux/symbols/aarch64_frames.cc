@@ -214,7 +214,7 @@ class Aarch64Writer {
 }  // namespace
 
 size_t write_aarch64_frames(const Kernel& kernel, FrameWriter& frame, format::ByteOrder order) {
-  return Aarch64Writer(kernel, frame, order).write();
+  return kernel.names() ? Aarch64Writer(kernel, frame, order).write() : 0;
 }
 
 }  // namespace gcore::reader::linux_guest
