@@ -13,6 +13,7 @@
 #include "reader/source/remote/remote.h"
 #include "tools/common/program.h"
 #include "tools/common/progress.h"
+#include "writer/format/machine.h"
 
 namespace gcore::tools {
 
@@ -37,12 +38,10 @@ inline reader::Expected<std::optional<reader::RawMemory>> parse_raw_memory(const
   };
   const size_t comma = text->find(',');
   const std::string machine = text->substr(0, comma);
-  reader::RawMemory raw;
-  if (machine == "aarch64") {
-    raw = {format::Machine::aarch64, reader::PhysAddr(0x40000000)};
-  } else if (machine != "x86_64") {
+  const auto known = format::machine_of_name(machine);
+  if (!known || format::machine_info(*known).word_bytes != 8)
     return wrong("the machine is x86_64 or aarch64, not '" + printable(machine) + "'");
-  }
+  reader::RawMemory raw{*known, reader::PhysAddr(format::machine_info(*known).memory_start)};
   if (comma != std::string::npos) {
     const auto address = parse_number(std::string_view(*text).substr(comma + 1));
     if (!address) return wrong(address.error());
