@@ -12,6 +12,7 @@ namespace {
 
 constexpr uint32_t kSharedInterrupts = 64;  // lines of the controller, the 32 private ones included: a multiple of 32
 constexpr uint64_t kPstate = 0x3c5;         // EL1h, DAIF masked
+constexpr uint64_t kCpacrEl1 = ARM64_SYS_REG(3, 0, 1, 0, 2), kFloatingPoint = 3 << 20;
 
 Done set_attribute(int gic, uint32_t group, uint64_t attribute, uint64_t* value, const char* what) {
   kvm_device_attr request{};
@@ -22,11 +23,15 @@ Done set_attribute(int gic, uint32_t group, uint64_t attribute, uint64_t* value,
   return {};
 }
 
-Done set_register(int vcpu, size_t offset, uint64_t value) {
-  kvm_one_reg request{KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | offset / sizeof(uint32_t),
-                      reinterpret_cast<uint64_t>(&value)};
+Done set_one(int vcpu, uint64_t number, uint64_t value) {
+  kvm_one_reg request{number, reinterpret_cast<uint64_t>(&value)};
   if (ioctl(vcpu, KVM_SET_ONE_REG, &request) != 0) return kvm_failed("KVM_SET_ONE_REG");
   return {};
+}
+
+/// `offset`: in kvm_regs.
+Done set_register(int vcpu, size_t offset, uint64_t value) {
+  return set_one(vcpu, KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | offset / sizeof(uint32_t), value);
 }
 
 constexpr size_t general(size_t number) { return offsetof(kvm_regs, regs.regs) + 8 * number; }
@@ -82,6 +87,7 @@ Done kvm_set_up_vcpu(const KvmVm& vm, int vcpu, const BootState& state, const st
                                 state.ram_size, state.cmdline_address};
   for (size_t i = 0; done && i < (linux_entry ? 1 : std::size(arguments)); ++i)
     done = set_register(vcpu, general(i), arguments[i]);
+  if (done && !linux_entry) done = set_one(vcpu, kCpacrEl1, kFloatingPoint);
   return done;
 }
 
