@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <filesystem>
 #include <map>
 #include <regex>
 #include <sstream>
@@ -14,6 +16,7 @@
 #include "tests/support/gdb_session.h"
 #include "tests/support/linux_oracle.h"
 #include "tests/support/paths.h"
+#include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
 
 namespace gcore::tests {
@@ -36,6 +39,20 @@ std::map<uint64_t, std::string> threads_of(const LinuxOracle& guest) {
   return names;
 }
 
+/// By PID, of lines "stack PID 0x... 0x...".
+std::map<int32_t, std::vector<uint64_t>> stacks_in(const std::string& text) {
+  std::map<int32_t, std::vector<uint64_t>> stacks;
+  std::istringstream lines(text);
+  for (std::string line, word; std::getline(lines, line);) {
+    std::istringstream words(line);
+    int32_t pid = 0;
+    if (!(words >> word >> pid) || word != "stack") continue;
+    auto& frames = stacks[pid];
+    while (words >> word) frames.push_back(std::stoull(word, nullptr, 16));
+  }
+  return stacks;
+}
+
 struct LinuxThreads : testing::TestWithParam<Guest> {
   const LinuxOracle& guest = linux_oracle(GetParam().recipe());
   std::string debugger = std::string(GetParam().machine) == "aarch64" ? "gdb-multiarch" : "gdb";
@@ -48,6 +65,21 @@ struct LinuxThreads : testing::TestWithParam<Guest> {
     EXPECT_EQ(result.of.size(), all.size()) << result.output;
     result.of.resize(all.size());
     return result;
+  }
+
+  /// As the reader has them, which other tests hold beside /proc/PID/stack.
+  std::map<int32_t, std::vector<uint64_t>> stacks_of_sleeping_tasks() const {
+    const auto dump = open_dump(guest);
+    const reader::Guest system(*dump);
+    const auto kernel = reader::linux_guest::Kernel::find(*dump, system.system(reader::GuestSearch::thorough));
+    std::map<int32_t, std::vector<uint64_t>> stacks;
+    if (!kernel || !(*kernel)->tasks()) return stacks;
+    for (const auto& task : (*kernel)->tasks()->list) {
+      if (task.running_on || task.pid == 0) continue;
+      auto& frames = stacks[task.pid];
+      for (const auto& frame : (*kernel)->stack_of(task).frames) frames.push_back(frame.pc.value);
+    }
+    return stacks;
   }
 };
 
@@ -74,9 +106,12 @@ TEST_P(LinuxThreads, AreTheGuestsOwn) {
     if (found == shown.end()) {
       ++missing;
     } else if (found->second != name) {
-      // The kernel puts what a worker works on after its name when it is asked: "kworker/0:0-events".
-      const std::string asked = name.starts_with("kworker/") ? name.substr(0, name.find_first_of("-+")) : name;
-      EXPECT_EQ(found->second, "[" + asked.substr(0, 15) + "]") << pid;
+      // A name has 15 letters. The kernel puts what a worker works on after it when it is asked: "kworker/0:0-events".
+      const size_t letters = found->second.size() - std::min<size_t>(2, found->second.size());
+      std::string asked = name.substr(0, 15);
+      if (name.starts_with("kworker/") && letters < asked.size() && (name[letters] == '-' || name[letters] == '+'))
+        asked.resize(letters);
+      EXPECT_EQ(found->second, "[" + asked + "]") << pid;
     }
   }
   EXPECT_LE(missing, 4u) << list;
@@ -142,8 +177,7 @@ TEST_P(LinuxThreads, CanBeShownLater) {
   EXPECT_THAT(session.of[7], HasSubstr("vCPUs only"));
 }
 
-/// Right down: as the reader has them, which other tests hold beside /proc/PID/stack. On aarch64 return addresses on
-/// the stacks are signed.
+/// Right down. On aarch64 return addresses on the stacks are signed.
 TEST_P(LinuxThreads, HaveWholeStacks) {
   TempDir folder;
   const std::string script = folder.write("stacks.py",
@@ -158,34 +192,120 @@ TEST_P(LinuxThreads, HaveWholeStacks) {
                                           "            frame = frame.older()\n"
                                           "        print('stack', thread.ptid[1] - 10000000, *pcs)\n");
   const auto session = gdb({"source " + script});
-  std::map<int32_t, std::vector<uint64_t>> shown;
-  std::istringstream lines(session.of[1]);
-  for (std::string line, word; std::getline(lines, line);) {
-    std::istringstream words(line);
-    int32_t pid = 0;
-    if (!(words >> word >> pid) || word != "stack") continue;
-    auto& frames = shown[pid];
-    while (words >> word) frames.push_back(std::stoull(word, nullptr, 16));
-  }
-  const auto dump = reader::Dump::open(guest.dump());
-  ASSERT_TRUE(dump);
-  const reader::Guest system(**dump);
-  const auto kernel = reader::linux_guest::Kernel::find(**dump, system.system(reader::GuestSearch::thorough));
-  ASSERT_TRUE(kernel && (*kernel)->tasks());
-  size_t deepest = 0, compared = 0;
-  for (const auto& task : (*kernel)->tasks()->list) {
-    if (task.running_on || task.pid == 0) continue;
-    std::vector<uint64_t> frames;
-    for (const auto& frame : (*kernel)->stack_of(task).frames) frames.push_back(frame.pc.value);
-    EXPECT_EQ(shown[task.pid], frames) << task.name << ", PID " << task.pid;
+  auto shown = stacks_in(session.of[1]);
+  size_t deepest = 0;
+  const auto stacks = stacks_of_sleeping_tasks();
+  for (const auto& [pid, frames] : stacks) {
+    EXPECT_EQ(shown[pid], frames) << "PID " << pid;
     deepest = std::max(deepest, frames.size());
-    ++compared;
   }
-  EXPECT_GT(compared, 20u);
+  EXPECT_GT(stacks.size(), 20u);
   EXPECT_GE(deepest, 5u);
 }
 
-INSTANTIATE_TEST_SUITE_P(Machines, LinuxThreads, testing::Values(kGuests[0], kGuests[2]), guest_name);
+/// LLDB takes the rules of a function's start for all of it. Those of the outermost, where the kernel is entered or a
+/// thread starts, change their sort on the way, and it leaves that frame out.
+TEST_P(LinuxThreads, HaveTheirStacksInLldb) {
+  TempDir folder;
+  const std::string symbols = folder.path("vm.symbols"), script = folder.write("stacks.py", R"(
+for thread in lldb.debugger.GetSelectedTarget().process:
+    if thread.id > 10000000:
+        print('stack', thread.id - 10000000, *[hex(frame.pc) for frame in thread if frame.pc >> 63])
+)");
+  ASSERT_EQ(run({program("gcore-inspect"), guest.dump(), "--write-symbols", symbols}).status.code, 0);
+  Process server(
+      {program("gcore-serve"), guest.dump(), "--symbols", symbols, "--threads", "tasks", "--listen", "127.0.0.1:0"});
+  const auto line = server.wait_for_line(Process::Stream::err, "gcore-serve: listening on ");
+  ASSERT_TRUE(line) << server.err();
+  Process::Options options;
+  options.merge_stderr = true;
+  options.environment = {"LC_ALL=C", "TERM=dumb", "HOME=" + folder.path()};
+  const Completed lldb =
+      run({"lldb-19", "--no-lldbinit", "--batch", "-o", "gdb-remote " + line->substr(line->rfind(' ') + 1), "-o",
+           "script exec(open('" + script + "').read())"},
+          120s, {}, options);
+  const auto shown = stacks_in(lldb.out);
+  const auto stacks = stacks_of_sleeping_tasks();
+  size_t whole = 0;
+  for (auto [pid, frames] : stacks) {
+    const auto found = shown.find(pid);
+    ASSERT_NE(found, shown.end()) << pid << "\n" << lldb.out;
+    whole += found->second == frames ? 1 : 0;
+    if (found->second != frames && !frames.empty()) frames.pop_back();
+    EXPECT_EQ(found->second, frames) << "PID " << pid;
+  }
+  EXPECT_GT(stacks.size(), 20u);
+  EXPECT_GE(whole, std::string_view(GetParam().machine) == "aarch64" ? stacks.size() / 2 : 0);
+}
+
+/// `guest scripts` loads scripts/gdb of a kernel's sources. Here are some that stand for them
+/// (tests/long/kernel-scripts has the real ones): they say what they were told in place of the kernel's build.
+TEST_P(LinuxThreads, KernelsOwnScriptsGetWhatABuildWouldTellThem) {
+  TempDir sources;
+  std::filesystem::create_directories(sources.path("scripts/gdb/linux"));
+  sources.write("scripts/gdb/linux/__init__.py", "");
+  sources.write("scripts/gdb/linux/cpus.py",
+                "def get_current_cpu():\n    return 'of a thread that counts otherwise'\n");
+  sources.write("scripts/gdb/linux/constants.py.in", R"(#define LX_VALUE(x) LX_##x = x
+<!-- end-c-headers -->
+LX_VALUE(SB_RDONLY)
+LX_GDBPARSED(IRQD_LEVEL)
+LX_VALUE(NR_CPUS)
+LX_CONFIG(CONFIG_SMP)
+if IS_BUILTIN(CONFIG_ARM64):
+    LX_CONFIG(CONFIG_ARM64)
+LX_CONFIG(CONFIG_PAGE_SHIFT)
+LX_CONFIG(CONFIG_OF_WHICH_NOTHING_TELLS)
+)");
+  sources.write("scripts/gdb/vmlinux-gdb.py", R"(import os
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)) + "/scripts/gdb")
+import linux.constants
+import linux.cpus
+class Says(gdb.Command):
+    def __init__(self):
+        super().__init__("lx-says", gdb.COMMAND_DATA)
+    def invoke(self, argument, from_tty):
+        for name in ("SB_RDONLY", "IRQD_LEVEL", "NR_CPUS", "CONFIG_SMP", "CONFIG_ARM64", "CONFIG_PAGE_SHIFT"):
+            print(name, int(getattr(linux.constants, "LX_" + name)))
+        for thread in gdb.selected_inferior().threads():
+            thread.switch()
+            try:
+                print(thread.name, "is CPU", linux.cpus.get_current_cpu())
+            except gdb.GdbError as error:
+                print(error)
+        print(linux.constants.LX_CONFIG_OF_WHICH_NOTHING_TELLS + 1)
+Says()
+)");
+  const auto session = gdb({"source " + build_dir() + "/share/gcore/gdb/guest.py", "guest scripts " + sources.path(),
+                            "lx-says", "guest scripts " + sources.path("scripts"), "guest scripts"});
+  const bool arm = GetParam().machine == std::string("aarch64");
+  // Debian's arm64 kernels before 6.12 have names of functions only.
+  if (arm && std::string(GetParam().series).starts_with("6.1.")) {
+    EXPECT_THAT(session.of[2], HasSubstr("guest scripts: gdb knows no variable init_task: "));
+    return;
+  }
+  EXPECT_EQ(session.of[2], "");
+  EXPECT_THAT(session.of[3],
+              HasSubstr(std::string("SB_RDONLY 1\nIRQD_LEVEL 8192\nNR_CPUS ") + (arm ? "512" : "8192") +
+                        "\nCONFIG_SMP 1\nCONFIG_ARM64 " + (arm ? "1" : "0") + "\nCONFIG_PAGE_SHIFT 12\n"));
+  const std::regex line("vCPU ([0-9]+) [^\n]*is CPU ([0-9]+)\n");
+  size_t vcpus = 0;
+  for (std::sregex_iterator it(session.of[3].begin(), session.of[3].end(), line), end; it != end; ++it, ++vcpus)
+    EXPECT_EQ((*it)[1], (*it)[2]);
+  EXPECT_EQ(vcpus, 2u) << session.of[3];
+  EXPECT_THAT(session.of[3], HasSubstr("\nthe selected thread is no vCPU: say which CPU, as in $lx_current(0)\n"));
+  EXPECT_THAT(session.of[3], HasSubstr("CONFIG_OF_WHICH_NOTHING_TELLS is not known: it comes from the kernel's build"));
+  EXPECT_THAT(session.of[3], Not(HasSubstr("Python Exception")));
+  EXPECT_THAT(session.of[4], HasSubstr("/scripts has no vmlinux-gdb.py: give scripts/gdb of the kernel's sources"));
+  EXPECT_THAT(session.of[5], HasSubstr("guest scripts: which directory?"));
+}
+
+/// Debian 12's own kernels; where others are asked for, all of them (tests/long/linux-kernels).
+INSTANTIATE_TEST_SUITE_P(Machines, LinuxThreads,
+                         testing::ValuesIn(std::getenv("GCORE_TEST_KERNELS") != nullptr
+                                               ? kGuests
+                                               : std::vector<Guest>{kGuests[0], kGuests[2]}),
+                         guest_name);
 
 }  // namespace
 }  // namespace gcore::tests

@@ -33,6 +33,10 @@ ProgramInfo program_info() {
                "of OUT; vmcore is for crash, drgn and gdb (default: the one\nthat IN is not; with --compress alone, "
                "that of IN)"},
               {"compress", "none|gzip|zstd", "default: none"},
+              {"pids", "vcpus|tasks",
+               "of the vmcore dialect: what the notes number vCPUs by (default:\nvcpus, as QEMU does; tasks is for "
+               "drgn "
+               "before 0.0.27)"},
               {"range", "ADDRESS:SIZE", "only this guest-physical memory, in whole pages; may be given more than once",
                nullptr, true},
               kRawMemory,
@@ -58,6 +62,7 @@ struct Settings {
   std::optional<writer::Dialect> dialect;
   writer::Compression compression = writer::Compression::none;
   bool force = false;
+  bool pids_of_tasks = false;
   std::vector<ChosenRange> ranges;  // ascending, apart from each other; empty: all memory
 };
 
@@ -105,6 +110,9 @@ std::expected<Settings, std::string> parse(const Program& program) {
       return std::unexpected("--dialect is qnx or vmcore, not \"" + *dialect + "\"");
     settings.dialect = *dialect == "qnx" ? writer::Dialect::qnx : writer::Dialect::vmcore;
   }
+  const std::string pids = program.value("pids").value_or("vcpus");
+  if (pids != "vcpus" && pids != "tasks") return std::unexpected("--pids is vcpus or tasks, not \"" + pids + "\"");
+  settings.pids_of_tasks = pids == "tasks";
   const std::string compress = program.value("compress").value_or("none");
   if (compress == "gzip" || compress == "zstd") {
     settings.compression = compress == "gzip" ? writer::Compression::gzip : writer::Compression::zstd;
@@ -224,7 +232,7 @@ int run(Program& program) {
   const bool replaces_itself = is_in_itself(*settings, in.get());
   if (const std::string why = replaces_itself ? less_than_itself(*settings, **dump, *lost) : ""; !why.empty())
     return program.fail(attempted, why);
-  if (dialect == writer::Dialect::vmcore) guest.find_running_threads();
+  if (dialect == writer::Dialect::vmcore && settings->pids_of_tasks) guest.find_running_threads();
   writer::Options options = writer_options(*settings, dialect, guest, **dump);
   if (upload) {
     options.target = "|" + upload->name();

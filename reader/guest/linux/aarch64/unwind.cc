@@ -9,6 +9,7 @@
 
 #include <array>
 
+#include "reader/guest/linux/aarch64/parts.h"
 #include "reader/guest/linux/unwind_machine.h"
 #include "writer/format/endian.h"
 
@@ -19,6 +20,7 @@ constexpr uint64_t kTypeRegisters = 2;  // FRAME_META_TYPE_PT_REGS of enum frame
 // Of struct pt_regs, where the kernel's types do not tell; checked against what it then holds.
 constexpr uint64_t kRecordInRegisters = 304;
 constexpr uint64_t kMaxFunctionBytes = 64 << 10;
+constexpr size_t kPtRegsBytes = 272;               // of struct pt_regs, up to pstate
 constexpr uint64_t kVectorsOfLowerLevels = 0x400;  // Arm Architecture Reference Manual, D1.3.1: table of vectors
 
 struct Slots {
@@ -130,9 +132,17 @@ class Aarch64Unwinder final : public Unwinder {
     if (!place) return false;
     const std::string_view name = place->symbol.name;
     if (name == "vectors") return place->offset >= kVectorsOfLowerLevels;
+    if (is_trampoline(*place)) return true;
     const auto fp = now_.get_slot(slots_.x29);
-    return fp && !memory_.is_kernel_address(VirtAddr(*fp)) && (name == "ret_to_user" || name.starts_with("el0t_"));
+    if (!fp || (name != "ret_to_user" && !name.starts_with("el0t_"))) return false;
+    if (!memory_.is_kernel_address(VirtAddr(*fp))) return true;
+    // The last instructions before the trampoline have its address there, and x29 in FAR_EL1.
+    const auto next = kernel_.lookup(VirtAddr(*fp));
+    return next && is_trampoline(*next);
   }
+
+  /// Of page-table isolation: tramp_vectors, tramp_exit, tramp_exit_native, tramp_exit_compat.
+  static bool is_trampoline(const Place& place) { return place.symbol.name.starts_with("tramp_"); }
 
   /// Whether a function that was interrupted has no frame record, or no longer: its caller is in x30 then, and x29 is
   /// still the caller's. By the instructions from the function's start.
@@ -179,7 +189,7 @@ class Aarch64Unwinder final : public Unwinder {
 }  // namespace
 
 std::optional<format::RegisterFile> aarch64_pt_regs(const KernelMemory& memory, VirtAddr address) {
-  std::array<std::byte, kAarch64PtRegsBytes> bytes{};
+  std::array<std::byte, kPtRegsBytes> bytes{};
   if (!memory.read_exactly(address, bytes)) return std::nullopt;
   format::RegisterFile registers(format::Machine::aarch64);
   // x0 to x30, sp, pc and pstate stand in this order here and there.
