@@ -93,7 +93,10 @@ inline reader::Expected<std::unique_ptr<reader::Dump>> open_dump(const Program& 
   if (program.has(kNoSignRequest.name) && std::ranges::none_of(program.operands(), reader::is_url))
     return no_address(kNoSignRequest);
   const int own = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1;
-  return own >= 0 ? reader::Dump::open_descriptor(own, path, options) : reader::Dump::open(path, options);
+  auto dump = own >= 0 ? reader::Dump::open_descriptor(own, path, options) : reader::Dump::open(path, options);
+  if (!dump && own < 0 && path.find("://") != std::string::npos)
+    dump.error().text += "; addresses begin with https://, http:// or s3://, in small letters";
+  return dump;
 }
 
 /// Why not all of the dump could be read while the program did its work, which then failed; "" when nothing was wrong.
