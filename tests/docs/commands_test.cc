@@ -16,7 +16,6 @@
 #include <csignal>
 #include <filesystem>
 #include <map>
-#include <regex>
 #include <set>
 #include <sstream>
 
@@ -24,6 +23,7 @@
 #include "tests/docs/shell_document.h"
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
+#include "tests/support/regex.h"
 #include "tests/support/temp_dir.h"
 
 namespace gcore::tests {
@@ -90,9 +90,9 @@ class Commands : public testing::TestWithParam<std::string> {
     dump_of("x86_64", "vm.gcore");
     const std::string text = read_file(source_dir() + "/" + GetParam());
     if (text.find("arm.gcore") != std::string::npos) dump_of("aarch64", "arm.gcore");
-    static const std::regex full_name("[a-z0-9]+-[0-9]{8}-[0-9]{6}\\.gcore");
-    for (std::sregex_iterator at(text.begin(), text.end(), full_name), end; at != end; ++at)
-      if (!fs::exists(folder_.path(at->str()))) fs::create_hard_link(folder_.path("vm.gcore"), folder_.path(at->str()));
+    static const Regex full_name("[a-z0-9]+-[0-9]{8}-[0-9]{6}\\.gcore");
+    for (const RegexMatch& name : regex_search_all(text, full_name))
+      if (!fs::exists(folder_.path(name[0]))) fs::create_hard_link(folder_.path("vm.gcore"), folder_.path(name[0]));
   }
 
   void dump_of(const std::string& machine, const std::string& file) {

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <map>
-#include <regex>
 #include <sstream>
 
 #include "reader/guest/guest.h"
@@ -14,6 +13,7 @@
 #include "tests/support/gdb_session.h"
 #include "tests/support/linux_oracle.h"
 #include "tests/support/paths.h"
+#include "tests/support/regex.h"
 #include "tests/support/temp_dir.h"
 
 namespace gcore::tests {
@@ -27,10 +27,10 @@ constexpr uint64_t kFirstTaskId = 10'000'000;
 /// Names by PID of each thread, as the guest's own /proc had them.
 std::map<uint64_t, std::string> threads_of(const LinuxOracle& guest) {
   std::map<uint64_t, std::string> names;
-  const std::regex path("/proc/[0-9]+/task/([0-9]+)/comm");
+  const Regex path("/proc/[0-9]+/task/([0-9]+)/comm");
   for (const std::string& name : guest.names()) {
-    std::smatch match;
-    if (std::regex_match(name, match, path))
+    RegexMatch match;
+    if (regex_match(name, match, path))
       names[std::stoull(match[1])] = guest.said(name).substr(0, guest.said(name).find('\n'));
   }
   return names;
@@ -58,13 +58,13 @@ TEST_P(LinuxThreads, AreTheGuestsOwn) {
   const std::string& list = session.of[1];
   EXPECT_THAT(list, testing::ContainsRegex("\n?\\* 1 +Thread 1\\.[12] \"vCPU "));
   EXPECT_THAT(list, Not(HasSubstr("unavailable")));
-  const std::regex line("Thread 1\\.([0-9]+) \"([^\"]*)\" \\(PID ([0-9]+)");
+  const Regex line("Thread 1\\.([0-9]+) \"([^\"]*)\" \\(PID ([0-9]+)");
   std::map<uint64_t, std::string> shown;
-  for (std::sregex_iterator it(list.begin(), list.end(), line), end; it != end; ++it) {
-    const uint64_t id = std::stoull((*it)[1]);
+  for (const RegexMatch& thread : regex_search_all(list, line)) {
+    const uint64_t id = std::stoull(thread[1]);
     if (id > kFirstTaskId) {
-      EXPECT_EQ(id - kFirstTaskId, std::stoull((*it)[3]));
-      shown[id - kFirstTaskId] = (*it)[2];
+      EXPECT_EQ(id - kFirstTaskId, std::stoull(thread[3]));
+      shown[id - kFirstTaskId] = thread[2];
     }
   }
   size_t missing = 0;
@@ -93,13 +93,13 @@ TEST_P(LinuxThreads, AreTheGuestsOwn) {
 TEST_P(LinuxThreads, EachHasItsOwnProcessesMemory) {
   // Two processes' stacks, by what the guest said of them: neither has anything where the other has its own.
   std::vector<std::pair<std::string, std::string>> stacks;  // PID, and an address just below the end
-  const std::regex stack("[0-9a-f]+-([0-9a-f]+) [^\n]*\\[stack\\]"), path("/proc/([0-9]+)/maps");
+  const Regex stack("[0-9a-f]+-([0-9a-f]+) [^\n]*\\[stack\\]"), path("/proc/([0-9]+)/maps");
   const auto truth = threads_of(guest);
   for (const std::string& name : guest.names()) {
-    std::smatch of, found;
+    RegexMatch of, found;
     const std::string& maps = guest.said(name);
-    if (std::regex_match(name, of, path) && std::regex_search(maps, found, stack) && truth.contains(std::stoull(of[1])))
-      stacks.emplace_back(of[1], "0x" + found[1].str() + " - 64");
+    if (regex_match(name, of, path) && regex_search(maps, found, stack) && truth.contains(std::stoull(of[1])))
+      stacks.emplace_back(of[1], "0x" + found[1] + " - 64");
   }
   ASSERT_GE(stacks.size(), 2u);
   TempDir folder;
