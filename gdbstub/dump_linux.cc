@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "reader/guest/linux/messages.h"
-#include "reader/guest/linux/waiting.h"
+#include "reader/guest/linux/task_place.h"
 #include "reader/guest/linux/why.h"
 #include "writer/base/text.h"
 
@@ -15,6 +15,7 @@ namespace {
 using reader::linux_guest::Kernel;
 using reader::linux_guest::Stack;
 using reader::linux_guest::Task;
+using reader::linux_guest::TaskPlace;
 
 using Text = std::expected<std::string, std::string>;
 
@@ -38,11 +39,18 @@ std::string stack_text(const Stack& stack) {
 }
 
 std::string where(const Kernel& kernel, const Task& task) {
-  if (task.runs_unseen) return "running";
-  const Stack stack = kernel.stack_of(task);
-  const auto place = reader::linux_guest::first_of_interest(stack);
-  if (place) return printable(place->text());
-  return stack.frames.empty() && stack.user ? "user mode" : "";
+  const TaskPlace place = place_of(kernel, task);
+  switch (place.kind) {
+    case TaskPlace::Kind::unknown:
+      return "";
+    case TaskPlace::Kind::running:
+      return "running";
+    case TaskPlace::Kind::user_mode:
+      return "user mode";
+    case TaskPlace::Kind::kernel:
+      break;
+  }
+  return place.frame->place ? printable(place.frame->place->text()) : fmt::format("{:#x}", place.frame->pc.value);
 }
 
 std::string task_line(const Kernel& kernel, const Task& task) {

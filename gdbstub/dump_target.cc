@@ -72,7 +72,11 @@ std::string_view wide_name(std::string_view name) {
 class DumpTarget : public Target {
  public:
   DumpTarget(const reader::Dump& dump, const DumpTargetOptions& options)
-      : dump_(dump), guest_(dump), narrow_(options.narrow || is_narrow(dump)), first_segment_(options.first_segment) {
+      : dump_(dump),
+        guest_(dump),
+        narrow_(options.narrow || is_narrow(dump)),
+        first_segment_(options.first_segment),
+        on_trouble_(options.on_trouble) {
     for (const auto& segment : dump.segments())
       segments_.push_back({.address = segment.address.value,
                            .size = segment.memory_size,
@@ -179,6 +183,7 @@ class DumpTarget : public Target {
 
  private:
   const reader::Expected<AddressSpace>& address_space(const Space& space) const;
+  size_t read_what_is_there(const Space& space, uint64_t address, std::span<std::byte> into) const;
   /// The same for one address: all threads have the kernel's in common.
   const reader::Expected<AddressSpace>& space_at(const Space& space, uint64_t address) const;
   /// A thread of the guest and its place, by index; null for a vCPU's.
@@ -213,6 +218,7 @@ class DumpTarget : public Target {
   DumpLinux linux_{guest_};
   bool narrow_;
   std::optional<uint64_t> first_segment_;
+  mutable std::function<void()> on_trouble_;
   std::vector<Segment> segments_;
   std::vector<AddressSpace::Outlook> outlooks_;  // of each vCPU
   bool unpaged_ = false;
@@ -244,7 +250,10 @@ const reader::Expected<AddressSpace>& DumpTarget::address_space(const Space& giv
     space.cpu = kernel_cpu();
   }
   const Key key{space.cpu, space.root ? space.root->name : "", space.root ? space.root->value : 0};
-  if (const auto found = spaces_.find(key); found != spaces_.end()) return found->second;
+  const auto known = spaces_.find(key);
+  // One that could not be made since the dump could not be read may be made later.
+  if (known != spaces_.end() && (known->second || dump_.trouble().empty())) return known->second;
+  if (known != spaces_.end()) spaces_.erase(known);
   if (spaces_.size() >= kMaxCachedSpaces) spaces_.clear();
   const auto make = [&] {
     if (!space.root) return guest_.space_of_cpu(space.cpu);
@@ -273,6 +282,8 @@ std::string DumpTarget::summary() const {
   if (dump_.signal() != 0) text += fmt::format("signal {} on vCPU {}\n", dump_.signal(), dump_.faulting_cpu());
   text += origin_text(dump_.info()) + guest_text(guest_.system());
   for (const std::string& warning : dump_.warnings()) text += fmt::format("warning: {}\n", warning);
+  if (const std::string trouble = dump_.trouble(); !trouble.empty())
+    text += fmt::format("it can no longer be read: {}; what is missing here may be there\n", trouble);
   return text;
 }
 
@@ -317,6 +328,12 @@ std::string DumpTarget::cpu_details(size_t cpu) const {
 }
 
 size_t DumpTarget::read(const Space& space, uint64_t address, std::span<std::byte> into) const {
+  const size_t done = read_what_is_there(space, address, into);
+  if (done < into.size() && on_trouble_ && !dump_.trouble().empty()) std::exchange(on_trouble_, nullptr)();
+  return done;
+}
+
+size_t DumpTarget::read_what_is_there(const Space& space, uint64_t address, std::span<std::byte> into) const {
   if (space.physical) return dump_.read(PhysAddr(address), into).bytes;
   const auto& found = space_at(space, address);
   return found ? found->read(found->without_tag(VirtAddr(address)), into).bytes : 0;

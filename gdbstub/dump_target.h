@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -20,6 +21,8 @@ struct DumpTargetOptions {
   /// Where the first segment of the debugger's file is linked. A file that has the running kernel's addresses (one that
   /// `gcore-inspect --write-symbols` made) is not moved.
   std::optional<uint64_t> first_segment = {};
+  /// Called once, when the place where the dump is fails while a client reads memory. May be empty.
+  std::function<void()> on_trouble = {};
 };
 
 /// The dump outlives the target. Returns at once: what takes a look at much of memory is done in a thread, which the

@@ -54,7 +54,7 @@ void poke(int eventfd) {
 Result dump(Guest& guest, const Options& options, const Reason& reason) {
   const SignalGuard guard;
   Status status;
-  const auto thread = IoThread::start(status);
+  const auto thread = IoThread::start(options.live, status);
   IoThread here;  // when threads are short
   if (!thread && status.error().code == EBUSY) {
     Result result;
@@ -116,7 +116,7 @@ std::unique_ptr<Dumper> Dumper::create(Guest& guest, Options options, OnDone on_
     status = system_error(errno, "creation of an eventfd for dumps");
     return nullptr;
   }
-  if (impl.io = IoThread::start(status); !impl.io) return nullptr;
+  if (impl.io = IoThread::start(impl.options.live, status); !impl.io) return nullptr;
   // The thread is born with every signal blocked: the VMM's handlers run elsewhere, and SIGPIPE and SIGXFSZ nowhere.
   sigset_t all, before;
   sigfillset(&all);
@@ -234,7 +234,7 @@ void Dumper::Impl::answer() {
   }
   Result result;
   result.requests = request.count;
-  if (!io) io = IoThread::start(result.status);
+  if (!io) io = IoThread::start(options.live, result.status);
   if (io) result = take_dump(guest, options, request, control, *io);
   if (io && io->is_left_behind()) io.reset();
   {

@@ -61,6 +61,8 @@ struct EarlierDump {
   bool has_reason = false;                            // the Reason is its own
   std::optional<Consistency> consistency;             // of which moment its memory is
   std::vector<std::string> defects;                   // what was wrong with it, one sentence each
+  /// More of them, asked for at the end: what shows only as its memory is read. From a thread of the dump's.
+  std::function<std::vector<std::string>()> found_meanwhile = nullptr;
 };
 
 struct Options {

@@ -2,6 +2,9 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <condition_variable>
@@ -11,6 +14,7 @@ namespace gcore::writer {
 namespace {
 
 constexpr size_t kStackSize = 512 * 1024;  // Guest::read_memory() runs on it
+constexpr int kSteps = 10;                 // of nice: a tenth of the processor time that others of one CPU get
 constexpr int kMostLeftBehind = 4;
 std::atomic<int> g_left_behind{0};
 
@@ -23,10 +27,14 @@ struct IoThread::Shared {
   std::mutex mutex;
   std::condition_variable changed;
   std::function<void()> task;
-  bool has_task = false, stopping = false, is_left_behind = false;
+  bool has_task = false, stopping = false, is_left_behind = false, gives_way = false;
 };
 
 void IoThread::Shared::run() {
+  if (gives_way) {
+    const auto self = static_cast<id_t>(syscall(SYS_gettid));
+    setpriority(PRIO_PROCESS, self, getpriority(PRIO_PROCESS, self) + kSteps);
+  }
   std::unique_lock lock(mutex);
   while (true) {
     changed.wait(lock, [this] { return has_task || stopping; });
@@ -41,7 +49,7 @@ void IoThread::Shared::run() {
   if (is_left_behind) --g_left_behind;
 }
 
-std::unique_ptr<IoThread> IoThread::start(Status& status) {
+std::unique_ptr<IoThread> IoThread::start(bool gives_way, Status& status) {
   if (g_left_behind >= kMostLeftBehind) {
     status = Error{EBUSY, std::to_string(kMostLeftBehind) +
                               " dumps before are stuck in a file system that does not answer; no more are begun"};
@@ -49,6 +57,7 @@ std::unique_ptr<IoThread> IoThread::start(Status& status) {
   }
   auto io = std::make_unique<IoThread>();
   auto shared = std::make_shared<Shared>();
+  shared->gives_way = gives_way;
   const auto body = [](void* argument) -> void* {
     const std::unique_ptr<std::shared_ptr<Shared>> own(static_cast<std::shared_ptr<Shared>*>(argument));
     (*own)->run();

@@ -12,8 +12,9 @@ namespace gcore::writer {
 
 class IoThread {
  public:
-  /// nullptr when the system gives no thread, or has too many that were left behind.
-  static std::unique_ptr<IoThread> start(Status& status);
+  /// nullptr when the system gives no thread, or has too many that were left behind. `gives_way`: to whoever else wants
+  /// the CPU, such as the vCPUs of a guest that goes on; what the thread starts does so, too.
+  static std::unique_ptr<IoThread> start(bool gives_way, Status& status);
   /// Runs tasks on the thread that asks for it.
   IoThread() = default;
   ~IoThread();

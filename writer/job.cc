@@ -407,9 +407,11 @@ void Job::note_missing(uint64_t address, uint64_t size) {
 std::string Job::info(bool complete) const {
   using std::chrono::nanoseconds, std::chrono::seconds;
   const nanoseconds requested = seconds(request_.time.tv_sec) + nanoseconds(request_.time.tv_nsec);
-  const EarlierDump this_one{requested, paused_, true, consistency_, {}};
-  return info_json({options_.program, vm_, options_.dialect, request_.reason, options_.earlier.value_or(this_one),
-                    complete, result_.pages, missing_ranges_, missing_},
+  EarlierDump taken = options_.earlier.value_or(EarlierDump{requested, paused_, true, consistency_, {}});
+  if (taken.found_meanwhile)
+    for (std::string& defect : taken.found_meanwhile()) taken.defects.push_back(std::move(defect));
+  return info_json({options_.program, vm_, options_.dialect, request_.reason, std::move(taken), complete, result_.pages,
+                    missing_ranges_, missing_},
                    state_);
 }
 

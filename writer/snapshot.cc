@@ -2,12 +2,11 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -29,7 +28,6 @@ constexpr uint64_t kLargestBlock = 2 << 20;  // who writes to a larger one would
 constexpr uint64_t kTogether = 4 * kPageSize;  // copied aside for one fault: who writes a page writes its neighbours
 constexpr size_t kFewEnough = 32;              // blocks to be protected in the pause
 constexpr int kMostRounds = 16;
-constexpr int kPriority = -19;
 
 constexpr unsigned kPagesAWord = 32;
 
@@ -196,8 +194,9 @@ void Snapshot::start_handler(Status& status) {
 
 void Snapshot::serve() {
   // A vCPU waits for this thread, which does little and then sleeps. Best effort: it takes CAP_SYS_NICE.
-  const auto self = static_cast<id_t>(syscall(SYS_gettid));
-  if (getpriority(PRIO_PROCESS, self) > kPriority) setpriority(PRIO_PROCESS, self, kPriority);
+  sched_param parameters = {};
+  parameters.sched_priority = 1;
+  pthread_setschedparam(pthread_self(), SCHED_RR, &parameters);
   while (!stop_) {
     pollfd fds[2] = {{protection_.fd(), POLLIN, 0}, {wake_.get(), POLLIN, 0}};
     if (poll(fds, 2, -1) < 0) continue;

@@ -25,8 +25,10 @@ namespace {
 constexpr uint64_t kFaultsOfWrites = 1 << 0;  // UFFD_FEATURE_PAGEFAULT_FLAG_WP
 constexpr uint64_t kSharedMemory = 1 << 12;   // UFFD_FEATURE_WP_HUGETLBFS_SHMEM
 constexpr uint64_t kUnpopulated = 1 << 13;    // UFFD_FEATURE_WP_UNPOPULATED
-constexpr uint64_t kRemovedAtOnce =
-    64 << 20;                      // no fault is served meanwhile: a GiB would keep the guest waiting for 15 ms
+// No fault is served while a piece is removed: a GiB at once would keep the guest waiting for 15 ms.
+constexpr uint64_t kRemovedAtOnce = 64 << 20;
+// A kernel that is not preempted lets a vCPU that has the same CPU run only after the call.
+constexpr uint64_t kChangedAtOnce = 2 << 20;
 constexpr int kPopulateRead = 22;  // MADV_POPULATE_READ, Linux 5.14
 
 // Faults inside the kernel count as well (KVM's, those of read() into guest memory), so not UFFD_USER_MODE_ONLY.
@@ -98,11 +100,13 @@ Status WriteProtection::add(Address start, uint64_t size, bool is_shared, uint64
 }
 
 int WriteProtection::change(Address start, uint64_t size, bool protect) const {
-  uffdio_writeprotect range = {};
-  range.range = {start, size};
-  range.mode = protect ? UFFDIO_WRITEPROTECT_MODE_WP : 0;
-  while (ioctl(fd_.get(), UFFDIO_WRITEPROTECT, &range) != 0)
-    if (errno != EAGAIN && errno != EINTR) return errno;
+  for (uint64_t done = 0; done < size; done += kChangedAtOnce) {
+    uffdio_writeprotect range = {};
+    range.range = {start + done, std::min(kChangedAtOnce, size - done)};
+    range.mode = protect ? UFFDIO_WRITEPROTECT_MODE_WP : 0;
+    while (ioctl(fd_.get(), UFFDIO_WRITEPROTECT, &range) != 0)
+      if (errno != EAGAIN && errno != EINTR) return errno;
+  }
   return 0;
 }
 

@@ -15,6 +15,8 @@
 #include <chrono>
 #include <cstring>
 
+#include "gdbstub/protocol/pulse.h"
+
 namespace gcore::gdbstub {
 namespace {
 
@@ -57,16 +59,21 @@ std::string local_address(int fd) {
 }  // namespace
 
 struct Server::Connection {
-  Connection(int in_fd, int out_fd, bool owned, size_t client, const Target& target, const SessionOptions& options)
-      : in(in_fd),
+  Connection(Pulse& signs, int in_fd, int out_fd, bool owned, size_t client, const Target& target,
+             const SessionOptions& options)
+      : pulse(signs),
+        in(in_fd),
         out(out_fd),
         owns(owned),
         number(client),
         refused(!options.refusal.empty()),
-        session(target, options) {}
+        session(target, options) {
+    pulse.add(out);
+  }
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
   ~Connection() {
+    pulse.remove(out);
     if (owns) close(in);
   }
 
@@ -85,6 +92,7 @@ struct Server::Connection {
   size_t unsent() { return session.output().size() - sent; }
   bool stuck() { return session.output().size() >= Session::kOutputLimit; }
 
+  Pulse& pulse;
   int in, out;
   bool owns;
   size_t number;
@@ -133,14 +141,7 @@ void Server::Connection::keep_alive() {
 
 void Server::Connection::send() {
   std::string& output = session.output();
-  while (sent < output.size()) {
-    const ssize_t put = write(out, output.data() + sent, output.size() - sent);
-    if (put < 0) {
-      if (!would_block(errno)) broken = true;
-      break;
-    }
-    sent += static_cast<size_t>(put);
-  }
+  if (!pulse.send(out, output, sent)) broken = true;
   if (sent == output.size()) {
     output.clear();
     sent = 0;
@@ -164,7 +165,8 @@ std::expected<TcpAddress, std::string> TcpAddress::parse(const std::string& host
   return address;
 }
 
-Server::Server(const Target& target, ServerOptions options) : target_(target), options_(std::move(options)) {}
+Server::Server(const Target& target, ServerOptions options)
+    : target_(target), options_(std::move(options)), pulse_(std::make_unique<Pulse>()) {}
 
 Server::~Server() {
   for (const auto& [fd, flags] : saved_flags_) fcntl(fd, F_SETFL, flags);
@@ -245,7 +247,7 @@ void Server::add_client(int in, int out, bool owned) {
     };
   const auto refused = static_cast<size_t>(std::ranges::count(connections_, true, &Connection::refused));
   if (connections_.size() - refused >= kMaxConnections) options.refusal = kRefusal;
-  connections_.push_back(std::make_unique<Connection>(in, out, owned, clients_, target_, options));
+  connections_.push_back(std::make_unique<Connection>(*pulse_, in, out, owned, clients_, target_, options));
 }
 
 /// Those that there is no room for leave after a while, also if they do not want to. One that has not asked anything is
@@ -337,8 +339,10 @@ std::expected<void, std::string> Server::run(int stop_fd) {
       fds.push_back({connection->reads() ? connection->in : -1, POLLIN, 0});
       fds.push_back({connection->unsent() > 0 ? connection->out : -1, POLLOUT, 0});
     }
+    pulse_->end();
     if (poll(fds.data(), fds.size(), patience(more)) < 0 && errno != EINTR) return std::unexpected(reason());
     if ((fds[0].revents & POLLIN) != 0) break;
+    pulse_->begin();
     accepting_ = true;
     more = false;
     const size_t served = connections_.size();
@@ -349,6 +353,7 @@ std::expected<void, std::string> Server::run(int stop_fd) {
       if ((fds[1 + i].revents & POLLIN) != 0) accept_clients(listeners_[i]);
     drop_finished();
   }
+  pulse_->end();
   return {};
 }
 

@@ -39,6 +39,8 @@ struct TcpAddress {
   static std::expected<TcpAddress, std::string> parse(const std::string& host_port);
 };
 
+class Pulse;
+
 class Server {
  public:
   /// The target outlives the server.
@@ -75,6 +77,7 @@ class Server {
   std::vector<int> listeners_;
   std::vector<std::pair<int, int>> saved_flags_;  // of the caller's descriptors
   std::string unix_path_;
+  std::unique_ptr<Pulse> pulse_;
   std::vector<std::unique_ptr<Connection>> connections_;
   size_t clients_ = 0;      // so far
   size_t last_worked_ = 0;  // the number of the client whose long piece of work was last gone on with

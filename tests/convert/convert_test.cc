@@ -379,6 +379,7 @@ TEST(ConvertUsage, IsChecked) {
                                                                                          {"a", "b", "c"},
                                                                                          {"a", "b", "--dialect", "elf"},
                                                                                          {"a", "b", "--compress", "xz"},
+                                                                                         {"a", "b", "--pids", "all"},
                                                                                          {"a", "dir/"},
                                                                                          {"a", ""}})
     EXPECT_EQ(convert(arguments).status, kUsage);

@@ -6,6 +6,7 @@
 #include "tests/convert/convert.h"
 #include "tests/reader/packing.h"
 #include "tests/support/dump_builder.h"
+#include "tests/support/foreign_files.h"
 #include "tests/support/temp_dir.h"
 
 namespace gcore::tests {
@@ -47,7 +48,10 @@ TEST_F(ConvertDamage, IsToldAndRecorded) {
   EXPECT_THAT(open_dump(again)->warnings(), Contains(HasSubstr("it was made of a dump that was damaged: the gzip")));
 }
 
-TEST_F(ConvertDamage, MemoryThatCannotBeUnpackedIsMissing) {
+constexpr char kUnpackable[] = "its compressed data is damaged: memory cannot be unpacked, at guest-physical 0x";
+
+/// A dump one frame of which is damaged, which nobody sees who only opens it.
+std::string damaged_within() {
   std::string noise;
   for (uint64_t i = 0, x = 88172645463325252; i < (size_t{3} << 17); ++i, x ^= x << 13, x ^= x >> 7, x ^= x << 17)
     noise += Bytes().u64(x).str();
@@ -55,10 +59,52 @@ TEST_F(ConvertDamage, MemoryThatCannotBeUnpackedIsMissing) {
   note.cpus.resize(1);
   std::string zstd = zstd_seekable(DumpBuilder().note(note.build()).memory(0, noise).build());
   zstd[zstd.size() / 2] ^= 0x55;
-  folder_.write("in.gcore", zstd);
-  const Completed done = convert({in(), out(), "--dialect", "qnx"});
-  EXPECT_THAT(done.err, HasSubstr("marked as missing"));
-  EXPECT_FALSE(open_dump(out())->info().missing.empty());
+  return zstd;
+}
+
+TEST_F(ConvertDamage, MemoryThatCannotBeUnpackedIsMissing) {
+  folder_.write("in.gcore", damaged_within());
+  ASSERT_THAT(open_dump(in())->damage(), IsEmpty());
+  for (const char* compression : {"none", "zstd"}) {
+    const Completed done = convert({in(), out(), "--dialect", "qnx", "--compress", compression, "--force"});
+    EXPECT_EQ(done.status, kFailed);
+    EXPECT_THAT(done.err, HasSubstr("marked as missing"));
+    EXPECT_THAT(done.err, HasSubstr("in " + in() + ": " + kUnpackable));
+    EXPECT_THAT(done.err, HasSubstr(out() + " is written, but of a damaged dump, as it says itself"));
+    const auto copy = open_dump(out());
+    EXPECT_FALSE(copy->info().missing.empty());
+    EXPECT_THAT(copy->warnings(),
+                Contains(HasSubstr(std::string("it was made of a dump that was damaged: ") + kUnpackable)));
+  }
+  const std::string again = folder_.path("again.gcore");
+  EXPECT_EQ(convert({out(), again, "--dialect", "qnx"}).status, kDone) << "the copy itself is sound";
+  EXPECT_THAT(open_dump(again)->info().source_defects, testing::ElementsAre(HasSubstr(kUnpackable)));
+}
+
+TEST_F(ConvertDamage, WhatIsNotWantedOfItIsNoFailure) {
+  folder_.write("in.gcore", damaged_within());
+  EXPECT_EQ(convert({in(), out(), "--dialect", "qnx", "--range", "0:4K"}).status, kDone);
+  EXPECT_THAT(open_dump(out())->info().source_defects, IsEmpty());
+}
+
+TEST_F(ConvertDamage, FoundOnTheWayDoesNotReplaceItsInput) {
+  const std::string before = damaged_within();
+  folder_.write("in.gcore", before);
+  const Completed refused = convert({in(), in(), "--force", "--dialect", "qnx"});
+  EXPECT_EQ(refused.status, kFailed);
+  EXPECT_THAT(refused.err, HasSubstr("is IN itself, and would lose what can be repaired of it (its compressed data"));
+  EXPECT_EQ(read_file(in()), before);
+  EXPECT_EQ(folder_.entries(), std::vector<std::string>{"in.gcore"});
+}
+
+TEST_F(ConvertDamage, OfAChunkOfAvml) {
+  std::string image = avml_range(0, 8192, plain_chunk(std::string(4096, 'a')) + repeated_chunk('b'));
+  image[200] = 'x';
+  folder_.write("in.gcore", image);
+  const Completed done = convert({in(), out(), "--dialect", "vmcore"});
+  EXPECT_EQ(done.status, kFailed);
+  EXPECT_THAT(done.err, HasSubstr(std::string(kUnpackable) + "0 first"));
+  EXPECT_EQ(bytes_at(*open_dump(out()), 4096, 4096), std::string(4096, 'b'));
 }
 
 TEST_F(ConvertDamage, ReplacesItsInputByNothingLess) {

@@ -8,6 +8,8 @@
 //   NAME-YYYYMMDD-hhmmss.gcore, as the document names it: the same as vm.gcore
 //   arm.gcore     a dump of the built-in guest of aarch64, where the document names it
 //
+// A document with the command sbatch has a Slurm cluster (tests/docs/slurm).
+//
 // What cannot be run here is in not-run.txt, each with its reason.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -16,6 +18,7 @@
 #include <csignal>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <set>
 #include <sstream>
 
@@ -90,10 +93,25 @@ class Commands : public testing::TestWithParam<std::string> {
     dump_of("x86_64", "vm.gcore");
     const std::string text = read_file(source_dir() + "/" + GetParam());
     if (text.find("arm.gcore") != std::string::npos) dump_of("aarch64", "arm.gcore");
+    if (text.find("sbatch ") != std::string::npos) start_slurm();
     static const Regex full_name("[a-z0-9]+-[0-9]{8}-[0-9]{6}\\.gcore");
     for (const RegexMatch& name : regex_search_all(text, full_name))
       if (!fs::exists(folder_.path(name[0]))) fs::create_hard_link(folder_.path("vm.gcore"), folder_.path(name[0]));
   }
+
+  void TearDown() override {
+    if (slurm_) run({source_dir() + "/tests/docs/slurm", "stop", slurm_->path()});
+  }
+
+  /// A cluster of this machine, which is what the commands of the document then find.
+  void start_slurm() {
+    slurm_.emplace();
+    const Completed started = run({source_dir() + "/tests/docs/slurm", "start", slurm_->path()});
+    ASSERT_EQ(started.status, (ExitStatus{0, 0})) << started.err;
+    setenv("SLURM_CONF", started.out.substr(0, started.out.find('\n')).c_str(), 1);
+  }
+
+  std::optional<TempDir> slurm_;
 
   void dump_of(const std::string& machine, const std::string& file) {
     const std::string dumps = folder_.path("made");

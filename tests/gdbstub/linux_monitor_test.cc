@@ -29,8 +29,8 @@ std::vector<std::string> lines_of(const std::string& text) {
   return lines;
 }
 
-/// "PID TID state CPU name" of each task: `ps` has a parent too, and --tasks the vCPUs' idle tasks, and a * where a
-/// task runs.
+/// "PID TID state CPU name, and where it waits" of each task: `ps` has a parent too, and --tasks the vCPUs' idle tasks,
+/// and a * where a task runs.
 std::vector<std::string> tasks_in(const std::string& text, const Regex& line_of_task, const std::string& format) {
   std::vector<std::string> tasks;
   for (const std::string& line : lines_of(text)) {
@@ -40,10 +40,12 @@ std::vector<std::string> tasks_in(const std::string& text, const Regex& line_of_
   return tasks;
 }
 std::vector<std::string> tasks_of_ps(const std::string& text) {
-  return tasks_in(text, Regex("^ *([0-9]+) +([0-9]+) +([0-9]+) (\\S) +([0-9]+) (\\S.{0,16})"), "$2 $1 $4 $5 $6");
+  return tasks_in(text, Regex("^ *([0-9]+) +([0-9]+) +([0-9]+) (\\S) +([0-9]+) (\\S.{0,16}) *(.*)$"),
+                  "$2 $1 $4 $5 $6 $7");
 }
 std::vector<std::string> tasks_of_inspect(const std::string& text) {
-  auto tasks = tasks_in(text, Regex("^ *([0-9]+) +([0-9]+)  (\\S) +([0-9]+)[* ] ? (\\S.{0,16})"), "$1 $2 $3 $4 $5");
+  auto tasks =
+      tasks_in(text, Regex("^ *([0-9]+) +([0-9]+)  (\\S) +([0-9]+)[* ] ? (\\S.{0,16}) *(.*)$"), "$1 $2 $3 $4 $5 $6");
   std::erase_if(tasks, [](const std::string& task) { return task.starts_with("0 0 "); });
   return tasks;
 }

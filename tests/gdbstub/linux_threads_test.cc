@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <filesystem>
 #include <map>
 #include <sstream>
 
@@ -74,9 +76,12 @@ TEST_P(LinuxThreads, AreTheGuestsOwn) {
     if (found == shown.end()) {
       ++missing;
     } else if (found->second != name) {
-      // The kernel puts what a worker works on after its name when it is asked: "kworker/0:0-events".
-      const std::string asked = name.starts_with("kworker/") ? name.substr(0, name.find_first_of("-+")) : name;
-      EXPECT_EQ(found->second, "[" + asked.substr(0, 15) + "]") << pid;
+      // A name has 15 letters. The kernel puts what a worker works on after it when it is asked: "kworker/0:0-events".
+      const size_t letters = found->second.size() - std::min<size_t>(2, found->second.size());
+      std::string asked = name.substr(0, 15);
+      if (name.starts_with("kworker/") && letters < asked.size() && (name[letters] == '-' || name[letters] == '+'))
+        asked.resize(letters);
+      EXPECT_EQ(found->second, "[" + asked + "]") << pid;
     }
   }
   EXPECT_LE(missing, 4u) << list;
@@ -185,7 +190,76 @@ TEST_P(LinuxThreads, HaveWholeStacks) {
   EXPECT_GE(deepest, 5u);
 }
 
-INSTANTIATE_TEST_SUITE_P(Machines, LinuxThreads, testing::Values(kGuests[0], kGuests[2]), guest_name);
+/// `guest scripts` loads scripts/gdb of a kernel's sources. Here are some that stand for them
+/// (tests/long/kernel-scripts has the real ones): they say what they were told in place of the kernel's build.
+TEST_P(LinuxThreads, KernelsOwnScriptsGetWhatABuildWouldTellThem) {
+  TempDir sources;
+  std::filesystem::create_directories(sources.path("scripts/gdb/linux"));
+  sources.write("scripts/gdb/linux/__init__.py", "");
+  sources.write("scripts/gdb/linux/cpus.py",
+                "def get_current_cpu():\n    return 'of a thread that counts otherwise'\n");
+  sources.write("scripts/gdb/linux/constants.py.in", R"(#define LX_VALUE(x) LX_##x = x
+<!-- end-c-headers -->
+LX_VALUE(SB_RDONLY)
+LX_GDBPARSED(IRQD_LEVEL)
+LX_VALUE(NR_CPUS)
+LX_CONFIG(CONFIG_SMP)
+if IS_BUILTIN(CONFIG_ARM64):
+    LX_CONFIG(CONFIG_ARM64)
+LX_CONFIG(CONFIG_PAGE_SHIFT)
+LX_CONFIG(CONFIG_OF_WHICH_NOTHING_TELLS)
+)");
+  sources.write("scripts/gdb/vmlinux-gdb.py", R"(import os
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)) + "/scripts/gdb")
+import linux.constants
+import linux.cpus
+class Says(gdb.Command):
+    def __init__(self):
+        super().__init__("lx-says", gdb.COMMAND_DATA)
+    def invoke(self, argument, from_tty):
+        for name in ("SB_RDONLY", "IRQD_LEVEL", "NR_CPUS", "CONFIG_SMP", "CONFIG_ARM64", "CONFIG_PAGE_SHIFT"):
+            print(name, int(getattr(linux.constants, "LX_" + name)))
+        for thread in gdb.selected_inferior().threads():
+            thread.switch()
+            try:
+                print(thread.name, "is CPU", linux.cpus.get_current_cpu())
+            except gdb.GdbError as error:
+                print(error)
+        print(linux.constants.LX_CONFIG_OF_WHICH_NOTHING_TELLS + 1)
+Says()
+)");
+  const auto session = gdb({"source " + build_dir() + "/share/gcore/gdb/guest.py", "guest scripts " + sources.path(),
+                            "lx-says", "guest scripts " + sources.path("scripts"), "guest scripts"});
+  const bool arm = GetParam().machine == std::string("aarch64");
+  // Debian's arm64 kernels before 6.12 have names of functions only.
+  if (arm && std::string(GetParam().series).starts_with("6.1.")) {
+    EXPECT_THAT(session.of[2], HasSubstr("guest scripts: gdb knows no variable init_task: "));
+    return;
+  }
+  EXPECT_EQ(session.of[2], "");
+  EXPECT_THAT(session.of[3],
+              HasSubstr(std::string("SB_RDONLY 1\nIRQD_LEVEL 8192\nNR_CPUS ") + (arm ? "512" : "8192") +
+                        "\nCONFIG_SMP 1\nCONFIG_ARM64 " + (arm ? "1" : "0") + "\nCONFIG_PAGE_SHIFT 12\n"));
+  const Regex line("vCPU ([0-9]+) [^\n]*is CPU ([0-9]+)\n");
+  size_t vcpus = 0;
+  for (const RegexMatch& vcpu : regex_search_all(session.of[3], line)) {
+    ++vcpus;
+    EXPECT_EQ(vcpu[1], vcpu[2]);
+  }
+  EXPECT_EQ(vcpus, 2u) << session.of[3];
+  EXPECT_THAT(session.of[3], HasSubstr("\nthe selected thread is no vCPU: say which CPU, as in $lx_current(0)\n"));
+  EXPECT_THAT(session.of[3], HasSubstr("CONFIG_OF_WHICH_NOTHING_TELLS is not known: it comes from the kernel's build"));
+  EXPECT_THAT(session.of[3], Not(HasSubstr("Python Exception")));
+  EXPECT_THAT(session.of[4], HasSubstr("/scripts has no vmlinux-gdb.py: give scripts/gdb of the kernel's sources"));
+  EXPECT_THAT(session.of[5], HasSubstr("guest scripts: which directory?"));
+}
+
+/// Debian 12's own kernels; where others are asked for, all of them (tests/long/linux-kernels).
+INSTANTIATE_TEST_SUITE_P(Machines, LinuxThreads,
+                         testing::ValuesIn(std::getenv("GCORE_TEST_KERNELS") != nullptr
+                                               ? kGuests
+                                               : std::vector<Guest>{kGuests[0], kGuests[2]}),
+                         guest_name);
 
 }  // namespace
 }  // namespace gcore::tests

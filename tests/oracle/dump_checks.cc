@@ -66,18 +66,14 @@ std::vector<std::string> general_registers(bool x86) {
 }
 
 /// Every guest-physical byte, and every note that both may have. `coverage`: the same memory, too; a kdump-compressed
-/// file rounds it. `pids`: pr_pid, too; gcore-convert writes the PIDs of the tasks that run there, others count vCPUs.
-void expect_same(const CoreFile& ours, const CoreFile& theirs, bool coverage = true, bool pids = true) {
+/// file rounds it.
+void expect_same(const CoreFile& ours, const CoreFile& theirs, bool coverage = true) {
   if (coverage) {
     EXPECT_EQ(ours.coverage(), theirs.coverage());
   }
   EXPECT_EQ(first_difference(theirs, ours), "");
   auto our_notes = common_notes(ours), their_notes = common_notes(theirs);
   ASSERT_EQ(our_notes.size(), their_notes.size());
-  if (!pids)
-    for (auto* notes : {&our_notes, &their_notes})
-      for (CoreFile::Note& note : *notes)
-        if (note.name == "CORE" && note.type == 1) note.bytes.replace(32, 4, 4, '\0');
   for (size_t i = 0; i < our_notes.size(); ++i) {
     EXPECT_EQ(our_notes[i].name, their_notes[i].name);
     EXPECT_EQ(our_notes[i].type, their_notes[i].type);
@@ -137,7 +133,7 @@ void check_converted(StoppedGuest& guest) {
     ASSERT_EQ(done.status, kDone) << done.err;
     {
       const CoreFile converted(out);
-      expect_same(converted, expected, from != kdump, false);
+      expect_same(converted, expected, from != kdump);
       EXPECT_EQ(converted.notes().back().name, "VMCOREINFO");
       EXPECT_EQ(converted.notes().back().bytes, expected.notes().back().bytes);
     }

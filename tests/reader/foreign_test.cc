@@ -57,6 +57,20 @@ TEST(Lime, MachineIsThatOfTheKernelInIt) {
   EXPECT_EQ((*dump)->machine(), format::Machine::aarch64);
 }
 
+TEST(Lime, MachineIsKnownByWhereItsMemoryIs) {
+  std::string image(0x210000, '\0');
+  const auto machine_of = [](const std::string& bytes) {
+    const auto dump = open(bytes);
+    return dump ? std::optional((*dump)->machine()) : std::nullopt;
+  };
+  EXPECT_EQ(machine_of(lime_range(0x40000000, kPageA)), format::Machine::aarch64) << "no PC lacks its first megabyte";
+  EXPECT_EQ(machine_of(lime_range(0x1000, std::string(0x9f000, 'a')) + lime_range(0x100000, image)),
+            format::Machine::x86_64);
+  EXPECT_EQ(machine_of(lime_range(0, image)), format::Machine::x86_64) << "nothing tells";
+  image.replace(0x80000 + 56, 4, "ARM\x64");
+  EXPECT_EQ(machine_of(lime_range(0, image)), format::Machine::aarch64) << "such as a Raspberry Pi";
+}
+
 TEST(Lime, DamageIsSaid) {
   const std::string whole = lime_range(0x1000, kPageA) + lime_range(0x3000, kPageB);
   for (size_t size = 5; size < whole.size(); size += 61) {

@@ -28,9 +28,9 @@ int main(int argc, char** argv) {
   for (const Guest& guest : kGuests)
     dishes.push_back({std::string("trouble ") + guest.machine + " " + guest.series,
                       [&guest] { trouble_guest(guest.machine, guest.kernel); }});
-  for (const Guest& guest : kGuests)
-    dishes.push_back(
-        {std::string("plain ") + guest.machine + " " + guest.series, [&guest] { linux_oracle(guest.recipe()); }});
+  for (const Guest& guest : guests_and_isolating())
+    dishes.push_back({std::string(guest.variant) + " " + guest.machine + " " + guest.series,
+                      [guest] { linux_oracle(guest.recipe()); }});
 
   const int at_once = argc > 1 ? std::atoi(argv[1]) : 2;
   int running = 0;

@@ -21,7 +21,12 @@ struct Guest {
   const char* machine;
   const char* kernel;  // as LinuxRecipe::kernel
   const char* series;
+  // How it differs from the plain guest: a word for it, another processor, arguments of its kernel.
+  const char* variant = "plain";
+  const char* cpu = "max";
+  const char* append = "";
 
+  bool is_plain() const { return std::string(variant) == "plain"; }
   /// Modules have BTF from Linux 5.11 on.
   bool has_module_types() const { return std::string(series) != "5.10."; }
 
@@ -29,8 +34,18 @@ struct Guest {
     LinuxRecipe recipe;
     recipe.machine = machine;
     recipe.kernel = kernel;
+    recipe.name = variant;
+    recipe.cpu = cpu;
+    recipe.append = append;
     // Processes that sleep in system calls of several kinds.
     recipe.script = "sleep 10000 &\n(sleep 20000 | cat) &\n";
+    if (is_plain()) return recipe;
+    // It prints, as its last words, the stacks of all CPUs and of all tasks. Two CPUs more, which idle.
+    recipe.cpus = 4;
+    recipe.append += " log_buf_len=1M";
+    recipe.more = {{"sysrq",
+                    "dmesg -n 1; echo 1 >/sys/module/nmi_backtrace/parameters/backtrace_idle; "
+                    "echo l >/proc/sysrq-trigger; echo t >/proc/sysrq-trigger"}};
     return recipe;
   }
 };
@@ -51,11 +66,22 @@ inline const std::vector<Guest> kGuests = [] {
   return guests;
 }();
 
+/// The kernel is not in its processes' page tables, and these have four levels.
+inline const std::vector<Guest> kIsolating{{"x86_64", "", "6.1.", "kpti", "max,la57=off", "pti=on"},
+                                           {"aarch64", "6.12", "6.12.", "kpti", "cortex-a57", "kpti=on"}};
+
+inline std::vector<Guest> guests_and_isolating() {
+  std::vector<Guest> all = kGuests;
+  all.insert(all.end(), kIsolating.begin(), kIsolating.end());
+  return all;
+}
+
 inline std::string guest_name(const testing::TestParamInfo<Guest>& info) {
   std::string series = info.param.series;
   series.pop_back();
   std::ranges::replace(series, '.', '_');
-  return std::string(info.param.machine) + "_" + series;
+  return std::string(info.param.machine) + "_" + series +
+         (info.param.is_plain() ? "" : "_" + std::string(info.param.variant));
 }
 
 /// Throws when it cannot be opened.

@@ -19,7 +19,7 @@ TEST_P(Oracle, SaysWhatItKnowsOfItself) {
   EXPECT_THAT(oracle.said("dmesg"), testing::HasSubstr("Linux version"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Each, Oracle, testing::ValuesIn(kGuests), guest_name);
+INSTANTIATE_TEST_SUITE_P(Each, Oracle, testing::ValuesIn(guests_and_isolating()), guest_name);
 
 }  // namespace
 }  // namespace gcore::tests

@@ -221,7 +221,8 @@ TEST_F(WriteSymbols, WithContentsHasTheKernelsText) {
 class OtherTools : public WriteSymbols {
  protected:
   void SetUp() override {
-    const Completed converted = run({program("gcore-convert"), oracle_.dump(), dump_, "--dialect", "vmcore"}, 120s);
+    const Completed converted =
+        run({program("gcore-convert"), oracle_.dump(), dump_, "--dialect", "vmcore", "--pids", "tasks"}, 120s);
     ASSERT_EQ(converted.status.code, 0) << converted.err;
     const Completed written = run(
         {program("gcore-inspect"), oracle_.dump(), "--write-symbols", file_, "--contents", "--link-addresses"}, 120s);

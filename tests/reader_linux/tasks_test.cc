@@ -278,27 +278,62 @@ TEST_P(TasksOfGuest, RunOnTheVcpus) {
   }
 }
 
-class TasksOfAarch64Guest : public TasksOfGuest {};
+class TasksOfAarch64Guest : public TasksOfGuest {
+ protected:
+  /// Where the kernel's code is mapped a second time: in the fixed mappings, which are the last 16 MiB.
+  std::optional<VirtAddr> second_address_of(VirtAddr code) const {
+    const auto& space = kernel_->memory().space();
+    const auto there = space.translate(code);
+    for (uint64_t page = uint64_t{0} - (16 << 20); page != 0 && there; page += 4096)
+      if (const auto here = space.translate(VirtAddr(page)); here && here->address == there->address)
+        return VirtAddr(page);
+    return std::nullopt;
+  }
+  Stack stack_at(VirtAddr pc, uint64_t x29) const {
+    format::RegisterFile registers(format::Machine::aarch64);
+    for (const auto& [slot, value] :
+         {std::pair<const char*, uint64_t>{"elr", pc.value}, {"pstate", 0x3c5}, {"x29", x29}, {"x30", 0x4f7c10}})
+      EXPECT_TRUE(registers.set(slot, value)) << slot;
+    return reader::linux_guest::unwind(*kernel_, registers);
+  }
+};
 
 /// Where registers still are, or again, those of user mode, and nothing is on the stack.
 TEST_P(TasksOfAarch64Guest, HaveCompleteStacksInTheEntryCode) {
   for (const auto& [name, offset] : {std::pair{"vectors", 0x400}, {"vectors", 0x480}, {"ret_to_user", 0}}) {
     const auto start = kernel_->address_of(name);
     ASSERT_TRUE(start) << name;
-    format::RegisterFile registers(format::Machine::aarch64);
-    for (const auto& [slot, value] : {std::pair<const char*, uint64_t>{"elr", start->value + offset},
-                                      {"pstate", 0x3c5},
-                                      {"x29", 0xffffdf974160},
-                                      {"x30", 0x4f7c10}})
-      ASSERT_TRUE(registers.set(slot, value)) << slot;
-    const Stack stack = reader::linux_guest::unwind(*kernel_, registers);
+    const Stack stack = stack_at(*start + offset, 0xffffdf974160);
     EXPECT_TRUE(stack.complete) << name << ": " << stack.why_ended;
     EXPECT_EQ(stack.frames.size(), 1U) << name;
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Each, TasksOfGuest, testing::ValuesIn(kGuests), guest_name);
+class TasksOfIsolatingAarch64Guest : public TasksOfAarch64Guest {};
+
+/// With page-table isolation it is mapped a second time, and programs come and go there.
+TEST_P(TasksOfIsolatingAarch64Guest, HaveCompleteStacksInTheTrampoline) {
+  const auto vectors = kernel_->address_of("tramp_vectors"), back = kernel_->address_of("ret_to_user");
+  ASSERT_TRUE(vectors && back);
+  const auto trampoline = second_address_of(*vectors);
+  ASSERT_TRUE(trampoline);
+  constexpr uint64_t kOffset = 0x480;
+  for (const auto& [pc, x29] : {std::pair{*trampoline + kOffset, uint64_t{0xffffdf974160}},
+                                {*trampoline + kOffset, uint64_t{0}},
+                                {*back, trampoline->value}}) {
+    const Stack stack = stack_at(pc, x29);
+    EXPECT_TRUE(stack.complete) << stack.why_ended;
+    ASSERT_EQ(stack.frames.size(), 1U);
+    ASSERT_TRUE(stack.frames[0].place);
+    EXPECT_THAT(stack.frames[0].place->text(),
+                testing::StartsWith(pc == *back ? "ret_to_user+0x0/" : "tramp_vectors+0x480/"));
+  }
+  EXPECT_FALSE(kernel_->lookup(VirtAddr(uint64_t{0} - 4096)));
+}
+
+INSTANTIATE_TEST_SUITE_P(Each, TasksOfGuest, testing::ValuesIn(guests_and_isolating()), guest_name);
 INSTANTIATE_TEST_SUITE_P(Each, TasksOfAarch64Guest, testing::Values(kGuests[2], kGuests[3]), guest_name);
+INSTANTIATE_TEST_SUITE_P(One, TasksOfIsolatingAarch64Guest, testing::Values(kIsolating[1]), guest_name);
 
 }  // namespace
 }  // namespace gcore::tests

@@ -132,6 +132,23 @@ TEST_F(RemoteDump, IsConverted) {
   }
 }
 
+TEST_F(RemoteDump, IsConvertedWithoutWhatIsSecretInItsAddress) {
+  const std::string url = server_.url("vm.gcore", "user:topsecret@") + "?X-Amz-Signature=topsecret";
+  for (const char* dialect : {"qnx", "vmcore"}) {
+    const std::string out = server_.folder().path(std::string("of-") + dialect);
+    const Completed done = run({program("gcore-convert"), url, out, "--dialect", dialect, "--progress"});
+    EXPECT_EQ(done.status, kDone);
+    EXPECT_THAT(done.out + done.err + read_file(out), Not(HasSubstr("topsecret")));
+    EXPECT_THAT(inspect({out, "--json"}).out, Not(HasSubstr("topsecret")));
+  }
+  const Completed wrong = run({program("gcore-convert"), server_.folder().path("vm.gcore"), url});
+  EXPECT_EQ(wrong.status, kFailed);
+  EXPECT_THAT(wrong.err, AllOf(HasSubstr("cannot write"), Not(HasSubstr("topsecret"))));
+  server_.rules(R"([{"do": "etag", "value": "topsecret"}, {"do": "change", "late": true, "skip": 1}])");
+  const Completed changed = inspect({url, "--stats"});
+  EXPECT_THAT(changed.out + changed.err, Not(HasSubstr("topsecret")));
+}
+
 TEST_F(RemoteDump, ThatFailsMeanwhileIsNotConverted) {
   server_.folder().write("big", DumpBuilder().note(sample_note().build()).memory(0, std::string(8 << 20, 'x')).build());
   server_.rules(R"([{"do": "change", "skip": 3}])");

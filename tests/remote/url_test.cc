@@ -34,6 +34,8 @@ TEST(WithoutSecrets, TakesThemOutOfAnyText) {
   EXPECT_EQ(without_secrets("cannot open " + url + ": no", url), "cannot open https://host/a?...: no");
   EXPECT_EQ(without_secrets("bad password pa55word, signature sig=abcdef", url), "bad password ..., signature ...");
   EXPECT_EQ(without_secrets("nothing", url), "nothing");
+  const std::string several = "https://host/a?part=1&Signature=abc/de=&x#end-of-it";
+  EXPECT_EQ(without_secrets("no abc/de= here (412), 1 end-of-it", several), "no ... here (412), 1 ...");
   EXPECT_EQ(without_secrets("pa55word", "https://host/"), "pa55word");
 }
 

@@ -11,12 +11,17 @@ namespace {
 
 /// CRC-32C by its definition, masked as snappy's framing has it.
 uint32_t masked_sum(const std::string& bytes) {
-  uint32_t sum = ~uint32_t{0};
-  for (const char byte : bytes)
-    for (int bit = 0; bit < 8; ++bit) {
-      const bool one = ((sum ^ static_cast<uint8_t>(byte) >> bit) & 1) != 0;
-      sum = sum >> 1 ^ (one ? 0x82f63b78 : 0);
+  static const std::vector<uint32_t> table = [] {
+    std::vector<uint32_t> sums(256);
+    for (uint32_t byte = 0; byte < 256; ++byte) {
+      uint32_t sum = byte;
+      for (int bit = 0; bit < 8; ++bit) sum = sum >> 1 ^ ((sum & 1) != 0 ? 0x82f63b78 : 0);
+      sums[byte] = sum;
     }
+    return sums;
+  }();
+  uint32_t sum = ~uint32_t{0};
+  for (const char byte : bytes) sum = sum >> 8 ^ table[(sum ^ static_cast<uint8_t>(byte)) & 0xff];
   sum = ~sum;
   return (sum >> 15 | sum << 17) + 0xa282ead8;
 }
@@ -61,7 +66,11 @@ std::string repeated_chunk(char byte) {
   data += std::string(1, '\0') + byte;
   for (int left = 4095; left > 0; left -= 64)
     data += static_cast<char>((std::min(left, 64) - 1) << 2 | 2) + std::string("\1\0", 2);
-  return '\0' + le24(data.size() + 4) + le(masked_sum(std::string(4096, byte))) + data;
+  return packed_chunk(std::string(4096, byte), data);
+}
+
+std::string packed_chunk(const std::string& bytes, const std::string& packed) {
+  return '\0' + le24(packed.size() + 4) + le(masked_sum(bytes)) + packed;
 }
 
 std::string avml_range(uint64_t first, uint64_t size, const std::string& chunks) {

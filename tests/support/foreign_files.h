@@ -23,6 +23,8 @@ std::string avml_header(uint64_t first, uint64_t size, uint32_t version);
 std::string avml_range(uint64_t first, uint64_t size, const std::string& chunks);
 std::string le24(size_t value);
 std::string plain_chunk(const std::string& bytes);
+/// Of bytes that are packed already, in snappy's block format.
+std::string packed_chunk(const std::string& bytes, const std::string& packed);
 /// A page of one byte: a literal of it, and copies of what came before.
 std::string repeated_chunk(char byte);
 

@@ -53,8 +53,8 @@ inline reader::Expected<std::optional<reader::RawMemory>> parse_raw_memory(const
 
 /// A dump by its address. Only what the user named is opened so, nothing that a dump names.
 inline reader::Expected<std::unique_ptr<reader::Dump>> open_remote_dump(const Program& program, const std::string& url,
-                                                                        const reader::OpenOptions& options) {
-  reader::RemoteOptions how;
+                                                                        const reader::OpenOptions& options,
+                                                                        reader::RemoteOptions how) {
   how.download = program.has(kDownload.name);
   how.progress = options.progress;
   how.anonymous = program.has(kNoSignRequest.name);
@@ -68,9 +68,10 @@ inline reader::Expected<std::unique_ptr<reader::Dump>> open_remote_dump(const Pr
 }
 
 /// Dump::open, with a progress line where one is wanted, since a large gzip file takes minutes to go through. `fd`: the
-/// file if it is open already, which stays the caller's; -1: it is opened by its path, which may be an address.
+/// file if it is open already, which stays the caller's; -1: it is opened by its path, which may be an address, and
+/// `how` says how often and how long one is tried.
 inline reader::Expected<std::unique_ptr<reader::Dump>> open_dump(const Program& program, const std::string& path,
-                                                                 int fd = -1) {
+                                                                 int fd = -1, const reader::RemoteOptions& how = {}) {
   std::optional<Progress> progress;
   uint64_t last = 0;
   reader::OpenOptions options;
@@ -84,7 +85,7 @@ inline reader::Expected<std::unique_ptr<reader::Dump>> open_dump(const Program& 
     const uint64_t before = std::exchange(last, done);
     if (done > before) progress->add(done - before);  // it may begin anew, if it has to be unpacked after all
   };
-  if (fd < 0 && reader::is_url(path)) return open_remote_dump(program, path, options);
+  if (fd < 0 && reader::is_url(path)) return open_remote_dump(program, path, options, how);
   const auto no_address = [&](const Option& option) {
     return std::unexpected(reader::Error{reader::Error::Kind::usage,
                                          "--" + option.name + ": " + printable(path) + " is no address of a server"});

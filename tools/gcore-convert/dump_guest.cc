@@ -116,6 +116,7 @@ void DumpGuest::read_info() {
   for (std::string& defect : dump_.damage()) taken_.defects.push_back(std::move(defect));
   reason_.kind = reason_kind(info.reason_kind).value_or(writer::Reason::Kind::api);
   reason_.detail = info.reason_detail;
+  taken_.found_meanwhile = [this] { return found_meanwhile(); };
 }
 
 /// Segments as whole pages that do not overlap. One that is so already, and stands in the file as a whole, is read from
@@ -155,6 +156,29 @@ bool DumpGuest::read_cpu(size_t index, format::RegisterFile& registers) {
   return true;
 }
 
+/// What the dump itself does not say is missing: nobody knew before.
+void DumpGuest::note_unread(uint64_t address, reader::Missing why) {
+  if (why != reader::Missing::damaged && why != reader::Missing::io_error) return;
+  const bool is_trouble = why == reader::Missing::io_error && !dump_.trouble().empty();
+  if (on_trouble_ && (is_trouble || also_damage_)) on_trouble_();
+  const std::lock_guard lock(mutex_);
+  const auto found = first_unread_.emplace(why, address).first;
+  found->second = std::min(found->second, address);
+}
+
+std::vector<std::string> DumpGuest::found_meanwhile() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::string> found;
+  for (const auto& [why, address] : first_unread_) {
+    char where[64];
+    std::snprintf(where, sizeof where, ", at guest-physical 0x%" PRIx64 " first", address);
+    found.push_back((why == reader::Missing::damaged ? "its compressed data is damaged: memory cannot be unpacked"
+                                                     : "its file cannot be read everywhere") +
+                    std::string(where));
+  }
+  return found;
+}
+
 /// Zeros where no segment has the byte (the rest of a page). A page with a byte that a segment has and the file does
 /// not is one that cannot be read.
 size_t DumpGuest::read_memory(uint64_t address, void* to, size_t size) {
@@ -164,7 +188,7 @@ size_t DumpGuest::read_memory(uint64_t address, void* to, size_t size) {
     const auto part = dump_.read(reader::PhysAddr(address + done), {bytes + done, size - done});
     done += part.bytes;
     if (done == size) break;
-    if (part.missing == reader::Missing::io_error && on_trouble_ && !dump_.trouble().empty()) on_trouble_();
+    note_unread(address + done, part.missing);
     if (part.missing != reader::Missing::not_in_any_segment) return done / kPage * kPage;
     const auto next = dump_.next_extent(reader::PhysAddr(address + done));
     uint64_t gap = size - done;

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <functional>
+#include <map>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -39,8 +41,16 @@ class DumpGuest : public writer::Guest {
   /// As the dump has it in a note, else as it was found in guest memory.
   std::string_view vmcoreinfo() override { return guest_.system().vmcoreinfo; }
 
-  /// Called when memory cannot be read because the place where the dump is fails: the new dump would lack it.
-  void on_trouble(std::function<void()> call) { on_trouble_ = std::move(call); }
+  /// Called when memory cannot be read because the place where the dump is fails, or (`also_damage`) because it cannot
+  /// be unpacked: the new dump would lack it.
+  void on_trouble(std::function<void()> call, bool also_damage = false) {
+    on_trouble_ = std::move(call);
+    also_damage_ = also_damage;
+  }
+
+  /// What was wrong with the dump as its memory was read, one sentence each; thread-safe. It is recorded in the new
+  /// dump, too.
+  std::vector<std::string> found_meanwhile() const;
 
   std::optional<uint32_t> thread_id(size_t cpu) override {
     return thread_ids_.empty() ? std::nullopt : thread_ids_[cpu];
@@ -63,13 +73,17 @@ class DumpGuest : public writer::Guest {
   void collect_ranges(int fd);
   void choose_ranges();
   void read_info();
+  void note_unread(uint64_t address, reader::Missing why);
 
   const reader::Dump& dump_;
   reader::Guest guest_{dump_};
   const std::vector<ChosenRange> chosen_;
   std::vector<std::pair<size_t, const reader::Cpu*>> cpus_;  // by number; nullptr: the dump's writer left it out
   std::function<void()> on_trouble_;
-  std::vector<std::optional<uint32_t>> thread_ids_;  // as cpus_; empty: not known
+  bool also_damage_ = false;
+  mutable std::mutex mutex_;                          // of what follows
+  std::map<reader::Missing, uint64_t> first_unread_;  // what memory could not be read for, and where that was first
+  std::vector<std::optional<uint32_t>> thread_ids_;   // as cpus_; empty: not known
   std::string name_, program_;
   writer::Reason reason_;
   writer::EarlierDump taken_;

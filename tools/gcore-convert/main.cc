@@ -33,6 +33,10 @@ ProgramInfo program_info() {
                "of OUT; vmcore is for crash, drgn and gdb (default: the one\nthat IN is not; with --compress alone, "
                "that of IN)"},
               {"compress", "none|gzip|zstd", "default: none"},
+              {"pids", "vcpus|tasks",
+               "of the vmcore dialect: what the notes number vCPUs by (default:\nvcpus, as QEMU does; tasks is for "
+               "drgn "
+               "before 0.0.27)"},
               {"range", "ADDRESS:SIZE", "only this guest-physical memory, in whole pages; may be given more than once",
                nullptr, true},
               kRawMemory,
@@ -58,6 +62,7 @@ struct Settings {
   std::optional<writer::Dialect> dialect;
   writer::Compression compression = writer::Compression::none;
   bool force = false;
+  bool pids_of_tasks = false;
   std::vector<ChosenRange> ranges;  // ascending, apart from each other; empty: all memory
 };
 
@@ -105,6 +110,9 @@ std::expected<Settings, std::string> parse(const Program& program) {
       return std::unexpected("--dialect is qnx or vmcore, not \"" + *dialect + "\"");
     settings.dialect = *dialect == "qnx" ? writer::Dialect::qnx : writer::Dialect::vmcore;
   }
+  const std::string pids = program.value("pids").value_or("vcpus");
+  if (pids != "vcpus" && pids != "tasks") return std::unexpected("--pids is vcpus or tasks, not \"" + pids + "\"");
+  settings.pids_of_tasks = pids == "tasks";
   const std::string compress = program.value("compress").value_or("none");
   if (compress == "gzip" || compress == "zstd") {
     settings.compression = compress == "gzip" ? writer::Compression::gzip : writer::Compression::zstd;
@@ -132,18 +140,24 @@ bool is_plain_file(const reader::Dump& dump, int fd) {
          S_ISREG(facts.st_mode);
 }
 
-/// Why OUT, which is IN, is not replaced: what it would then have less of. "" when nothing is against it.
-std::string less_than_itself(const Settings& settings, int in, const reader::Dump& dump,
-                             const std::vector<std::string>& lost) {
+bool is_in_itself(const Settings& settings, int in) {
   struct stat a, b;
-  if (fstat(in, &a) != 0 || lstat(settings.out.c_str(), &b) != 0 || a.st_dev != b.st_dev || a.st_ino != b.st_ino)
-    return "";
-  const std::string why = !lost.empty()              ? lost.front()
-                          : !settings.ranges.empty() ? "memory outside of --range"
-                          : !dump.damage().empty()   ? "what can be repaired of it (" + dump.damage().front() + ")"
-                                                     : "";
-  if (why.empty()) return "";
-  return settings.out + " is IN itself, and would lose " + why + "; give OUT another name";
+  return fstat(in, &a) == 0 && lstat(settings.out.c_str(), &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+std::string would_lose(const Settings& settings, const std::string& what) {
+  return settings.out + " is IN itself, and would lose " + what + "; give OUT another name";
+}
+
+std::string repairable(const std::string& defect) { return "what can be repaired of it (" + defect + ")"; }
+
+/// Why OUT, which is IN, is not replaced: what it would then have less of. "" when nothing is against it.
+std::string less_than_itself(const Settings& settings, const reader::Dump& dump, const std::vector<std::string>& lost) {
+  const std::string what = !lost.empty()              ? lost.front()
+                           : !settings.ranges.empty() ? "memory outside of --range"
+                           : !dump.damage().empty()   ? repairable(dump.damage().front())
+                                                      : "";
+  return what.empty() ? "" : would_lose(settings, what);
 }
 
 writer::Options writer_options(const Settings& settings, writer::Dialect dialect, const DumpGuest& guest,
@@ -215,16 +229,20 @@ int run(Program& program) {
     return program.fail(attempted, "the dump has no memory in the range of --range");
   const auto lost = losses(**dump, dialect);
   if (!lost) return program.fail(attempted, lost.error().text);
-  if (const std::string why = less_than_itself(*settings, in.get(), **dump, *lost); !why.empty())
+  const bool replaces_itself = is_in_itself(*settings, in.get());
+  if (const std::string why = replaces_itself ? less_than_itself(*settings, **dump, *lost) : ""; !why.empty())
     return program.fail(attempted, why);
-  if (dialect == writer::Dialect::vmcore) guest.find_running_threads();
+  if (dialect == writer::Dialect::vmcore && settings->pids_of_tasks) guest.find_running_threads();
   writer::Options options = writer_options(*settings, dialect, guest, **dump);
   if (upload) {
     options.target = "|" + upload->name();
     options.open_pipe = [&](const std::string&) { return upload->open(); };
   }
-  const writer::Result result = write_dump(program, guest, options, upload.get());
+  const writer::Result result =
+      write_dump(program, guest, options, {.upload = upload.get(), .damage_ends_it = replaces_itself});
   if (const std::string trouble = (*dump)->trouble(); !trouble.empty()) return program.fail(attempted, trouble);
+  const std::vector<std::string> found = guest.found_meanwhile();
+  if (replaces_itself && !found.empty()) return program.fail(attempted, would_lose(*settings, repairable(found[0])));
   if (!result.status) return program.fail(attempted, result.status.text());
   for (const std::string& note : guest.notes()) program.note(note);
   if (const uint64_t missing = result.pages.missing)
@@ -234,7 +252,8 @@ int run(Program& program) {
   for (const std::string& what : *lost)
     program.note(not_carried_over(dialect == writer::Dialect::qnx ? "qnx" : "vmcore", what));
   for (const std::string& notice : (*dump)->notices()) program.note("in " + in_name + ": " + notice);
-  const std::vector<std::string> damage = (*dump)->damage();
+  std::vector<std::string> damage = (*dump)->damage();
+  damage.insert(damage.end(), found.begin(), found.end());
   if (damage.empty()) return kExitDone;
   for (const std::string& what : damage) program.note("in " + in_name + ": " + what);
   return program.fail(attempted, settings->out + " is written, but of a damaged dump, as it says itself");

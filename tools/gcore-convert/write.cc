@@ -70,7 +70,7 @@ uint64_t memory_of(DumpGuest& guest) {
 }  // namespace
 
 writer::Result write_dump(const Program& program, DumpGuest& guest, const writer::Options& options,
-                          UploadPipe* upload) {
+                          const HowToWrite& how) {
   int ended_by = 0;
   writer::Result result;
   {
@@ -85,7 +85,7 @@ writer::Result write_dump(const Program& program, DumpGuest& guest, const writer
       close(done);
       return result;
     }
-    guest.on_trouble([&dumper] { dumper->cancel(); });
+    guest.on_trouble([&dumper] { dumper->cancel(); }, how.damage_ends_it);
     const uint64_t total = memory_of(guest);
     Progress progress(program, "write " + options.file_name, total, progress_wanted(program));
     uint64_t shown = 0;
@@ -101,7 +101,7 @@ writer::Result write_dump(const Program& program, DumpGuest& guest, const writer
     }
     result = dumper->wait();
     guest.on_trouble(nullptr);
-    if (upload != nullptr) end_upload(*upload, signals, result, ended_by);
+    if (how.upload != nullptr) end_upload(*how.upload, signals, result, ended_by);
     if (result.status.ok() && shown < total) progress.add(total - shown);
     close(done);
   }

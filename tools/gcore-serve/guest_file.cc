@@ -37,7 +37,8 @@ std::string shown_path(std::string path, const std::string& name) {
       path += c;
   return path;
 }
-std::string shown_path(const std::string& release) { return shown_path("/gcore/vmlinux-", release); }
+/// The kernel's own gdb scripts look for a file of that name.
+std::string shown_path(const std::string& release) { return shown_path("/gcore/", release) + "/vmlinux"; }
 std::string shown_module_path(const std::string& name) { return shown_path("/gcore/modules/", name) + ".ko"; }
 
 }  // namespace
@@ -66,6 +67,10 @@ void GuestFile::make() {
     }
   } else if (has_libraries()) {
     remark("the files of --symbols have no place: " + kernel.error().text);
+  }
+  if (const std::string trouble = dump_.trouble(); !trouble.empty() && is_made_ && file_) {
+    file_.reset();  // who knows what it lacks
+    remark("there is no file of the guest's own names: the dump could not be read (" + trouble + ")");
   }
   settled_ = true;
 }

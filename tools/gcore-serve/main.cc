@@ -6,6 +6,7 @@
 #include <cstring>
 #include <expected>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <system_error>
 #include <utility>
@@ -73,10 +74,13 @@ std::string gdb_line(const gdbstub::Target& target, const gdbstub::ExecFile* sym
                      symbols == nullptr ? "" : " " + symbols->path(), address);
 }
 
-gdbstub::DumpTargetOptions target_options(const std::optional<gdbstub::ExecFile>& symbols) {
-  if (!symbols) return {};
-  return {.narrow = symbols->machine() == static_cast<uint16_t>(format::Machine::x86),
-          .first_segment = symbols->first_segment()};
+gdbstub::DumpTargetOptions target_options(const std::optional<gdbstub::ExecFile>& symbols,
+                                          std::function<void()> on_trouble) {
+  gdbstub::DumpTargetOptions options{.on_trouble = std::move(on_trouble)};
+  if (!symbols) return options;
+  options.narrow = symbols->machine() == static_cast<uint16_t>(format::Machine::x86);
+  options.first_segment = symbols->first_segment();
+  return options;
 }
 
 int start(Program& program, gdbstub::Server& server, const gdbstub::TcpAddress& tcp, const reader::Dump& dump,
@@ -165,7 +169,8 @@ int serve(Program& program) {
   const std::string listen = program.value("listen").value_or(kDefaultAddress);
   const auto tcp = gdbstub::TcpAddress::parse(listen);
   if (!tcp) return program.usage_error("--listen " + listen + ": " + tcp.error());
-  const auto dump = program.has("stdio") ? open_for_client(program, path) : open_dump(program, path);
+  const auto dump =
+      program.has("stdio") ? open_for_client(program, path) : open_dump(program, path, -1, how_for_client());
   if (!dump) return fail_to_open(program, dump.error());
   Offered offered;
   if (const auto sorted = sort_symbols(program, **dump, offered); !sorted)
@@ -194,7 +199,12 @@ int serve(Program& program) {
   const GuestFileOptions& wanted = offered.made;
   if (wanted.kernel || !wanted.modules.empty() || !wanted.folders.empty())
     options.session.made_file = &made.emplace(**dump, wanted);
-  const auto target = gdbstub::make_dump_target(**dump, target_options(symbols));
+  bool has_told = false;
+  const auto tell_trouble = [&] {
+    if (const std::string trouble = trouble_of(**dump); !trouble.empty() && !std::exchange(has_told, true))
+      program.note(trouble);
+  };
+  const auto target = gdbstub::make_dump_target(**dump, target_options(symbols, tell_trouble));
   std::expected<void, std::string> result;
   {
     gdbstub::Server server(*target, std::move(options));
@@ -204,7 +214,7 @@ int serve(Program& program) {
     result = server.run(stop);
   }
   close(stop);
-  if (const std::string trouble = trouble_of(**dump); !trouble.empty()) program.note(trouble);
+  tell_trouble();
   int status = kExitDone;
   if (!result)
     status = program.fail("cannot go on serving " + printable((*dump)->path()), result.error());

@@ -42,9 +42,16 @@ std::string hint_at_start(const gdbstub::Target& target, const gdbstub::ExecFile
   return gdbstub::missing_file_hint(target, symbols);
 }
 
+reader::RemoteOptions how_for_client() {
+  reader::RemoteOptions how;
+  how.attempts = 3;
+  how.stall = std::chrono::seconds(10);
+  return how;
+}
+
 reader::Expected<std::unique_ptr<reader::Dump>> open_for_client(const Program& program, const std::string& path) {
   const KeepAlive keep_alive;
-  return open_dump(program, path);
+  return open_dump(program, path, -1, how_for_client());
 }
 
 int stop_signals() {

@@ -11,6 +11,7 @@
 #include "gdbstub/protocol/exec_file.h"
 #include "gdbstub/target.h"
 #include "reader/dump/dump.h"
+#include "reader/source/remote/remote.h"
 #include "tools/common/program.h"
 
 namespace gcore::tools {
@@ -32,6 +33,9 @@ class KeepAlive {
   std::condition_variable_any wake_;
   std::jthread thread_;
 };
+
+/// How a dump on a server is read while a client waits: it is told after some 30 seconds that it cannot be.
+reader::RemoteOptions how_for_client();
 
 /// open_dump() for a client on standard input and output, who asks its first question while a large gzip file is gone
 /// through: GDB gives up after 8 seconds without an acknowledgement, so it gets one each second.

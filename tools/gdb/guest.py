@@ -10,6 +10,7 @@ gdb's own commands, `gcore` among them, stay what they are. Needs gdb 12 or late
 import gzip
 import os
 import re
+import runpy
 import shlex
 import shutil
 import struct
@@ -23,7 +24,8 @@ from gdb.FrameDecorator import FrameDecorator
 MACHINES = {3: "i386", 6: "i386", 62: "i386:x86-64", 183: "aarch64"}
 SERVER = "gcore-serve"
 # PREFIX/share/gcore/gdb/guest.py and PREFIX/bin/gcore-serve. gdb sets __file__ only while it reads this file.
-BESIDE = os.path.normpath(os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../../bin", SERVER))
+HERE = os.path.dirname(os.path.realpath(__file__))
+BESIDE = os.path.normpath(os.path.join(HERE, "../../../bin", SERVER))
 
 
 class GuestServer(gdb.Parameter):
@@ -353,6 +355,23 @@ class Why(Command):
         gdb.write(monitor("why"))
 
 
+class Scripts(Command):
+    """Load the Linux kernel's own gdb scripts: guest scripts DIRECTORY
+
+DIRECTORY is scripts/gdb in the sources of a kernel like the guest's. `apropos lx-` then lists their commands. What the kernel's
+build would tell them (linux/constants.py) is made of the guest's names and types."""
+
+    def __init__(self):
+        super().__init__("guest scripts", gdb.COMMAND_FILES, gdb.COMPLETE_FILENAME)
+
+    def run(self, argument):
+        self.dont_repeat()
+        words = gdb.string_to_argv(argument)
+        if len(words) != 1:
+            raise gdb.GdbError("guest scripts: which directory? That of the kernel's sources that has vmlinux-gdb.py: scripts/gdb")
+        runpy.run_path(os.path.join(HERE, "linux_scripts.py"), {"__name__": "linux_scripts"})["load"](words[0])
+
+
 class Choice(Command):
     """A monitor command after which gdb must forget the memory that it cached."""
 
@@ -473,5 +492,5 @@ if int(gdb.VERSION.split(".")[0]) < 14:
     gdb.unwinder.register_unwinder(None, SignedReturn(), replace=True)
     WithoutSigned()
 
-for command in (Guest, Open, Vcpus, Vtop, Map, Info, Tasks, Dmesg, Why, Phys, As):
+for command in (Guest, Open, Vcpus, Vtop, Map, Info, Tasks, Dmesg, Why, Scripts, Phys, As):
     command()

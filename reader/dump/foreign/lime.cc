@@ -45,17 +45,22 @@ void LeftOutZeros::tell(std::vector<std::string>& notices) const {
 }
 
 format::Machine machine_of_kernel(const Source& source, std::span<const ProgramHeader> headers) {
-  // An aarch64 kernel's image starts with its header, "ARM\x64" at 56, at a multiple of 2 MiB (or 64 KiB).
+  // Every PC has memory below 1 MiB, with a hole before it, which is no memory to its kernel.
+  constexpr uint64_t kHole = 0xa0000, kLowEnd = 1 << 20;
+  const auto is_low = [](const ProgramHeader& header) { return header.address < kLowEnd; };
+  if (!headers.empty() && std::ranges::none_of(headers, is_low)) return format::Machine::aarch64;
+  const auto is_below_hole = [](const ProgramHeader& header) { return header.address + header.memory_size <= kHole; };
+  if (std::ranges::any_of(headers, is_below_hole)) return format::Machine::x86_64;
+  // Either may be. An aarch64 kernel's image starts with its header, "ARM\x64" at 56, at a multiple of 2 MiB (or 64
+  // KiB); kernels since 5.11 use that page for something else.
   constexpr uint64_t kStep = 64 << 10, kMost = uint64_t{4} << 30;
-  for (const ProgramHeader& header : headers) {
-    if (header.address < (uint64_t{1} << 20)) return format::Machine::x86_64;  // there x86 has its first megabyte
+  for (const ProgramHeader& header : headers)
     for (uint64_t at = 0; at + 64 <= header.file_size && at < kMost; at += kStep) {
       std::array<std::byte, 4> magic{};
       if (source.read(FileOffset(header.offset + at + 56), magic).bytes == magic.size() &&
           std::memcmp(magic.data(), "ARM\x64", magic.size()) == 0)
         return format::Machine::aarch64;
     }
-  }
   return format::Machine::x86_64;
 }
 

@@ -152,17 +152,33 @@ std::optional<VirtAddr> Kernel::address_of(std::string_view symbol) const {
 std::optional<uint64_t> Kernel::offset(std::string_view type, std::string_view path) const {
   return types() ? types()->offset(type, path) : std::nullopt;
 }
-std::optional<Place> Kernel::lookup(VirtAddr address) const {
-  return names() ? names()->lookup(address) : std::nullopt;
-}
 
 namespace {
+
+/// aarch64 enters a kernel that is not in its processes' page tables by code that is mapped a second time, far from the
+/// image (arch/arm64/kernel/entry.S, tramp_vectors). Where that code is in the image.
+std::optional<VirtAddr> of_entry_code(const Kernel& kernel, const Names& names, VirtAddr address) {
+  const auto start = names.address_of("__entry_tramp_text_start"), end = names.address_of("__entry_tramp_text_end");
+  if (!start || !end || *end <= *start || !kernel.memory().is_kernel_address(address)) return std::nullopt;
+  const auto& space = kernel.memory().space();
+  const auto here = space.translate(address), there = space.translate(*start);
+  if (!here || !there || !here->permissions.execute || here->address < there->address) return std::nullopt;
+  const uint64_t distance = here->address.value - there->address.value;
+  return distance < end->value - start->value ? std::optional(*start + distance) : std::nullopt;
+}
 
 const PerCpu& per_cpu_of(const Kernel& kernel, Lazy<PerCpu>& lazy) {
   return lazy.get([&] { return find_per_cpu(kernel.memory(), kernel.names()); });
 }
 
 }  // namespace
+
+std::optional<Place> Kernel::lookup(VirtAddr address) const {
+  if (!names()) return std::nullopt;
+  if (auto place = names()->lookup(address)) return place;
+  const auto own = of_entry_code(*this, *names(), address);
+  return own ? names()->lookup(*own) : std::nullopt;
+}
 
 std::optional<VirtAddr> Kernel::per_cpu(VirtAddr symbol, uint32_t cpu) const {
   const PerCpu& areas = per_cpu_of(*this, state_->per_cpu);

@@ -173,6 +173,8 @@ Task TaskReader::read(VirtAddr address) const {
     task.parent = static_cast<int32_t>(number(*parent, tgid_).value_or(0));
   task.name = memory_.text(address + comm_->offset, std::min<uint64_t>(comm_->size, 64)).value_or("");
   if (const auto cpu = number(address, cpu_)) task.cpu = static_cast<uint32_t>(*cpu);
+  const VirtAddr node = address + tasks_->offset;
+  task.boots = task.pid == 0 && memory_.pointer(node) == node;
   read_state(address, task);
   read_times(address, task);
   read_memory(address, task);

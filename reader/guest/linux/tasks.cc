@@ -37,6 +37,7 @@ bool is_first_task(const Kernel& kernel, const TaskReader& reader, VirtAddr addr
 /// By the CPU's own memory or register; no look at other tasks.
 std::optional<VirtAddr> current_by_cpu(const Kernel& kernel, const TaskReader& reader, size_t vcpu) {
   const auto& registers = kernel.dump().cpus()[vcpu].registers;
+  if (is_outside_kernel(registers)) return std::nullopt;
   std::optional<VirtAddr> task;
   if (kernel.memory().machine() == format::Machine::x86_64) {
     const auto number = kernel.cpu_number(vcpu);
@@ -161,7 +162,7 @@ class Finder {
       if (runqueue && reader_.runqueue_cpu(*runqueue) == *task.cpu) runqueues_[*task.cpu] = *runqueue;
     }
     for (size_t vcpu = 0; vcpu < current_.size(); ++vcpu) {
-      if (current_[vcpu]) continue;
+      if (current_[vcpu] || is_outside_kernel(kernel_.dump().cpus()[vcpu].registers)) continue;
       const auto runqueue = runqueues_.find(kernel_.cpu_number(vcpu).value_or(static_cast<uint32_t>(vcpu)));
       if (runqueue == runqueues_.end()) continue;
       const auto task = reader_.runqueue_current(runqueue->second);

@@ -24,7 +24,8 @@ struct Task {
   std::optional<size_t> running_on{};  // index of the vCPU (Dump::cpus()) whose current task it is
   bool runs_unseen = false;            // it runs on a CPU, and the dump has no registers of any: `registers` are old
   bool is_kernel_thread = false;
-  VirtAddr stack{};  // lowest address of its kernel stack; 0: not known
+  bool boots = false;  // PID 0 before it has made another task: it does not idle, it brings the kernel up
+  VirtAddr stack{};    // lowest address of its kernel stack; 0: not known
   uint64_t stack_size = 0;
   std::optional<PhysAddr> root{};  // of its page tables; none for kernel threads
   VirtAddr mm{};                   // 0: none

@@ -69,6 +69,15 @@ bool is_user_mode(const format::RegisterFile& registers) {
   return pstate && (*pstate & 0xf) == 0 && pc && *pc >> 55 == 0;
 }
 
+bool is_outside_kernel(const format::RegisterFile& registers) {
+  if (registers.machine() == format::Machine::x86_64) {
+    constexpr uint64_t kPaging = uint64_t{1} << 31;
+    const auto cr0 = registers.get("cr0");
+    return cr0 && (*cr0 & kPaging) == 0;
+  }
+  return registers.get("elr") == 0 && registers.get("sp") == 0;
+}
+
 Stack unwind(const Kernel& kernel, const format::RegisterFile& registers, size_t max_frames) {
   if (registers.machine() != kernel.memory().machine())
     return {.why_ended = "the registers are of another machine than the kernel"};

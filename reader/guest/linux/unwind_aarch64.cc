@@ -130,9 +130,17 @@ class Aarch64Unwinder final : public Unwinder {
     if (!place) return false;
     const std::string_view name = place->symbol.name;
     if (name == "vectors") return place->offset >= kVectorsOfLowerLevels;
+    if (is_trampoline(*place)) return true;
     const auto fp = now_.get_slot(slots_.x29);
-    return fp && !memory_.is_kernel_address(VirtAddr(*fp)) && (name == "ret_to_user" || name.starts_with("el0t_"));
+    if (!fp || (name != "ret_to_user" && !name.starts_with("el0t_"))) return false;
+    if (!memory_.is_kernel_address(VirtAddr(*fp))) return true;
+    // The last instructions before the trampoline have its address there, and x29 in FAR_EL1.
+    const auto next = kernel_.lookup(VirtAddr(*fp));
+    return next && is_trampoline(*next);
   }
+
+  /// Of page-table isolation: tramp_vectors, tramp_exit, tramp_exit_native, tramp_exit_compat.
+  static bool is_trampoline(const Place& place) { return place.symbol.name.starts_with("tramp_"); }
 
   /// Whether a function that was interrupted has no frame record, or no longer: its caller is in x30 then, and x29 is
   /// still the caller's. By the instructions from the function's start.

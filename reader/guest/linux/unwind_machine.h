@@ -95,5 +95,7 @@ std::optional<format::RegisterFile> aarch64_pt_regs(const KernelMemory& memory, 
 
 /// Whether they are of user mode, and make sense as such.
 bool is_user_mode(const format::RegisterFile& registers);
+/// Whether a vCPU with these registers runs no kernel of 64 bits: it is in firmware, or was not started yet.
+bool is_outside_kernel(const format::RegisterFile& registers);
 
 }  // namespace gcore::reader::linux_guest

@@ -286,7 +286,11 @@ void describe_cpus(const Scene& scene, Diagnosis& diagnosis) {
     const Stack& stack = scene.stacks[vcpu];
     const bool user = is_user_mode(scene.kernel.dump().cpus()[vcpu].registers);
     std::string text = fmt::format("vCPU {}: ", vcpu);
-    const bool is_idle = task && task->pid == 0 && !user;
+    const bool is_idle = task && task->pid == 0 && !task->boots && !user;
+    if (is_outside_kernel(scene.kernel.dump().cpus()[vcpu].registers)) {
+      diagnosis.cpus.push_back(text + "not in the kernel");
+      continue;
+    }
     if (is_idle) {
       ++idle;
       text += "idle";

@@ -335,12 +335,14 @@ class Transfers::Engine {
       again = is_worth_another_try(head.status);
     } else if (code != CURLE_OK) {
       while (words.ends_with('\n') || words.ends_with('.')) words.pop_back();
-      failure = Failure{base::printable(target_.without_secrets(words)), 0};
+      failure = Failure{base::printable(words), 0};
       again = is_worth_another_try(code);
     } else if (!attempt.transfer->is_complete()) {
       failure = Failure{"the server sends less than it was asked for", head.status};
       again = true;
     }
+    // Whatever a server sends may be what it was sent.
+    if (failure) failure->text = target_.without_secrets(std::move(failure->text));
     if (attempt.transfer->progress() != attempt.before) attempt.tries = 0;
     if (failure && again && attempt.tries < limits_.attempts) return wait(attempt, head.retry_after);
     if (failure && again) failure->text += fmt::format(", {} times", attempt.tries);

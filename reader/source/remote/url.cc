@@ -7,6 +7,7 @@
 namespace gcore::reader {
 namespace {
 
+constexpr size_t kShortestSecret = 6;  // in a query, where most values are none: of these a text would be in pieces
 constexpr std::array<std::string_view, 3> kSchemes{"https://", "http://", "s3://"};
 
 bool is_unreserved(char c) {
@@ -78,6 +79,13 @@ std::string without_secrets(std::string text, std::string_view url) {
   for (size_t at = 0; (at = text.find(url, at)) != std::string::npos; at += shown.size())
     text.replace(at, url.size(), shown);
   if (parts.query.size() > 1) erase_all(text, parts.query.substr(1));
+  for (std::string_view rest = parts.query; !rest.empty();) {
+    const std::string_view pair = rest.substr(0, rest.find_first_of("&#", 1));
+    rest.remove_prefix(pair.size());
+    const size_t equals = pair.find('=');
+    const std::string_view value = pair.substr(equals == std::string_view::npos ? 1 : equals + 1);
+    if (value.size() >= kShortestSecret) erase_all(text, value);
+  }
   erase_all(text, parts.user);
   if (const size_t colon = parts.user.find(':'); colon != std::string_view::npos)
     erase_all(text, parts.user.substr(colon + 1));

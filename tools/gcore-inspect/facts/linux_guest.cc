@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 
+#include "reader/guest/linux/task_place.h"
 #include "tools/gcore-inspect/facts/qnx_guest.h"
 #include "tools/gcore-inspect/facts/symbols.h"
 
@@ -16,24 +17,6 @@ using reader::linux_guest::Stack;
 using reader::linux_guest::Task;
 
 namespace {
-
-constexpr size_t kFramesToLookAt = 24;
-
-/// Whether a place is in the scheduler's own code, which the kernel keeps in one section (in_sched_functions()).
-class SchedulerCode {
- public:
-  explicit SchedulerCode(const Kernel& kernel)
-      : start_(kernel.address_of("__sched_text_start")), end_(kernel.address_of("__sched_text_end")) {}
-  bool holds(const reader::linux_guest::Frame& frame) const {
-    if (start_ && end_ && frame.pc >= *start_ && frame.pc < *end_) return true;
-    // The way into it, and what changes the stacks.
-    constexpr std::string_view kNames[] = {"__schedule", "schedule", "__switch_to", "__switch_to_asm", "cpu_switch_to"};
-    return frame.place && std::ranges::find(kNames, frame.place->symbol.name) != std::end(kNames);
-  }
-
- private:
-  std::optional<VirtAddr> start_, end_;
-};
 
 /// " at core.c:123", by --symbols; "" when nobody knows.
 std::string source_line(const Job& job, VirtAddr address) {
@@ -117,7 +100,7 @@ std::optional<Task> task_of_cpu(const Job& job, size_t vcpu) {
 
 std::string task_name(const Task& task) {
   const std::string name = printable(task.name);
-  if (task.pid == 0) return name + " (idle)";
+  if (task.pid == 0 && !task.boots) return name + " (idle)";
   return task.is_process() ? fmt::format("{} (PID {})", name, task.pid)
                            : fmt::format("{} (PID {}, thread {})", name, task.tgid, task.pid);
 }
@@ -151,20 +134,22 @@ std::string frame_text(const Frame& frame) {
 }
 
 std::string place_of(const Job& job, const Task& task) {
+  using reader::linux_guest::TaskPlace;
   const Kernel* kernel = job.linux_guest.kernel_or_null();
-  if (kernel == nullptr) return "";
-  if (task.runs_unseen) return "running";
-  const Stack stack =
-      task.running_on || task.stack != VirtAddr(0) ? unwind(*kernel, task.registers, kFramesToLookAt) : Stack{};
-  const auto text = [&](const reader::linux_guest::Frame& frame) {
-    const std::string at = frame.place ? printable(frame.place->text()) : fmt::format("{:#x}", frame.pc.value);
-    return at + source_line(job, VirtAddr(frame.pc.value - (frame.is_exact ? 0 : 1)));
-  };
-  if (task.running_on) return stack.frames.empty() ? stack.user ? "user mode" : "" : text(stack.frames.front());
-  const SchedulerCode scheduler(*kernel);
-  for (const auto& frame : stack.frames)
-    if (!scheduler.holds(frame)) return text(frame);
-  return stack.frames.empty() ? "" : text(stack.frames.back());
+  const TaskPlace place = kernel != nullptr ? reader::linux_guest::place_of(*kernel, task) : TaskPlace{};
+  switch (place.kind) {
+    case TaskPlace::Kind::unknown:
+      return "";
+    case TaskPlace::Kind::running:
+      return "running";
+    case TaskPlace::Kind::user_mode:
+      return "user mode";
+    case TaskPlace::Kind::kernel:
+      break;
+  }
+  const auto& frame = *place.frame;
+  const std::string at = frame.place ? printable(frame.place->text()) : fmt::format("{:#x}", frame.pc.value);
+  return at + source_line(job, VirtAddr(frame.pc.value - (frame.is_exact ? 0 : 1)));
 }
 
 std::vector<StackGroup> stack_groups(const Job& job, std::span<const Task* const> tasks) {

@@ -63,6 +63,8 @@ int print_of_tasks(const Job& job, const std::string& which) {
     std::puts("no task is blocked (state D)");
     return kExitDone;
   }
+  if (wanted.empty() && which == "all")
+    return job.program.fail("show the stacks of tasks", "the guest has no task but the kernel's first one yet");
   if (wanted.empty()) return job.program.fail("show the stack of PID " + which, "the guest has no such task");
   bool first = true;
   for (const StackGroup& group : stack_groups(job, wanted)) {
