@@ -163,14 +163,11 @@ class DumpTarget : public Target {
   std::optional<uint64_t> kernel_displacement() const override {
     return has_running_addresses() ? 0 : guest_.system().kaslr_offset;
   }
-  std::expected<std::string, std::string> kernel_messages() const override {
-    if (guest_.system().kind == reader::GuestSystem::Kind::linux_kernel) return linux_.text(GuestText::messages, {});
-    auto messages = reader::qnx_messages(dump_);
-    if (!messages) return std::unexpected(messages.error().text);
-    return *std::move(messages);
-  }
   std::expected<std::string, std::string> kernel_text(GuestText what, std::optional<uint64_t> pid) const override {
-    if (guest_.system().kind == reader::GuestSystem::Kind::qnx) return qnx_text(guest_, what, pid);
+    using Kind = reader::GuestSystem::Kind;
+    const Kind kind = guest_.system().kind;
+    // The message ring of QNX needs nothing else of it to be found.
+    if (kind == Kind::qnx || (kind == Kind::unknown && what == GuestText::messages)) return qnx_text(guest_, what, pid);
     return linux_.text(what, pid);
   }
   std::expected<std::vector<GuestProcess>, std::string> processes(size_t cpu) const override {

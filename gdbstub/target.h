@@ -211,8 +211,6 @@ class Target {
     (void)pid;
     return std::unexpected("there is no guest to ask");
   }
-  /// The kernel's message ring as text, or one sentence that says why there is none.
-  virtual std::expected<std::string, std::string> kernel_messages() const = 0;
 };
 
 }  // namespace gcore::gdbstub

@@ -45,6 +45,8 @@ constexpr MonitorCommand kCommands[] = {
 
 }  // namespace
 
+MonitorResult monitor_messages(Client& client) { return answer(client, Target::GuestText::messages); }
+
 MonitorResult monitor_diagnosis(Client& client) { return answer(client, Target::GuestText::why); }
 
 std::span<const MonitorCommand> monitor_guest_commands() { return kCommands; }

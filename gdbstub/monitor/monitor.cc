@@ -84,11 +84,7 @@ MonitorResult choose_cpu(Client& client, std::span<const std::string> words) {
              : fmt::format("monitor commands are about {}, which the debugger asked about last\n", name);
 }
 
-MonitorResult kernel_messages(Client& client, std::span<const std::string>) {
-  auto text = client.target.kernel_messages();
-  if (!text) return std::unexpected(text.error());
-  return std::move(*text);
-}
+MonitorResult kernel_messages(Client& client, std::span<const std::string>) { return monitor_messages(client); }
 
 constexpr char kFlush[] =
     "now `maint flush register-cache` and `maint flush dcache`, or `continue`, make gdb look again\n";

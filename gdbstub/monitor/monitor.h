@@ -65,6 +65,8 @@ inline constexpr size_t kMaxScriptText = 1 << 20;
 std::span<const MonitorCommand> monitor_memory_commands();
 /// What the guest's kernel tells.
 std::span<const MonitorCommand> monitor_guest_commands();
+/// What the guest's kernel printed.
+MonitorResult monitor_messages(Client& client);
 /// What went wrong in a Linux guest.
 MonitorResult monitor_diagnosis(Client& client);
 /// A vCPU's registers in the layout of QEMU's `info registers`.

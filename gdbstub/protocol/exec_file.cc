@@ -37,9 +37,10 @@ uint64_t field(std::span<const std::byte> bytes, size_t offset, size_t size, boo
 
 std::expected<ExecFile, std::string> ExecFile::open(const std::string& path) {
   // O_NONBLOCK: a FIFO would make open wait for a writer.
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) return std::unexpected(std::strerror(errno));
-  ExecFile file(fd, path, 0);
+  base::UniqueFd opened(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!opened) return std::unexpected(std::strerror(errno));
+  const int fd = opened.get();
+  ExecFile file(std::move(opened), path, 0);
   struct stat status{};
   if (fstat(fd, &status) != 0) return std::unexpected(std::strerror(errno));
   if (!S_ISREG(status.st_mode)) return std::unexpected("it is not a regular file");
@@ -55,20 +56,10 @@ std::expected<ExecFile, std::string> ExecFile::open(const std::string& path) {
   return file;
 }
 
-ExecFile::ExecFile(ExecFile&& other) noexcept
-    : fd_(std::exchange(other.fd_, -1)),
-      path_(std::move(other.path_)),
-      size_(other.size_),
-      changes_(std::move(other.changes_)) {}
-
-ExecFile::~ExecFile() {
-  if (fd_ >= 0) close(fd_);
-}
-
 size_t ExecFile::read(uint64_t offset, std::span<std::byte> into) const {
   size_t done = 0;
   while (done < into.size() && offset + done < size_) {
-    const ssize_t got = pread(fd_, into.data() + done, into.size() - done, static_cast<off_t>(offset + done));
+    const ssize_t got = pread(file_.get(), into.data() + done, into.size() - done, static_cast<off_t>(offset + done));
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) break;
     done += static_cast<size_t>(got);

@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "writer/base/unique_fd.h"
+
 namespace gcore::gdbstub {
 
 class Target;
@@ -20,11 +22,10 @@ class ExecFile {
   /// are linked at 0, read() then says that they are in no segment: GDB moves segments (qOffsets), and these, whose
   /// addresses are distances, must stay.
   static std::expected<ExecFile, std::string> open(const std::string& path);
-  /// An ELF file that has no name on this host: bytes in a descriptor, which it owns, offered under `path`.
-  static ExecFile adopt(int fd, std::string path, uint64_t size) { return {fd, std::move(path), size}; }
-  ExecFile(ExecFile&& other) noexcept;
-  ExecFile& operator=(ExecFile&&) = delete;
-  ~ExecFile();
+  /// An ELF file that has no name on this host: bytes in a descriptor, offered under `path`.
+  static ExecFile adopt(base::UniqueFd file, std::string path, uint64_t size) {
+    return {std::move(file), std::move(path), size};
+  }
 
   /// Absolute.
   const std::string& path() const { return path_; }
@@ -39,10 +40,11 @@ class ExecFile {
  private:
   /// Two bytes of the ELF header; 0 when the file ends before them.
   uint16_t header_field(size_t offset) const;
-  ExecFile(int fd, std::string path, uint64_t size) : fd_(fd), path_(std::move(path)), size_(size) {}
+  ExecFile(base::UniqueFd file, std::string path, uint64_t size)
+      : file_(std::move(file)), path_(std::move(path)), size_(size) {}
   void take_per_cpu_out_of_segments();
 
-  int fd_;
+  base::UniqueFd file_;
   std::string path_;
   uint64_t size_;
   std::vector<std::pair<uint64_t, std::byte>> changes_;  // of single bytes, by offset

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "reader/guest/find_guest.h"
+#include "writer/format/machine.h"
 
 namespace gcore::reader {
 
@@ -62,8 +63,9 @@ Expected<AddressSpace> Guest::space_of_cpu(size_t cpu, GuestSearch search, Addre
 
 Expected<AddressSpace> Guest::space_with_root(size_t cpu, uint64_t root, AddressSpace::Root which) const {
   AddressSpace::Options options;
-  // x86 says all that matters in its registers and in VMCOREINFO.
-  if (state_->dump.machine() == format::Machine::aarch64 && !AddressSpace::of_cpu(state_->dump, cpu, options))
+  // With one root there is nothing to add: registers and VMCOREINFO say the rest.
+  const bool has_two_roots = format::machine_info(state_->dump.machine()).root_registers.size() > 1;
+  if (has_two_roots && !AddressSpace::of_cpu(state_->dump, cpu, options))
     options.fallback = kernels_own(system(GuestSearch::thorough));
   return AddressSpace::with_root(state_->dump, cpu, root, which, options);
 }

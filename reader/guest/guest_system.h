@@ -20,9 +20,10 @@ struct GuestSystem {
   std::string release;  // Linux: "6.1.0-13-amd64", as uname -r says
   std::string banner;   // Linux: "Linux version 6.1.0-13-amd64 (...) #1 SMP ...", without the line's end
 
-  /// Where the first byte of the kernel's image is: of Linux the symbol _text (on aarch64 _stext, where the image is
-  /// mapped from).
+  /// Where the first byte of the kernel's image is, and of Linux the symbol that is there: _text, or (aarch64) _stext,
+  /// where the image is mapped from.
   std::optional<VirtAddr> image_address{};
+  std::string image_symbol{};
   std::optional<PhysAddr> image_physical{};
 
   /// By how much the running kernel is displaced from the addresses of its ELF file (KASLR), modulo 2^64; 0 when it was

@@ -9,6 +9,7 @@
 #include "reader/space/table_isolation.h"
 #include "reader/translate/paging.h"
 #include "reader/translate/step.h"
+#include "writer/format/machine.h"
 
 namespace gcore::reader {
 namespace {
@@ -99,8 +100,8 @@ Expected<AddressSpace> AddressSpace::with_root(const Dump& dump, size_t cpu, uin
                                                const Options& options) {
   const auto found = cpu_of(dump, cpu);
   if (!found) return std::unexpected(found.error());
-  std::optional<Paging> base;  // x86 says all that matters in its registers and in VMCOREINFO
-  if (dump.machine() == format::Machine::aarch64)
+  std::optional<Paging> base;  // the other root's half; with one root, registers and VMCOREINFO say the rest
+  if (format::machine_info(dump.machine()).root_registers.size() > 1)
     if (auto plan = plan_of(dump, *found, options.fallback)) base = std::move(plan->paging);
   auto plan = paging_with_root(dump, *found, base, dump.vmcoreinfo(), root, which == Root::upper);
   if (!plan) return std::unexpected(about(dump, cpu, plan.error()));

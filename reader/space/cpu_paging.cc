@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "reader/dump/vmcoreinfo.h"
+#include "writer/format/vmcoreinfo.h"
 
 namespace gcore::reader {
 namespace {
@@ -11,22 +12,19 @@ using translate::Half;
 using translate::Mode;
 using translate::Paging;
 
-// ---- x86
-
 /// The kernel's own root table: a symbol in its image, whose place in memory is known.
-std::optional<uint64_t> x86_kernel_root(const Dump& dump, const Vmcoreinfo& info) {
-  if (dump.machine() == format::Machine::x86) {
-    constexpr uint64_t kPageOffset = 0xc0000000;
-    const auto symbol = info.symbol("swapper_pg_dir");
-    return symbol && *symbol >= kPageOffset ? std::optional(*symbol - kPageOffset) : std::nullopt;
-  }
-  constexpr uint64_t kKernelMap = 0xffffffff80000000;
+std::optional<uint64_t> kernel_root(const Dump& dump, const Vmcoreinfo& info) {
+  auto offset = format::kernel_image_offset(dump.machine(), info);
+  // Kernels that do not say it were not moved.
+  if (!offset && dump.machine() == format::Machine::x86_64) offset = format::kX86_64KernelMap;
   for (const char* name : {"init_top_pgt", "init_level4_pgt", "swapper_pg_dir"}) {
     const auto symbol = info.symbol(name);
-    if (symbol && *symbol >= kKernelMap) return *symbol - kKernelMap + info.number("NUMBER(phys_base)").value_or(0);
+    if (symbol && offset && *symbol >= *offset) return *symbol - *offset;
   }
   return std::nullopt;
 }
+
+// ---- x86
 
 /// What is known without any register.
 translate::X86Registers x86_facts(const Dump& dump, const Vmcoreinfo& info) {
@@ -174,18 +172,17 @@ std::optional<Paging> paging_from_vmcoreinfo(const Dump& dump, std::string_view 
   const Vmcoreinfo info(vmcoreinfo);
   if (dump.machine() != format::Machine::aarch64) {
     auto registers = x86_facts(dump, info);
-    registers.page_table = x86_kernel_root(dump, info);
+    registers.page_table = kernel_root(dump, info);
     auto paging = translate::x86_paging(registers);
     return paging ? std::optional(*std::move(paging)) : std::nullopt;
   }
-  const auto symbol = info.symbol("swapper_pg_dir");
-  const auto offset = info.hex("NUMBER(kimage_voffset)");
-  if (!symbol || !offset) return std::nullopt;
+  const auto root = kernel_root(dump, info);
+  if (!root) return std::nullopt;
   auto registers = aarch64_facts(dump, info);
   registers.ttbr1 = 0;
   auto paging = translate::aarch64_paging(registers);
   if (!paging) return std::nullopt;
-  set_root(*paging, paging->upper, PhysAddr(*symbol - *offset));
+  set_root(*paging, paging->upper, PhysAddr(*root));
   return *std::move(paging);
 }
 

@@ -88,7 +88,7 @@ TEST(VmmDump, GoesThroughAPipe) {
   EXPECT_EQ(verified.status, (ExitStatus{0, 0})) << verified.out << verified.err;
 }
 
-// The ELF header, the program headers and the section headers: all that stands in front of the notes.
+// The ELF header, the program headers and the section headers: all that stands before the notes.
 std::string layout_of(const std::string& dump) {
   const auto number = [&dump](size_t at) {
     uint64_t value = 0;

@@ -78,8 +78,8 @@ def snappy_chunk(kind, data, memory):
     return bytes([kind]) + struct.pack("<I", len(body))[:3] + body
 
 
-def avml_header(first, size):
-    return b"AVML" + struct.pack("<IQQQ", 2, first, first + size - 1, 0)
+def avml_header(first, size, version=2):
+    return (b"EMiL" if version == 1 else b"AVML") + struct.pack("<IQQQ", version, first, first + size - 1, 0)
 
 
 def avml():
@@ -133,6 +133,7 @@ SEEDS = {
     "avml": avml(),
     "raw": b"raw!" + b"r" * 60,
     "lime": lime((0x1000, b"l" * 64), (0x100000000, b"L" * 64)),
+    "avml-1": lime((0x1000, b"l" * 64)) + avml_header(0x2000, PAGE, 1) + lime((0x4000, b"L" * 64)),
     "virtualbox": virtualbox(),
     "xen-pfn": xen(),
     "xen-p2m": xen(b".xen_p2m"),

@@ -379,7 +379,7 @@ TEST_F(DumpTargetTest, TheMessageRingIsShownWhereThereIsOne) {
         .memory(0x10000, info.str())
         .write(folder.path("ring"));
     open(folder.path("ring"));
-    const auto messages = target->kernel_messages();
+    const auto messages = target->kernel_text(gdbstub::Target::GuestText::messages, {});
     EXPECT_EQ(messages.has_value(), good);
     EXPECT_EQ(messages.value_or("none"), good ? "hello world\n" : "none");
   }

@@ -112,7 +112,9 @@ class FakeTarget : public gdbstub::Target {
     return root.value & ~uint64_t{0xfff};
   }
   std::optional<uint64_t> kernel_displacement() const override { return displacement; }
-  std::expected<std::string, std::string> kernel_messages() const override { return std::unexpected("no ring"); }
+  std::expected<std::string, std::string> kernel_text(GuestText, std::optional<uint64_t>) const override {
+    return std::unexpected("no ring");
+  }
 
   std::expected<std::span<const gdbstub::GuestThread>, std::string> threads() const override {
     if (tasks.empty()) return std::unexpected("there is no kernel that is known");

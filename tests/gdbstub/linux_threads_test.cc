@@ -15,6 +15,7 @@
 #include "tests/support/gdb_session.h"
 #include "tests/support/linux_oracle.h"
 #include "tests/support/paths.h"
+#include "tests/support/process.h"
 #include "tests/support/regex.h"
 #include "tests/support/temp_dir.h"
 
@@ -38,6 +39,20 @@ std::map<uint64_t, std::string> threads_of(const LinuxOracle& guest) {
   return names;
 }
 
+/// By PID, of lines "stack PID 0x... 0x...".
+std::map<int32_t, std::vector<uint64_t>> stacks_in(const std::string& text) {
+  std::map<int32_t, std::vector<uint64_t>> stacks;
+  std::istringstream lines(text);
+  for (std::string line, word; std::getline(lines, line);) {
+    std::istringstream words(line);
+    int32_t pid = 0;
+    if (!(words >> word >> pid) || word != "stack") continue;
+    auto& frames = stacks[pid];
+    while (words >> word) frames.push_back(std::stoull(word, nullptr, 16));
+  }
+  return stacks;
+}
+
 struct LinuxThreads : testing::TestWithParam<Guest> {
   const LinuxOracle& guest = linux_oracle(GetParam().recipe());
   std::string debugger = std::string(GetParam().machine) == "aarch64" ? "gdb-multiarch" : "gdb";
@@ -50,6 +65,21 @@ struct LinuxThreads : testing::TestWithParam<Guest> {
     EXPECT_EQ(result.of.size(), all.size()) << result.output;
     result.of.resize(all.size());
     return result;
+  }
+
+  /// As the reader has them, which other tests hold beside /proc/PID/stack.
+  std::map<int32_t, std::vector<uint64_t>> stacks_of_sleeping_tasks() const {
+    const auto dump = open_dump(guest);
+    const reader::Guest system(*dump);
+    const auto kernel = reader::linux_guest::Kernel::find(*dump, system.system(reader::GuestSearch::thorough));
+    std::map<int32_t, std::vector<uint64_t>> stacks;
+    if (!kernel || !(*kernel)->tasks()) return stacks;
+    for (const auto& task : (*kernel)->tasks()->list) {
+      if (task.running_on || task.pid == 0) continue;
+      auto& frames = stacks[task.pid];
+      for (const auto& frame : (*kernel)->stack_of(task).frames) frames.push_back(frame.pc.value);
+    }
+    return stacks;
   }
 };
 
@@ -147,8 +177,7 @@ TEST_P(LinuxThreads, CanBeShownLater) {
   EXPECT_THAT(session.of[7], HasSubstr("vCPUs only"));
 }
 
-/// Right down: as the reader has them, which other tests hold beside /proc/PID/stack. On aarch64 return addresses on
-/// the stacks are signed.
+/// Right down. On aarch64 return addresses on the stacks are signed.
 TEST_P(LinuxThreads, HaveWholeStacks) {
   TempDir folder;
   const std::string script = folder.write("stacks.py",
@@ -163,31 +192,50 @@ TEST_P(LinuxThreads, HaveWholeStacks) {
                                           "            frame = frame.older()\n"
                                           "        print('stack', thread.ptid[1] - 10000000, *pcs)\n");
   const auto session = gdb({"source " + script});
-  std::map<int32_t, std::vector<uint64_t>> shown;
-  std::istringstream lines(session.of[1]);
-  for (std::string line, word; std::getline(lines, line);) {
-    std::istringstream words(line);
-    int32_t pid = 0;
-    if (!(words >> word >> pid) || word != "stack") continue;
-    auto& frames = shown[pid];
-    while (words >> word) frames.push_back(std::stoull(word, nullptr, 16));
-  }
-  const auto dump = reader::Dump::open(guest.dump());
-  ASSERT_TRUE(dump);
-  const reader::Guest system(**dump);
-  const auto kernel = reader::linux_guest::Kernel::find(**dump, system.system(reader::GuestSearch::thorough));
-  ASSERT_TRUE(kernel && (*kernel)->tasks());
-  size_t deepest = 0, compared = 0;
-  for (const auto& task : (*kernel)->tasks()->list) {
-    if (task.running_on || task.pid == 0) continue;
-    std::vector<uint64_t> frames;
-    for (const auto& frame : (*kernel)->stack_of(task).frames) frames.push_back(frame.pc.value);
-    EXPECT_EQ(shown[task.pid], frames) << task.name << ", PID " << task.pid;
+  auto shown = stacks_in(session.of[1]);
+  size_t deepest = 0;
+  const auto stacks = stacks_of_sleeping_tasks();
+  for (const auto& [pid, frames] : stacks) {
+    EXPECT_EQ(shown[pid], frames) << "PID " << pid;
     deepest = std::max(deepest, frames.size());
-    ++compared;
   }
-  EXPECT_GT(compared, 20u);
+  EXPECT_GT(stacks.size(), 20u);
   EXPECT_GE(deepest, 5u);
+}
+
+/// LLDB takes the rules of a function's start for all of it. Those of the outermost, where the kernel is entered or a
+/// thread starts, change their sort on the way, and it leaves that frame out.
+TEST_P(LinuxThreads, HaveTheirStacksInLldb) {
+  TempDir folder;
+  const std::string symbols = folder.path("vm.symbols"), script = folder.write("stacks.py", R"(
+for thread in lldb.debugger.GetSelectedTarget().process:
+    if thread.id > 10000000:
+        print('stack', thread.id - 10000000, *[hex(frame.pc) for frame in thread if frame.pc >> 63])
+)");
+  ASSERT_EQ(run({program("gcore-inspect"), guest.dump(), "--write-symbols", symbols}).status.code, 0);
+  Process server(
+      {program("gcore-serve"), guest.dump(), "--symbols", symbols, "--threads", "tasks", "--listen", "127.0.0.1:0"});
+  const auto line = server.wait_for_line(Process::Stream::err, "gcore-serve: listening on ");
+  ASSERT_TRUE(line) << server.err();
+  Process::Options options;
+  options.merge_stderr = true;
+  options.environment = {"LC_ALL=C", "TERM=dumb", "HOME=" + folder.path()};
+  const Completed lldb =
+      run({"lldb-19", "--no-lldbinit", "--batch", "-o", "gdb-remote " + line->substr(line->rfind(' ') + 1), "-o",
+           "script exec(open('" + script + "').read())"},
+          120s, {}, options);
+  const auto shown = stacks_in(lldb.out);
+  const auto stacks = stacks_of_sleeping_tasks();
+  size_t whole = 0;
+  for (auto [pid, frames] : stacks) {
+    const auto found = shown.find(pid);
+    ASSERT_NE(found, shown.end()) << pid << "\n" << lldb.out;
+    whole += found->second == frames ? 1 : 0;
+    if (found->second != frames && !frames.empty()) frames.pop_back();
+    EXPECT_EQ(found->second, frames) << "PID " << pid;
+  }
+  EXPECT_GT(stacks.size(), 20u);
+  EXPECT_GE(whole, std::string_view(GetParam().machine) == "aarch64" ? stacks.size() / 2 : 0);
 }
 
 /// `guest scripts` loads scripts/gdb of a kernel's sources. Here are some that stand for them

@@ -21,7 +21,7 @@ constexpr uint64_t kRunning = 0xffffffff9f000000;
 constexpr uint64_t kBuildIdNote = 0x800;
 const std::string kBuildId = "\x01\x23\x45\x67\x89\xab\xcd\xef";
 
-/// One vCPU in kernel mode, in front of whose pc these instructions are.
+/// One vCPU in kernel mode, with these instructions before its pc.
 DumpBuilder kernel_dump(const std::string& code, const std::string& build_id = kBuildId,
                         const std::string& vmcoreinfo = "") {
   Bytes memory;

@@ -144,7 +144,7 @@ TEST(Map, FindsUserPagesInTheKernelsHalf) {
 }
 
 TEST(Map, ToldWhatTheDumpLacksFromWhatItHas) {
-  // The page at 0x8000 was left out, and the file ends in front of that at 0xa000.
+  // The page at 0x8000 was left out, and the file ends before that at 0xa000.
   DumpBuilder dump;
   dump.note(sample_note().build()).memory(0, sample_memory().substr(0, 0x8000));
   dump.header({.address = 0x8000, .memory_size = 0x1000});

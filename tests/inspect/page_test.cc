@@ -242,7 +242,7 @@ TEST(Page, FollowsAddressesBothWays) {
 }
 
 TEST(Page, SaysWhyThereIsNothingToShow) {
-  // The file ends in front of the page tables; the page before them is there in part.
+  // The file ends before the page tables; the page before them is there in part.
   DumpBuilder dump;
   dump.note(sample_note().build()).memory(0x200000, std::string(0x2000, 'x')).memory(0, sample_memory());
   dump.cut(dump.build().size() - 0x10000 - 0x800);

@@ -178,7 +178,7 @@ DumpBuilder notes_at_the_end(const std::string& note, uint64_t lost) {
   const uint64_t behind = builder.build().size();
   builder.patch(offset, note);
   builder.cut(offset + note.size() - lost);
-  EXPECT_EQ(behind, offset) << "the header's room is in front of the memory";
+  EXPECT_EQ(behind, offset) << "the header's room is before the memory";
   return builder;
 }
 

@@ -167,6 +167,43 @@ TEST_F(RemoteDump, IsServedToGdb) {
   EXPECT_THAT(gdb.out, HasSubstr("the quick brown fox"));
 }
 
+struct Bad {
+  std::string address;
+  const char* why;
+};
+
+TEST_F(RemoteDump, BadAddressesSayWhatIsWrong) {
+  const std::string schemes = "; addresses begin with https://, http:// or s3://, in small letters";
+  for (const auto& [address, why] :
+       {Bad{"http://", "there is no host in that address"},
+        {"https:///vm.gcore", "there is no host in that address"},
+        {"http://nobody.invalid/vm.gcore", "Could not resolve host: nobody.invalid"},
+        {"http://127.0.0.1:1/vm.gcore", "Failed to connect to 127.0.0.1 port 1"},
+        {"http://127.0.0.1:99999/vm.gcore", "that is no address: "},
+        {"http://[::1/vm.gcore", "that is no address: "},
+        {server_.url("a file"), "a blank in it is written as %20"},
+        {"https" + server_.url("vm.gcore").substr(4), "if the server has none, say http://"},
+        {server_.url(""), "there is no such file (404, NotFound)"},
+        {"s3://", "there is no bucket in it: it is s3://BUCKET/KEY"},
+        {"s3://bucket", "there is no key in it: it is s3://BUCKET/KEY"},
+        {"s3://buck:et/key", "its bucket has a character that no bucket's name has"},
+        {"s3:/bucket/key", "No such file or directory"},
+        {"HTTP" + server_.url("vm.gcore").substr(4), schemes.c_str()},
+        {"gs://bucket/key", schemes.c_str()},
+        {"file:///vm.gcore", schemes.c_str()}}) {
+    SCOPED_TRACE(address);
+    for (const char* tool : {"gcore-inspect", "gcore-convert"}) {
+      std::vector<std::string> command{program(tool), address};
+      if (std::string_view(tool) == "gcore-convert") command.push_back(server_.folder().path("out"));
+      const Completed done = run(command);
+      EXPECT_EQ(done.status, kFailed);
+      EXPECT_THAT(done.err, HasSubstr(why));
+      EXPECT_EQ(std::ranges::count(done.err, '\n'), 1) << done.err;
+    }
+  }
+  EXPECT_THAT(server_.folder().entries(), Not(testing::Contains("out")));
+}
+
 // An address in a dump is text.
 TEST_F(RemoteDump, NothingThatADumpNamesIsOpened) {
   const std::string url = server_.url("bait");

@@ -100,7 +100,7 @@ class DumpBuilder {
   uint16_t header_size = 0;     // e_ehsize; 0: the right one
   uint16_t phentsize = 0;       // likewise
   bool notes_last = false;      // PT_NOTE headers after the PT_LOADs
-  bool sections_first = false;  // section headers in front of the program headers, as QEMU has it
+  bool sections_first = false;  // section headers before the program headers, as QEMU has it
   bool section_zero = false;    // write section header 0 even if there are no sections
   bool virtual_is_physical = false;
 

@@ -13,6 +13,7 @@
 #include "reader/source/remote/remote.h"
 #include "tools/common/program.h"
 #include "tools/common/progress.h"
+#include "writer/format/machine.h"
 
 namespace gcore::tools {
 
@@ -37,12 +38,10 @@ inline reader::Expected<std::optional<reader::RawMemory>> parse_raw_memory(const
   };
   const size_t comma = text->find(',');
   const std::string machine = text->substr(0, comma);
-  reader::RawMemory raw;
-  if (machine == "aarch64") {
-    raw = {format::Machine::aarch64, reader::PhysAddr(0x40000000)};
-  } else if (machine != "x86_64") {
+  const auto known = format::machine_of_name(machine);
+  if (!known || format::machine_info(*known).word_bytes != 8)
     return wrong("the machine is x86_64 or aarch64, not '" + printable(machine) + "'");
-  }
+  reader::RawMemory raw{*known, reader::PhysAddr(format::machine_info(*known).memory_start)};
   if (comma != std::string::npos) {
     const auto address = parse_number(std::string_view(*text).substr(comma + 1));
     if (!address) return wrong(address.error());
@@ -94,7 +93,10 @@ inline reader::Expected<std::unique_ptr<reader::Dump>> open_dump(const Program& 
   if (program.has(kNoSignRequest.name) && std::ranges::none_of(program.operands(), reader::is_url))
     return no_address(kNoSignRequest);
   const int own = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1;
-  return own >= 0 ? reader::Dump::open_descriptor(own, path, options) : reader::Dump::open(path, options);
+  auto dump = own >= 0 ? reader::Dump::open_descriptor(own, path, options) : reader::Dump::open(path, options);
+  if (!dump && own < 0 && path.find("://") != std::string::npos)
+    dump.error().text += "; addresses begin with https://, http:// or s3://, in small letters";
+  return dump;
 }
 
 /// Why not all of the dump could be read while the program did its work, which then failed; "" when nothing was wrong.

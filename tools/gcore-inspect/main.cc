@@ -1,6 +1,8 @@
 // gcore-inspect DUMP: what a dump of a virtual machine says, for a person or (with --json) for a program.
 #include <unistd.h>
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdio>
 
@@ -12,6 +14,7 @@
 #include "tools/gcore-inspect/facts/qnx_guest.h"
 #include "tools/gcore-inspect/facts/symbols.h"
 #include "tools/gcore-inspect/inspect.h"
+#include "writer/format/machine.h"
 
 namespace gcore::tools::inspect {
 namespace {
@@ -187,14 +190,16 @@ Parsed parse_root(const Program& program, format::Machine machine, Request& requ
   const std::string name = equals == std::string::npos ? "" : text.substr(0, equals);
   const auto number = parse_number(std::string_view(text).substr(equals == std::string::npos ? 0 : equals + 1));
   if (!number) return std::unexpected("--root: " + number.error());
-  const bool arm = machine == format::Machine::aarch64;
-  if (arm && name != "ttbr0" && name != "ttbr1")
+  const auto roots = format::machine_info(machine).root_registers;
+  const auto which = std::ranges::find(roots, name);
+  if (roots.size() > 1 && which == roots.end())
+    return std::unexpected(fmt::format("--root: an {} machine has two: say {}=ADDR (a process) or {}=ADDR (the kernel)",
+                                       format::machine_name(machine), roots[0], roots[1]));
+  if (!name.empty() && which == roots.end())
     return std::unexpected(
-        "--root: an aarch64 machine has two: say ttbr0=ADDR (a process) or ttbr1=ADDR "
-        "(the kernel)");
-  if (!arm && !name.empty() && name != "cr3")
-    return std::unexpected("--root: '" + printable(name) + "' is no root table of this machine; say cr3=ADDR or ADDR");
-  request.root = {*number, name == "ttbr1" ? reader::AddressSpace::Root::upper : reader::AddressSpace::Root::lower};
+        fmt::format("--root: '{0}' is no root table of this machine; say {1}=ADDR or ADDR", printable(name), roots[0]));
+  request.root = {*number,
+                  which - roots.begin() == 1 ? reader::AddressSpace::Root::upper : reader::AddressSpace::Root::lower};
   return {};
 }
 

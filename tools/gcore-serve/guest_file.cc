@@ -23,10 +23,10 @@ namespace linux_guest = reader::linux_guest;
 
 constexpr int kBehindClients = 5;  // in steps of nice
 
-/// The bytes as a file without a name; -1 when there is no room for it.
-int memory_file(const std::vector<std::byte>& bytes) {
+/// The bytes as a file without a name; none when there is no room for it.
+base::UniqueFd memory_file(const std::vector<std::byte>& bytes) {
   base::UniqueFd file(memfd_create("gcore-symbols", MFD_CLOEXEC));
-  return file && base::write_at(file.get(), bytes, 0) == 0 ? file.release() : -1;
+  return file && base::write_at(file.get(), bytes, 0) == 0 ? std::move(file) : base::UniqueFd();
 }
 
 /// What gdb shows as the file's name, of which nothing but letters, digits and the like is taken.
@@ -62,8 +62,9 @@ void GuestFile::make() {
     find_kernel(system);
     if (!file_ && options_.kernel) {
       const auto made = make_symbol_file(**kernel, {.without_modules = placed_});
-      const int fd = made ? memory_file(made->bytes) : -1;
-      if (fd >= 0) file_.emplace(gdbstub::ExecFile::adopt(fd, shown_path(system.release), made->bytes.size()));
+      auto file = made ? memory_file(made->bytes) : base::UniqueFd();
+      if (file)
+        file_.emplace(gdbstub::ExecFile::adopt(std::move(file), shown_path(system.release), made->bytes.size()));
     }
   } else if (has_libraries()) {
     remark("the files of --symbols have no place: " + kernel.error().text);
@@ -96,13 +97,14 @@ void GuestFile::place_modules(const linux_guest::Kernel& kernel) {
     for (const std::string& text : file.remarks) remark(text);
     if (std::ranges::find(placed_, file.module->name) != placed_.end()) continue;
     const auto placed = linux_guest::place_module_file(file.path, *file.module);
-    const int fd = placed ? memory_file(placed->bytes) : -1;
-    if (fd < 0) {
+    auto bytes = placed ? memory_file(placed->bytes) : base::UniqueFd();
+    if (!bytes) {
       remark(file.path + ": " + (placed ? "there is no room for it" : placed.error().text));
       continue;
     }
-    libraries_.push_back({gdbstub::ExecFile::adopt(fd, shown_module_path(file.module->name), placed->bytes.size()),
-                          placed->sections_in_memory});
+    libraries_.push_back(
+        {gdbstub::ExecFile::adopt(std::move(bytes), shown_module_path(file.module->name), placed->bytes.size()),
+         placed->sections_in_memory});
     placed_.push_back(file.module->name);
   }
 }

@@ -22,6 +22,7 @@
 #include "tools/gcore-serve/guest_file.h"
 #include "tools/gcore-serve/packet_log.h"
 #include "tools/gcore-serve/serving.h"
+#include "writer/format/machine.h"
 
 namespace gcore::tools {
 namespace {
@@ -105,12 +106,6 @@ int start(Program& program, gdbstub::Server& server, const gdbstub::TcpAddress& 
   return kExitDone;
 }
 
-/// Has the file code that this machine runs? An x86_64 kernel may be started by a program of 32 bits.
-bool is_for(const gdbstub::ExecFile& file, format::Machine machine) {
-  const auto of = [&](format::Machine one) { return file.machine() == static_cast<uint16_t>(one); };
-  return of(machine) || (machine == format::Machine::x86_64 && of(format::Machine::x86));
-}
-
 /// What --symbols offers.
 struct Offered {
   std::optional<gdbstub::ExecFile> file;
@@ -149,7 +144,8 @@ std::expected<void, std::pair<std::string, std::string>> sort_symbols(const Prog
     if (!debug.why.empty()) program.note(printable(debug.why));
     auto opened = gdbstub::ExecFile::open(debug.path.empty() ? word : debug.path);
     if (!opened) return fail(word, opened.error());
-    if (!is_for(*opened, dump.machine())) return fail(word, "it is for another machine than the dump is of");
+    if (!format::runs_code_of(dump.machine(), opened->machine()))
+      return fail(word, "it is for another machine than the dump is of");
     if (offered.file) return fail(word, "there is one already, " + offered.file->path());
     offered.file.emplace(std::move(*opened));
     offered.made.kernel = false;

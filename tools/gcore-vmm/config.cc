@@ -7,6 +7,7 @@
 #include <span>
 
 #include "tools/common/program.h"
+#include "writer/format/machine.h"
 
 namespace gcore::tools::vmm {
 namespace {
@@ -229,7 +230,7 @@ Failure check_whole(Config& config, bool engine_given, bool arch_given) {
   uint64_t total = 0;
   for (const RamRange& range : config.ram) total += range.size;
   if (total > kMaxRam) return "more RAM than this program supports (1T)";
-  const uint64_t base = default_ram_address(config.arch);
+  const uint64_t base = format::machine_info(config.arch).memory_start;
   std::vector<RamRange> sorted = config.ram;
   for (RamRange& range : sorted) range.address = range.address.value_or(base);
   std::ranges::sort(sorted, {}, [](const RamRange& range) { return *range.address; });

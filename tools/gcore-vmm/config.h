@@ -17,11 +17,6 @@ namespace gcore::tools::vmm {
 inline constexpr size_t kMaxCpus = 64;
 inline constexpr uint64_t kMaxRam = uint64_t{1} << 40;  // all ranges together
 
-/// Where the first `ram` range lies when CONFIG does not say.
-constexpr uint64_t default_ram_address(format::Machine machine) {
-  return machine == format::Machine::aarch64 ? 0x40000000 : 0;
-}
-
 struct RamRange {
   std::optional<uint64_t> address;  // guest-physical; nothing: where the architecture has its RAM
   uint64_t size = 0;                // bytes, a multiple of 4096, not 0

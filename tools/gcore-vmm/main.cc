@@ -10,11 +10,13 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <thread>
 
 #include "tools/common/built_with.h"
 #include "tools/common/program.h"
+#include "tools/common/whole_file.h"
 #include "tools/gcore-vmm/vm.h"
 #include "tools/gcore-vmm/vmm_guest.h"
 #include "writer/dump.h"
@@ -82,20 +84,6 @@ std::expected<Config, std::string> configuration(const Program& program) {
     config->dump_deadline = *parse_seconds(*deadline);
   if (const auto rate = program.value("rate"); config && rate) config->dump_rate = *parse_size(*rate);
   return config;
-}
-
-// The file appears with its contents or not at all.
-std::string write_pid_file(const std::string& path) {
-  const std::string temporary = path + "." + std::to_string(getpid());
-  const std::string text = std::to_string(getpid()) + "\n";
-  const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (fd < 0) return std::strerror(errno);
-  const bool written = write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());
-  const bool closed = close(fd) == 0;
-  if (written && closed && rename(temporary.c_str(), path.c_str()) == 0) return "";
-  const std::string why = std::strerror(errno);
-  unlink(temporary.c_str());
-  return why;
 }
 
 /// One VM from start to end, and the dumps that are taken of it.
@@ -240,7 +228,9 @@ int VmRun::run() {
   const auto pid_file = program_.value("pid-file");
   int exit_status = kExitDone;
   if (pid_file)
-    if (const std::string why = write_pid_file(*pid_file); !why.empty())
+    if (const std::string text = std::to_string(getpid()) + "\n",
+        why = write_whole_file(*pid_file, std::as_bytes(std::span(text)), 0644);
+        !why.empty())
       exit_status = program_.fail("writing the pid file " + *pid_file, why);
   if (exit_status == kExitDone && program_.has("demo"))
     program_.note("the demo guest runs; \"kill -USR2 " + std::to_string(getpid()) + "\" has it dumped to " +

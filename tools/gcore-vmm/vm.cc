@@ -7,6 +7,7 @@
 #include "tools/gcore-vmm/boot.h"
 #include "tools/gcore-vmm/guest_program.h"
 #include "tools/gcore-vmm/linux_boot.h"
+#include "writer/format/machine.h"
 
 namespace gcore::tools::vmm {
 namespace {
@@ -43,7 +44,7 @@ Vm::~Vm() {
 std::vector<GuestMemory::Request> Vm::memory_layout() const {
   std::vector<GuestMemory::Request> ranges;
   for (const RamRange& range : config_.ram) {
-    const uint64_t address = range.address.value_or(default_ram_address(config_.arch));
+    const uint64_t address = range.address.value_or(format::machine_info(config_.arch).memory_start);
     ranges.push_back({address, range.size});
     if (config_.kernel.empty() || config_.arch != format::Machine::x86_64) continue;
     if (range.address || range.size <= kLowMemoryEnd) continue;
@@ -100,7 +101,7 @@ std::expected<uint64_t, std::string> Vm::load_guest() {
   if (elf.empty()) return std::unexpected(std::string("there is no built-in guest for this architecture: use 'load'"));
   constexpr uint64_t kNeeded = 16 << 20;
   const GuestMemory::Range& ram = memory_->ranges()[0];
-  if (ram.address != default_ram_address(config_.arch) || ram.size < kNeeded)
+  if (ram.address != format::machine_info(config_.arch).memory_start || ram.size < kNeeded)
     return std::unexpected(
         std::string("the built-in guest needs a first 'ram' range of 16M or more, without an ADDRESS"));
   return load_program(elf, config_.arch, *memory_);

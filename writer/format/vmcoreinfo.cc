@@ -44,22 +44,25 @@ std::optional<uint64_t> Vmcoreinfo::parse(std::string_view text, int base) {
   return negative ? 0 - number : number;
 }
 
-std::optional<KernelStart> kernel_start(Machine machine, const Vmcoreinfo& info) {
-  constexpr uint64_t kX86_64KernelMap = 0xffffffff80000000, kX86PageOffset = 0xc0000000;  // __START_KERNEL_map
-  const auto start = info.symbol("_stext");
-  if (!start) return std::nullopt;
+std::optional<uint64_t> kernel_image_offset(Machine machine, const Vmcoreinfo& info) {
+  constexpr uint64_t kX86PageOffset = 0xc0000000;
   switch (machine) {
     case Machine::x86_64:
-      if (const auto base = info.number("NUMBER(phys_base)"))
-        return KernelStart{*start, *start - kX86_64KernelMap + *base};
-      break;
+      if (const auto base = info.number("NUMBER(phys_base)")) return kX86_64KernelMap - *base;
+      return std::nullopt;
     case Machine::aarch64:
-      if (const auto offset = info.hex("NUMBER(kimage_voffset)")) return KernelStart{*start, *start - *offset};
-      break;
+      return info.hex("NUMBER(kimage_voffset)");
     case Machine::x86:
-      return KernelStart{*start, *start - kX86PageOffset};
+      return kX86PageOffset;
   }
-  return KernelStart{*start};
+  return std::nullopt;
+}
+
+std::optional<KernelStart> kernel_start(Machine machine, const Vmcoreinfo& info) {
+  const auto start = info.symbol("_stext");
+  if (!start) return std::nullopt;
+  const auto offset = kernel_image_offset(machine, info);
+  return KernelStart{*start, offset ? std::optional(*start - *offset) : std::nullopt};
 }
 
 }  // namespace gcore::format

@@ -51,8 +51,14 @@ struct KernelStart {
   std::optional<uint64_t> physical_address{};  // nothing where VMCOREINFO does not say
 };
 
-/// x86_64: virtual - 0xffffffff80000000 + NUMBER(phys_base) is physical; aarch64: virtual - NUMBER(kimage_voffset);
-/// 32-bit x86: virtual - 0xc0000000. The same difference holds in all of the kernel's image. Nothing without _stext.
+/// Where an x86_64 kernel has its image (__START_KERNEL_map), when it is not moved in physical memory.
+inline constexpr uint64_t kX86_64KernelMap = 0xffffffff80000000;
+
+/// By how much virtual addresses in the kernel's image are above physical ones, modulo 2^64. x86_64: kX86_64KernelMap
+/// less NUMBER(phys_base); aarch64: NUMBER(kimage_voffset); 32-bit x86: 0xc0000000. Nothing where that is not said.
+std::optional<uint64_t> kernel_image_offset(Machine machine, const Vmcoreinfo& info);
+
+/// Nothing without _stext.
 std::optional<KernelStart> kernel_start(Machine machine, const Vmcoreinfo& info);
 
 }  // namespace gcore::format

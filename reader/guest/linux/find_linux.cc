@@ -8,6 +8,7 @@
 #include "reader/dump/vmcoreinfo.h"
 #include "reader/guest/linux/direct_map.h"
 #include "reader/guest/linux/kernel_tables.h"
+#include "reader/guest/linux/machine.h"
 #include "reader/guest/linux/mapped_image.h"
 #include "reader/guest/qnx/qnx_system.h"
 #include "reader/space/cpu_paging.h"
@@ -21,8 +22,8 @@ using translate::Mode;
 using translate::Paging;
 using translate::Translator;
 
-constexpr uint64_t kX86LinkAddress = 0xffffffff81000000;  // of _text: CONFIG_PHYSICAL_START, 16 MiB unless changed
-constexpr size_t kMaxRoots = 4;                           // vCPUs of one kernel agree on its half
+constexpr std::string_view kStext = "_stext";
+constexpr size_t kMaxRoots = 4;  // vCPUs of one kernel agree on its half
 // A page costs up to a microsecond to look at.
 constexpr uint64_t kPage = 4096, kQuickPages = 1 << 16;
 
@@ -51,8 +52,6 @@ class Finder {
   }
 
  private:
-  bool is_x86_64() const { return dump_.machine() == format::Machine::x86_64; }
-
   void take(FoundNote note, GuestSystem::Source source) {
     const Vmcoreinfo info(note.text);
     guest_.kind = GuestSystem::Kind::linux_kernel;
@@ -126,8 +125,8 @@ class Finder {
     if (guest_.vmcoreinfo_source != GuestSystem::Source::note) return;
     const std::string release = release_of(find_banner(dump_, image, ""));
     const bool is_other = !release.empty() && !guest_.release.empty() && release != guest_.release;
-    const uint64_t moved = image.front().start.value - kX86LinkAddress;
-    const bool is_elsewhere = is_x86_64() && guest_.kaslr_offset && *guest_.kaslr_offset != moved;
+    const auto moved = moved_by(image);
+    const bool is_elsewhere = moved && guest_.kaslr_offset && *guest_.kaslr_offset != *moved;
     if (!is_other && !is_elsewhere) return;
     const auto own =
         find_note_by_image(dump_, translator, image, [&](const FoundNote& note) { return agrees(translator, note); });
@@ -136,7 +135,7 @@ class Finder {
     std::string why = "the VMCOREINFO in the dump's notes is wrong: it says ";
     why += is_other ? fmt::format("{}, and guest memory has {}", guest_.release, release)
                     : fmt::format("that the kernel was moved by {:#x}, and in guest memory it was by {:#x}",
-                                  *guest_.kaslr_offset, own ? info.hex("KERNELOFFSET").value_or(moved) : moved);
+                                  *guest_.kaslr_offset, own ? info.hex("KERNELOFFSET").value_or(*moved) : *moved);
     if (own) {
       guest_ = GuestSystem{};
       take(*own, GuestSystem::Source::memory);
@@ -145,6 +144,12 @@ class Finder {
       if (is_elsewhere) guest_.kaslr_offset.reset();
     }
     contradict(std::move(why));
+  }
+
+  /// KASLR, by where the image begins; nothing on machines whose kernels are linked to several addresses.
+  std::optional<uint64_t> moved_by(const MappedImage& image) const {
+    if (machine_ == nullptr || !machine_->link_address) return std::nullopt;
+    return image.front().start.value - *machine_->link_address;
   }
 
   static std::string release_of(const std::string& banner) {
@@ -185,13 +190,15 @@ class Finder {
   }
 
   MappedImage image_at(const Translator& translator, const Cpu& cpu) const {
-    if (is_x86_64()) return x86_kernel_image(translator);
+    const bool is_fixed = machine_ != nullptr && machine_->fixed_image != nullptr;
+    if (is_fixed) return machine_->fixed_image(translator);
     if (const auto start = kernel_start())
       if (MappedImage image = image_around(translator, VirtAddr(start->address)); !image.empty()) return image;
-    if (dump_.machine() != format::Machine::aarch64) return {};
-    for (const char* name : {"vbar_el1", "vbar_el2", "elr", "elr_el1", "x30"}) {
+    if (machine_ == nullptr) return {};
+    for (const std::string_view name : machine_->registers_into_image) {
       const auto address = register_of(cpu, name);
-      if (!address || *address >> 55 != 0x1ff) continue;
+      const unsigned bit = machine_->kernel_bits_from;
+      if (!address || *address >> bit != UINT64_MAX >> bit) continue;
       if (MappedImage image = image_around(translator, VirtAddr(*address)); !image.empty()) return image;
     }
     return {};
@@ -282,17 +289,18 @@ class Finder {
     if (guest_.release.empty()) guest_.release = release_of(guest_.banner);
     if (image_.empty()) return;
     auto first = std::pair(image_.front().start, image_.front().physical);
-    if (const auto start = kernel_start(); start && !is_x86_64())
+    guest_.image_symbol = machine_ != nullptr ? machine_->image_symbol : kStext;
+    if (const auto start = kernel_start(); start && guest_.image_symbol == kStext)
       for (const auto& piece : image_)
         if (start->address - piece.start.value < piece.size)
           first = {VirtAddr(start->address), piece.physical + (start->address - piece.start.value)};
     std::tie(guest_.image_address, guest_.image_physical) = first;
-    if (!guest_.kaslr_offset && is_x86_64()) {
-      guest_.kaslr_offset = first.first.value - kX86LinkAddress;
+    if (const auto moved = moved_by(image_); moved && !guest_.kaslr_offset) {
+      guest_.kaslr_offset = moved;
       guest_.notes.push_back(
           fmt::format("the KASLR displacement is where the kernel's image starts, less {:#x}, the usual address of "
                       "_text: no VMCOREINFO gives it",
-                      kX86LinkAddress));
+                      *machine_->link_address));
     }
   }
 
@@ -307,6 +315,7 @@ class Finder {
   const Dump& dump_;
   GuestSearch search_;
   GuestSystem& guest_;
+  const linux_guest::LinuxMachine* machine_ = linux_guest::find_linux_machine(dump_.machine());
   MappedImage image_;
   std::optional<Paging> image_paging_;    // what the image was seen through
   std::optional<FoundNote> unconfirmed_;  // see is_consistent()

@@ -19,6 +19,7 @@
 
 #include "reader/error.h"
 #include "reader/guest/linux/kernel_memory.h"
+#include "reader/guest/linux/names.h"
 
 namespace gcore::reader::linux_guest {
 
@@ -43,9 +44,9 @@ struct KallsymsTables {
 /// By VMCOREINFO, else by what they are in the kernel's image. Errors: not_present, malformed.
 Expected<KallsymsTables> find_kallsyms(const KernelMemory& memory, const GuestSystem& guest);
 
-/// Whether a name is a mark that linker scripts set where a section begins or ends: what a stack shows stands after it,
-/// and has a name of its own.
-bool is_section_mark(std::string_view name);
+/// Whether it is a mark that linker scripts set where a section begins or ends: what a stack shows stands after it, and
+/// has a name of its own. A function (__start_tty, __stop_cpus) is none.
+bool is_section_mark(const Symbol& symbol);
 
 /// More symbols than any kernel has; a table that promises more is none.
 inline constexpr uint32_t kMaxSymbols = 1 << 21;

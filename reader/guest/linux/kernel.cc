@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "reader/guest/linux/kernel_parts.h"
+#include "reader/guest/linux/machine.h"
 
 namespace gcore::reader::linux_guest {
 namespace {
@@ -78,7 +79,8 @@ Expected<std::unique_ptr<Kernel>> Kernel::find(const Dump& dump, const GuestSyst
   if (guest.kind != GuestSystem::Kind::linux_kernel)
     return no_kernel(dump, Error::Kind::not_present,
                      guest.kind == GuestSystem::Kind::qnx ? "the guest is QNX" : "no Linux kernel was found");
-  if (dump.machine() == format::Machine::x86) return no_kernel(dump, Error::Kind::unsupported, "it is one of 32 bits");
+  if (find_linux_machine(dump.machine()) == nullptr)
+    return no_kernel(dump, Error::Kind::unsupported, "it is one of 32 bits");
   auto space = kernel_space(dump, guest);
   if (!space) return std::unexpected(space.error());
   return std::unique_ptr<Kernel>(new Kernel(std::make_unique<State>(dump, guest, *std::move(space))));

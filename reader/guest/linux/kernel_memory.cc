@@ -6,6 +6,7 @@
 #include <mutex>
 #include <utility>
 
+#include "reader/guest/linux/machine.h"
 #include "writer/format/endian.h"
 
 namespace gcore::reader::linux_guest {
@@ -51,6 +52,7 @@ struct KernelMemory::State {
 
   const Dump& dump;
   AddressSpace space;
+  const LinuxMachine& machine = linux_machine(dump.machine());
   std::array<std::mutex, kStripes> locks;
   std::array<Slot, kSlots> slots;
 };
@@ -124,8 +126,8 @@ std::optional<std::string> KernelMemory::text(VirtAddr address, size_t max) cons
 }
 
 bool KernelMemory::is_kernel_address(VirtAddr address) const {
-  if (machine() == format::Machine::aarch64) return state_->space.without_tag(address).value >> 52 == 0xfff;
-  return machine() == format::Machine::x86_64 ? address.value >> 56 == 0xff : address.value >> 30 == 3;
+  const unsigned bit = state_->machine.kernel_bits_from;
+  return state_->space.without_tag(address).value >> bit == UINT64_MAX >> bit;
 }
 
 }  // namespace gcore::reader::linux_guest

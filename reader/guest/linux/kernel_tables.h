@@ -18,16 +18,12 @@ struct FoundTables {
   std::string banner;
 };
 
-/// Reads memory, for a page whose entries are those of a kernel's root table and through which the kernel's
-/// image, with its banner, is mapped:
-///
-///   x86_64    the last entry leads to the table of the image's gigabyte; five levels where another root leads there
-///   aarch64   few entries, all tables, that map executable kernel text; of 4K, 16K and 64K granules and the sizes of
-///             address that kernels are built for
+/// Reads memory, for a page whose entries are those of a kernel's root table and through which the kernel's image, with
+/// its banner, is mapped; what they look like is known of each machine (LinuxMachine::find_tables).
 ///
 /// Looks at a bounded number of candidates. A thorough search reads all of memory. A quick one reads where memory
-/// begins (64 MiB each time, some 20 ms), which is where aarch64's image is when no firmware put it elsewhere; on
-/// x86_64, which places it at random, it does not look at all.
+/// begins (64 MiB each time, some 20 ms), which is where aarch64's image is when no firmware put it elsewhere; of
+/// machines that place it at random it does not look at all.
 std::optional<FoundTables> find_kernel_tables(const Dump& dump, GuestSearch search);
 
 }  // namespace gcore::reader

@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "reader/dump/vmcoreinfo.h"
+#include "reader/guest/linux/machine.h"
 #include "reader/search/search.h"
 #include "writer/format/endian.h"
 
@@ -93,9 +94,8 @@ bool is_no_image(const MappedImage& image) {
 
 }  // namespace
 
-MappedImage x86_kernel_image(const Translator& translator) {
-  constexpr uint64_t kKernelMap = 0xffffffff80000000, kModules = 0xffffffffc0000000;
-  MappedImage image = mapped(translator, kKernelMap, kModules, kModules - kKernelMap);
+MappedImage image_between(const Translator& translator, VirtAddr from, VirtAddr end) {
+  MappedImage image = mapped(translator, from.value, end.value, end.value - from.value);
   return is_no_image(image) ? MappedImage{} : image;
 }
 
@@ -110,7 +110,8 @@ MappedImage image_around(const Translator& translator, VirtAddr inside) {
 }
 
 MappedImage kernel_image(format::Machine machine, const Translator& translator, std::optional<VirtAddr> inside) {
-  if (machine == format::Machine::x86_64) return x86_kernel_image(translator);
+  const auto* linux = linux_guest::find_linux_machine(machine);
+  if (linux != nullptr && linux->fixed_image != nullptr) return linux->fixed_image(translator);
   return inside ? image_around(translator, *inside) : MappedImage{};
 }
 

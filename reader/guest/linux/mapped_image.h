@@ -25,16 +25,16 @@ uint64_t size_of(const MappedImage& image);
 /// Bytes of them in memory that the dump has, or would have if its file were not cut.
 uint64_t bytes_in_dump(const Dump& dump, const MappedImage& image);
 
-/// x86_64: what is mapped in the gigabyte that Linux keeps for its image (__START_KERNEL_map, KERNEL_IMAGE_SIZE); after
-/// boot that is the image and nothing else. Empty when nothing is, or when it cannot be a kernel.
-MappedImage x86_kernel_image(const translate::Translator& translator);
+/// What is mapped in a stretch of addresses that holds a kernel's image and nothing else. Empty when nothing is, or
+/// when it cannot be a kernel.
+MappedImage image_between(const translate::Translator& translator, VirtAddr from, VirtAddr end);
 
 /// The image that is mapped around a kernel address in it, gaps of less than 16 MiB (memory that was freed after boot)
 /// included. Empty when what is mapped there cannot be one (4 MiB to 512 MiB).
 MappedImage image_around(const translate::Translator& translator, VirtAddr inside);
 
-/// The running kernel's image: on x86_64 what lies where every kernel's does, elsewhere what is around an address in
-/// it; empty where none is known.
+/// The running kernel's image: what lies where every kernel of the machine has it, or what is around an address in it;
+/// empty where none is known.
 MappedImage kernel_image(format::Machine machine, const translate::Translator& translator,
                          std::optional<VirtAddr> inside);
 

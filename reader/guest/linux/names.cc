@@ -23,7 +23,7 @@ constexpr size_t kMaxTexts = 160 << 20;              // bytes of the names in fu
 
 }  // namespace
 
-bool is_section_mark(std::string_view name) {
+bool is_section_mark(const Symbol& symbol) {
   static constexpr std::array kMarks{
       std::string_view("_text"),         std::string_view("_stext"),          std::string_view("_etext"),
       std::string_view("_sdata"),        std::string_view("_data"),           std::string_view("_edata"),
@@ -32,8 +32,12 @@ bool is_section_mark(std::string_view name) {
       std::string_view("__bss_start"),   std::string_view("__per_cpu_start"), std::string_view("__per_cpu_end"),
       std::string_view("__bss_stop"),    std::string_view("_sinitdata"),      std::string_view("__inittext_begin"),
       std::string_view("__inittext_end")};
-  return std::ranges::find(kMarks, name) != kMarks.end() || name.starts_with("__start_") ||
-         name.starts_with("__stop_") || name.ends_with("_text_start") || name.ends_with("_text_end");
+  const std::string_view name = symbol.name;
+  if (std::ranges::find(kMarks, name) != kMarks.end()) return true;
+  if (name.ends_with("_text_start") || name.ends_with("_text_end")) return symbol.type != 't';
+  // __start_tty is a function, __start_rodata none; marks in code are of sections with two underscores.
+  const bool is_code = std::string_view("tTwW").contains(symbol.type);
+  return name.starts_with(is_code ? "__start___" : "__start_") || name.starts_with(is_code ? "__stop___" : "__stop_");
 }
 
 namespace {
@@ -247,7 +251,7 @@ void Names::State::Index::make(std::span<const Symbol> of) {
 void Names::State::find_borders() {
   uint64_t stext = 0, text = 0, last = 0, etext = 0, sinit = 0, einit = 0;
   for (const Symbol& symbol : std::span(symbols).first(own)) {
-    has_data = has_data || (std::string_view("dDbB").contains(symbol.type) && !is_section_mark(symbol.name));
+    has_data = has_data || (std::string_view("dDbB").contains(symbol.type) && !is_section_mark(symbol));
     if (symbol.name.empty() || symbol.name[0] != '_') continue;
     if (symbol.name == "_stext") stext = symbol.address.value;
     if (symbol.name == "_text") text = symbol.address.value;
@@ -351,7 +355,7 @@ std::optional<Place> Names::State::lookup(VirtAddr address) const {
   // Of several at one address the first, as in kallsyms_lookup, but for marks.
   auto first = std::ranges::lower_bound(kernel.begin(), after, (after - 1)->address, {}, &Symbol::address);
   for (; first != after; ++first)
-    if (!is_section_mark(first->name) && !first->name.empty()) return Place{*first, value - first->address.value};
+    if (!is_section_mark(*first) && !first->name.empty()) return Place{*first, value - first->address.value};
   return std::nullopt;
 }
 

@@ -1,11 +1,11 @@
 // Per-CPU areas: include/asm-generic/percpu.h, arch/x86/kernel/setup_percpu.c, arch/arm64/include/asm/percpu.h of
 // Linux.
 #include <algorithm>
-#include <array>
 #include <optional>
 #include <string_view>
 
 #include "reader/guest/linux/kernel_parts.h"
+#include "reader/guest/linux/machine.h"
 
 namespace gcore::reader::linux_guest {
 namespace {
@@ -28,12 +28,11 @@ std::vector<uint32_t> mask(const KernelMemory& memory, const Names& names, std::
 
 /// What a vCPU's own register says of its area: it points there while the kernel runs.
 std::optional<uint64_t> area_of(const KernelMemory& memory, const Cpu& cpu) {
-  static constexpr std::array<std::string_view, 2> kX86{"gs_base", "kernel_gs_base"}, kArm{"tpidr_el1", "tpidr_el2"};
-  const bool x86 = memory.machine() == format::Machine::x86_64;
-  for (const std::string_view name : x86 ? kX86 : kArm) {
+  const LinuxMachine& machine = linux_machine(memory.machine());
+  for (const std::string_view name : machine.per_cpu_registers) {
     const auto value = cpu.registers.get(name);
-    // On x86_64 one of the two is user space's. aarch64's is a difference, whatever its sign.
-    if (value && *value != 0 && (!x86 || memory.is_kernel_address(VirtAddr(*value)))) return value;
+    if (value && *value != 0 && (!machine.per_cpu_is_address || memory.is_kernel_address(VirtAddr(*value))))
+      return value;
   }
   return std::nullopt;
 }

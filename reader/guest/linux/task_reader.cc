@@ -102,8 +102,7 @@ void TaskReader::look_up() {
   involuntary_ = field(kTask, {"nivcsw"});
   user_time_ = field(kTask, {"utime"});
   system_time_ = field(kTask, {"stime"});
-  if (memory_.machine() == format::Machine::x86_64) sp_ = field(kTask, {"thread.sp"}, true);
-  if (memory_.machine() == format::Machine::aarch64) cpu_context_ = field(kTask, {"thread.cpu_context"}, true);
+  saved_registers_ = field(kTask, {machine_.saved_registers_at}, true);
   pgd_ = field("mm_struct", {"pgd"}, true);
   arg_start_ = field("mm_struct", {"arg_start"});
   arg_end_ = field("mm_struct", {"arg_end"});
@@ -228,23 +227,21 @@ std::string TaskReader::command_line(const Task& task) const {
   return text;
 }
 
-/// What it sleeps with: x86_64, struct inactive_task_frame (arch/x86/include/asm/switch_to.h) at thread.sp; aarch64,
-/// struct cpu_context.
+/// What it sleeps with.
 void TaskReader::read_registers(VirtAddr address, Task& task) const {
-  constexpr std::array kX86 = {"r15", "r14", "r13", "r12", "rbx", "rbp", "rip"};
-  constexpr std::array kArm = {"x19", "x20", "x21", "x22", "x23", "x24", "x25",
-                               "x26", "x27", "x28", "x29", "sp",  "elr"};
-  const auto take = [&](VirtAddr from, const auto& names) {
-    for (size_t i = 0; i < names.size(); ++i)
-      if (const auto value = memory_.u64(from + i * 8)) static_cast<void>(task.registers.set(names[i], *value));
-  };
-  if (sp_) {
-    const auto sp = number(address, sp_);
+  if (!saved_registers_) return;
+  VirtAddr from = address + saved_registers_->offset;
+  if (machine_.saved_on_stack) {
+    const auto sp = number(address, saved_registers_);
     if (!sp || !memory_.is_kernel_address(VirtAddr(*sp))) return;
-    take(VirtAddr(*sp), kX86);
-    static_cast<void>(task.registers.set("rsp", *sp + kX86.size() * 8));
+    from = VirtAddr(*sp);
+    static_cast<void>(task.registers.set(format::machine_info(machine_.machine).stack_pointer,
+                                         *sp + machine_.saved_registers.size() * 8));
   }
-  if (cpu_context_) take(address + cpu_context_->offset, kArm);
+  for (const std::string_view name : machine_.saved_registers) {
+    if (const auto value = memory_.u64(from)) static_cast<void>(task.registers.set(name, *value));
+    from = from + 8;
+  }
 }
 
 }  // namespace gcore::reader::linux_guest

@@ -10,6 +10,7 @@
 #include "reader/address.h"
 #include "reader/error.h"
 #include "reader/guest/linux/kernel.h"
+#include "reader/guest/linux/machine.h"
 #include "reader/guest/linux/tasks.h"
 
 namespace gcore::reader::linux_guest {
@@ -51,7 +52,8 @@ class TaskReader {
   std::optional<VirtAddr> runqueue_idle(VirtAddr runqueue) const { return pointer(runqueue, rq_idle_); }
 
  private:
-  explicit TaskReader(const Kernel& kernel) : kernel_(kernel), memory_(kernel.memory()) {}
+  explicit TaskReader(const Kernel& kernel)
+      : kernel_(kernel), memory_(kernel.memory()), machine_(linux_machine(memory_.machine())) {}
   void look_up();
   Field field(std::string_view type, std::initializer_list<std::string_view> paths, bool required = false);
 
@@ -65,11 +67,12 @@ class TaskReader {
 
   const Kernel& kernel_;
   const KernelMemory& memory_;
+  const LinuxMachine& machine_;
   std::vector<std::string> missing_{};
   uint64_t stack_size_ = 0;  // of the first task
   Field stack_area_, stack_pages_, tasks_, comm_, pid_, tgid_, real_parent_, group_leader_, state_, exit_state_, flags_,
       stack_, mm_, cpu_, signal_, thread_head_, thread_node_, thread_group_, start_, last_run_, voluntary_,
-      involuntary_, user_time_, system_time_, sp_, cpu_context_, pgd_, arg_start_, arg_end_, cfs_rq_, cfs_rq_rq_,
+      involuntary_, user_time_, system_time_, saved_registers_, pgd_, arg_start_, arg_end_, cfs_rq_, cfs_rq_rq_,
       rq_cpu_, rq_curr_, rq_idle_;
 };
 

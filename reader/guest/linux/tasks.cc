@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "reader/guest/linux/kernel_parts.h"
+#include "reader/guest/linux/machine.h"
 #include "reader/guest/linux/mapped_image.h"
 #include "reader/guest/linux/task_reader.h"
 #include "reader/guest/linux/unwind_machine.h"
@@ -36,18 +37,8 @@ bool is_first_task(const Kernel& kernel, const TaskReader& reader, VirtAddr addr
 
 /// By the CPU's own memory or register; no look at other tasks.
 std::optional<VirtAddr> current_by_cpu(const Kernel& kernel, const TaskReader& reader, size_t vcpu) {
-  const auto& registers = kernel.dump().cpus()[vcpu].registers;
-  if (is_outside_kernel(registers)) return std::nullopt;
-  std::optional<VirtAddr> task;
-  if (kernel.memory().machine() == format::Machine::x86_64) {
-    const auto number = kernel.cpu_number(vcpu);
-    auto place = number ? kernel.per_cpu("current_task", *number) : std::nullopt;
-    if (const auto offset = kernel.offset("pcpu_hot", "current_task"); number && !place && offset)
-      if (const auto hot = kernel.per_cpu("pcpu_hot", *number)) place = *hot + *offset;
-    if (place) task = kernel.memory().pointer(*place);
-  } else if (!is_user_mode(registers)) {
-    if (const auto sp_el0 = registers.get("sp_el0")) task = VirtAddr(*sp_el0);
-  }
+  if (is_outside_kernel(kernel.dump().cpus()[vcpu].registers)) return std::nullopt;
+  const auto task = linux_machine(kernel.memory().machine()).current_task(kernel, vcpu);
   return task && is_task(kernel, reader, *task) ? task : std::nullopt;
 }
 
@@ -224,14 +215,6 @@ const Task* task_on(const TaskList& tasks, size_t vcpu) {
   return nullptr;
 }
 
-/// Whether they are what the kernel stores of user mode, and not what once stood there.
-bool is_plausible_user(const format::RegisterFile& registers) {
-  if (!is_user_mode(registers)) return false;
-  if (registers.machine() == format::Machine::aarch64) return registers.get("elr") != 0;
-  const auto cs = registers.get("cs"), ss = registers.get("ss"), flags = registers.get("rflags");
-  return (cs == 0x33 || cs == 0x23) && ss == 0x2b && flags && (*flags & 2) != 0;
-}
-
 }  // namespace
 
 Expected<TaskList> find_tasks(const Kernel& kernel) {
@@ -271,21 +254,7 @@ std::optional<format::RegisterFile> find_user_registers(const Kernel& kernel, co
   if (task.is_kernel_thread) return std::nullopt;
   if (task.running_on && is_user_mode(task.registers)) return task.registers;
   if (task.stack == VirtAddr(0) || task.stack_size == 0) return std::nullopt;
-  const VirtAddr top = task.stack + task.stack_size;
-  const auto take = [&](uint64_t below) {
-    const VirtAddr at(top.value - below);
-    auto registers = kernel.memory().machine() == format::Machine::x86_64 ? x86_pt_regs(kernel.memory(), at)
-                                                                          : aarch64_pt_regs(kernel.memory(), at);
-    return registers && is_plausible_user(*registers) ? registers : std::nullopt;
-  };
-  if (kernel.memory().machine() == format::Machine::x86_64) {
-    // Kernels that are built for FRED leave 16 bytes free at the top.
-    for (const uint64_t padding : {0, 16})
-      if (auto registers = take(kX86PtRegsBytes + padding)) return registers;
-    return std::nullopt;
-  }
-  const auto size = kernel.types() ? kernel.types()->size_of("pt_regs") : std::nullopt;
-  return size ? take(*size) : std::nullopt;
+  return linux_machine(kernel.memory().machine()).user_registers(kernel, task.stack + task.stack_size);
 }
 
 }  // namespace gcore::reader::linux_guest

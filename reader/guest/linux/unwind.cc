@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "reader/guest/linux/kernel.h"
+#include "reader/guest/linux/machine.h"
 #include "reader/guest/linux/unwind_machine.h"
 
 namespace gcore::reader::linux_guest {
@@ -59,30 +60,17 @@ bool is_kernel_code(const Kernel& kernel, VirtAddr address) {
 }
 
 bool is_user_mode(const format::RegisterFile& registers) {
-  if (registers.machine() == format::Machine::x86_64) {
-    // Xen has a paravirtualized kernel run in ring 3. (FLAT_RING3_CS64 of its arch-x86/xen-x86_64.h)
-    constexpr uint64_t kXenRing3 = 0xe033;
-    const auto cs = registers.get("cs"), pc = registers.get("rip");
-    return cs && (*cs & 3) == 3 && !(*cs == kXenRing3 && pc && *pc >> 63 != 0);
-  }
-  const auto pstate = registers.get("pstate"), pc = registers.get("elr");
-  return pstate && (*pstate & 0xf) == 0 && pc && *pc >> 55 == 0;
+  return linux_machine(registers.machine()).is_user_mode(registers);
 }
 
 bool is_outside_kernel(const format::RegisterFile& registers) {
-  if (registers.machine() == format::Machine::x86_64) {
-    constexpr uint64_t kPaging = uint64_t{1} << 31;
-    const auto cr0 = registers.get("cr0");
-    return cr0 && (*cr0 & kPaging) == 0;
-  }
-  return registers.get("elr") == 0 && registers.get("sp") == 0;
+  return linux_machine(registers.machine()).is_outside_kernel(registers);
 }
 
 Stack unwind(const Kernel& kernel, const format::RegisterFile& registers, size_t max_frames) {
   if (registers.machine() != kernel.memory().machine())
     return {.why_ended = "the registers are of another machine than the kernel"};
-  return registers.machine() == format::Machine::x86_64 ? unwind_x86_64(kernel, registers, max_frames)
-                                                        : unwind_aarch64(kernel, registers, max_frames);
+  return linux_machine(registers.machine()).unwind(kernel, registers, max_frames);
 }
 
 }  // namespace gcore::reader::linux_guest

@@ -43,8 +43,7 @@ class FrameList {
   Stack stack_;
 };
 
-/// Follows one stack, a frame at a time; a machine says how. A further machine has a file of its own with such a class,
-/// what the kernel stores when it is entered, and a line in unwind().
+/// Follows one stack, a frame at a time; a machine says how. A machine's folder has such a class.
 class Unwinder {
  public:
   Unwinder(const Kernel& kernel, const format::RegisterFile& registers, size_t max_frames)
@@ -81,19 +80,7 @@ class Unwinder {
 /// Whether there is kernel code at the address: a name says so, or the page tables do.
 bool is_kernel_code(const Kernel& kernel, VirtAddr address);
 
-Stack unwind_x86_64(const Kernel& kernel, const format::RegisterFile& registers, size_t max_frames);
-Stack unwind_aarch64(const Kernel& kernel, const format::RegisterFile& registers, size_t max_frames);
-
-// The registers that the kernel stored when it was entered (struct pt_regs), as a register file.
-
-inline constexpr size_t kX86PtRegsBytes = 168;
-/// Nothing where the memory is missing.
-std::optional<format::RegisterFile> x86_pt_regs(const KernelMemory& memory, VirtAddr address);
-
-inline constexpr size_t kAarch64PtRegsBytes = 272;  // x0 to x30, sp, pc, pstate: the part that user space sees
-std::optional<format::RegisterFile> aarch64_pt_regs(const KernelMemory& memory, VirtAddr address);
-
-/// Whether they are of user mode, and make sense as such.
+/// Whether these registers are of user mode.
 bool is_user_mode(const format::RegisterFile& registers);
 /// Whether a vCPU with these registers runs no kernel of 64 bits: it is in firmware, or was not started yet.
 bool is_outside_kernel(const format::RegisterFile& registers);

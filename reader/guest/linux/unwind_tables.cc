@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "reader/guest/linux/kernel.h"
+#include "reader/guest/linux/machine.h"
 
 namespace gcore::reader::linux_guest {
 namespace {
@@ -79,7 +80,7 @@ std::optional<OrcRule> UnwindTables::find(VirtAddr pc) const {
 
 UnwindTables find_unwind_tables(const Kernel& kernel) {
   UnwindTables found;
-  if (kernel.memory().machine() != format::Machine::x86_64) return found;
+  if (!linux_machine(kernel.memory().machine()).has_orc) return found;
   find_own(kernel, found);
   find_of_modules(kernel, found);
   return found;

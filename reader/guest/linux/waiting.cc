@@ -9,6 +9,7 @@
 
 #include "reader/guest/linux/blocked_time.h"
 #include "writer/format/endian.h"
+#include "writer/format/machine.h"
 
 namespace gcore::reader::linux_guest {
 namespace {
@@ -90,7 +91,7 @@ class WaitFinder {
 
   /// Looks for a node of a list beside a pointer to the task itself, from the stack pointer up.
   void look_at_stack(const Task& task, Waiting& waiting) {
-    const auto sp = task.registers.get(memory_.machine() == format::Machine::x86_64 ? "rsp" : "sp");
+    const auto sp = task.registers.get(format::machine_info(memory_.machine()).stack_pointer);
     const uint64_t end = task.stack.value + stack_size(task);
     if (!sp || task.stack == VirtAddr(0) || *sp < task.stack.value || *sp >= end) return;
     const uint64_t start = std::max(*sp & ~uint64_t{7}, end - std::min<uint64_t>(end - *sp, kMaxStack));

@@ -3,12 +3,11 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 
 #include "reader/guest/linux/blocked_time.h"
+#include "reader/guest/linux/machine.h"
 #include "reader/guest/linux/unwind_machine.h"
 #include "reader/guest/linux/why_parts.h"
-#include "writer/format/endian.h"
 
 namespace gcore::reader::linux_guest {
 namespace {
@@ -37,15 +36,6 @@ bool is_spinning_function(std::string_view name) {
 }
 bool is_halt(std::string_view name) { return name.ends_with("safe_halt"); }
 
-std::optional<bool> interrupts_off(const format::RegisterFile& registers) {
-  if (registers.machine() == format::Machine::x86_64) {
-    const auto flags = registers.get("rflags");
-    return flags ? std::optional((*flags >> 9 & 1) == 0) : std::nullopt;
-  }
-  const auto pstate = registers.get("pstate");
-  return pstate ? std::optional((*pstate >> 7 & 1) != 0) : std::nullopt;
-}
-
 std::string frame_text(const Frame& frame) {
   return frame.place ? frame.place->text() : fmt::format("{:#x}", frame.pc.value);
 }
@@ -63,7 +53,7 @@ class SpinFinder {
   SpinFinder(const Scene& scene, std::vector<Finding>& findings)
       : scene_(scene),
         memory_(scene.kernel.memory()),
-        x86_(memory_.machine() == format::Machine::x86_64),
+        machine_(linux_machine(memory_.machine())),
         findings_(findings) {}
 
   void find() {
@@ -96,12 +86,10 @@ class SpinFinder {
 
   /// The functions are called with the lock in the first argument's register, and keep it in one that they save.
   std::optional<VirtAddr> lock_of(const Spinner& spinner) const {
-    constexpr std::array kX86 = {"rdi", "rbx", "rbp", "r12", "r13", "r14"};
-    constexpr std::array kArm = {"x0", "x19", "x20", "x21", "x22", "x23"};
     const auto& frames = scene_.stacks[spinner.vcpu].frames;
     std::optional<VirtAddr> found;
     const auto try_all = [&](const format::RegisterFile& registers) {
-      for (const char* name : x86_ ? kX86 : kArm) {
+      for (const std::string_view name : machine_.registers_of_lock) {
         const auto value = registers.get(name);
         if (!found && value && is_locked(VirtAddr(*value))) found = VirtAddr(*value);
       }
@@ -229,43 +217,12 @@ class SpinFinder {
   bool names_in_code(VirtAddr function, uint64_t size, VirtAddr lock) const {
     std::vector<std::byte> code(std::min<uint64_t>(size, kMaxFunction));
     code.resize(memory_.read(function, code));
-    return x86_ ? names_in_x86_code(function, code, lock) : names_in_arm_code(function, code, lock);
-  }
-
-  /// The lock as 32 bits that are extended by their sign, or as a distance from the end of the instruction.
-  static bool names_in_x86_code(VirtAddr function, std::span<const std::byte> code, VirtAddr lock) {
-    for (size_t at = 0; at + 4 <= code.size(); ++at) {
-      int32_t value;
-      std::memcpy(&value, &code[at], sizeof value);
-      const auto wide = static_cast<uint64_t>(int64_t{value});
-      if (wide == lock.value || function.value + at + 4 + wide == lock.value) return true;
-    }
-    return false;
-  }
-
-  /// ADRP and ADD (or an access with an offset is not taken: a lock is passed on by its address).
-  static bool names_in_arm_code(VirtAddr function, std::span<const std::byte> code, VirtAddr lock) {
-    std::array<uint64_t, 32> pages{};  // what ADRP and ADD put into each register
-    for (size_t at = 0; at + 4 <= code.size(); at += 4) {
-      uint32_t word;
-      std::memcpy(&word, &code[at], sizeof word);
-      if ((word & 0x9f000000) == 0x90000000) {
-        const uint64_t immediate = (uint64_t{word >> 5 & 0x7ffff} << 2 | (word >> 29 & 3)) << 43;
-        pages[word & 31] =
-            ((function.value + at) & ~uint64_t{0xfff}) + static_cast<uint64_t>(static_cast<int64_t>(immediate) >> 31);
-      } else if ((word & 0xff800000) == 0x91000000) {
-        const uint64_t immediate = uint64_t{word >> 10 & 0xfff} << ((word >> 22 & 1) * 12);
-        const uint64_t sum = pages[word >> 5 & 31] + immediate;
-        if (sum == lock.value) return true;
-        pages[word & 31] = sum;
-      }
-    }
-    return false;
+    return machine_.names_address(function, code, lock);
   }
 
   const Scene& scene_;
   const KernelMemory& memory_;
-  const bool x86_;
+  const LinuxMachine& machine_;
   std::vector<Finding>& findings_;
 };
 

@@ -50,10 +50,10 @@ Expected<Remote> open_remote(const std::string& url, const RemoteOptions& option
   const auto failed = [&](const Error& error) {
     return std::unexpected(Error{error.kind, "cannot open " + remote.name + ": " + error.text});
   };
+  if (url.starts_with("s3://"))
+    if (const auto place = parse_s3_url(url); !place) return failed({Error::Kind::io, place.error()});
   const auto target = Target::of(url, own_environment(), options.anonymous);
   if (!target) return failed(target.error());
-  if (target->is_s3())
-    if (const auto place = parse_s3_url(url); !place) return failed({Error::Kind::io, place.error()});
   const TransferLimits limits{.attempts = options.attempts, .first_pause = options.first_pause, .stall = options.stall};
   auto state = std::make_shared<RemoteState>();
   remote.state = state;

@@ -87,6 +87,17 @@ bool is_worth_another_try(CURLcode code) {
   }
 }
 
+/// libcurl's words, where it takes more to know what to do.
+std::string words_for(CURLcode code, std::string words) {
+  while (words.ends_with('\n') || words.ends_with('.')) words.pop_back();
+  words = base::printable(words);
+  if (code == CURLE_URL_MALFORMAT)
+    return "that is no address: a blank in it is written as %20, a port is at most 65535 (" + words + ")";
+  if (code == CURLE_SSL_CONNECT_ERROR)
+    return "TLS does not come about; if the server has none, say http:// (" + words + ")";
+  return words;
+}
+
 }  // namespace
 
 /// A transfer and its attempts.
@@ -334,8 +345,7 @@ class Transfers::Engine {
       failure = Failure{words_for_status(head, attempt.document, target_.is_s3()), head.status};
       again = is_worth_another_try(head.status);
     } else if (code != CURLE_OK) {
-      while (words.ends_with('\n') || words.ends_with('.')) words.pop_back();
-      failure = Failure{base::printable(words), 0};
+      failure = Failure{words_for(code, std::move(words)), 0};
       again = is_worth_another_try(code);
     } else if (!attempt.transfer->is_complete()) {
       failure = Failure{"the server sends less than it was asked for", head.status};

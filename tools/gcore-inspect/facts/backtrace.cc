@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <span>
+#include <string_view>
 
 #include "tools/gcore-inspect/facts/backtrace.h"
 #include "tools/gcore-inspect/facts/guest.h"
@@ -18,26 +20,20 @@ namespace {
 
 constexpr size_t kMaxFrames = 100, kMaxUnknown = 8;
 
-// The registers that DWARF numbers from 0 on: System V ABI for x86-64 (figure 3.36) and for i386 (table 2.14), and
-// DWARF for the Arm 64-bit architecture (AADWARF64, section 4.1).
-constexpr std::array kX86_64 = {"rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp", "r8",
-                                "r9",  "r10", "r11", "r12", "r13", "r14", "r15", "rip"};
-constexpr std::array kX86 = {"eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", "eip"};
-
+/// By DWARF's numbers.
 struct Convention {
-  std::vector<std::string> names;  // by DWARF's numbers
-  uint32_t sp, fp, pc;             // pc: where the return address is tracked
+  std::span<const std::string_view> names;
+  uint32_t sp, fp, pc;  // pc: where the return address is tracked
   size_t word;
 };
 
 Convention convention(format::Machine machine) {
-  if (machine == format::Machine::x86_64) return {{kX86_64.begin(), kX86_64.end()}, 7, 6, 16, 8};
-  if (machine == format::Machine::x86) return {{kX86.begin(), kX86.end()}, 4, 5, 8, 4};
-  Convention arm{{}, 31, 29, 32, 8};
-  for (int i = 0; i < 31; ++i) arm.names.push_back(fmt::format("x{}", i));
-  arm.names.push_back("sp");
-  arm.names.push_back("elr");
-  return arm;
+  const format::MachineInfo& info = format::machine_info(machine);
+  const auto number = [&](std::string_view name) {
+    return static_cast<uint32_t>(std::ranges::find(info.dwarf_registers, name) - info.dwarf_registers.begin());
+  };
+  return {info.dwarf_registers, number(info.stack_pointer), number(info.frame_pointer), number(info.program_counter),
+          info.word_bytes};
 }
 
 /// The registers of one frame, by DWARF's numbers; one that is not here is lost.

@@ -2,11 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <array>
-#include <cstring>
-
 #include "reader/guest/guest_system.h"
 #include "tools/common/program.h"
+#include "tools/gcore-inspect/facts/machine.h"
 #include "tools/gcore-inspect/inspect.h"
 
 namespace gcore::tools::inspect {
@@ -33,32 +31,6 @@ std::string kernel_fact(const GuestSystem& guest) {
   if (guest.vmcoreinfo_address)
     add(fmt::format("VMCOREINFO in guest memory at {:#x}", guest.vmcoreinfo_address->value));
   return text;
-}
-
-/// The bytes before the pc, as many of `into` as can be read up to there.
-bool read_before(const reader::AddressSpace& space, uint64_t pc, std::span<std::byte> into) {
-  return pc >= into.size() && space.read(reader::VirtAddr(pc - into.size()), into).bytes == into.size();
-}
-
-/// HLT and MWAIT have no operands, but their bytes can be the tail of another instruction. So: HLT where an instruction
-/// that sets or clears the interrupt flag stands before it, or where it is alone in a loop; MWAIT is three bytes.
-std::optional<Waits> x86_waits(const reader::AddressSpace& space, uint64_t pc) {
-  std::array<unsigned char, 5> code{};  // [pc - 3, pc + 2)
-  if (!read_before(space, pc, std::as_writable_bytes(std::span(code).first(3)))) return std::nullopt;
-  space.read(reader::VirtAddr(pc), std::as_writable_bytes(std::span(code).subspan(3)));
-  const bool mwait = code[0] == 0x0f && code[1] == 0x01 && code[2] == 0xc9;
-  const bool after_flag = code[1] == 0xfb || code[1] == 0xfa;                    // STI, CLI
-  const bool in_loop = code[3] == 0xeb && (code[4] == 0xfd || code[4] == 0xfc);  // JMP back to it or to what precedes
-  const bool halted = code[2] == 0xf4 && (after_flag || in_loop);
-  return mwait || halted ? Waits::for_interrupt : Waits::no;
-}
-
-std::optional<Waits> aarch64_waits(const reader::AddressSpace& space, uint64_t pc) {
-  constexpr uint32_t kWfi = 0xd503207f, kWfe = 0xd503205f;
-  std::array<std::byte, 4> code;
-  if (!read_before(space, pc, code)) return std::nullopt;
-  const auto instruction = format::load<uint32_t>(code.data(), format::ByteOrder::little);  // in either byte order
-  return instruction == kWfi ? Waits::for_interrupt : instruction == kWfe ? Waits::for_event : Waits::no;
 }
 
 }  // namespace
@@ -108,7 +80,7 @@ std::optional<Waits> waits(const reader::Guest& guest, const reader::Cpu& cpu) {
   if (!pc || mode == "unknown" || mode == "real mode") return std::nullopt;
   const auto space = quick_space(guest, cpu.index);
   if (!space) return std::nullopt;
-  return guest.dump().machine() == format::Machine::aarch64 ? aarch64_waits(*space, *pc) : x86_waits(*space, *pc);
+  return machine_of(guest.dump().machine()).waits(*space, *pc);
 }
 
 std::string state_name(const reader::Guest& guest, const reader::Cpu& cpu) {

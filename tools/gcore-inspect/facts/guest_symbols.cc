@@ -26,9 +26,8 @@ std::optional<uint64_t> kernel_displacement(const reader::Guest& of, const Symbo
   const GuestSystem& guest = of.system();
   const auto running = reader::Vmcoreinfo(guest.vmcoreinfo).symbol("_stext");
   if (running && stext) return *running - *stext;
-  // x86_64's image starts with _text, which older kernels have some bytes before _stext; aarch64's is mapped from
-  // _stext.
-  const auto start = of.dump().machine() == format::Machine::aarch64 ? stext : text ? text : stext;
+  // _text and _stext are one place, or nearly, where the image begins with _text.
+  const auto start = guest.image_symbol == "_text" && text ? text : stext;
   if (guest.image_address && start) return guest.image_address->value - *start;
   if (guest.kaslr_offset) return guest.kaslr_offset;
   why = guest.kind == GuestSystem::Kind::linux_kernel ? "the dump does not tell where the guest's kernel is"

@@ -8,6 +8,7 @@
 #include "reader/guest/linux/task_place.h"
 #include "tools/gcore-inspect/facts/qnx_guest.h"
 #include "tools/gcore-inspect/facts/symbols.h"
+#include "writer/format/machine.h"
 
 namespace gcore::tools::inspect {
 
@@ -120,10 +121,7 @@ Backtrace backtrace_of(const Job& job, const Stack& stack) {
     trace.frames.push_back(std::move(shown));
   }
   if (!stack.complete) trace.why = printable(stack.why_ended);
-  if (stack.user) {
-    const bool x86 = job.dump.machine() == format::Machine::x86_64;
-    trace.user_pc = stack.user->registers.get(x86 ? "rip" : "elr");
-  }
+  if (stack.user) trace.user_pc = stack.user->registers.get(format::machine_info(job.dump.machine()).program_counter);
   return trace;
 }
 

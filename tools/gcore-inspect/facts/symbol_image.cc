@@ -22,6 +22,7 @@
 #include "reader/guest/linux/symbols/debug_file.h"
 #include "reader/guest/linux/symbols/debug_sections.h"
 #include "reader/guest/linux/symbols/place_module.h"
+#include "writer/format/machine.h"
 
 namespace gcore::tools::inspect {
 namespace {
@@ -53,17 +54,8 @@ std::vector<Function> functions_of(const object::ObjectFile& file) {
 }
 
 bool is_for(const object::ObjectFile& file, format::Machine machine) {
-  switch (file.getArch()) {
-    case llvm::Triple::x86_64:
-      return machine == format::Machine::x86_64;
-    case llvm::Triple::x86:
-      return machine == format::Machine::x86 || machine == format::Machine::x86_64;
-    case llvm::Triple::aarch64:
-    case llvm::Triple::aarch64_be:
-      return machine == format::Machine::aarch64;
-    default:
-      return false;
-  }
+  const auto* elf = llvm::dyn_cast<object::ELFObjectFileBase>(&file);
+  return elf != nullptr && format::runs_code_of(machine, elf->getEMachine());
 }
 
 /// What a file that is no ELF file is, where people take it for one: a kernel as boot loaders take it (Linux'

@@ -7,12 +7,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstdio>
-#include <cstring>
+#include <span>
 
+#include "tools/common/whole_file.h"
 #include "tools/gcore-inspect/facts/memory_pages.h"
 #include "writer/base/text.h"
+#include "writer/base/unique_fd.h"
 
 extern "C" const char gcore_page_css[], gcore_page_css_end[], gcore_page_js[], gcore_page_js_end[];
 
@@ -88,53 +89,11 @@ bool same_file(const struct stat& one, const std::string& path) {
 
 /// May the file be replaced: it is empty, or a page already.
 bool replaceable(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return false;
+  const base::UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return false;
   char begin[kStart.size()];
-  const ssize_t got = read(fd, begin, sizeof begin);
-  close(fd);
+  const ssize_t got = read(file.get(), begin, sizeof begin);
   return got == 0 || (got == static_cast<ssize_t>(kStart.size()) && std::string_view(begin, kStart.size()) == kStart);
-}
-
-/// "" or what went wrong.
-std::string write_all(int fd, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t written = write(fd, text.data(), text.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return std::strerror(errno);
-    text.remove_prefix(static_cast<size_t>(written));
-  }
-  return "";
-}
-
-/// Into something that is no ordinary file (a device, a pipe), or where a name cannot be given afterwards.
-std::string write_plainly(const std::string& path, std::string_view text) {
-  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, kMode);
-  if (fd < 0) return std::strerror(errno);
-  std::string why = write_all(fd, text);
-  if (close(fd) != 0 && why.empty()) why = std::strerror(errno);
-  return why;
-}
-
-/// Into a file without a name, which then takes the name: whoever is interrupted leaves nothing.
-std::string write_file(const std::string& path, std::string_view text) {
-  const size_t slash = path.rfind('/');
-  const std::string folder = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
-  const int fd = open(folder.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, kMode);
-  if (fd < 0) return errno == EOPNOTSUPP || errno == EISDIR ? write_plainly(path, text) : std::strerror(errno);
-  std::string why = write_all(fd, text);
-  const std::string self = fmt::format("/proc/self/fd/{}", fd), temporary = fmt::format("{}.{}.tmp", path, getpid());
-  if (why.empty() && linkat(AT_FDCWD, self.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) != 0) {
-    // A name cannot be taken over in one step: the file gets another one first.
-    if (errno != EEXIST || linkat(AT_FDCWD, self.c_str(), AT_FDCWD, temporary.c_str(), AT_SYMLINK_FOLLOW) != 0) {
-      why = std::strerror(errno);
-    } else if (rename(temporary.c_str(), path.c_str()) != 0) {
-      why = std::strerror(errno);
-      unlink(temporary.c_str());
-    }
-  }
-  if (close(fd) != 0 && why.empty()) why = std::strerror(errno);
-  return why;
 }
 
 }  // namespace
@@ -204,8 +163,7 @@ int write_page(const Job& job, const HtmlPage& page, const std::string& path,
   }
   const std::string attempted = "write " + printable(path);
   struct stat there{};
-  const bool exists = stat(path.c_str(), &there) == 0;
-  if (exists) {
+  if (stat(path.c_str(), &there) == 0) {
     for (const std::string& dump : dumps)
       if (same_file(there, dump)) return job.program.fail(attempted, "that is the dump itself");
     if (S_ISDIR(there.st_mode)) return job.program.fail(attempted, "it is a folder; name a file in it");
@@ -213,7 +171,7 @@ int write_page(const Job& job, const HtmlPage& page, const std::string& path,
       return job.program.fail(attempted, "it exists and is no page, so it is not replaced; give another name");
   }
   const std::string text = whole(page);
-  const std::string why = exists && !S_ISREG(there.st_mode) ? write_plainly(path, text) : write_file(path, text);
+  const std::string why = write_whole_file(path, std::as_bytes(std::span(text)), kMode);
   return why.empty() ? kExitDone : job.program.fail(attempted, why);
 }
 

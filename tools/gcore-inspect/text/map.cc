@@ -7,6 +7,7 @@
 
 #include "tools/gcore-inspect/facts/spaces.h"
 #include "tools/gcore-inspect/inspect.h"
+#include "writer/format/machine.h"
 
 namespace gcore::tools::inspect {
 namespace {
@@ -108,12 +109,6 @@ void print_range(const Range& range, const std::string& remark) {
   std::puts(line.c_str());
 }
 
-/// Where a kernel has its own half of the address space: is the address in it?
-bool in_kernel_half(format::Machine machine, reader::VirtAddr address) {
-  if (machine == format::Machine::x86_64) return address.value >> 63 != 0;
-  return machine == format::Machine::aarch64 && (address.value >> 55 & 1) != 0;
-}
-
 // The one page that old Linux programs call at a fixed address is there on purpose.
 constexpr uint64_t kLinuxVsyscall = 0xffffffffff600000;
 
@@ -202,7 +197,7 @@ std::string Findings::add(const Range& range) {
   };
   if (range.permissions.write && range.permissions.execute)
     found(Finding::Kind::writable_executable, "writable and executable");
-  if (range.permissions.user && in_kernel_half(machine_, range.start)) {
+  if (range.permissions.user && format::is_in_upper_half(machine_, range.start.value)) {
     if (range.start.value == kLinuxVsyscall && range.size == 4096 && !range.permissions.write) return "vsyscall";
     found(Finding::Kind::user_in_kernel_half, "user page in the kernel half");
   }

@@ -10,6 +10,7 @@
 #include "tools/gcore-inspect/inspect.h"
 #include "tools/gcore-inspect/text/qnx.h"
 #include "tools/gcore-inspect/text/tasks.h"
+#include "writer/format/machine.h"
 
 namespace gcore::tools::inspect {
 namespace {
@@ -48,9 +49,10 @@ void print_all_of(const Job& job, const QnxTask& task) {
   std::puts(bold(job, task_name(task.process)).c_str());
   print_fact("structure", fmt::format("{:#x}", task.process.address.value));
   if (task.root) {
-    const bool arm = job.dump.machine() == format::Machine::aarch64;
+    const auto roots = format::machine_info(job.dump.machine()).root_registers;
+    const std::string which = roots.size() > 1 ? std::string(roots.front()) + "=" : "";
     print_fact("page tables", fmt::format("root at guest-physical {0:#x}; --map --root {1}{0:#x} lists its memory",
-                                          task.root->value, arm ? "ttbr0=" : ""));
+                                          task.root->value, which));
   } else {
     print_fact("page tables", "they cannot be found");
   }

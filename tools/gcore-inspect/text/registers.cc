@@ -4,95 +4,13 @@
 #include <cstdio>
 
 #include "tools/gcore-inspect/facts/guest.h"
+#include "tools/gcore-inspect/facts/machine.h"
 #include "tools/gcore-inspect/inspect.h"
 
 namespace gcore::tools::inspect {
 namespace {
 
 constexpr size_t kLineWidth = 80, kGap = 2;
-
-/// A row of registers that belong together. "x0..x30" stands for x0, x1, ...; FPU groups are for `--registers all`.
-struct Group {
-  const char* title;
-  bool fpu;
-  std::vector<std::string> names;
-  bool optional = false;  // a machine may have none of them
-};
-
-std::vector<std::string> numbered(const char* prefix, int count) {
-  std::vector<std::string> names;
-  for (int i = 0; i < count; ++i) names.push_back(fmt::format("{}{}", prefix, i));
-  return names;
-}
-
-std::vector<std::string> joined(std::vector<std::string> a, const std::vector<std::string>& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
-
-std::vector<std::string> upper_halves() {
-  std::vector<std::string> names = numbered("ymm", 16);
-  for (std::string& name : names) name += 'h';
-  return names;
-}
-
-/// The registers that the machine has at EL2.
-std::vector<std::string> of_el2() {
-  std::vector<std::string> names;
-  for (const auto& one : format::registers(format::Machine::aarch64))
-    if (one.name.ends_with("_el2")) names.emplace_back(one.name);
-  return names;
-}
-
-/// Registers wider than 64 bits are named without their .lo and .hi here.
-std::vector<Group> groups(format::Machine machine) {
-  switch (machine) {
-    case format::Machine::x86_64:
-      return {
-          {"general",
-           false,
-           {"rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
-            "r15", "rip", "rflags"}},
-          {"segments", false, {"cs", "ss", "ds", "es", "fs", "gs", "fs_base", "gs_base", "kernel_gs_base"}},
-          {"control", false, {"cr0", "cr2", "cr3", "cr4", "cr8", "efer", "xcr0"}},
-          {"segment descriptors",
-           true,
-           {"cs_base", "cs_limit", "cs_flags", "ds_base", "ds_limit", "ds_flags", "es_base", "es_limit", "es_flags",
-            "ss_base", "ss_limit", "ss_flags", "fs_limit", "fs_flags", "gs_limit", "gs_flags", "ldt_flags",
-            "tr_flags"}},
-          {"tables",
-           false,
-           {"gdt_base", "gdt_limit", "idt_base", "idt_limit", "ldt_base", "ldt_limit", "ldtr", "tr_base", "tr_limit",
-            "tr"}},
-          {"model-specific",
-           false,
-           {"star", "lstar", "cstar", "fmask", "sysenter_cs", "sysenter_esp", "sysenter_eip", "apic_base", "pat"}},
-          {"debug", false, {"dr0", "dr1", "dr2", "dr3", "dr6", "dr7"}},
-          {"x87", true, joined({"fctrl", "fstat", "ftag", "fop", "fip", "fdp"}, numbered("st", 8))},
-          {"SSE", true, joined({"mxcsr"}, numbered("xmm", 16))},
-          {"AVX", true, upper_halves(), true},
-      };
-    case format::Machine::aarch64:
-      return {
-          {"general", false, joined(numbered("x", 31), {"sp", "elr", "pstate"})},
-          {"translation", false, {"sctlr_el1", "tcr_el1", "ttbr0_el1", "ttbr1_el1", "mair_el1", "id_aa64mmfr0_el1"}},
-          {"exceptions", false, {"vbar_el1", "esr_el1", "far_el1", "elr_el1", "spsr_el1", "par_el1"}},
-          {"other",
-           false,
-           {"sp_el0", "sp_el1", "tpidr_el0", "tpidr_el1", "tpidrro_el0", "contextidr_el1", "mpidr_el1", "midr_el1",
-            "cpacr_el1"}},
-          {"EL2", false, of_el2(), true},
-          {"vector", true, joined({"fpsr", "fpcr"}, numbered("v", 32))},
-      };
-    case format::Machine::x86:
-      return {
-          {"general", false, {"eax", "ebx", "ecx", "edx", "esi", "edi", "ebp", "esp", "exx", "eip", "efl"}},
-          {"segments", false, {"cs", "ss", "ds", "es", "fs", "gs"}},
-          {"control", false, {"cr0", "cr2", "cr3", "cr4", "efer"}},
-      };
-  }
-  return {};
-}
 
 RegisterRow show(const format::RegisterFile& file, const std::string& name) {
   const auto all = format::registers(file.machine());
@@ -165,7 +83,7 @@ void print_cpu(const Job& job, const reader::Cpu& cpu, bool all) {
 
 std::vector<RegisterGroup> register_groups(const reader::Cpu& cpu, bool all, std::vector<std::string>& absent) {
   std::vector<RegisterGroup> found;
-  for (const Group& group : groups(cpu.registers.machine())) {
+  for (const RegisterGroupNames& group : machine_of(cpu.registers.machine()).groups()) {
     if (group.fpu && !all) continue;
     RegisterGroup shown{group.title, group.fpu, {}};
     std::vector<std::string> not_there;

@@ -3,7 +3,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <span>
@@ -11,50 +10,26 @@
 
 #include "reader/guest/linux/kernel.h"
 #include "reader/guest/linux/symbols/symbol_file.h"
+#include "tools/common/whole_file.h"
 #include "tools/gcore-inspect/facts/qnx_guest.h"
 #include "tools/gcore-inspect/inspect.h"
+#include "writer/base/unique_fd.h"
 
 namespace gcore::tools::inspect {
 namespace {
 
-std::string write_all(int fd, std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = write(fd, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return std::strerror(errno);
-    bytes = bytes.subspan(static_cast<size_t>(written));
-  }
-  return {};
-}
-
 /// Only an ELF file that is no core is replaced: not the dump, nor what somebody else wrote.
 bool is_replaceable(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return false;
+  const base::UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return false;
   unsigned char head[18];
-  const bool is_whole = read(fd, head, sizeof head) == sizeof head;
-  close(fd);
+  const bool is_whole = read(file.get(), head, sizeof head) == sizeof head;
   return is_whole &&
          std::memcmp(head,
                      "\x7f"
                      "ELF",
                      4) == 0 &&
          head[16] == 2 && head[17] == 0;
-}
-
-/// Beside its place first: it appears there when it is complete.
-std::string replace_file(const std::string& path, std::span<const std::byte> bytes) {
-  std::string beside = path + ".XXXXXX";
-  const int fd = mkostemp(beside.data(), O_CLOEXEC);
-  if (fd < 0) return std::strerror(errno);
-  const mode_t mask = umask(0);
-  umask(mask);
-  std::string why = write_all(fd, bytes);
-  if (why.empty() && fchmod(fd, 0666 & ~mask) != 0) why = std::strerror(errno);
-  if (close(fd) != 0 && why.empty()) why = std::strerror(errno);
-  if (why.empty() && rename(beside.c_str(), path.c_str()) != 0) why = std::strerror(errno);
-  if (!why.empty()) unlink(beside.c_str());
-  return why;
 }
 
 }  // namespace
@@ -76,15 +51,8 @@ int write_symbols(const Job& job, const std::string& path, const reader::linux_g
     std::fwrite(file->bytes.data(), 1, file->bytes.size(), stdout);  // run_program looks for errors
     return kExitDone;
   }
-  std::string why;
-  if (exists && !S_ISREG(there.st_mode)) {
-    const int fd = open(path.c_str(), O_WRONLY | O_CLOEXEC);
-    why = fd < 0 ? std::strerror(errno) : write_all(fd, file->bytes);
-    if (fd >= 0) close(fd);
-  } else {
-    why = replace_file(path, file->bytes);
-  }
-  if (!why.empty()) return job.program.fail(attempted, why);
+  if (const std::string why = write_whole_file(path, file->bytes, 0666); !why.empty())
+    return job.program.fail(attempted, why);
   std::printf("%s: %s, %s, %s, %s, %s\n", printable(path).c_str(), human_size(file->bytes.size()).c_str(),
               counted(file->symbols, "symbol", "symbols").c_str(), counted(file->types, "type", "types").c_str(),
               counted(file->variables, "variable", "variables").c_str(),

@@ -48,7 +48,7 @@ bool is_entry(std::string_view name) {
 
 bool is_code(const Symbol& symbol) {
   return (symbol.type == 't' || symbol.type == 'T' || symbol.type == 'w' || symbol.type == 'W') && symbol.size != 0 &&
-         symbol.address.value % 4 == 0 && !symbol.name.starts_with("__initstub__") && !is_section_mark(symbol.name);
+         symbol.address.value % 4 == 0 && !symbol.name.starts_with("__initstub__") && !is_section_mark(symbol);
 }
 
 class Aarch64Writer {
@@ -214,7 +214,7 @@ class Aarch64Writer {
 }  // namespace
 
 size_t write_aarch64_frames(const Kernel& kernel, FrameWriter& frame, format::ByteOrder order) {
-  return Aarch64Writer(kernel, frame, order).write();
+  return kernel.names() ? Aarch64Writer(kernel, frame, order).write() : 0;
 }
 
 }  // namespace gcore::reader::linux_guest

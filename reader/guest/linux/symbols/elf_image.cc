@@ -28,7 +28,7 @@ void write_header(Bytes& out, format::Machine machine, format::ByteOrder order, 
   out.u8(2), out.u8(order == format::ByteOrder::little ? 1 : 2), out.u8(1), out.u8(0);
   out.u64(0);
   out.u16(2);  // ET_EXEC
-  out.u16(machine == format::Machine::x86_64 ? 62 : 183);
+  out.u16(static_cast<uint16_t>(machine));
   out.u32(1);
   out.u64(0);
   out.u64(program_headers ? kHeader : 0);

@@ -12,22 +12,19 @@
 #include <span>
 #include <string>
 
+#include "writer/base/unique_fd.h"
+
 namespace gcore::reader::linux_guest {
 
 class OpenFile {
  public:
   // O_NONBLOCK: a FIFO would make open wait for a writer.
-  explicit OpenFile(const std::string& path) : fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
-    if (fd_ < 0) why_ = std::strerror(errno);
+  explicit OpenFile(const std::string& path) : file_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
+    if (!file_) why_ = std::strerror(errno);
     struct stat status{};
-    if (fd_ >= 0 && (fstat(fd_, &status) != 0 || !S_ISREG(status.st_mode))) why_ = "it is not a regular file";
+    if (file_ && (fstat(file_.get(), &status) != 0 || !S_ISREG(status.st_mode))) why_ = "it is not a regular file";
     size_ = static_cast<uint64_t>(status.st_size);
   }
-  ~OpenFile() {
-    if (fd_ >= 0) close(fd_);
-  }
-  OpenFile(const OpenFile&) = delete;
-  OpenFile& operator=(const OpenFile&) = delete;
 
   /// Why it cannot be read, or empty.
   const std::string& why() const { return why_; }
@@ -35,7 +32,7 @@ class OpenFile {
   size_t read(uint64_t offset, std::span<std::byte> into) const {
     size_t done = 0;
     while (done < into.size()) {
-      const ssize_t got = pread(fd_, into.data() + done, into.size() - done, static_cast<off_t>(offset + done));
+      const ssize_t got = pread(file_.get(), into.data() + done, into.size() - done, static_cast<off_t>(offset + done));
       if (got < 0 && errno == EINTR) continue;
       if (got <= 0) break;
       done += static_cast<size_t>(got);
@@ -44,7 +41,7 @@ class OpenFile {
   }
 
  private:
-  int fd_;
+  base::UniqueFd file_;
   uint64_t size_ = 0;
   std::string why_;
 };

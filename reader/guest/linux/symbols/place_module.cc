@@ -12,9 +12,11 @@
 
 #include "reader/guest/linux/symbols/debug_sections.h"
 #include "reader/guest/linux/symbols/elf_sections.h"
+#include "reader/guest/linux/symbols/machine.h"
 #include "reader/guest/linux/symbols/module_bytes.h"
 #include "writer/format/elf.h"
 #include "writer/format/endian.h"
+#include "writer/format/machine.h"
 
 namespace gcore::reader::linux_guest {
 namespace {
@@ -25,48 +27,13 @@ constexpr uint16_t kRelocatable = 1, kShared = 3;
 constexpr size_t kSymbolBytes = 24, kRelaBytes = 24;
 constexpr uint16_t kFirstReserved = 0xff00;
 
-/// How a relocation is computed: S + A, or S + A - P, and how wide it is.
-struct Relocation {
-  uint8_t bytes;
-  bool from_place;
-};
-
-/// The kinds that occur in debug sections: System V ABI for x86-64 (4.4.1), ELF for the Arm 64-bit architecture (5.7).
-std::optional<Relocation> relocation(format::Machine machine, uint32_t kind) {
-  if (machine == format::Machine::x86_64) switch (kind) {
-      case 1:  // R_X86_64_64
-        return Relocation{8, false};
-      case 2:  // R_X86_64_PC32
-        return Relocation{4, true};
-      case 10:  // R_X86_64_32
-      case 11:  // R_X86_64_32S
-        return Relocation{4, false};
-      case 24:  // R_X86_64_PC64
-        return Relocation{8, true};
-      default:
-        return std::nullopt;
-    }
-  switch (kind) {
-    case 257:  // R_AARCH64_ABS64
-      return Relocation{8, false};
-    case 258:  // R_AARCH64_ABS32
-      return Relocation{4, false};
-    case 260:  // R_AARCH64_PREL64
-      return Relocation{8, true};
-    case 261:  // R_AARCH64_PREL32
-      return Relocation{4, true};
-    default:
-      return std::nullopt;
-  }
-}
-
 class Placer {
  public:
-  Placer(std::vector<std::byte> file, const ElfSections& sections, const Module& module)
+  Placer(std::vector<std::byte> file, const ElfSections& sections, const SymbolMachine& machine, const Module& module)
       : module_(module),
         sections_(sections.list()),
         order_(sections.order()),
-        machine_(static_cast<format::Machine>(sections.machine())),
+        machine_(machine),
         places_(sections_.size()) {
     placed_.bytes = std::move(file);
   }
@@ -179,7 +146,7 @@ class Placer {
     const auto offset = format::load<uint64_t>(entry, order_), info = format::load<uint64_t>(entry + 8, order_),
                addend = format::load<uint64_t>(entry + 16, order_);
     if (static_cast<uint32_t>(info) == 0) return;  // none
-    const auto kind = relocation(machine_, static_cast<uint32_t>(info));
+    const auto kind = machine_.relocation(static_cast<uint32_t>(info));
     const uint64_t symbol = info >> 32;
     if (!kind || symbol >= symbols_.size() || offset > size || size - offset < kind->bytes) {
       ++unknown_;
@@ -222,7 +189,7 @@ class Placer {
   const Module& module_;
   const std::vector<ElfSections::Section>& sections_;
   const format::ByteOrder order_;
-  const format::Machine machine_;
+  const SymbolMachine& machine_;
   PlacedModule placed_;
   std::vector<std::optional<uint64_t>> places_;
   std::vector<Symbol> symbols_;
@@ -244,13 +211,14 @@ Expected<PlacedModule> place_module(std::span<const std::byte> packed, const Mod
     return count;
   });
   if (!sections) return std::unexpected(sections.error());
-  const auto machine = sections->machine();
   if (sections->type() != kRelocatable || !sections->is_64_bit())
     return std::unexpected(Error{Error::Kind::not_present, "it is not a kernel's module (an object file of 64 bits)"});
-  if (machine != static_cast<uint16_t>(format::Machine::x86_64) &&
-      machine != static_cast<uint16_t>(format::Machine::aarch64))
-    return std::unexpected(Error{Error::Kind::unsupported, fmt::format("it is for another machine ({})", machine)});
-  auto placed = Placer(std::move(file), *sections, module).place();
+  const auto of = format::machine_of_elf(sections->machine());
+  const SymbolMachine* machine = of ? find_symbol_machine(*of) : nullptr;
+  if (machine == nullptr)
+    return std::unexpected(
+        Error{Error::Kind::unsupported, fmt::format("it is for another machine ({})", sections->machine())});
+  auto placed = Placer(std::move(file), *sections, *machine, module).place();
   if (placed) std::ranges::move(unpacked.problems, std::back_inserter(placed->problems));
   return placed;
 }

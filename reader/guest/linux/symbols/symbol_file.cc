@@ -163,7 +163,7 @@ class Maker {
       for (const Symbol& symbol : all) {
         if (symbol.name.empty() || is_local(symbol) != local || is_left_out(symbol.module)) continue;
         const uint32_t section = section_of(symbol.address.value);
-        uint64_t size = is_section_mark(symbol.name) ? 0 : symbol.size;
+        uint64_t size = is_section_mark(symbol) ? 0 : symbol.size;
         unsigned kind = 0;  // no type
         if (section != kAbsolute) {
           const ElfSection& in = sections_[section - 1];

@@ -8,6 +8,7 @@
 #include "reader/guest/linux/orc.h"
 #include "reader/guest/linux/unwind_machine.h"
 #include "reader/guest/linux/unwind_tables.h"
+#include "reader/guest/linux/x86_64/parts.h"
 #include "writer/format/endian.h"
 
 namespace gcore::reader::linux_guest {
@@ -259,7 +260,7 @@ class X86Unwinder final : public Unwinder {
 
 }  // namespace
 
-std::optional<format::RegisterFile> x86_pt_regs(const KernelMemory& memory, VirtAddr address) {
+std::optional<format::RegisterFile> x86_64_pt_regs(const KernelMemory& memory, VirtAddr address) {
   std::array<std::byte, kX86PtRegsBytes> bytes{};
   if (!memory.read_exactly(address, bytes)) return std::nullopt;
   format::RegisterFile registers(format::Machine::x86_64);

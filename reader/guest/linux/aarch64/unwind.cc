@@ -9,6 +9,7 @@
 
 #include <array>
 
+#include "reader/guest/linux/aarch64/parts.h"
 #include "reader/guest/linux/unwind_machine.h"
 #include "writer/format/endian.h"
 
@@ -19,6 +20,7 @@ constexpr uint64_t kTypeRegisters = 2;  // FRAME_META_TYPE_PT_REGS of enum frame
 // Of struct pt_regs, where the kernel's types do not tell; checked against what it then holds.
 constexpr uint64_t kRecordInRegisters = 304;
 constexpr uint64_t kMaxFunctionBytes = 64 << 10;
+constexpr size_t kPtRegsBytes = 272;               // of struct pt_regs, up to pstate
 constexpr uint64_t kVectorsOfLowerLevels = 0x400;  // Arm Architecture Reference Manual, D1.3.1: table of vectors
 
 struct Slots {
@@ -187,7 +189,7 @@ class Aarch64Unwinder final : public Unwinder {
 }  // namespace
 
 std::optional<format::RegisterFile> aarch64_pt_regs(const KernelMemory& memory, VirtAddr address) {
-  std::array<std::byte, kAarch64PtRegsBytes> bytes{};
+  std::array<std::byte, kPtRegsBytes> bytes{};
   if (!memory.read_exactly(address, bytes)) return std::nullopt;
   format::RegisterFile registers(format::Machine::aarch64);
   // x0 to x30, sp, pc and pstate stand in this order here and there.
