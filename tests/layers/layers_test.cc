@@ -140,6 +140,17 @@ TEST(Layers, EachPartOfLlvmIsUsedByFewFilesOfTheReader) {
   EXPECT_EQ(other, std::vector<std::string>{});
 }
 
+// <regex> takes a compiler two seconds for each file that uses it. When trouble_guest.cc changes, its guests are booted
+// anew.
+TEST(Layers, TestsUseRegularExpressionsThroughTheirOwnHeader) {
+  for (const std::string& file : source_files(source_dir())) {
+    if (!file.starts_with("tests/") || file == "tests/support/regex.cc" || file == "tests/support/trouble_guest.cc")
+      continue;
+    EXPECT_EQ(read_file(source_dir() + "/" + file).find("\n#include <regex>"), std::string::npos)
+        << file << ": tests/support/regex.h has what it needs of <regex>";
+  }
+}
+
 struct Planted {
   const char* path;
   const char* text;
