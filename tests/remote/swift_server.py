@@ -41,6 +41,10 @@ class Cache:
 def main():
     folder, bucket, key, secret = sys.argv[1:]
     folder = os.path.abspath(folder)
+    try:
+        os.setxattr(folder, "user.test", b"1")
+    except OSError as error:
+        sys.exit(f"swift_server.py: {folder} has no extended attributes ({error}): choose another TMPDIR")
     os.environ["TMPDIR"] = tempfile.tempdir = folder
     with open(os.path.join(folder, "swift.conf"), "w", encoding="ascii") as file:
         file.write("[swift-hash]\nswift_hash_path_prefix = a\nswift_hash_path_suffix = b\n[storage-policy:0]\nname = one\ndefault = yes\n")

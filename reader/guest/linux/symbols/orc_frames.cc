@@ -83,11 +83,15 @@ class OrcWriter {
     Bytes whole(order);
     whole.u8(kDefCfa), whole.uleb(kRsp), whole.uleb(0);
     whole.u8(kUndefined), whole.uleb(kReturn);
+    // Nor any other register: drgn makes a frame of what is left.
+    Bytes last(order);
+    last.take() = whole.take();
+    for (const unsigned number : {3U, 6U, 7U, 12U, 13U, 14U, 15U}) last.u8(kUndefined), last.uleb(number);
     cies_ = {0, frame.cie(false, 1, kDataAlignment, kReturn, call.take()),
              frame.cie(true, 1, kDataAlignment, kReturn, call.take()),
              frame.cie(true, 1, kDataAlignment, kReturn, whole.take()),
              // No signal: the last call of the code that starts a CPU never returns, so nothing need follow it.
-             frame.cie(false, 1, kDataAlignment, kReturn, whole.take())};
+             frame.cie(false, 1, kDataAlignment, kReturn, last.take())};
   }
 
   /// `end` is where the last entry's code ends; `functions` are where some begin, ascending.
