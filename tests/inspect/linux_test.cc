@@ -121,7 +121,8 @@ assert found['why']['signature'], found
   EXPECT_EQ(checked.out + checked.err, "");
 }
 
-INSTANTIATE_TEST_SUITE_P(Each, LinuxGuestDump, testing::Values(kGuests[0], kGuests[3]), guest_name);
+INSTANTIATE_TEST_SUITE_P(Each, LinuxGuestDump, testing::Values(kGuests[0], kGuests[3], kIsolating[0], kIsolating[1]),
+                         guest_name);
 
 class LinuxSummary : public LinuxGuestDump {
  protected:

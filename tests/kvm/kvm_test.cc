@@ -1,4 +1,4 @@
-// The tests that need a KVM that runs small guests: on this machine's, or else on that of an emulated machine.
+// What needs a KVM that runs guests: this machine's, and that of an emulated machine.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -26,55 +26,65 @@ bool this_machine_runs_guests() {
   return runs;
 }
 
-TEST(Kvm, TheHelperReadsWhatTheKernelHas) {
-  const bool here = this_machine_runs_guests();
-  std::printf("KVM of %s\n", here ? "this machine" : "an emulated machine");
-  const std::string nested = source_dir() + "/tests/kvm/nested";
-  const Completed done = here ? run({guest_tests()}, kLimit)
-                              : run({nested, "--bin", build_dir() + "/bin", "--run", guest_tests()}, kLimit);
-  EXPECT_EQ(done.status, (ExitStatus{0, 0})) << done.out << done.err;
-  EXPECT_THAT(done.out, HasSubstr("[  PASSED  ]")) << done.err;
+// On this machine's own KVM, where that runs small guests at all: an emulated one is what LinuxAndOurOwnGuests has, and
+// it may be slower and less of a processor than this one.
+TEST(Kvm, TheHelperReadsWhatThisMachinesKernelHas) {
+  if (!this_machine_runs_guests()) {
+    std::printf("this machine has no KVM that runs guests\n");
+    return;
+  }
+  const Completed helper = run({guest_tests()}, kLimit);
+  EXPECT_EQ(helper.status, (ExitStatus{0, 0})) << helper.out << helper.err;
+  EXPECT_THAT(helper.out, HasSubstr("[  PASSED  ]")) << helper.err;
 }
 
 // Every register of a guest of ours, dumped by gcore-vmm. This machine's KVM may run small guests and not this one,
-// which has AVX and more.
-TEST(Kvm, EveryRegisterOfAKnownGuestIsInItsDump) {
-  const std::string check = build_dir() + "/tests/bin/registers_check";
-  if (this_machine_runs_guests()) {
-    TempDir dir;
-    const std::string config =
-        dir.write("vm.conf", "system registers\nengine kvm\ncpu\ncpu\nram 16M\nload " + build_dir() +
-                                 "/tests/kvm/registers-x86_64.elf\ndump " + dir.path() + "\n");
-    Process vmm({program("gcore-vmm"), config});
-    // Either vCPU 1 says that it is ready, or one of them says why it stopped.
-    if (vmm.wait_for_line(Process::Stream::out, "cpu 1 ready", 20s)) {
-      std::printf("KVM of this machine\n");
-      vmm.signal(SIGUSR2);
-      const auto line = vmm.wait_for_line(Process::Stream::err, "dump written: ");
-      ASSERT_TRUE(line) << vmm.err();
-      const std::string path = std::regex_replace(*line, std::regex("^.*dump written: (.*) \\(.*$"), "$1");
-      const Completed compared = run({check, path});
-      EXPECT_EQ(compared.status, (ExitStatus{0, 0})) << compared.out;
-      return;
-    }
-    EXPECT_THAT(vmm.err(), HasSubstr("stopped: ")) << "neither ready nor stopped";
+// which has AVX and more: then it has to say why.
+TEST(Kvm, EveryRegisterOfAKnownGuestOnThisMachineIsInItsDump) {
+  if (!this_machine_runs_guests()) {
+    std::printf("this machine has no KVM that runs guests\n");
+    return;
   }
-  std::printf("KVM of an emulated machine\n");
   TempDir dir;
-  const Completed done = run(
-      {source_dir() + "/tests/kvm/nested", "--bin", build_dir() + "/bin", "--registers", "--keep", dir.path()}, kLimit);
-  EXPECT_EQ(done.status, (ExitStatus{0, 0})) << done.out << done.err;
-  EXPECT_THAT(done.out, HasSubstr(" 0 wrong")) << done.err;
+  const std::string config =
+      dir.write("vm.conf", "system registers\nengine kvm\ncpu\ncpu\nram 16M\nload " + build_dir() +
+                               "/tests/kvm/registers-x86_64.elf\ndump " + dir.path() + "\n");
+  Process vmm({program("gcore-vmm"), config});
+  // Either vCPU 1 says that it is ready, or one of them says why it stopped.
+  if (!vmm.wait_for_line(Process::Stream::out, "cpu 1 ready", 20s)) {
+    EXPECT_THAT(vmm.err(), HasSubstr("stopped: ")) << "neither ready nor stopped";
+    return;
+  }
+  vmm.signal(SIGUSR2);
+  const auto line = vmm.wait_for_line(Process::Stream::err, "dump written: ");
+  ASSERT_TRUE(line) << vmm.err();
+  const std::string path = std::regex_replace(*line, std::regex("^.*dump written: (.*) \\(.*$"), "$1");
+  const Completed compared = run({build_dir() + "/tests/bin/registers_check", path});
+  EXPECT_EQ(compared.status, (ExitStatus{0, 0})) << compared.out;
 }
 
-// Debian's kernel, several vCPUs, in gcore-vmm: what its own drivers of watchdog and pvpanic bring about. The script
-// says what it checks.
-TEST(Kvm, LinuxIsDumpedOnSignalWatchdogAndPanic) {
+// The script says what it checks, in which KVM. Debian's kernel, several vCPUs, in gcore-vmm: dumps on SIGUSR2, and
+// what its own drivers of watchdog and pvpanic bring about; guests of ours; the helper.
+TEST(Kvm, LinuxAndOurOwnGuestsAreDumped) {
   TempDir dir;
   const Completed done =
       run({source_dir() + "/tests/kvm/nested", "--bin", build_dir() + "/bin", "--keep", dir.path()}, kLimit);
+  std::printf("%s", done.out.c_str());
   EXPECT_EQ(done.status, (ExitStatus{0, 0})) << done.out << done.err;
-  EXPECT_THAT(done.out, HasSubstr("dumps of sigusr2 watchdog panic: whole")) << done.err;
+  for (const char* line : {"[  PASSED  ]", " registers of 2 vCPUs, 0 wrong", "2 vCPUs, all of one moment",
+                           "dumps of sigusr2 watchdog live panic: whole", "crash: bt -a, log and ps work"})
+    EXPECT_THAT(done.out, HasSubstr(line)) << done.err;
+}
+
+// What only aarch64 compiles; tests/long/kvm-aarch64 runs it.
+TEST(Kvm, TheSourcesOfAarch64Compile) {
+  for (const char* source : {"writer/kvm/aarch64.cc", "writer/kvm/kvm.cc", "writer/kvm/gcore_kvm.cc",
+                             "tools/gcore-vmm/kvm/aarch64.cc", "tools/gcore-vmm/kvm/engine.cc"}) {
+    const Completed done = run({"aarch64-linux-gnu-g++", "-std=c++23", "-fsyntax-only", "-Wall", "-Wextra", "-Werror",
+                                "-I" + source_dir(), source_dir() + "/" + source},
+                               kLimit);
+    EXPECT_EQ(done.status, (ExitStatus{0, 0})) << done.err;
+  }
 }
 
 /// The block of docs/embedding.md whose first line names this file.

@@ -127,7 +127,7 @@ Expectations aarch64(const reader::Dump& dump, size_t cpu) {
       {"fpcr", 0x00c00000},
   };
   for (uint64_t n = 0; n <= 30; ++n) want["x" + std::to_string(n)] = 0x0101010101010101 * (n + 1);
-  want["x30"] |= cpu << 56;
+  want["x30"] ^= cpu << 56;
   for (uint64_t n = 0; n < 32; ++n) {
     want["v" + std::to_string(n) + ".lo"] = 0xa0a0a0a0a0a00000 + n;
     want["v" + std::to_string(n) + ".hi"] = 0xb0b0b0b0b0b00000 + n;

@@ -109,6 +109,9 @@ class Engine {
   virtual std::expected<void, std::string> load_kernel(const Config& config) = 0;
   /// Of a device of the board. No effect where there is no interrupt controller.
   virtual void set_interrupt(unsigned line, bool level) = 0;
+  /// All vCPUs are parked; and they are about to go on. In pairs.
+  virtual void paused() {}
+  virtual void resuming() {}
 };
 
 /// What an engine is made of; all of it outlives the engine.

@@ -129,7 +129,12 @@ std::expected<void, std::string> Vm::pause() {
     std::unique_lock lock(control_.mutex);
     ++control_.pauses;
     done = halt_cpus(lock);
-    if (!done) --control_.pauses;
+    if (!done) {
+      --control_.pauses;
+    } else if (!engine_paused_) {
+      engine_->paused();
+      engine_paused_ = true;
+    }
     control_.wake_cpus.notify_all();
   }
   if (done && watchdog_) watchdog_->freeze();
@@ -140,7 +145,10 @@ std::expected<void, std::string> Vm::pause() {
 void Vm::resume() {
   if (watchdog_) watchdog_->thaw();
   const std::lock_guard lock(control_.mutex);
-  --control_.pauses;
+  if (--control_.pauses == 0 && engine_paused_) {
+    engine_->resuming();
+    engine_paused_ = false;
+  }
   control_.wake_cpus.notify_all();
 }
 

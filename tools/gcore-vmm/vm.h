@@ -87,6 +87,7 @@ class Vm : private Board {
   Serial8250 serial_;
   std::atomic<uint16_t> pm1_enable_ = 0;
   RunControl control_;
+  bool engine_paused_ = false;  // guarded by control_.mutex
   std::chrono::steady_clock::time_point started_;
   std::unique_ptr<Engine> engine_;
   std::vector<std::unique_ptr<Vcpu>> cpus_;  // the last member: their threads use the others

@@ -12,6 +12,7 @@ namespace {
 
 constexpr uint32_t kSharedInterrupts = 64;  // lines of the controller, the 32 private ones included: a multiple of 32
 constexpr uint64_t kPstate = 0x3c5;         // EL1h, DAIF masked
+constexpr uint64_t kCpacrEl1 = ARM64_SYS_REG(3, 0, 1, 0, 2), kFloatingPoint = 3 << 20;
 
 Done set_attribute(int gic, uint32_t group, uint64_t attribute, uint64_t* value, const char* what) {
   kvm_device_attr request{};
@@ -22,14 +23,24 @@ Done set_attribute(int gic, uint32_t group, uint64_t attribute, uint64_t* value,
   return {};
 }
 
-Done set_register(int vcpu, size_t offset, uint64_t value) {
-  kvm_one_reg request{KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | offset / sizeof(uint32_t),
-                      reinterpret_cast<uint64_t>(&value)};
+Done set_one(int vcpu, uint64_t number, uint64_t value) {
+  kvm_one_reg request{number, reinterpret_cast<uint64_t>(&value)};
   if (ioctl(vcpu, KVM_SET_ONE_REG, &request) != 0) return kvm_failed("KVM_SET_ONE_REG");
   return {};
 }
 
-constexpr size_t general(size_t number) { return offsetof(kvm_regs, regs.regs) + 8 * number; }
+std::optional<uint64_t> get_one(int vcpu, uint64_t number) {
+  uint64_t value = 0;
+  kvm_one_reg request{number, reinterpret_cast<uint64_t>(&value)};
+  if (ioctl(vcpu, KVM_GET_ONE_REG, &request) != 0) return std::nullopt;
+  return value;
+}
+
+/// The register at `offset` in kvm_regs.
+constexpr uint64_t core(size_t offset) {
+  return KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | offset / sizeof(uint32_t);
+}
+constexpr uint64_t general(size_t number) { return core(offsetof(kvm_regs, regs.regs) + 8 * number); }
 
 }  // namespace
 
@@ -76,12 +87,13 @@ Done kvm_set_up_vcpu(const KvmVm& vm, int vcpu, const BootState& state, const st
   if (linux_entry && state.cpu != 0) init.features[0] |= 1 << KVM_ARM_VCPU_POWER_OFF;
   if (ioctl(vcpu, KVM_ARM_VCPU_INIT, &init) != 0) return kvm_failed("KVM_ARM_VCPU_INIT");
   if (linux_entry && state.cpu != 0) return {};
-  Done done = set_register(vcpu, offsetof(kvm_regs, regs.pstate), kPstate);
-  if (done) done = set_register(vcpu, offsetof(kvm_regs, regs.pc), linux_entry ? linux_entry->pc : state.entry);
+  Done done = set_one(vcpu, core(offsetof(kvm_regs, regs.pstate)), kPstate);
+  if (done) done = set_one(vcpu, core(offsetof(kvm_regs, regs.pc)), linux_entry ? linux_entry->pc : state.entry);
   const uint64_t arguments[] = {linux_entry ? linux_entry->parameters : state.cpu, state.cpu_count, state.ram_address,
                                 state.ram_size, state.cmdline_address};
   for (size_t i = 0; done && i < (linux_entry ? 1 : std::size(arguments)); ++i)
-    done = set_register(vcpu, general(i), arguments[i]);
+    done = set_one(vcpu, general(i), arguments[i]);
+  if (done && !linux_entry) done = set_one(vcpu, kCpacrEl1, kFloatingPoint);
   return done;
 }
 
@@ -92,14 +104,12 @@ uint32_t kvm_interrupt(unsigned line) {
 
 bool kvm_halts_for_good(int) { return false; }
 
-uint64_t kvm_pc(int vcpu) {
-  uint64_t value = 0;
-  kvm_one_reg request{
-      KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | offsetof(kvm_regs, regs.pc) / sizeof(uint32_t),
-      reinterpret_cast<uint64_t>(&value)};
-  ioctl(vcpu, KVM_GET_ONE_REG, &request);
-  return value;
-}
+uint64_t kvm_pc(int vcpu) { return get_one(vcpu, core(offsetof(kvm_regs, regs.pc))).value_or(0); }
+
+// The virtual counter, which all vCPUs share.
+std::optional<uint64_t> kvm_clock(int vcpu) { return get_one(vcpu, KVM_REG_ARM_TIMER_CNT); }
+
+void kvm_set_clock(int vcpu, uint64_t clock) { static_cast<void>(set_one(vcpu, KVM_REG_ARM_TIMER_CNT, clock)); }
 
 std::expected<LinuxEntry, std::string> load_linux(const LinuxImage& image, GuestMemory& memory) {
   return load_linux_aarch64(image, memory);

@@ -159,6 +159,10 @@ class KvmEngine : public Engine {
     request.level = level ? 1 : 0;
     if (is_kernel()) ioctl(fds_.vm, KVM_IRQ_LINE, &request);
   }
+  void paused() override { clock_ = kvm_clock(first_vcpu_); }
+  void resuming() override {
+    if (clock_) kvm_set_clock(first_vcpu_, *clock_);
+  }
 
  private:
   bool is_kernel() const { return !machine_.config.kernel.empty(); }
@@ -167,6 +171,8 @@ class KvmEngine : public Engine {
   KvmVm fds_;
   size_t run_size_ = 0;
   std::optional<LinuxEntry> linux_entry_;
+  int first_vcpu_ = -1;  // borrowed
+  std::optional<uint64_t> clock_;
 };
 
 Done KvmEngine::set_up() {
@@ -229,6 +235,7 @@ std::expected<std::unique_ptr<Vcpu>, std::string> KvmEngine::create_vcpu(const B
   const auto failed = [&](const char* what) { return std::unexpected(who + what + ": " + std::strerror(errno)); };
   const int fd = ioctl(fds_.vm, KVM_CREATE_VCPU, static_cast<unsigned long>(state.cpu));
   if (fd < 0) return failed("KVM_CREATE_VCPU");
+  if (state.cpu == 0) first_vcpu_ = fd;
   void* run = mmap(nullptr, run_size_, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (run == MAP_FAILED) {
     close(fd);

@@ -39,6 +39,10 @@ uint32_t kvm_interrupt(unsigned line);
 bool kvm_halts_for_good(int vcpu);
 /// The vCPU's program counter, for messages.
 uint64_t kvm_pc(int vcpu);
+/// The guest's clock, which stands still while the VM is paused. nullopt: where KVM has another way
+/// (KVM_KVMCLOCK_CTRL).
+std::optional<uint64_t> kvm_clock(int vcpu);
+void kvm_set_clock(int vcpu, uint64_t clock);
 
 std::expected<LinuxEntry, std::string> load_linux(const LinuxImage& image, GuestMemory& memory);
 

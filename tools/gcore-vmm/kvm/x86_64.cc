@@ -205,6 +205,9 @@ uint64_t kvm_pc(int vcpu) {
   return general.rip;
 }
 
+std::optional<uint64_t> kvm_clock(int) { return std::nullopt; }
+void kvm_set_clock(int, uint64_t) {}
+
 std::expected<LinuxEntry, std::string> load_linux(const LinuxImage& image, GuestMemory& memory) {
   return load_linux_x86_64(image, memory);
 }
