@@ -4,10 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <regex>
 #include <sstream>
 
 #include "tests/support/paths.h"
+#include "tests/support/regex.h"
 #include "tests/support/vcpu_states.h"
 
 namespace gcore::tests {
@@ -33,22 +33,22 @@ std::string inspect(const std::string& dump, std::vector<std::string> arguments)
 
 /// "PID name" of each process that the guest's ps showed; itself, which comes last, left out.
 std::vector<std::string> processes_by_ps(const StoppedGuest& guest) {
-  const std::regex process(" *([0-9]+) (\\S{1,15})(?: .*)?");
+  const Regex process(" *([0-9]+) (\\S{1,15})(?: .*)?");
   std::vector<std::string> processes;
-  std::smatch match;
+  RegexMatch match;
   for (const std::string& line : lines_of(guest.said_by_ps()))
-    if (std::regex_match(line, match, process) && !match[2].str().starts_with("kworker"))
-      processes.push_back(match[1].str() + " " + match[2].str());
+    if (regex_match(line, match, process) && !match[2].starts_with("kworker"))
+      processes.push_back(match[1] + " " + match[2]);
   if (!processes.empty()) processes.pop_back();
   return processes;
 }
 
 std::vector<std::string> processes_by_inspect(const std::string& tasks) {
-  const std::regex process("^ +[0-9]+ +([0-9]+)  . +\\S+  \\[?(.{1,17}?)\\]?(?: .*)?$");
+  const Regex process("^ +[0-9]+ +([0-9]+)  . +\\S+  \\[?(.{1,17}?)\\]?(?: .*)?$");
   std::vector<std::string> processes;
-  std::smatch match;
+  RegexMatch match;
   for (const std::string& line : lines_of(tasks))
-    if (std::regex_match(line, match, process)) processes.push_back(match[1].str() + " " + match[2].str());
+    if (regex_match(line, match, process)) processes.push_back(match[1] + " " + match[2]);
   return processes;
 }
 
@@ -67,11 +67,10 @@ void check_what_the_guest_does(StoppedGuest& guest) {
     const auto lines = lines_of(tasks);
     const auto found = processes_by_inspect(tasks);
     for (const std::string& process : processes) EXPECT_THAT(found, testing::Contains(process));
-    const std::regex runs("^ +[0-9]+ +[0-9]+  . +[0-9]+\\*  .*"),
-        runs_user("^ +[0-9]+ +[0-9]+  R +[0-9]+\\*  .* user mode");
-    EXPECT_EQ(std::ranges::count_if(lines, [&](const auto& line) { return std::regex_match(line, runs); }),
+    const Regex runs("^ +[0-9]+ +[0-9]+  . +[0-9]+\\*  .*"), runs_user("^ +[0-9]+ +[0-9]+  R +[0-9]+\\*  .* user mode");
+    EXPECT_EQ(std::ranges::count_if(lines, [&](const auto& line) { return regex_match(line, runs); }),
               static_cast<ptrdiff_t>(guest.cpus()));
-    EXPECT_EQ(std::ranges::count_if(lines, [&](const auto& line) { return std::regex_match(line, runs_user); }),
+    EXPECT_EQ(std::ranges::count_if(lines, [&](const auto& line) { return regex_match(line, runs_user); }),
               in_user_mode)
         << tasks;
 

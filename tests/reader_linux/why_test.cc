@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <regex>
 #include <set>
 
 #include "reader/dump/dump.h"
@@ -16,6 +15,7 @@
 #include "reader/guest/linux/waiting.h"
 #include "reader/guest/linux/why_rcu.h"
 #include "tests/reader_linux/guests.h"
+#include "tests/support/regex.h"
 #include "tests/support/trouble_guest.h"
 
 namespace gcore::tests {
@@ -110,11 +110,9 @@ TEST_P(Why, NamesADeadlock) {
   EXPECT_THAT(text, HasSubstr("trouble_second_then_first+0x"));
   EXPECT_THAT(text, HasSubstr("trouble_wants_first+0x"));
   if (names_data()) {
-    EXPECT_TRUE(
-        std::regex_search(text, std::regex(R"(mutex-one \(PID \d+\) waits for mutex trouble_second \[trouble\])")))
+    EXPECT_TRUE(regex_search(text, Regex(R"(mutex-one \(PID \d+\) waits for mutex trouble_second \[trouble\])")))
         << text;
-    EXPECT_TRUE(
-        std::regex_search(text, std::regex(R"(mutex-two \(PID \d+\) waits for mutex trouble_first \[trouble\])")))
+    EXPECT_TRUE(regex_search(text, Regex(R"(mutex-two \(PID \d+\) waits for mutex trouble_first \[trouble\])")))
         << text;
   }
 }
@@ -381,13 +379,13 @@ TEST_P(Why, NamesAPanic) {
   ASSERT_FALSE(diagnosis.findings.empty());
   const Finding& finding = diagnosis.findings[0];
   EXPECT_EQ(finding.kind, Finding::Kind::panic) << why_text(diagnosis);
-  EXPECT_TRUE(std::regex_match(
-      finding.text, std::regex(R"(the kernel panicked while busybox \(PID \d+\) ran: trouble: as it was told)")))
+  EXPECT_TRUE(
+      regex_match(finding.text, Regex(R"(the kernel panicked while busybox \(PID \d+\) ran: trouble: as it was told)")))
       << finding.text;
   const std::string text = all_text(finding);
   EXPECT_THAT(text, HasSubstr("which ran panic"));
   // The compiler may put what is rarely run into a part of its own.
-  EXPECT_TRUE(std::regex_search(text, std::regex(R"(trouble_write(\.cold)?\+0x)"))) << text;
+  EXPECT_TRUE(regex_search(text, Regex(R"(trouble_write(\.cold)?\+0x)"))) << text;
 }
 
 TEST_P(Why, GivesTheSameSignatureInTwoBoots) {
@@ -411,7 +409,7 @@ std::optional<std::vector<std::string>> printed_trace(std::span<const Message> m
     std::string line = messages[i].text;
     if (line.starts_with("Call Trace:") || line.starts_with("Call trace:")) {
       inside = true;
-    } else if (inside && std::regex_search(line, std::regex("^ [^ ?]+\\+0x"))) {
+    } else if (inside && regex_search(line, Regex("^ [^ ?]+\\+0x"))) {
       if (line.ends_with(" (P)")) line.resize(line.size() - 4);  // 6.12 marks where the trace begins
       frames.push_back(line.substr(1));
     } else if (inside && !line.starts_with(" ?") && line != " <TASK>") {
@@ -433,11 +431,11 @@ TEST_P(Why, HasTheStacksThatTheKernelPrinted) {
   const auto& messages = opened.kernel->messages()->records;
   size_t compared = 0;
   for (size_t i = 0; i < messages.size(); ++i) {
-    std::smatch match;
+    RegexMatch match;
     // The module's own: others may be late on a busy host, and go on.
-    const std::regex hung("^INFO: task (mutex-.*|rwsem-.*|held-reader|sema-waiter|never):([0-9]+) blocked for more");
+    const Regex hung("^INFO: task (mutex-.*|rwsem-.*|held-reader|sema-waiter|never):([0-9]+) blocked for more");
     const auto printed = printed_trace(messages, i);
-    if (!std::regex_search(messages[i].text, match, hung) || !printed) continue;
+    if (!regex_search(messages[i].text, match, hung) || !printed) continue;
     const auto& tasks = opened.kernel->tasks()->list;
     const auto task = std::ranges::find(tasks, std::stoi(match[2]), &Task::pid);
     ASSERT_NE(task, tasks.end()) << messages[i].text;
