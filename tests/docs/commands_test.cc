@@ -19,7 +19,6 @@
 #include <filesystem>
 #include <map>
 #include <optional>
-#include <regex>
 #include <set>
 #include <sstream>
 
@@ -27,6 +26,7 @@
 #include "tests/docs/shell_document.h"
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
+#include "tests/support/regex.h"
 #include "tests/support/temp_dir.h"
 
 namespace gcore::tests {
@@ -94,9 +94,9 @@ class Commands : public testing::TestWithParam<std::string> {
     const std::string text = read_file(source_dir() + "/" + GetParam());
     if (text.find("arm.gcore") != std::string::npos) dump_of("aarch64", "arm.gcore");
     if (text.find("sbatch ") != std::string::npos) start_slurm();
-    static const std::regex full_name("[a-z0-9]+-[0-9]{8}-[0-9]{6}\\.gcore");
-    for (std::sregex_iterator at(text.begin(), text.end(), full_name), end; at != end; ++at)
-      if (!fs::exists(folder_.path(at->str()))) fs::create_hard_link(folder_.path("vm.gcore"), folder_.path(at->str()));
+    static const Regex full_name("[a-z0-9]+-[0-9]{8}-[0-9]{6}\\.gcore");
+    for (const RegexMatch& name : regex_search_all(text, full_name))
+      if (!fs::exists(folder_.path(name[0]))) fs::create_hard_link(folder_.path("vm.gcore"), folder_.path(name[0]));
   }
 
   void TearDown() override {

@@ -8,12 +8,12 @@
 #include <cstring>
 #include <filesystem>
 #include <optional>
-#include <regex>
 #include <sstream>
 
 #include "tests/docs/markdown.h"
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
+#include "tests/support/regex.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/trouble_guest.h"
 
@@ -26,10 +26,10 @@ using testing::Not;
 
 /// Without what differs from boot to boot.
 std::string steady(std::string line) {
-  line = std::regex_replace(line, std::regex("\\(PID [0-9]+\\)"), "(PID)");
-  line = std::regex_replace(line, std::regex(" \\(0x[0-9a-f]{16}\\)"), "");
-  line = std::regex_replace(line, std::regex(", for [0-9.]+ s"), "");
-  line = std::regex_replace(line, std::regex("^(vCPU [0-9]+): .*"), "$1");
+  line = regex_replace(line, Regex("\\(PID [0-9]+\\)"), "(PID)");
+  line = regex_replace(line, Regex(" \\(0x[0-9a-f]{16}\\)"), "");
+  line = regex_replace(line, Regex(", for [0-9.]+ s"), "");
+  line = regex_replace(line, Regex("^(vCPU [0-9]+): .*"), "$1");
   return line;
 }
 
@@ -99,8 +99,8 @@ TEST_F(LinuxPage, ReadmeShowsWhatIsPrinted) {
 
 TEST_F(LinuxPage, ShowsWhatIsPrintedAndItsCommandsWork) {
   const std::string why = output_of("gcore-inspect vm.gcore --why");
-  std::smatch pid;
-  ASSERT_TRUE(std::regex_search(why, pid, std::regex("mutex-one \\(PID ([0-9]+)\\)"))) << why;
+  RegexMatch pid;
+  ASSERT_TRUE(regex_search(why, pid, Regex("mutex-one \\(PID ([0-9]+)\\)"))) << why;
   size_t shown = 0, commands = 0, in_gdb = 0;
   for (const Block& block : blocks_of(read_file(source_dir() + "/docs/linux-guest-hangs.md"))) {
     const auto lines = lines_of(block.text);
@@ -124,8 +124,7 @@ TEST_F(LinuxPage, ShowsWhatIsPrintedAndItsCommandsWork) {
       for (const std::string& line : lines) {
         if (line.starts_with("gcore-dump ")) continue;  // docs/qemu.md's, which are run there
         ASSERT_TRUE(line.starts_with("gcore-inspect ")) << line;
-        const std::string said =
-            output_of(std::regex_replace(line, std::regex("--tasks 99"), "--tasks " + pid[1].str()));
+        const std::string said = output_of(regex_replace(line, Regex("--tasks 99"), "--tasks " + pid[1]));
         EXPECT_TRUE(!said.empty() || line.find("--html") != std::string::npos) << line;
         ++commands;
       }
@@ -139,19 +138,19 @@ TEST_F(LinuxPage, ShowsWhatIsPrintedAndItsCommandsWork) {
 /// "$ " begins a command, and what a prompt begins is typed into the last one. A server that listens does so elsewhere.
 TEST_F(LinuxPage, DebuggersAreDrivenAsShown) {
   static const std::string kAddress = "127.0.0.1:4711";
-  static const std::regex kPrompt("(?:\\(gdb\\)|>>>|crash>) (.*)");
+  static const Regex kPrompt("(?:\\(gdb\\)|>>>|crash>) (.*)");
   size_t servers = 0, typed = 0, commands = 0;
   std::string said;
   for (const Block& block : blocks_of(read_file(source_dir() + "/docs/debuggers.md"))) {
     if (block.language != "text" || !block.text.starts_with("$ ")) continue;
     std::vector<std::string> shell;
     std::string input;
-    std::smatch match;
+    RegexMatch match;
     for (const std::string& line : lines_of(block.text)) {
       if (line.starts_with("$ ")) {
         shell.push_back(line.substr(2));
-      } else if (std::regex_match(line, match, kPrompt)) {
-        input += match[1].str() + "\n", ++typed;
+      } else if (regex_match(line, match, kPrompt)) {
+        input += match[1] + "\n", ++typed;
       } else {
         ASSERT_TRUE(!shell.empty() && shell.back().ends_with('\\')) << line;
         shell.back() += "\n" + line;

@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <cctype>
 #include <functional>
-#include <regex>
 #include <sstream>
+
+#include "tests/support/regex.h"
 
 namespace gcore::tests {
 namespace {
@@ -56,8 +57,8 @@ std::vector<Block> examples_of(std::string_view manual) {
     } else if (line == ".EE" || line == ".fi") {
       inside = false;
     } else if (inside) {
-      line = std::regex_replace(line, std::regex("\\\\-"), "-");
-      line = std::regex_replace(line, std::regex("\\\\\\(dq"), "\"");
+      line = regex_replace(line, Regex("\\\\-"), "-");
+      line = regex_replace(line, Regex("\\\\\\(dq"), "\"");
       if (line.starts_with("$ ")) blocks.back().language = "console";
       blocks.back().text += line + "\n";
     }
@@ -67,12 +68,12 @@ std::vector<Block> examples_of(std::string_view manual) {
 
 std::vector<std::string> anchors_of(std::string_view markdown) {
   std::vector<std::string> anchors;
-  static const std::regex heading("^#+ +(.*)$");
+  static const Regex heading("^#+ +(.*)$");
   const auto note = [&](const std::string& line, size_t) {
-    std::smatch match;
-    if (!std::regex_match(line, match, heading)) return;
+    RegexMatch match;
+    if (!regex_match(line, match, heading)) return;
     std::string anchor;
-    for (const char c : match[1].str()) {
+    for (const char c : match[1]) {
       if (std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_') {
         anchor += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
       } else if (c == ' ') {
@@ -87,9 +88,9 @@ std::vector<std::string> anchors_of(std::string_view markdown) {
 
 std::vector<std::string> links_of(std::string_view markdown) {
   std::vector<std::string> links;
-  static const std::regex form("\\]\\(([^)\\s]+)\\)");
+  static const Regex form("\\]\\(([^)\\s]+)\\)");
   const auto note = [&](const std::string& line, size_t) {
-    for (std::sregex_iterator at(line.begin(), line.end(), form), end; at != end; ++at) links.push_back((*at)[1]);
+    for (const RegexMatch& link : regex_search_all(line, form)) links.push_back(link[1]);
   };
   walk(markdown, note, nullptr);
   return links;
@@ -98,9 +99,9 @@ std::vector<std::string> links_of(std::string_view markdown) {
 std::vector<size_t> indented_code(std::string_view markdown) {
   std::vector<size_t> numbers;
   bool list = false;
-  static const std::regex item("^ *([-*]|[0-9]+\\.) .*");
+  static const Regex item("^ *([-*]|[0-9]+\\.) .*");
   const auto look = [&](const std::string& line, size_t number) {
-    if (std::regex_match(line, item)) {
+    if (regex_match(line, item)) {
       list = true;
     } else if (!line.empty() && line[0] != ' ') {
       list = false;

@@ -5,11 +5,11 @@
 
 #include <filesystem>
 #include <fstream>
-#include <regex>
 #include <sstream>
 
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
+#include "tests/support/regex.h"
 #include "tests/support/temp_dir.h"
 
 namespace gcore::tests {
@@ -32,8 +32,8 @@ std::string trimmed(const std::string& text) {
 }
 
 std::string escaped(const std::string& text) {
-  static const std::regex special(R"([.^$|()\[\]{}*+?\\])");
-  return std::regex_replace(text, special, "\\$&");
+  static const Regex special(R"([.^$|()\[\]{}*+?\\])");
+  return regex_replace(text, special, "\\$&");
 }
 
 /// What a step of the document left in its folder: its output, and its exit status.
@@ -72,10 +72,10 @@ void end_leftovers(const std::string& folder) {
 
 /// The name under which a block wants to be saved, or "".
 std::string file_named(const Block& block) {
-  static const std::regex form("(//|#) ([\\w-]+\\.[\\w.]+)");
-  std::smatch match;
+  static const Regex form("(//|#) ([\\w-]+\\.[\\w.]+)");
+  RegexMatch match;
   const std::string first = block.first_line();
-  return std::regex_match(first, match, form) ? match[2].str() : "";
+  return regex_match(first, match, form) ? match[2] : "";
 }
 
 }  // namespace
@@ -117,7 +117,7 @@ bool output_fits(const std::string& expected, const std::string& output) {
   }
   std::string text = trimmed(output);
   if (!text.empty()) text += "\n";
-  return std::regex_match(text, std::regex(pattern));
+  return regex_match(text, Regex(pattern));
 }
 
 void run_blocks(const std::string& name, const std::vector<Block>& blocks, const std::string& folder) {
@@ -160,8 +160,7 @@ void run_blocks(const std::string& name, const std::vector<Block>& blocks, const
                                                    << step.expected;
     }
     if (step.gdb) {
-      EXPECT_FALSE(std::regex_search(out, std::regex("Undefined|Error|No symbol|Cannot|Invalid"))) << where << "\n"
-                                                                                                   << out;
+      EXPECT_FALSE(regex_search(out, Regex("Undefined|Error|No symbol|Cannot|Invalid"))) << where << "\n" << out;
     }
   }
 }

@@ -4,9 +4,9 @@
 #include <signal.h>
 
 #include <filesystem>
-#include <regex>
 
 #include "tests/dump/gcore_dump.h"
+#include "tests/support/regex.h"
 
 namespace gcore::tests {
 namespace {
@@ -16,7 +16,7 @@ const std::string kUnitName = "gcore-dump@.service";
 /// The unit, with this build's gcore-dump: systemd looks for the installed one.
 std::string unit_text() {
   const std::string text = read_file(source_dir() + "/docs/examples/" + kUnitName);
-  return std::regex_replace(text, std::regex("\\nExecStart=gcore-dump "), "\nExecStart=" + program("gcore-dump") + " ");
+  return regex_replace(text, Regex("\\nExecStart=gcore-dump "), "\nExecStart=" + program("gcore-dump") + " ");
 }
 
 TEST(SystemdUnit, SystemdHasNothingToSayAgainstIt) {
@@ -45,8 +45,8 @@ TEST(SystemdUnit, TakesItsTargetFromItsConfiguration) {
 
 TEST(SystemdUnit, StartsGcoreDumpWithOptionsThatItHas) {
   const std::string text = unit_text();
-  std::smatch found;
-  ASSERT_TRUE(std::regex_search(text, found, std::regex("\nExecStart=(.*)\n")));
+  RegexMatch found;
+  ASSERT_TRUE(regex_search(text, found, Regex("\nExecStart=(.*)\n")));
   std::string command = found[1];
   const TempDir folder;
   for (const auto& [from, to] : {std::pair<std::string, std::string>{"${QMP}", folder.path("vm1.qmp")},

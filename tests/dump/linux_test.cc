@@ -5,13 +5,12 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <regex>
-
 #include "reader/dump/dump.h"
 #include "tests/dump/dump_files.h"
 #include "tests/support/dump_builder.h"
 #include "tests/support/paths.h"
 #include "tests/support/qemu_guest.h"
+#include "tests/support/regex.h"
 
 namespace gcore::tests {
 namespace {
@@ -28,8 +27,8 @@ std::string dumped(std::vector<std::string> arguments) {
 }
 
 std::string value_in(const std::string& text, const std::string& name) {
-  std::smatch found;
-  return std::regex_search(text, found, std::regex("\\b" + name + " *=([0-9a-f]+)")) ? found[1].str() : "";
+  RegexMatch found;
+  return regex_search(text, found, Regex("\\b" + name + " *=([0-9a-f]+)")) ? found[1] : "";
 }
 
 /// drgn and makedumpfile open a dump only with VMCOREINFO in it. The banner is read by its physical address: this

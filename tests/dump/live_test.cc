@@ -5,10 +5,10 @@
 
 #include <algorithm>
 #include <cstring>
-#include <regex>
 #include <span>
 
 #include "tests/dump/gcore_dump.h"
+#include "tests/support/regex.h"
 #include "tests/support/small_disk.h"
 
 namespace gcore::tests {
@@ -179,7 +179,7 @@ TEST(Live, KilledAtAnyMomentTheGuestRuns) {
   // QEMU has put the last one away when it takes another.
   for (;;) {
     const std::string status = machine.qmp().execute("query-migrate");
-    if (!std::regex_search(status, std::regex("\"(active|setup|cancelling|device)\""))) break;
+    if (!regex_search(status, Regex("\"(active|setup|cancelling|device)\""))) break;
     ASSERT_FALSE(machine.process().wait(0ms));
   }
   const Completed done = gcore_dump({"--qmp", machine.socket(), "--live", out.path()});

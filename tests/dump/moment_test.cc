@@ -6,9 +6,9 @@
 #include <unistd.h>
 
 #include <filesystem>
-#include <regex>
 
 #include "tests/dump/gcore_dump.h"
+#include "tests/support/regex.h"
 
 namespace gcore::tests {
 namespace {
@@ -130,14 +130,13 @@ TEST(Pause, IsTheSumOfWhatTimingSays) {
     const std::vector<std::string> arguments{"--qmp", machine.socket(), "--timing", out.path()};
     const Completed done = untraced ? untraced_gcore_dump(arguments) : gcore_dump(arguments);
     ASSERT_EQ(done.status, kDone) << done.err;
-    std::smatch found;
-    ASSERT_TRUE(std::regex_search(done.err, found, std::regex("guest paused ([0-9.]+) ms: (.*)\n"))) << done.err;
+    RegexMatch found;
+    ASSERT_TRUE(regex_search(done.err, found, Regex("guest paused ([0-9.]+) ms: (.*)\n"))) << done.err;
     const double all = std::stod(found[1]);
     double sum = 0;
     const std::string parts = found[2];
-    const std::regex number("[a-z]+ ([0-9]+\\.[0-9])");
-    for (std::sregex_iterator part(parts.begin(), parts.end(), number), end; part != end; ++part)
-      sum += std::stod((*part)[1]);
+    const Regex number("[a-z]+ ([0-9]+\\.[0-9])");
+    for (const RegexMatch& part : regex_search_all(parts, number)) sum += std::stod(part[1]);
     // Between two of them a thread may be kept waiting; what was missing was half of it.
     EXPECT_GE(sum, 0.8 * all) << done.err;
     EXPECT_LE(sum, all + 1) << done.err;

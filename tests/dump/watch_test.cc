@@ -9,11 +9,11 @@
 #include <llvm/Support/JSON.h>
 
 #include <filesystem>
-#include <regex>
 #include <sstream>
 
 #include "tests/dump/gcore_dump.h"
 #include "tests/dump/qmp_server.h"
+#include "tests/support/regex.h"
 #include "tools/gcore-dump/qemu_actions.h"
 
 namespace gcore::tests {
@@ -316,8 +316,8 @@ TEST(QmpOverTcp, Works) {
                        "chardev=tcp,mode=control"});
   machine.start();
   const std::string shown = machine.qmp().execute("query-chardev");  // "disconnected:tcp:127.0.0.1:40001,server=on"
-  std::smatch found;
-  ASSERT_TRUE(std::regex_search(shown, found, std::regex("tcp:127\\.0\\.0\\.1:[0-9]+"))) << shown;
+  RegexMatch found;
+  ASSERT_TRUE(regex_search(shown, found, Regex("tcp:127\\.0\\.0\\.1:[0-9]+"))) << shown;
   const TempDir out;
   for (const bool untraced : {false, true}) {
     const std::vector<std::string> arguments{"--qmp", found[0], out.path()};

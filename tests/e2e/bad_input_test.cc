@@ -10,11 +10,11 @@
 #include <filesystem>
 #include <iterator>
 #include <ostream>
-#include <regex>
 
 #include "tests/support/dump_builder.h"
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
+#include "tests/support/regex.h"
 #include "tests/support/temp_dir.h"
 
 namespace gcore::tests {

@@ -5,7 +5,6 @@
 
 #include <fstream>
 #include <ostream>
-#include <regex>
 #include <sstream>
 
 #include "reader/dump/vmcoreinfo.h"
@@ -14,6 +13,7 @@
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
 #include "tests/support/qemu_guest.h"
+#include "tests/support/regex.h"
 #include "tests/support/vcpu_states.h"
 
 namespace gcore::tests {
@@ -54,13 +54,13 @@ class Console {
   }
 
   std::optional<uint64_t> symbol(const std::string& name) const {
-    std::smatch found;
-    const bool is_there = std::regex_search(text_, found, std::regex("([0-9a-f]{16}) [A-Za-z] " + name + "[\r\n]"));
+    RegexMatch found;
+    const bool is_there = regex_search(text_, found, Regex("([0-9a-f]{16}) [A-Za-z] " + name + "[\r\n]"));
     return is_there ? std::optional(std::stoull(found[1], nullptr, 16)) : std::nullopt;
   }
   std::string version() const {
-    std::smatch found;  // messages of the kernel have a time in front
-    return std::regex_search(text_, found, std::regex("\n(Linux version [^\r\n]+)")) ? found[1].str() : "";
+    RegexMatch found;  // messages of the kernel have a time in front
+    return regex_search(text_, found, Regex("\n(Linux version [^\r\n]+)")) ? found[1] : "";
   }
 
  private:
@@ -182,8 +182,8 @@ void GuestSystemOf::expect_states(QemuGuest& guest, const std::string& qemus_dum
 bool GuestSystemOf::is_idle(QemuGuest& guest, const Console& console, size_t cpu) {
   const auto idle = console.symbol("cpu_do_idle");
   const std::string registers = guest.qmp().human("info registers", static_cast<int>(cpu));
-  std::smatch found;
-  if (!idle || !std::regex_search(registers, found, std::regex("PC=([0-9a-f]{16})"))) return false;
+  RegexMatch found;
+  if (!idle || !regex_search(registers, found, Regex("PC=([0-9a-f]{16})"))) return false;
   constexpr uint64_t kIdleSize = 256;
   const uint64_t pc = std::stoull(found[1], nullptr, 16);
   if (pc - *idle >= kIdleSize) return false;

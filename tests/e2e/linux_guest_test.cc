@@ -7,7 +7,6 @@
 #include <cstring>
 #include <map>
 #include <random>
-#include <regex>
 #include <set>
 #include <sstream>
 
@@ -17,6 +16,7 @@
 #include "tests/e2e/serve_process.h"
 #include "tests/support/gdb_session.h"
 #include "tests/support/qemu_guest.h"
+#include "tests/support/regex.h"
 #include "tests/support/rsp_client.h"
 
 namespace gcore::tests {
@@ -107,9 +107,9 @@ std::vector<uint64_t> draw_addresses(const Pages& pages, uint64_t seed) {
 
 /// "gpa: 0x1234" (QEMU's monitor and gcore's alike) as a number; nothing for "Unmapped".
 std::optional<uint64_t> parse_gpa(const std::string& text) {
-  static const std::regex form("gpa: (0x[0-9a-f]+)");
-  std::smatch match;
-  if (std::regex_search(text, match, form)) return std::stoull(match[1], nullptr, 16);
+  static const Regex form("gpa: (0x[0-9a-f]+)");
+  RegexMatch match;
+  if (regex_search(text, match, form)) return std::stoull(match[1], nullptr, 16);
   if (text.find("nmapped") == std::string::npos) throw std::runtime_error("gva2gpa gave: " + text);
   return std::nullopt;
 }
@@ -282,9 +282,9 @@ void LinuxGuest::compare_addresses() {
 
 void LinuxGuest::find_banner() {
   // The console's first line is the banner; the kernel's image is the highest 2 GiB of the address space.
-  std::smatch console;
+  RegexMatch console;
   const std::string log = guest_->console();
-  ASSERT_TRUE(std::regex_search(log, console, std::regex("(Linux version [^\r\n]+)")));
+  ASSERT_TRUE(regex_search(log, console, Regex("(Linux version [^\r\n]+)")));
   const std::string banner = console[1];
   constexpr uint64_t kImage = 0xffffffff80000000;
   select(0);

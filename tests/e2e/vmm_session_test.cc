@@ -10,12 +10,12 @@
 #include <fstream>
 #include <iterator>
 #include <optional>
-#include <regex>
 
 #include "tests/e2e/serve_process.h"
 #include "tests/support/gdb_session.h"
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
+#include "tests/support/regex.h"
 #include "tests/support/temp_dir.h"
 #include "tools/gcore-vmm/guest/layout.h"
 
@@ -66,13 +66,12 @@ class Vmm {
 TEST(VmmDump, IsWrittenWhileTheGuestGoesOn) {
   Vmm vmm("");
   const std::string line = vmm.dump();
-  std::smatch match;
-  const std::regex form(R"(^gcore-vmm: dump written: (\S.*\.gcore) \(([0-9]+) bytes, guest paused [0-9.]+ ms\)$)");
-  ASSERT_TRUE(std::regex_match(line, match, form)) << line;
-  const std::filesystem::path path(match[1].str());
+  RegexMatch match;
+  const Regex form(R"(^gcore-vmm: dump written: (\S.*\.gcore) \(([0-9]+) bytes, guest paused [0-9.]+ ms\)$)");
+  ASSERT_TRUE(regex_match(line, match, form)) << line;
+  const std::filesystem::path path(match[1]);
   EXPECT_EQ(path.parent_path(), vmm.folder().path("dumps"));
-  EXPECT_TRUE(std::regex_match(path.filename().string(), std::regex(R"(night shift-[0-9]{8}-[0-9]{6}\.gcore)")))
-      << path;
+  EXPECT_TRUE(regex_match(path.filename().string(), Regex(R"(night shift-[0-9]{8}-[0-9]{6}\.gcore)"))) << path;
   EXPECT_EQ(std::filesystem::file_size(path), std::stoull(match[2]));
   for (int cpu = 0; cpu < 3; cpu++) vmm.wait_for_heartbeat(cpu);
   vmm.process().signal(SIGUSR1);
@@ -104,14 +103,14 @@ TEST(VmmDump, HasOneLayoutInAPipeAndInAFile) {
   Vmm piping("\"|gzip >" + out.path("dump.gz") + "\""), filing("");
   EXPECT_THAT(piping.dump(), HasSubstr("dump written: "));
   const std::string line = filing.dump();
-  std::smatch match;
-  ASSERT_TRUE(std::regex_search(line, match, std::regex(R"(dump written: (.*\.gcore) \()"))) << line;
+  RegexMatch match;
+  ASSERT_TRUE(regex_search(line, match, Regex(R"(dump written: (.*\.gcore) \()"))) << line;
   ASSERT_EQ(run({"gunzip", out.path("dump.gz")}).status, (ExitStatus{0, 0}));
   const auto whole = [](const std::string& path) {
     std::ifstream file(path, std::ios::binary);
     return std::string(std::istreambuf_iterator<char>(file), {});
   };
-  const std::string piped = whole(out.path("dump")), filed = whole(match[1].str());
+  const std::string piped = whole(out.path("dump")), filed = whole(match[1]);
   ASSERT_GT(filed.size(), 4096U);
   EXPECT_EQ(piped.size(), filed.size());
   EXPECT_TRUE(layout_of(piped) == layout_of(filed));
@@ -152,8 +151,8 @@ class VmmSession : public testing::Test {
   VmmSession() {
     Vmm vmm(folder_.path());
     const std::string line = vmm.dump();
-    std::smatch match;
-    if (!std::regex_search(line, match, std::regex("dump written: (.*\\.gcore) \\("))) throw std::runtime_error(line);
+    RegexMatch match;
+    if (!regex_search(line, match, Regex("dump written: (.*\\.gcore) \\("))) throw std::runtime_error(line);
     dump_ = match[1];
   }
 

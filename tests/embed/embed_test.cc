@@ -69,10 +69,12 @@ TEST_F(Embed, CopiedFolder) {
 }
 
 // As a shared library, from a tree of which nothing but the writer can be built, because the rest is not found.
+// Compiled as few large files, as a VMM may do.
 TEST_F(Embed, WriterOnlyPreset) {
   const std::string build = scratch_.path("build");
-  build_project(source_dir(), build,
-                Arguments{"--preset", "writer-only", "-DBUILD_SHARED_LIBS=ON"} + kNoHeavyLibraries);
+  build_project(
+      source_dir(), build,
+      Arguments{"--preset", "writer-only", "-DBUILD_SHARED_LIBS=ON", "-DCMAKE_UNITY_BUILD=ON"} + kNoHeavyLibraries);
   ASSERT_FALSE(HasFailure());
   run_well({GCORE_CMAKE, "--install", build, "--prefix", prefix()});
   EXPECT_FALSE(fs::exists(prefix() + "/bin"));

@@ -7,13 +7,13 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
-#include <regex>
 
 #include "tests/gdbstub/small_dump.h"
 #include "tests/support/dump_builder.h"
 #include "tests/support/gdb_session.h"
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
+#include "tests/support/regex.h"
 #include "tests/support/rsp_client.h"
 #include "tests/support/temp_dir.h"
 
@@ -145,18 +145,18 @@ TEST_F(GdbTest, TheDescriptionIsWhatGdbMadeOfIt) {
     const auto gdb = run_gdb({pipe_command(), "maint print xml-tdesc", "maint print remote-registers"}, {}, 60s,
                              arm ? "gdb-multiarch" : "gdb");
     ASSERT_EQ(gdb.of.size(), 3u) << gdb.output;
-    const std::regex reg("<reg name=\"([^\"]+)\" bitsize=\"([0-9]+)\"[^>]* regnum=\"([0-9]+)\"");
+    const Regex reg("<reg name=\"([^\"]+)\" bitsize=\"([0-9]+)\"[^>]* regnum=\"([0-9]+)\"");
     size_t registers = 0;
-    for (std::sregex_iterator it(gdb.of[1].begin(), gdb.of[1].end(), reg), end; it != end; ++it, ++registers) {
+    for (const RegexMatch& told : regex_search_all(gdb.of[1], reg)) {
+      ++registers;
       // Name, Nr, Rel, Offset, Size, Type, Rmt Nr, g/G Offset
-      const std::string row =
-          "\n +?" + (*it)[1].str() + " +[0-9]+ +[0-9]+ +[0-9]+ +([0-9]+) +[^ ].*? ([0-9]+) +[0-9]+? *\n";
-      std::smatch match;
-      ASSERT_TRUE(std::regex_search(gdb.of[2], match, std::regex(row))) << (*it)[1];
-      EXPECT_EQ(match[2], (*it)[3]) << (*it)[1];
+      const std::string row = "\n +?" + told[1] + " +[0-9]+ +[0-9]+ +[0-9]+ +([0-9]+) +[^ ].*? ([0-9]+) +[0-9]+? *\n";
+      RegexMatch match;
+      ASSERT_TRUE(regex_search(gdb.of[2], match, Regex(row))) << told[1];
+      EXPECT_EQ(match[2], told[3]) << told[1];
       // GDB keeps the 80 bits of x87 registers in 16 bytes.
-      if ((*it)[2] != "80") {
-        EXPECT_EQ(8 * std::stoi(match[1]), std::stoi((*it)[2])) << (*it)[1];
+      if (told[2] != "80") {
+        EXPECT_EQ(8 * std::stoi(match[1]), std::stoi(told[2])) << told[1];
       }
     }
     EXPECT_GE(registers, arm ? 80u : 90u);

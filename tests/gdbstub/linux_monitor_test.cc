@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <regex>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -12,6 +11,7 @@
 #include "tests/support/gdb_session.h"
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
+#include "tests/support/regex.h"
 #include "tests/support/trouble_guest.h"
 
 namespace gcore::tests {
@@ -31,21 +31,21 @@ std::vector<std::string> lines_of(const std::string& text) {
 
 /// "PID TID state CPU name, and where it waits" of each task: `ps` has a parent too, and --tasks the vCPUs' idle tasks,
 /// and a * where a task runs.
-std::vector<std::string> tasks_in(const std::string& text, const std::regex& line_of_task, const std::string& format) {
+std::vector<std::string> tasks_in(const std::string& text, const Regex& line_of_task, const std::string& format) {
   std::vector<std::string> tasks;
   for (const std::string& line : lines_of(text)) {
-    std::smatch match;
-    if (std::regex_search(line, match, line_of_task)) tasks.push_back(match.format(format));
+    RegexMatch match;
+    if (regex_search(line, match, line_of_task)) tasks.push_back(match.format(format));
   }
   return tasks;
 }
 std::vector<std::string> tasks_of_ps(const std::string& text) {
-  return tasks_in(text, std::regex("^ *([0-9]+) +([0-9]+) +([0-9]+) (\\S) +([0-9]+) (\\S.{0,16}) *(.*)$"),
+  return tasks_in(text, Regex("^ *([0-9]+) +([0-9]+) +([0-9]+) (\\S) +([0-9]+) (\\S.{0,16}) *(.*)$"),
                   "$2 $1 $4 $5 $6 $7");
 }
 std::vector<std::string> tasks_of_inspect(const std::string& text) {
-  auto tasks = tasks_in(text, std::regex("^ *([0-9]+) +([0-9]+)  (\\S) +([0-9]+)[* ] ? (\\S.{0,16}) *(.*)$"),
-                        "$1 $2 $3 $4 $5 $6");
+  auto tasks =
+      tasks_in(text, Regex("^ *([0-9]+) +([0-9]+)  (\\S) +([0-9]+)[* ] ? (\\S.{0,16}) *(.*)$"), "$1 $2 $3 $4 $5 $6");
   std::erase_if(tasks, [](const std::string& task) { return task.starts_with("0 0 "); });
   return tasks;
 }
@@ -54,8 +54,8 @@ std::vector<std::string> tasks_of_inspect(const std::string& text) {
 std::vector<std::string> frames_in(const std::string& text) {
   std::vector<std::string> frames;
   for (const std::string& line : lines_of(text)) {
-    std::smatch match;
-    if (std::regex_search(line, match, std::regex("^ *(#[0-9]+) +(0x[0-9a-f]+) +(.*)$")))
+    RegexMatch match;
+    if (regex_search(line, match, Regex("^ *(#[0-9]+) +(0x[0-9a-f]+) +(.*)$")))
       frames.push_back(match.format("$1 $2 $3"));
   }
   return frames;
@@ -64,17 +64,16 @@ std::vector<std::string> frames_in(const std::string& text) {
 std::vector<std::string> areas_in(const std::string& text) {
   std::vector<std::string> areas;
   for (const std::string& line : lines_of(text)) {
-    std::smatch match;
-    if (std::regex_search(line, match,
-                          std::regex("^ *0*([0-9a-f]+)-0*([0-9a-f]+) ([-rwxsp]{4}) (?:[0-9a-f]{8,}  )?(.*)$")))
+    RegexMatch match;
+    if (regex_search(line, match, Regex("^ *0*([0-9a-f]+)-0*([0-9a-f]+) ([-rwxsp]{4}) (?:[0-9a-f]{8,}  )?(.*)$")))
       areas.push_back(match.format("$1-$2 $3 $4"));
   }
   return areas;
 }
 
 std::string only_match(const std::string& text, const std::string& expression) {
-  std::smatch match;
-  return std::regex_search(text, match, std::regex(expression)) ? match[1].str() : "(none)";
+  RegexMatch match;
+  return regex_search(text, match, Regex(expression)) ? match[1] : "(none)";
 }
 
 TEST(LinuxMonitor, SaysWhatInspectPrints) {

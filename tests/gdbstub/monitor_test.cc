@@ -1,10 +1,10 @@
 #include <gtest/gtest.h>
 
-#include <regex>
 #include <sstream>
 
 #include "tests/gdbstub/conversation.h"
 #include "tests/gdbstub/fake_target.h"
+#include "tests/support/regex.h"
 
 namespace gcore::tests {
 namespace {
@@ -228,12 +228,12 @@ TEST_F(MonitorTest, AListSaysWhatItLeavesOut) {
 /// As pwndbg's vmmap does it (pwndbg/gdblib/vmmap.py): it takes each line apart, and gives up at any other.
 TEST_F(MonitorTest, EachLineOfQemusListsIsOneThatScriptsTakeApart) {
   target.note = "2032 repetitions of tables left out";
-  const std::regex mem("[0-9a-f]{16}-[0-9a-f]{16} [0-9a-f]{16} [-u]r[-w]"),
+  const Regex mem("[0-9a-f]{16}-[0-9a-f]{16} [0-9a-f]{16} [-u]r[-w]"),
       tlb("[0-9a-f]{16}: [0-9a-f]{16} [-XGPDACTUW]{9}");
   for (const auto& [command, layout] : {std::pair("info mem", &mem), {"info tlb", &tlb}}) {
     std::istringstream lines(gdb.monitor(command));
     size_t count = 0;
-    for (std::string line; std::getline(lines, line); ++count) EXPECT_TRUE(std::regex_match(line, *layout)) << line;
+    for (std::string line; std::getline(lines, line); ++count) EXPECT_TRUE(regex_match(line, *layout)) << line;
     EXPECT_GE(count, 3u);
   }
   target.registers["cr0"] = 0x11;

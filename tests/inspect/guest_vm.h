@@ -3,12 +3,12 @@
 
 #include <csignal>
 #include <filesystem>
-#include <regex>
 #include <stdexcept>
 #include <string>
 
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
+#include "tests/support/regex.h"
 #include "tests/support/temp_dir.h"
 
 namespace gcore::tests {
@@ -27,10 +27,10 @@ class GuestVm {
   std::string dump(const std::string& name) {
     process_.signal(SIGUSR2);
     const auto line = process_.wait_for_line(Process::Stream::err, "^gcore-vmm: dump (written|failed): ");
-    std::smatch match;
-    if (!line || !std::regex_search(*line, match, std::regex(R"(dump written: (.*\.gcore) \()")))
+    RegexMatch match;
+    if (!line || !regex_search(*line, match, Regex(R"(dump written: (.*\.gcore) \()")))
       throw std::runtime_error("no dump: " + line.value_or("no answer"));
-    std::filesystem::rename(match[1].str(), folder_.path(name));
+    std::filesystem::rename(match[1], folder_.path(name));
     return folder_.path(name);
   }
 

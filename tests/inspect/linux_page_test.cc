@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <regex>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -12,6 +11,7 @@
 #include "tests/inspect/visit.h"
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
+#include "tests/support/regex.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/trouble_guest.h"
 
@@ -43,10 +43,10 @@ std::string inspect(const std::string& dump, std::vector<std::string> arguments)
 std::vector<TaskRow> tasks_of(const std::string& dump) {
   std::vector<TaskRow> tasks;
   std::istringstream lines(inspect(dump, {"--tasks"}));
-  const std::regex task("^ *([0-9]+) +([0-9]+)  (\\S) +([0-9]+\\*?)  (\\S.{0,17})(.*)$");
+  const Regex task("^ *([0-9]+) +([0-9]+)  (\\S) +([0-9]+\\*?)  (\\S.{0,17})(.*)$");
   for (std::string line; std::getline(lines, line);) {
-    std::smatch match;
-    if (!std::regex_match(line, match, task) || match[1] == "0") continue;
+    RegexMatch match;
+    if (!regex_match(line, match, task) || match[1] == "0") continue;
     const auto trimmed = [](std::string text) {
       text.erase(text.find_last_not_of(' ') + 1);
       return text.substr(std::min(text.find_first_not_of(' '), text.size()));

@@ -5,13 +5,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <regex>
 #include <sstream>
 
 #include "tests/inspect/sample.h"
 #include "tests/reader_linux/guests.h"
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
+#include "tests/support/regex.h"
 #include "tests/support/trouble_guest.h"
 
 namespace gcore::tests {
@@ -50,8 +50,8 @@ TEST_P(LinuxGuestDump, TasksAreALineEach) {
 
 TEST_P(LinuxGuestDump, OfOneTaskEverythingIsShown) {
   const std::string tasks = inspect({"--tasks"}).out;
-  std::smatch match;
-  ASSERT_TRUE(std::regex_search(tasks, match, std::regex("\n +([0-9]+) +[0-9]+  S +[01]  sleep ")));
+  RegexMatch match;
+  ASSERT_TRUE(regex_search(tasks, match, Regex("\n +([0-9]+) +[0-9]+  S +[01]  sleep ")));
   const std::string one = inspect({"--tasks", match[1]}).out;
   for (const char* part : {"command      sleep ", "hrtimer_nanosleep+0x", "from user mode, 0x",
                            "registers in user mode", "/bin/busybox", "[stack]", "[vdso]"})
@@ -121,7 +121,8 @@ assert found['why']['signature'], found
   EXPECT_EQ(checked.out + checked.err, "");
 }
 
-INSTANTIATE_TEST_SUITE_P(Each, LinuxGuestDump, testing::Values(kGuests[0], kGuests[3]), guest_name);
+INSTANTIATE_TEST_SUITE_P(Each, LinuxGuestDump, testing::Values(kGuests[0], kGuests[3], kIsolating[0], kIsolating[1]),
+                         guest_name);
 
 class LinuxSummary : public LinuxGuestDump {
  protected:
@@ -139,8 +140,8 @@ class LinuxSummary : public LinuxGuestDump {
 /// none to all of its threads waited for a CPU.
 TEST_P(LinuxSummary, SaysUptimeAndLoad) {
   const std::string summary = inspect({}).out;
-  std::smatch match;
-  ASSERT_TRUE(std::regex_search(summary, match, std::regex("\n  up +([0-9.:]+)( s)?, load (.*)\n"))) << summary;
+  RegexMatch match;
+  ASSERT_TRUE(regex_search(summary, match, Regex("\n  up +([0-9.:]+)( s)?, load (.*)\n"))) << summary;
   constexpr double kShown = 1, kTick = 1, kLastWord = 300, kStop = 60;
   const double up = seconds(match[1]), said = std::stod(oracle_->said("/proc/uptime"));
   EXPECT_GE(up + kShown + kTick, said);
@@ -156,7 +157,7 @@ TEST_P(LinuxSummary, SaysUptimeAndLoad) {
   ASSERT_EQ(std::sscanf(oracle_->said("/proc/loadavg").c_str(), "%lf %lf %lf %d/%d", &before[0], &before[1], &before[2],
                         &running, &threads),
             5);
-  ASSERT_EQ(std::sscanf(match[3].str().c_str(), "%lf %lf %lf", &shown[0], &shown[1], &shown[2]), 3) << match[3];
+  ASSERT_EQ(std::sscanf(match[3].c_str(), "%lf %lf %lf", &shown[0], &shown[1], &shown[2]), 3) << match[3];
   const double samples = std::max(0.0, up + kShown - said) / 5 + 2;
   constexpr double kMinutes[] = {1, 5, 15}, kRounding = 0.02;
   for (int i = 0; i < 3; ++i) {

@@ -5,10 +5,10 @@
 #include <llvm/Support/JSON.h>
 
 #include <map>
-#include <regex>
 
 #include "tests/inspect/guest_vm.h"
 #include "tests/support/gdb_session.h"
+#include "tests/support/regex.h"
 
 namespace gcore::tests {
 namespace {
@@ -24,12 +24,12 @@ std::map<int, Trace> traces_of_gdb(const std::string& elf, const std::string& du
   std::map<int, Trace> traces;
   std::istringstream lines(gdb.of.empty() ? "" : gdb.of[0]);
   int cpu = -1;
-  static const std::regex thread(R"(^Thread ([0-9]+) )"),
+  static const Regex thread(R"(^Thread ([0-9]+) )"),
       frame(R"(^#[0-9]+ +(?:0x[0-9a-f]+ in )?(\S+) \(.*\)(?: at \S+:([0-9]+))?.*$)");
   for (std::string line; std::getline(lines, line);) {
-    std::smatch match;
-    if (std::regex_search(line, match, thread)) cpu = std::stoi(match[1]) - 1;
-    if (std::regex_match(line, match, frame)) traces[cpu].push_back(match[1].str() + ":" + match[2].str());
+    RegexMatch match;
+    if (regex_search(line, match, thread)) cpu = std::stoi(match[1]) - 1;
+    if (regex_match(line, match, frame)) traces[cpu].push_back(match[1] + ":" + match[2]);
   }
   EXPECT_EQ(traces.size(), 3u) << gdb.output;
   return traces;

@@ -4,11 +4,11 @@
 #include <signal.h>
 
 #include <cstdio>
-#include <regex>
 
 #include "tests/docs/markdown.h"
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
+#include "tests/support/regex.h"
 #include "tests/support/temp_dir.h"
 
 namespace gcore::tests {
@@ -58,7 +58,7 @@ TEST(Kvm, EveryRegisterOfAKnownGuestOnThisMachineIsInItsDump) {
   vmm.signal(SIGUSR2);
   const auto line = vmm.wait_for_line(Process::Stream::err, "dump written: ");
   ASSERT_TRUE(line) << vmm.err();
-  const std::string path = std::regex_replace(*line, std::regex("^.*dump written: (.*) \\(.*$"), "$1");
+  const std::string path = regex_replace(*line, Regex("^.*dump written: (.*) \\(.*$"), "$1");
   const Completed compared = run({build_dir() + "/tests/bin/registers_check", path});
   EXPECT_EQ(compared.status, (ExitStatus{0, 0})) << compared.out;
 }

@@ -4,8 +4,9 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
-#include <regex>
 #include <sstream>
+
+#include "tests/support/regex.h"
 
 namespace gcore::tests {
 namespace {
@@ -107,13 +108,13 @@ std::vector<std::string> include_violations(std::string_view path, std::string_v
   std::vector<std::string> found;
   auto rule = std::ranges::find_if(rules(), [&](const Rule& r) { return path.starts_with(r.folder); });
   if (rule == rules().end()) return {std::string(path) + ": no rule covers this folder"};
-  static const std::regex include(R"re(^\s*#\s*(?:include|include_next|import)\s*(["<])([^">]+)[">].*)re");
+  static const Regex include(R"re(^\s*#\s*(?:include|include_next|import)\s*(["<])([^">]+)[">].*)re");
   std::istringstream lines{std::string(text)};
   size_t number = 0;
   for (std::string line; std::getline(lines, line);) {
     number++;
-    std::smatch match;
-    if (!std::regex_match(line, match, include)) continue;
+    RegexMatch match;
+    if (!regex_match(line, match, include)) continue;
     const std::string name = match[2];
     std::string why = check(*rule, path, name, match[1] == "\"");
     if (!why.empty()) found.push_back(std::string(path) + ":" + std::to_string(number) + ": " + name + ": " + why);

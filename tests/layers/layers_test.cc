@@ -4,12 +4,12 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
-#include <regex>
 #include <set>
 #include <sstream>
 
 #include "tests/layers/include_rules.h"
 #include "tests/support/paths.h"
+#include "tests/support/regex.h"
 #include "tests/support/temp_dir.h"
 
 namespace gcore::tests {
@@ -37,25 +37,22 @@ TEST(Layers, EveryIncludeKeepsTheTable) {
 // What a program of ours includes, one that is built against an installation has too.
 TEST(Layers, ToolsIncludePublicHeadersOnly) {
   std::set<std::string> installed;
-  const std::regex header("[a-z]+/[a-z0-9_/]+\\.h");
+  const Regex header("[a-z]+/[a-z0-9_/]+\\.h");
   for (const char* library : {"writer", "writer/kvm", "reader", "gdbstub"}) {
     const std::string path = source_dir() + "/" + library + "/CMakeLists.txt";
     if (!std::filesystem::exists(path)) continue;
     const std::string text = read_file(path);
-    const std::regex list("(?:gcore_install_library|set\\(gcore_kvm_headers)([^)]*)\\)");
-    for (std::sregex_iterator it(text.begin(), text.end(), list), end; it != end; ++it) {
-      const std::string names = (*it)[1];
-      for (std::sregex_iterator name(names.begin(), names.end(), header); name != end; ++name)
-        installed.insert(name->str());
-    }
+    const Regex list("(?:gcore_install_library|set\\(gcore_kvm_headers)([^)]*)\\)");
+    for (const RegexMatch& names : regex_search_all(text, list))
+      for (const RegexMatch& name : regex_search_all(names[1], header)) installed.insert(name[0]);
   }
   EXPECT_THAT(installed, Contains("reader/dump/dump.h"));
-  const std::regex include("#include \"((?:writer|reader|gdbstub)/[^\"]+)\"");
+  const Regex include("#include \"((?:writer|reader|gdbstub)/[^\"]+)\"");
   for (const std::string& file : source_files(source_dir())) {
     if (!file.starts_with("tools/")) continue;
     const std::string text = read_file(source_dir() + "/" + file);
-    for (std::sregex_iterator it(text.begin(), text.end(), include), end; it != end; ++it)
-      EXPECT_TRUE(installed.contains((*it)[1])) << file << " includes " << (*it)[1] << ", which is not installed";
+    for (const RegexMatch& included : regex_search_all(text, include))
+      EXPECT_TRUE(installed.contains(included[1])) << file << " includes " << included[1] << ", which is not installed";
   }
 }
 
@@ -65,9 +62,9 @@ struct Room {
 };
 
 std::vector<std::string> names_in(const std::string& cell) {
-  static const std::regex name("`([^`]+)`");
+  static const Regex name("`([^`]+)`");
   std::vector<std::string> names;
-  for (std::sregex_iterator it(cell.begin(), cell.end(), name), end; it != end; ++it) names.push_back((*it)[1]);
+  for (const RegexMatch& match : regex_search_all(cell, name)) names.push_back(match[1]);
   return names;
 }
 
@@ -141,6 +138,17 @@ TEST(Layers, EachPartOfLlvmIsUsedByFewFilesOfTheReader) {
   EXPECT_EQ(json, (std::vector<std::string>{"reader/dump/device_state.cc", "reader/dump/info.cc"}));
   EXPECT_EQ(hash, std::vector<std::string>{"reader/source/remote/sha256.cc"});
   EXPECT_EQ(other, std::vector<std::string>{});
+}
+
+// <regex> takes a compiler two seconds for each file that uses it. When trouble_guest.cc changes, its guests are booted
+// anew.
+TEST(Layers, TestsUseRegularExpressionsThroughTheirOwnHeader) {
+  for (const std::string& file : source_files(source_dir())) {
+    if (!file.starts_with("tests/") || file == "tests/support/regex.cc" || file == "tests/support/trouble_guest.cc")
+      continue;
+    EXPECT_EQ(read_file(source_dir() + "/" + file).find("\n#include <regex>"), std::string::npos)
+        << file << ": tests/support/regex.h has what it needs of <regex>";
+  }
 }
 
 struct Planted {

@@ -9,7 +9,6 @@
 #include <iostream>
 #include <map>
 #include <random>
-#include <regex>
 #include <sstream>
 #include <stdexcept>
 
@@ -17,6 +16,7 @@
 #include "tests/dump/dump_files.h"
 #include "tests/support/gdb_session.h"
 #include "tests/support/paths.h"
+#include "tests/support/regex.h"
 #include "tests/support/vcpu_states.h"
 
 namespace gcore::tests {
@@ -148,9 +148,9 @@ void check_vcpu_states(StoppedGuest& guest) {
   const auto expected = vcpu_states_by_qemu(guest.guest(), guest.cpus());
   EXPECT_THAT(expected, testing::Contains(testing::StartsWith("user, ")));
   const std::string registers = guest.guest().qmp().human("info registers");
-  std::smatch cr4;
+  RegexMatch cr4;
   std::string paging = "aarch64, ";
-  if (std::regex_search(registers, cr4, std::regex("CR4=([0-9a-f]+)")))
+  if (regex_search(registers, cr4, Regex("CR4=([0-9a-f]+)")))
     paging = (std::stoul(cr4[1], nullptr, 16) & 1 << 12) != 0 ? "x86_64, 5-level" : "x86_64, 4-level";
   for (const std::string& path : {guest.qnx_path(), guest.vmcore_path()}) {
     InspectedVcpus inspected = vcpu_states_by_inspect(path);

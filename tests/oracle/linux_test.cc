@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tests/oracle/dump_checks.h"
+#include "tests/oracle/guest_checks.h"
 #include "tests/oracle/serve_checks.h"
 #include "tests/oracle/stopped_guest.h"
 #include "tests/oracle/translation_checks.h"
@@ -47,6 +48,7 @@ TEST_P(Oracles, AgreeWithGcore) {
   StoppedGuest guest(GetParam().options);
   check_against_qemus_dump(guest);
   check_vcpu_states(guest);
+  check_what_the_guest_does(guest);
   check_converted(guest);
   check_in_gdb(guest);
   check_in_drgn(guest);

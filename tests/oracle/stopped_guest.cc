@@ -52,6 +52,11 @@ StoppedGuest::StoppedGuest(QemuGuest::Options options)
       isolates_page_tables_(options.append.find("pti=on") != std::string::npos),
       guest_(busy(std::move(options))) {
   guest_.wait_until_booted();
+  guest_.command("echo 1 >/proc/sys/kernel/printk; /bin/busybox ps -o pid,comm; echo told''-everything");
+  if (!guest_.process().wait_for_line(Process::Stream::out, "told-everything", 120s))
+    throw std::runtime_error("the guest does not answer: " + guest_.console());
+  ps_ = guest_.console();
+  ps_.erase(0, ps_.find("PID "));
   guest_.stop();
   while (std::ranges::none_of(vcpu_states_by_qemu(guest_, cpus_),
                               [](const std::string& state) { return state.starts_with("user"); })) {

@@ -27,6 +27,8 @@ class StoppedGuest {
   /// Whether the kernel was told to keep itself out of processes' page tables.
   bool isolates_page_tables() const { return isolates_page_tables_; }
   QemuGuest& guest() { return guest_; }
+  /// What its ps printed some moments before: lines "PID NAME".
+  const std::string& said_by_ps() const { return ps_; }
   const TempDir& folder() const { return guest_.folder(); }
 
   /// By gcore-dump: the qnx dialect has every register that QEMU shows, the vmcore dialect those of its notes.
@@ -66,6 +68,7 @@ class StoppedGuest {
   unsigned memory_mib_;
   bool isolates_page_tables_;
   QemuGuest guest_;
+  std::string ps_;
   std::string qnx_path_, vmcore_path_;
   std::unique_ptr<reader::Dump> qnx_, vmcore_;
   std::optional<RspClient> stub_;

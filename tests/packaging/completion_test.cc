@@ -5,11 +5,11 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <regex>
 #include <sstream>
 
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
+#include "tests/support/regex.h"
 #include "tests/support/temp_dir.h"
 
 namespace gcore::tests {
@@ -35,10 +35,10 @@ Words options_of(const std::string& name) {
   Words options;
   const Completed help = run({program(name), "--help"});
   EXPECT_EQ(help.status, (ExitStatus{0, 0}));
-  static const std::regex form("^  (--[a-z-]+)");
+  static const Regex form("^  (--[a-z-]+)");
   for (const std::string& line : lines_of(help.out)) {
-    std::smatch match;
-    if (std::regex_search(line, match, form)) options.push_back(match[1]);
+    RegexMatch match;
+    if (regex_search(line, match, form)) options.push_back(match[1]);
   }
   EXPECT_GE(options.size(), 2U) << help.out;
   return options;

@@ -6,11 +6,11 @@
 
 #include <cstring>
 #include <map>
-#include <regex>
 #include <sstream>
 
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
+#include "tests/support/regex.h"
 #include "tests/support/temp_dir.h"
 
 namespace gcore::tests {
@@ -32,15 +32,15 @@ struct Function {
 };
 
 std::vector<Function> functions_of(const std::string& library) {
-  static const std::regex kFde(".* FDE .* pc=([0-9a-f]+)\\.\\.([0-9a-f]+)"), kCfa("(sp|x[0-9]+|r[0-9]+)([+-][0-9]+)");
+  static const Regex kFde(".* FDE .* pc=([0-9a-f]+)\\.\\.([0-9a-f]+)"), kCfa("(sp|x[0-9]+|r[0-9]+)([+-][0-9]+)");
   const Completed shown = run({"readelf", "--debug-dump=frames-interp", library}, 120s);
   std::vector<Function> functions;
   std::vector<std::string> columns;
   std::istringstream lines(shown.out);
   bool in_fde = false;
   for (std::string line; std::getline(lines, line);) {
-    std::smatch match;
-    if (std::regex_match(line, match, kFde)) {
+    RegexMatch match;
+    if (regex_match(line, match, kFde)) {
       functions.push_back({std::stoull(match[1], nullptr, 16), std::stoull(match[2], nullptr, 16)});
       in_fde = true;
       continue;
@@ -56,7 +56,7 @@ std::vector<Function> functions_of(const std::string& library) {
       continue;
     }
     Row row{.address = std::stoull(first, nullptr, 16)};
-    if (std::regex_match(cfa, match, kCfa)) row.by_sp = match[1] == "sp", row.distance = std::stoi(match[2]);
+    if (regex_match(cfa, match, kCfa)) row.by_sp = match[1] == "sp", row.distance = std::stoi(match[2]);
     std::string rule;
     for (size_t i = 0; words >> rule && i < columns.size(); ++i)
       if (rule.starts_with("c-") && (columns[i] == "ra" || columns[i][0] == 'x'))

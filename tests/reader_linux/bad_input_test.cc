@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <regex>
 #include <sstream>
 
 #include "reader/guest/guest.h"
@@ -14,6 +13,7 @@
 #include "tests/reader_linux/guests.h"
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
+#include "tests/support/regex.h"
 #include "tests/support/temp_dir.h"
 
 namespace gcore::tests {
@@ -101,8 +101,8 @@ TEST_F(LinuxBadInput, WithoutTheKernelsTextAllElseIsShown) {
   for (const char* mode : {"--tasks", "--backtrace", "--dmesg", "--modules", "--why"}) {
     const Completed done = inspect(dump, {mode});
     // Whether a vCPU is halted is what its last instruction says.
-    const std::regex halted(", halted");
-    EXPECT_EQ(done.out, std::regex_replace(inspect(guest.dump(), {mode}).out, halted, "")) << mode;
+    const Regex halted(", halted");
+    EXPECT_EQ(done.out, regex_replace(inspect(guest.dump(), {mode}).out, halted, "")) << mode;
     EXPECT_EQ(done.err, "") << mode;
   }
 }

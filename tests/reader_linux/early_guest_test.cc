@@ -8,7 +8,6 @@
 #include <functional>
 #include <map>
 #include <optional>
-#include <regex>
 #include <set>
 #include <sstream>
 
@@ -17,6 +16,7 @@
 #include "tests/reader_linux/kallsyms.h"
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
+#include "tests/support/regex.h"
 #include "tests/support/rsp_client.h"
 #include "tests/support/temp_dir.h"
 
@@ -131,9 +131,9 @@ class StoppedEarly : public testing::TestWithParam<const char*> {
     if (tasks.status != kDone) return std::nullopt;
     std::set<int> found;
     std::istringstream lines(tasks.out);
-    std::smatch match;
+    RegexMatch match;
     for (std::string line; std::getline(lines, line);)
-      if (std::regex_search(line, match, std::regex("^ +([0-9]+) +[0-9]+  "))) found.insert(std::stoi(match[1]));
+      if (regex_search(line, match, Regex("^ +([0-9]+) +[0-9]+  "))) found.insert(std::stoi(match[1]));
     return found;
   }
 

@@ -4,12 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <regex>
 #include <sstream>
 
 #include "tests/support/foreign_guest.h"
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
+#include "tests/support/regex.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/trouble_guest.h"
 
@@ -65,8 +65,7 @@ class ForeignLinux : public testing::TestWithParam<Format> {
     std::string kept, block;
     std::istringstream lines(text + "\n");
     const auto is_of = [&](const std::string& pid) {
-      return block.find("(PID " + pid + ")") < block.find("\n  #") ||
-             std::regex_search(block, std::regex("^ +" + pid + " "));
+      return block.find("(PID " + pid + ")") < block.find("\n  #") || regex_search(block, Regex("^ +" + pid + " "));
     };
     for (std::string line; std::getline(lines, line);) {
       const bool goes_on =
@@ -81,8 +80,8 @@ class ForeignLinux : public testing::TestWithParam<Format> {
   }
   static std::vector<std::string> running_pids(const std::string& tasks) {
     std::vector<std::string> pids;
-    const std::regex running("\n +([0-9]+) +[0-9]+  R +[0-9]+\\*");
-    for (std::sregex_iterator at(tasks.begin(), tasks.end(), running), end; at != end; ++at) pids.push_back((*at)[1]);
+    const Regex running("\n +([0-9]+) +[0-9]+  R +[0-9]+\\*");
+    for (const RegexMatch& task : regex_search_all(tasks, running)) pids.push_back(task[1]);
     return pids;
   }
 

@@ -50,7 +50,7 @@ struct Guest {
   }
 };
 
-/// Debian 12's kernels, and those that $GCORE_TEST_KERNELS adds, as "x86_64:5.10 aarch64:5.10"
+/// Debian 12's kernels, and those that $GCORE_TEST_KERNELS adds, as "x86_64:5.10 aarch64:7.2-16k"
 /// (tests/long/linux-kernels).
 inline const std::vector<Guest> kGuests = [] {
   std::vector<Guest> guests{
@@ -58,9 +58,11 @@ inline const std::vector<Guest> kGuests = [] {
   static std::vector<std::array<std::string, 3>> texts;  // never moved: all are there before views of them are taken
   const char* more = std::getenv("GCORE_TEST_KERNELS");
   std::istringstream words(more ? more : "");
-  for (std::string word; words >> word;)
-    texts.push_back(
-        {word.substr(0, word.find(':')), word.substr(word.find(':') + 1), word.substr(word.find(':') + 1) + "."});
+  for (std::string word; words >> word;) {
+    const size_t colon = word.find(':');
+    const std::string kernel = word.substr(colon + 1);  // "7.2", or "7.2-16k" with pages of 16K
+    texts.push_back({word.substr(0, colon), kernel, kernel.substr(0, kernel.find('-')) + "."});
+  }
   for (const auto& [machine, kernel, series] : texts)
     guests.push_back({machine.c_str(), kernel.c_str(), series.c_str()});
   return guests;
@@ -80,8 +82,10 @@ inline std::string guest_name(const testing::TestParamInfo<Guest>& info) {
   std::string series = info.param.series;
   series.pop_back();
   std::ranges::replace(series, '.', '_');
-  return std::string(info.param.machine) + "_" + series +
-         (info.param.is_plain() ? "" : "_" + std::string(info.param.variant));
+  std::string name = std::string(info.param.machine) + "_" + series;
+  const std::string kernel = info.param.kernel;
+  if (const size_t dash = kernel.find('-'); dash != std::string::npos) name += "_" + kernel.substr(dash + 1);
+  return name + (info.param.is_plain() ? "" : "_" + std::string(info.param.variant));
 }
 
 /// Throws when it cannot be opened.

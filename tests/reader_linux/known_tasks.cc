@@ -1,8 +1,9 @@
 #include "tests/reader_linux/known_tasks.h"
 
 #include <algorithm>
-#include <regex>
 #include <sstream>
+
+#include "tests/support/regex.h"
 
 namespace gcore::tests {
 
@@ -15,10 +16,10 @@ std::vector<std::string> lines_of(const std::string& text) {
 
 std::map<int, KnownTask> known_tasks(const LinuxOracle& oracle) {
   std::map<int, KnownTask> tasks;
-  const std::regex status("/proc/([0-9]+)/task/([0-9]+)/status");
+  const Regex status("/proc/([0-9]+)/task/([0-9]+)/status");
   for (const std::string& name : oracle.names()) {
-    std::smatch match;
-    if (!std::regex_match(name, match, status)) continue;
+    RegexMatch match;
+    if (!regex_match(name, match, status)) continue;
     KnownTask task{.pid = std::stoi(match[2]), .tgid = std::stoi(match[1]), .name = {}};
     for (const std::string& line : lines_of(oracle.said(name))) {
       const size_t colon = line.find(":\t");

@@ -3,11 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <regex>
 #include <sstream>
 
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
+#include "tests/support/regex.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/trouble_guest.h"
 
@@ -16,9 +16,9 @@ namespace {
 
 /// Without what differs from boot to boot, and what the README leaves out: addresses and how long a task has waited.
 std::string without_numbers(std::string text) {
-  text = std::regex_replace(text, std::regex("PID [0-9]+"), "PID N");
-  text = std::regex_replace(text, std::regex(" \\(0x[0-9a-f]+\\)"), "");
-  return std::regex_replace(text, std::regex(", for [0-9.]+ s"), "");
+  text = regex_replace(text, Regex("PID [0-9]+"), "PID N");
+  text = regex_replace(text, Regex(" \\(0x[0-9a-f]+\\)"), "");
+  return regex_replace(text, Regex(", for [0-9.]+ s"), "");
 }
 
 TEST(Readme, ShowsWhatTheProgramPrintsAboutAHungGuest) {

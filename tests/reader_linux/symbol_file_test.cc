@@ -2,7 +2,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <regex>
 #include <set>
 #include <sstream>
 
@@ -12,6 +11,7 @@
 #include "tests/reader_linux/kallsyms.h"
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
+#include "tests/support/regex.h"
 #include "tests/support/temp_dir.h"
 
 namespace gcore::tests {
@@ -35,17 +35,17 @@ struct Frame {
 
 /// The stacks of the vCPUs in kernel mode, in what gdb says to "thread apply all bt".
 std::vector<std::vector<Frame>> kernel_stacks(const std::string& said) {
-  static const std::regex kFrame(R"(#[0-9]+ +(?:0x([0-9a-f]+) in )?(<signal handler called>|[^ ]+).*)");
+  static const Regex kFrame(R"(#[0-9]+ +(?:0x([0-9a-f]+) in )?(<signal handler called>|[^ ]+).*)");
   std::vector<std::vector<Frame>> stacks;
   std::istringstream lines(said);
   bool wanted = false;
   for (std::string line; std::getline(lines, line);) {
-    std::smatch frame;
+    RegexMatch frame;
     if (line.starts_with("Thread ")) {
       wanted = line.find("[kernel") != std::string::npos;
       if (wanted) stacks.emplace_back();
-    } else if (wanted && std::regex_match(line, frame, kFrame)) {
-      stacks.back().push_back({frame[1].matched ? std::stoull(frame[1], nullptr, 16) : 0, frame[2]});
+    } else if (wanted && regex_match(line, frame, kFrame)) {
+      stacks.back().push_back({!frame[1].empty() ? std::stoull(frame[1], nullptr, 16) : 0, frame[2]});
     }
   }
   return stacks;
@@ -54,7 +54,7 @@ std::vector<std::vector<Frame>> kernel_stacks(const std::string& said) {
 /// Wherever the vCPU was, its stack goes right down: to where the vCPU or the thread was started, to user mode, or to
 /// the first instructions of an entry, which have no stack yet.
 void expect_whole(const std::vector<Frame>& stack) {
-  static const std::regex kEnds(
+  static const Regex kEnds(
       "(common|secondary)_startup_64.*|x86_64_start_kernel|ret_from_fork.*|__(primary|secondary)_switched"),
       kEntries("(entry|asm)_.*");
   std::string text;
@@ -67,8 +67,8 @@ void expect_whole(const std::vector<Frame>& stack) {
     if (is_user && stack[i].name != "<signal handler called>") return;
     EXPECT_NE(stack[i].name, "??") << "frame " << i << " of\n" << text;
   }
-  if (stack.size() == 1 && std::regex_match(stack[0].name, kEntries)) return;
-  EXPECT_TRUE(std::regex_match(stack.back().name, kEnds)) << text;
+  if (stack.size() == 1 && regex_match(stack[0].name, kEntries)) return;
+  EXPECT_TRUE(regex_match(stack.back().name, kEnds)) << text;
 }
 
 class SymbolFileOfGuest : public testing::TestWithParam<Guest> {
@@ -131,10 +131,10 @@ TEST_P(SymbolFileOfGuest, HasAllNamesAndTheBuildId) {
   EXPECT_EQ(found.size(), said.size());
   EXPECT_EQ(found, said);
   const auto dump = open_dump(oracle_);
-  std::smatch id;
+  RegexMatch id;
   const std::string info(reader::Guest(*dump).system().vmcoreinfo);
-  ASSERT_TRUE(std::regex_search(info, id, std::regex("BUILD-ID=([0-9a-f]+)")));
-  EXPECT_THAT(run({"readelf", "-nW", file_}, 60s).out, HasSubstr("Build ID: " + id[1].str()));
+  ASSERT_TRUE(regex_search(info, id, Regex("BUILD-ID=([0-9a-f]+)")));
+  EXPECT_THAT(run({"readelf", "-nW", file_}, 60s).out, HasSubstr("Build ID: " + id[1]));
 }
 
 TEST_P(SymbolFileOfGuest, GivesGdbTypesAndFunctions) {
@@ -174,10 +174,10 @@ TEST_P(SymbolFileOfGuest, UnwindsExceptionsOfAarch64) {
   EXPECT_THAT(frames, testing::ContainsRegex("r32 .*at cfa\\+256\n"));
   size_t found = 0;
   std::set<std::string> seen;
-  const std::regex entry(std::string(GetParam().series) == "5.10." ? "el1_(sync|irq|error)" : "el1h_64_[a-z]+");
+  const Regex entry(std::string(GetParam().series) == "5.10." ? "el1_(sync|irq|error)" : "el1h_64_[a-z]+");
   for (const KnownSymbol& symbol : parse_kallsyms(oracle_.said("/proc/kallsyms"))) {
     // Of one name the first: 5.10 has others of these, of the code that enters a hypervisor.
-    if (!std::regex_match(symbol.name, entry) || !seen.insert(symbol.name).second) continue;
+    if (!regex_match(symbol.name, entry) || !seen.insert(symbol.name).second) continue;
     std::ostringstream start;
     start << " pc=" << std::hex << symbol.address << "..";
     EXPECT_THAT(frames, HasSubstr(start.str())) << symbol.name;
@@ -233,11 +233,11 @@ class OtherTools : public WriteSymbols {
   std::vector<std::string> functions_of_vcpus() const {
     const Completed shown = run({program("gcore-inspect"), oracle_.dump(), "--backtrace"}, 60s);
     std::vector<std::string> names;
-    static const std::regex kFrame(R"( +#\d+ +0x[0-9a-f]+  ([^+ ]+)\+.*)");
+    static const Regex kFrame(R"( +#\d+ +0x[0-9a-f]+  ([^+ ]+)\+.*)");
     std::istringstream lines(shown.out);
-    std::smatch frame;
+    RegexMatch frame;
     for (std::string line; std::getline(lines, line);)
-      if (std::regex_match(line, frame, kFrame)) names.push_back(frame[1]);
+      if (regex_match(line, frame, kFrame)) names.push_back(frame[1]);
     return names;
   }
 

@@ -7,7 +7,6 @@
 #include <filesystem>
 #include <map>
 #include <random>
-#include <regex>
 #include <sstream>
 
 #include "reader/guest/guest.h"
@@ -17,6 +16,7 @@
 #include "tests/reader_linux/kallsyms.h"
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
+#include "tests/support/regex.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/trouble_guest.h"
 
@@ -97,9 +97,8 @@ TEST_P(ModuleFile, HasLines) {
 
 TEST_P(ModuleFile, GivesTheDiagnosisLines) {
   const std::string why = fixed(run({program("gcore-inspect"), dump_, "--why", "--symbols", built()}, 120s).out);
-  EXPECT_TRUE(
-      std::regex_search(why, std::regex("trouble_first_then_second\\+0x[0-9a-f/x]+ \\[trouble\\] at " +
-                                        line_of("trouble_first_then_second", "mutex_lock(&trouble_second)") + "\n")))
+  EXPECT_TRUE(regex_search(why, Regex("trouble_first_then_second\\+0x[0-9a-f/x]+ \\[trouble\\] at " +
+                                      line_of("trouble_first_then_second", "mutex_lock(&trouble_second)") + "\n")))
       << why;
   const auto signature = [](const std::string& text) { return text.substr(text.rfind("signature: ")); };
   EXPECT_EQ(signature(why), signature(run({program("gcore-inspect"), dump_, "--why"}, 120s).out));

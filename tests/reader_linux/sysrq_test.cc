@@ -5,13 +5,13 @@
 #include <algorithm>
 #include <map>
 #include <optional>
-#include <regex>
 #include <set>
 
 #include "reader/guest/guest.h"
 #include "reader/guest/linux/kernel.h"
 #include "tests/reader_linux/guests.h"
 #include "tests/reader_linux/known_tasks.h"
+#include "tests/support/regex.h"
 
 namespace gcore::tests {
 namespace {
@@ -34,9 +34,9 @@ struct Printed {
 
 /// Adds a line to the trace, if it has a frame.
 void take_frame(const std::string& line, Printed& printed) {
-  static const std::regex frame(R"(^ ([^ ?]+\+0x[0-9a-f]+/0x[0-9a-f]+( \[[^ ]+\])?)( \([A-Z]+\))?$)");
-  std::smatch match;
-  if (std::regex_match(line, match, frame)) printed.trace.push_back(match[1]);
+  static const Regex frame(R"(^ ([^ ?]+\+0x[0-9a-f]+/0x[0-9a-f]+( \[[^ ]+\])?)( \([A-Z]+\))?$)");
+  RegexMatch match;
+  if (regex_match(line, match, frame)) printed.trace.push_back(match[1]);
 }
 
 class LastWords : public testing::TestWithParam<Guest> {
@@ -55,19 +55,18 @@ class LastWords : public testing::TestWithParam<Guest> {
 
   /// By sysrq t.
   std::map<int, Printed> printed_tasks() const {
-    static const std::regex head(
+    static const Regex head(
         R"(^task:(.{1,15}?) +state:(.)(?:  running task   )? +stack: *\d+ +pid: *(\d+) +(?:tgid: *\d+ +)?ppid: *(\d+) .*)");
     std::map<int, Printed> printed;
     Printed* current = nullptr;
     uint32_t caller = 0;  // that prints all of it; others' lines may be in between
     for (const Message& message : kernel_->messages()->records) {
-      std::smatch match;
+      RegexMatch match;
       if (message.text == "sysrq: Show State") caller = message.caller;
       if (message.caller != caller) continue;
-      if (std::regex_match(message.text, match, head)) {
+      if (regex_match(message.text, match, head)) {
         current = &printed[std::stoi(match[3])];
-        *current = {
-            .pid = std::stoi(match[3]), .parent = std::stoi(match[4]), .state = match[2].str()[0], .name = match[1]};
+        *current = {.pid = std::stoi(match[3]), .parent = std::stoi(match[4]), .state = match[2][0], .name = match[1]};
       } else if (current != nullptr && message.text.starts_with("Showing ")) {
         current = nullptr;  // of something else: workqueues
       } else if (current != nullptr) {
@@ -79,23 +78,23 @@ class LastWords : public testing::TestWithParam<Guest> {
 
   /// By sysrq l: of each CPU, whose number comes first. Several print at one time, each its own lines.
   std::map<unsigned, Printed> printed_cpus() const {
-    static const std::regex head(R"(^NMI backtrace for cpu (\d+)$)"),
+    static const Regex head(R"(^NMI backtrace for cpu (\d+)$)"),
         who(R"(^CPU: (\d+) (?:UID: \d+ )?PID: (\d+) Comm: (.{1,15}?) .*)"), place(R"(^(?:RIP: 0010:|pc : )([^ ]+)$)");
     std::map<unsigned, Printed> printed;
     std::map<uint32_t, Printed*> by_caller;
     for (const Message& message : kernel_->messages()->records) {
-      std::smatch match;
+      RegexMatch match;
       Printed*& current = by_caller[message.caller];
-      if (std::regex_match(message.text, match, head)) {
+      if (regex_match(message.text, match, head)) {
         current = &printed[static_cast<unsigned>(std::stoul(match[1]))];
       } else if (message.text.starts_with("task:") || message.text.starts_with("sysrq: ")) {
         current = nullptr;
       } else if (current == nullptr) {
         continue;
-      } else if (std::regex_match(message.text, match, who)) {
+      } else if (regex_match(message.text, match, who)) {
         current->pid = std::stoi(match[2]);
         current->name = match[3];
-      } else if (std::regex_match(message.text, match, place)) {
+      } else if (regex_match(message.text, match, place)) {
         current->place = match[1];
       } else {
         take_frame(message.text, *current);

@@ -5,12 +5,12 @@
 #include <gtest/gtest.h>
 
 #include <random>
-#include <regex>
 
 #include "reader/guest/guest.h"
 #include "reader/guest/linux/kernel.h"
 #include "tests/reader_linux/btf_builder.h"
 #include "tests/reader_linux/guests.h"
+#include "tests/support/regex.h"
 
 namespace gcore::tests {
 namespace {
@@ -173,13 +173,13 @@ TEST_P(TypesOfGuest, AreAsVmcoreinfoSays) {
   ASSERT_TRUE((*kernel)->types()) << (*kernel)->types().error().text;
   const Types& types = *(*kernel)->types();
   EXPECT_GT(types.end_id(), 60000U);
-  const std::regex line(R"((SIZE|OFFSET|NUMBER)\(([a-z_]+)(?:\.([a-z_.]+))?\)=([0-9]+))");
+  const Regex line(R"((SIZE|OFFSET|NUMBER)\(([a-z_]+)(?:\.([a-z_.]+))?\)=([0-9]+))");
   size_t compared = 0;
-  for (std::sregex_iterator at(guest.vmcoreinfo.begin(), guest.vmcoreinfo.end(), line), end; at != end; ++at) {
-    const std::string kind = (*at)[1], type = (*at)[2], path = (*at)[3];
+  for (const RegexMatch& told : regex_search_all(guest.vmcoreinfo, line)) {
+    const std::string kind = told[1], type = told[2], path = told[3];
     if (kind == "NUMBER" || types.find_type(type) == 0 || type == "mem_section") continue;
     const auto found = kind == "SIZE" ? types.size_of(type) : types.offset(type, path);
-    EXPECT_EQ(found, std::stoull((*at)[4])) << (*at)[0];
+    EXPECT_EQ(found, std::stoull(told[4])) << told[0];
     compared++;
   }
   EXPECT_GT(compared, 25U);

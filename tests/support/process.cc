@@ -14,9 +14,10 @@
 #include <csignal>
 #include <cstdlib>
 #include <mutex>
-#include <regex>
 #include <system_error>
 #include <thread>
+
+#include "tests/support/regex.h"
 
 extern char** environ;
 
@@ -168,7 +169,7 @@ bool Process::signal(int number) { return !state_->reap() && kill(state_->pid, n
 
 std::optional<std::string> Process::wait_for_line(Stream stream, const std::string& regex,
                                                   std::chrono::milliseconds timeout) {
-  const std::regex wanted(regex);
+  const Regex wanted(regex);
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   const auto i = static_cast<size_t>(stream);
   std::unique_lock lock(state_->mutex);
@@ -179,7 +180,7 @@ std::optional<std::string> Process::wait_for_line(Stream stream, const std::stri
       size_t end = text.find('\n', start);
       std::string line = text.substr(start, end == std::string::npos ? end : end - start);
       bool whole = end != std::string::npos;
-      if (std::regex_search(line, wanted)) {
+      if (regex_search(line, wanted)) {
         state_->searched[i] = whole ? end + 1 : text.size();
         return line;
       }

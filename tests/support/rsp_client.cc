@@ -11,10 +11,11 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
-#include <regex>
 #include <stdexcept>
 #include <system_error>
 #include <utility>
+
+#include "tests/support/regex.h"
 
 namespace gcore::tests {
 namespace {
@@ -217,32 +218,31 @@ std::string RspClient::target_xml(const std::string& annex) {
     text += reply.substr(1);
     if (reply[0] == 'l') break;
   }
-  static const std::regex include("<xi:include\\s+href=\"([^\"]+)\"\\s*/>");
-  std::smatch match;
-  while (std::regex_search(text, match, include)) {
+  static const Regex include("<xi:include\\s+href=\"([^\"]+)\"\\s*/>");
+  RegexMatch match;
+  while (regex_search(text, match, include)) {
     std::string inner = target_xml(match[1]);
-    text = match.prefix().str() + inner + match.suffix().str();
+    text.replace(text.find(match[0]), match[0].size(), inner);
   }
   return text;
 }
 
 std::map<std::string, std::string> RspClient::registers() {
-  static const std::regex reg("<reg\\s[^>]*>");
-  static const std::regex attribute("(name|bitsize|regnum)=\"([^\"]*)\"");
+  static const Regex reg("<reg\\s[^>]*>");
+  static const Regex attribute("(name|bitsize|regnum)=\"([^\"]*)\"");
   const std::string description = without_comments(target_xml());
   const std::string block = request("g");
   std::map<std::string, std::string> result;
   std::map<uint64_t, std::pair<std::string, size_t>> by_number;
   uint64_t number = 0;
-  for (std::sregex_iterator it(description.begin(), description.end(), reg), end; it != end; ++it) {
-    const std::string element = it->str();
+  for (const RegexMatch& element : regex_search_all(description, reg)) {
     std::string name;
     size_t digits = 0;
     // A register without a number of its own follows the one before it.
-    for (std::sregex_iterator a(element.begin(), element.end(), attribute); a != end; ++a) {
-      if ((*a)[1] == "name") name = (*a)[2];
-      if ((*a)[1] == "bitsize") digits = std::stoul((*a)[2]) / 4;
-      if ((*a)[1] == "regnum") number = std::stoul((*a)[2]);
+    for (const RegexMatch& a : regex_search_all(element[0], attribute)) {
+      if (a[1] == "name") name = a[2];
+      if (a[1] == "bitsize") digits = std::stoul(a[2]) / 4;
+      if (a[1] == "regnum") number = std::stoul(a[2]);
     }
     by_number[number++] = {name, digits};
   }

@@ -2,6 +2,7 @@
 #
 #   gcore_settings(TARGET [STANDARD 20|23])
 #   gcore_precompile(TARGET)
+#   gcore_part_with_threads(TARGET REGEX)
 
 include_guard(GLOBAL)
 
@@ -54,4 +55,23 @@ function(gcore_precompile target)
     target_precompile_headers(${target} PRIVATE <algorithm> <array> <cerrno> <chrono> <cinttypes> <cstring> <expected> <functional>
       <limits> <map> <memory> <mutex> <optional> <span> <string> <string_view> <unordered_map> <utility> <vector> <fmt/format.h>)
   endif()
+endfunction()
+
+# For the thread sanitizer's tests: TARGET_with_threads, a library of those sources of TARGET whose path REGEX matches. The others, about
+# what runs in the guest, are half of it, and would be compiled in vain.
+function(gcore_part_with_threads target regex)
+  if(NOT GCORE_SANITIZE MATCHES "thread")
+    return()
+  endif()
+  get_target_property(sources ${target} SOURCES)
+  list(FILTER sources INCLUDE REGEX "${regex}")
+  get_target_property(libraries ${target} LINK_LIBRARIES)
+  list(REMOVE_ITEM libraries gcore_reader)  # which that part does without
+  set(part ${target}_with_threads)
+  add_library(${part} STATIC EXCLUDE_FROM_ALL ${sources})
+  gcore_settings(${part})
+  gcore_precompile(${part})
+  target_include_directories(${part} PUBLIC "${PROJECT_SOURCE_DIR}")
+  target_compile_definitions(${part} PRIVATE $<TARGET_PROPERTY:${target},COMPILE_DEFINITIONS>)
+  target_link_libraries(${part} PRIVATE ${libraries})
 endfunction()

@@ -86,7 +86,9 @@ gdbstub::DumpTargetOptions target_options(const std::optional<gdbstub::ExecFile>
 
 int start(Program& program, gdbstub::Server& server, const gdbstub::TcpAddress& tcp, const reader::Dump& dump,
           const gdbstub::Target& target, const gdbstub::ExecFile* symbols) {
-  const std::string hint = hint_at_start(target, symbols);
+  // Of a dump on a server it would not be known in time, and a client waits already.
+  const bool may_wait = !program.has("stdio") || !reader::is_url(program.operands()[0]);
+  const std::string hint = hint_at_start(target, symbols, may_wait);
   const auto say_what_is_odd = [&] {
     say_warnings(program, dump);
     if (!hint.empty()) program.note(hint);

@@ -33,8 +33,8 @@ void KeepAlive::run(const std::stop_token& stop) {
   }
 }
 
-std::string hint_at_start(const gdbstub::Target& target, const gdbstub::ExecFile* symbols) {
-  const auto until = std::chrono::steady_clock::now() + kHintTime;
+std::string hint_at_start(const gdbstub::Target& target, const gdbstub::ExecFile* symbols, bool may_wait) {
+  const auto until = std::chrono::steady_clock::now() + (may_wait ? kHintTime : std::chrono::milliseconds(0));
   while (!target.knows_guest()) {
     if (std::chrono::steady_clock::now() >= until) return "";
     std::this_thread::sleep_for(std::chrono::milliseconds(2));

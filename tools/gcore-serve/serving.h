@@ -46,8 +46,8 @@ reader::Expected<std::unique_ptr<reader::Dump>> open_for_client(const Program& p
 void say_warnings(const Program& program, const reader::Dump& dump);
 
 /// gdbstub::missing_file_hint(), unless it takes longer to find out than a client may be kept waiting; `monitor info`
-/// has it too.
-std::string hint_at_start(const gdbstub::Target& target, const gdbstub::ExecFile* symbols);
+/// has it too. Without `may_wait`: only if that is known by now.
+std::string hint_at_start(const gdbstub::Target& target, const gdbstub::ExecFile* symbols, bool may_wait);
 
 /// GDB looks at the standard error of its child before every character that it reads, which makes it 13 times slower
 /// while that is open. Call this when all has been said that is to be said.
