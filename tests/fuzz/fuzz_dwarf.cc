@@ -68,7 +68,7 @@ void verify(const DebugInfo& made) {
 
 void follow(std::span<const uint8_t> bytes) {
   std::vector<uint32_t> code(std::min<size_t>(bytes.size() / 4, 1 << 14));
-  std::memcpy(code.data(), bytes.data(), code.size() * 4);
+  if (!code.empty()) std::memcpy(code.data(), bytes.data(), code.size() * 4);
   size_t next = 0;
   for (const Aarch64Row& row : follow_aarch64_code(code)) {
     require(row.instruction >= next && row.instruction < code.size());

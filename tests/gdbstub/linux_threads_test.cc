@@ -255,6 +255,7 @@ LX_CONFIG(CONFIG_SMP)
 if IS_BUILTIN(CONFIG_ARM64):
     LX_CONFIG(CONFIG_ARM64)
 LX_CONFIG(CONFIG_PAGE_SHIFT)
+LX_VALUE(MAPLE_RANGE64_SLOTS)
 LX_CONFIG(CONFIG_OF_WHICH_NOTHING_TELLS)
 )");
   sources.write("scripts/gdb/vmlinux-gdb.py", R"(import os
@@ -267,6 +268,8 @@ class Says(gdb.Command):
     def invoke(self, argument, from_tty):
         for name in ("SB_RDONLY", "IRQD_LEVEL", "NR_CPUS", "CONFIG_SMP", "CONFIG_ARM64", "CONFIG_PAGE_SHIFT"):
             print(name, int(getattr(linux.constants, "LX_" + name)))
+        slots = linux.constants.LX_MAPLE_RANGE64_SLOTS  # of an array in a union without a name
+        print("slots", slots if isinstance(slots, int) else "unknown")
         for thread in gdb.selected_inferior().threads():
             thread.switch()
             try:
@@ -290,6 +293,7 @@ Says()
   EXPECT_THAT(session.of[3],
               testing::ContainsRegex("SB_RDONLY 1\nIRQD_LEVEL 8192\nNR_CPUS " + cpus + "\nCONFIG_SMP 1\nCONFIG_ARM64 " +
                                      (arm ? "1" : "0") + "\nCONFIG_PAGE_SHIFT 12\n"));
+  EXPECT_THAT(session.of[3], HasSubstr(series == "5.10." ? "\nslots unknown\n" : "\nslots 16\n"));
   const Regex line("vCPU ([0-9]+) [^\n]*is CPU ([0-9]+)\n");
   size_t vcpus = 0;
   for (const RegexMatch& vcpu : regex_search_all(session.of[3], line)) {

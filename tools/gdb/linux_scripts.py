@@ -64,6 +64,27 @@ def is_there(what):
     return number("(unsigned long) &" + what) is not None
 
 
+def find_member(kind, name):
+    """Its type, also in a struct or union without a name; None where there is none."""
+    for field in kind.fields():
+        if field.name == name:
+            return field.type
+        if not field.name and field.type.code in (gdb.TYPE_CODE_STRUCT, gdb.TYPE_CODE_UNION):
+            found = find_member(field.type, name)
+            if found is not None:
+                return found
+    return None
+
+
+def slots_of(kind, member):
+    """How many members that array has; None where gdb has no such type."""
+    try:
+        array = find_member(gdb.lookup_type(kind), member)
+    except gdb.error:
+        return None
+    return None if array is None else array.range()[1] + 1
+
+
 def read_vmcoreinfo():
     """Its lines, by what stands before the equals sign; of a kernel without one: none."""
     try:
@@ -113,11 +134,10 @@ class Constants(types.ModuleType):
     def _value(self, name):
         """Of a macro, an enumerator or an option; None: not known."""
         if name in SLOTS:
-            return self._slots(*SLOTS[name])
-        if name == "RADIX_TREE_MAP_SHIFT":
-            return self._slots("struct xa_node", "slots").bit_length() - 1
-        if name == "RADIX_TREE_MAP_MASK":
-            return self._slots("struct xa_node", "slots") - 1
+            return slots_of(*SLOTS[name])
+        if name in ("RADIX_TREE_MAP_SHIFT", "RADIX_TREE_MAP_MASK"):
+            slots = slots_of(*SLOTS["RADIX_TREE_MAP_SIZE"])
+            return slots and (slots.bit_length() - 1 if name.endswith("SHIFT") else slots - 1)
         if name.startswith("SLAB_"):  # since 6.9 bits that are enumerators
             bit = number("_" + name)
             return None if bit is None else 1 << bit
@@ -128,13 +148,6 @@ class Constants(types.ModuleType):
         if not name.startswith("CONFIG_"):
             return MACROS.get(name, number(name))
         return self._option(name[len("CONFIG_"):])
-
-    @staticmethod
-    def _slots(kind, member):
-        try:
-            return gdb.lookup_type(kind)[member].type.range()[1] + 1
-        except (gdb.error, KeyError):
-            return 0
 
     def _option(self, name):
         page, nodes, orders = self._info("PAGESIZE"), self._info("LENGTH(node_data)"), self._info("LENGTH(zone.free_area)")
