@@ -63,15 +63,58 @@ TEST(Kvm, EveryRegisterOfAKnownGuestOnThisMachineIsInItsDump) {
   EXPECT_EQ(compared.status, (ExitStatus{0, 0})) << compared.out;
 }
 
+/// The block of docs/embedding.md whose first line names this file.
+std::string example(const std::string& file) {
+  for (const Block& block : blocks_of(read_file(source_dir() + "/docs/embedding.md")))
+    if (block.first_line() == "// " + file) return block.text;
+  ADD_FAILURE() << "docs/embedding.md has no " << file;
+  return {};
+}
+
+struct Example {
+  const char* file;
+  std::vector<std::string> compiler;
+  bool takes_signals;
+};
+
+std::vector<Example> all_examples() {
+  const std::string root = source_dir();
+  return {
+      {"kvm-vmm.cc", {"g++", "-std=c++20", "-O1", "-Wall", "-Wextra", "-Werror", "-I" + root}, true},
+      {"kvm-vmm.c",
+       {"gcc", "-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-I" + root + "/writer", "-I" + root + "/writer/kvm"},
+       true},
+      {"kvm_vmm.rs", {"rustc", "--edition", "2021", "-D", "warnings"}, false},
+  };
+}
+
+/// Compiles it to a program of its own name.
+Completed compile(const Example& each, const std::string& source, const std::string& program) {
+  const std::string library = build_dir() + "/writer/libgcore_writer.a";
+  std::vector<std::string> command = each.compiler;
+  command.insert(command.end(), {source, "-o", program});
+  for (const std::string argument : {library.c_str(), "-lzstd", "-lz", "-lstdc++", "-lpthread"}) {
+    if (each.compiler[0] == "rustc") command.emplace_back("-C");
+    command.push_back((each.compiler[0] == "rustc" ? "link-arg=" : "") + argument);
+  }
+  return run(command, kLimit);
+}
+
 // The script says what it checks, in which KVM. Debian's kernel, several vCPUs, in gcore-vmm: dumps on SIGUSR2, and
 // what its own drivers of watchdog and pvpanic bring about; guests of ours; the helper.
 TEST(Kvm, LinuxAndOurOwnGuestsAreDumped) {
-  TempDir dir;
-  const Completed done =
-      run({source_dir() + "/tests/kvm/nested", "--bin", build_dir() + "/bin", "--keep", dir.path()}, kLimit);
+  TempDir dir, examples;
+  for (const Example& each : all_examples()) {
+    const Completed compiled = compile(each, dir.write(each.file, example(each.file)), examples.path(each.file));
+    ASSERT_EQ(compiled.status, (ExitStatus{0, 0})) << compiled.err;
+  }
+  const Completed done = run({source_dir() + "/tests/kvm/nested", "--bin", build_dir() + "/bin", "--keep", dir.path(),
+                              "--examples", examples.path()},
+                             kLimit);
   std::printf("%s", done.out.c_str());
   EXPECT_EQ(done.status, (ExitStatus{0, 0})) << done.out << done.err;
   for (const char* line : {"[  PASSED  ]", " registers of 2 vCPUs, 0 wrong", "2 vCPUs, all of one moment",
+                           "dumps of kvm-vmm.c kvm-vmm.cc kvm_vmm.rs: whole",
                            "dumps of sigusr2 watchdog live panic: whole", "crash: bt -a, log and ps work"})
     EXPECT_THAT(done.out, HasSubstr(line)) << done.err;
 }
@@ -87,41 +130,13 @@ TEST(Kvm, TheSourcesOfAarch64Compile) {
   }
 }
 
-/// The block of docs/embedding.md whose first line names this file.
-std::string example(const std::string& file) {
-  for (const Block& block : blocks_of(read_file(source_dir() + "/docs/embedding.md")))
-    if (block.first_line() == "// " + file) return block.text;
-  ADD_FAILURE() << "docs/embedding.md has no " << file;
-  return {};
-}
-
-struct Example {
-  const char* file;
-  std::vector<std::string> compiler;
-  bool takes_signals;
-};
-
 // Where KVM is missing each of them has to say so and end.
 TEST(Kvm, TheVmmsOfTheDocumentationDumpTheirGuests) {
-  const std::string library = build_dir() + "/writer/libgcore_writer.a", root = source_dir();
-  const Example examples[] = {
-      {"kvm-vmm.cc", {"g++", "-std=c++20", "-O1", "-Wall", "-Wextra", "-Werror", "-I" + root}, true},
-      {"kvm-vmm.c",
-       {"gcc", "-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-I" + root + "/writer", "-I" + root + "/writer/kvm"},
-       true},
-      {"kvm_vmm.rs", {"rustc", "--edition", "2021", "-D", "warnings"}, false},
-  };
-  for (const Example& each : examples) {
+  for (const Example& each : all_examples()) {
     SCOPED_TRACE(each.file);
     TempDir dir;
     const std::string source = dir.write(each.file, example(each.file)), vmm_path = dir.path("vmm");
-    std::vector<std::string> command = each.compiler;
-    command.insert(command.end(), {source, "-o", vmm_path});
-    for (const std::string argument : {library.c_str(), "-lzstd", "-lz", "-lstdc++", "-lpthread"}) {
-      if (each.compiler[0] == "rustc") command.emplace_back("-C");
-      command.push_back((each.compiler[0] == "rustc" ? "link-arg=" : "") + argument);
-    }
-    const Completed compiled = run(command, kLimit);
+    const Completed compiled = compile(each, source, vmm_path);
     ASSERT_EQ(compiled.status, (ExitStatus{0, 0})) << compiled.err;
 
     Process vmm({vmm_path, dir.path()});
