@@ -43,15 +43,15 @@ TEST_P(LinuxGuestDump, SummaryNamesFunctionAndTask) {
 
 TEST_P(LinuxGuestDump, TasksAreALineEach) {
   const std::string tasks = inspect({"--tasks"}).out;
-  EXPECT_THAT(tasks, ContainsRegex("\n +2 +2  S +[01]  \\[kthreadd\\] +kthreadd\\+0x"));
+  EXPECT_THAT(tasks, ContainsRegex("\n +2 +2  S +[0-3]  \\[kthreadd\\] +kthreadd\\+0x"));
   EXPECT_THAT(tasks, ContainsRegex("sleep +hrtimer_nanosleep\\+0x"));
-  EXPECT_THAT(tasks, ContainsRegex("  R +[01]\\*  "));
+  EXPECT_THAT(tasks, ContainsRegex("  R +[0-3]\\*  "));
 }
 
 TEST_P(LinuxGuestDump, OfOneTaskEverythingIsShown) {
   const std::string tasks = inspect({"--tasks"}).out;
   RegexMatch match;
-  ASSERT_TRUE(regex_search(tasks, match, Regex("\n +([0-9]+) +[0-9]+  S +[01]  sleep ")));
+  ASSERT_TRUE(regex_search(tasks, match, Regex("\n +([0-9]+) +[0-9]+  S +[0-3]  sleep ")));
   const std::string one = inspect({"--tasks", match[1]}).out;
   for (const char* part : {"command      sleep ", "hrtimer_nanosleep+0x", "from user mode, 0x",
                            "registers in user mode", "/bin/busybox", "[stack]", "[vdso]"})
