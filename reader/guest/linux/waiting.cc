@@ -45,6 +45,13 @@ struct LockLayout {
     learn(rwsem_owner, "rw_semaphore", "owner");
     learn(rwsem_count, "rw_semaphore", "count");
     learn(semaphore_list, "semaphore", "wait_list");
+    // From Linux 7.0 on the waiters are a ring, to one of which the lock has a pointer.
+    for (const auto& [type, list] : {std::pair{"mutex", &mutex_list}, std::pair{"rw_semaphore", &rwsem_list},
+                                     std::pair{"semaphore", &semaphore_list}})
+      if (const auto offset = kernel.offset(type, "first_waiter")) {
+        *list = *offset;
+        first_waiters.push_back(*offset);
+      }
     learn(completion_list, "completion", "wait.task_list");
     learn(queue_list, "wait_queue_head", "head");
     mmap_lock = kernel.offset("mm_struct", "mmap_lock");
@@ -53,6 +60,7 @@ struct LockLayout {
   uint64_t mutex_list = 16, mutex_owner = 0;
   uint64_t rwsem_list = 24, rwsem_owner = 8, rwsem_count = 0;
   uint64_t semaphore_list = 8, completion_list = 16, queue_list = 8;
+  std::vector<uint64_t> first_waiters;  // offsets; empty: the locks have lists
   std::optional<uint64_t> mmap_lock;
 };
 
@@ -107,7 +115,8 @@ class WaitFinder {
     // struct mutex_waiter, rwsem_waiter, semaphore_waiter: list, task
     for (const size_t i : places)
       if (i >= 2)
-        if (const auto head = head_of(node(i - 2), word(i - 2), word(i - 1))) {
+        if (const auto head = layout_.first_waiters.empty() ? head_of(node(i - 2), word(i - 2), word(i - 1))
+                                                            : pointer_to_ring(node(i - 2))) {
           take(*head, 0, Waiting::What::lock, waiting);  // until its kind is known
           break;
         }
@@ -137,6 +146,28 @@ class WaitFinder {
       const auto after = memory_.pointer(at);
       if (!after || memory_.pointer(*after + 8) != at) return std::nullopt;
       at = *after;
+    }
+    return std::nullopt;
+  }
+  /// Where a lock has its pointer to a ring of nodes on stacks, this one among them: the waiter's stack, which is in
+  /// `bytes_`, leads to the lock. Nothing where that is no ring.
+  std::optional<VirtAddr> pointer_to_ring(VirtAddr node) const {
+    std::vector<uint64_t> ring{node.value};
+    for (VirtAddr at = node;;) {
+      const auto next = memory_.pointer(at);
+      if (!next || next->value % 8 != 0 || !is_on_stack(*next) || memory_.pointer(*next + 8) != at) return std::nullopt;
+      if (*next == node) break;
+      if (ring.size() > tasks_.size()) return std::nullopt;
+      ring.push_back(next->value);
+      at = *next;
+    }
+    for (size_t i = 0; i + 8 <= bytes_.size(); i += 8) {
+      const VirtAddr lock(format::load<uint64_t>(&bytes_[i], kernel_.dump().byte_order()));
+      if (lock.value % 8 != 0 || !memory_.is_kernel_address(lock) || is_on_stack(lock)) continue;
+      for (const uint64_t offset : layout_.first_waiters)
+        if (const auto first = memory_.pointer(lock + offset);
+            first && std::ranges::find(ring, first->value) != ring.end())
+          return lock + offset;
     }
     return std::nullopt;
   }
