@@ -51,8 +51,8 @@ class LeftOutZeros {
   uint64_t bytes_ = 0;
 };
 
-/// By where memory is, and where that leaves it open by what a Linux kernel of aarch64 starts with; else x86_64, as such
-/// images are mostly of that. The headers' offsets count in `source`.
+/// By where memory is, and where that leaves it open by what a Linux kernel of aarch64 starts with; else x86_64, as
+/// such images are mostly of that. The headers' offsets count in `source`.
 format::Machine machine_of_kernel(const Source& source, std::span<const ProgramHeader> headers);
 
 }  // namespace gcore::reader
