@@ -235,7 +235,10 @@ for thread in lldb.debugger.GetSelectedTarget().process:
     EXPECT_EQ(found->second, frames) << "PID " << pid;
   }
   EXPECT_GT(stacks.size(), 20u);
-  EXPECT_GE(whole, std::string_view(GetParam().machine) == "aarch64" ? stacks.size() / 2 : 0);
+  // Most stacks of 6.1 and later on aarch64 have no such frame; of 5.10 most have one.
+  const bool has_few =
+      std::string_view(GetParam().machine) == "aarch64" && !std::string_view(GetParam().series).starts_with("5.10");
+  EXPECT_GE(whole, has_few ? stacks.size() / 2 : 0);
 }
 
 /// `guest scripts` loads scripts/gdb of a kernel's sources. Here are some that stand for them
