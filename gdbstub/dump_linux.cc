@@ -15,7 +15,6 @@ namespace {
 using reader::linux_guest::Kernel;
 using reader::linux_guest::Stack;
 using reader::linux_guest::Task;
-using reader::linux_guest::TaskPlace;
 
 using Text = std::expected<std::string, std::string>;
 
@@ -38,24 +37,10 @@ std::string stack_text(const Stack& stack) {
   return text.empty() ? "no stack is known\n" : text;
 }
 
-std::string where(const Kernel& kernel, const Task& task) {
-  const TaskPlace place = place_of(kernel, task);
-  switch (place.kind) {
-    case TaskPlace::Kind::unknown:
-      return "";
-    case TaskPlace::Kind::running:
-      return "running";
-    case TaskPlace::Kind::user_mode:
-      return "user mode";
-    case TaskPlace::Kind::kernel:
-      break;
-  }
-  return place.frame->place ? printable(place.frame->place->text()) : fmt::format("{:#x}", place.frame->pc.value);
-}
-
 std::string task_line(const Kernel& kernel, const Task& task) {
   return fmt::format("{:>7} {:>7} {:>7} {} {:>3} {:<17} {}\n", task.pid, task.tgid, task.parent, task.state,
-                     task.cpu ? fmt::format("{}", *task.cpu) : "-", shown_name(task), where(kernel, task));
+                     task.cpu ? fmt::format("{}", *task.cpu) : "-", shown_name(task),
+                     printable(place_of(kernel, task).text()));
 }
 constexpr char kHeading[] = "    PID    TGID  PARENT S CPU NAME              WHERE\n";
 

@@ -9,10 +9,8 @@
 #include <fstream>
 #include <memory>
 
-#include "reader/dump/dump.h"
-#include "reader/guest/guest.h"
-#include "reader/guest/linux/kernel.h"
 #include "reader/guest/linux/why.h"
+#include "tests/reader_linux/opened.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/trouble_guest.h"
 
@@ -34,21 +32,6 @@ void PrintTo(const Machine& machine, std::ostream* out) { *out << machine.machin
 
 class Circle : public testing::TestWithParam<Machine> {
  protected:
-  struct Opened {
-    explicit Opened(const std::string& path) {
-      auto opened = reader::Dump::open(path);
-      if (!opened) throw std::runtime_error(opened.error().text);
-      dump = std::move(*opened);
-      guest = std::make_unique<reader::Guest>(*dump);
-      auto found = Kernel::find(*dump, guest->system());
-      if (!found) throw std::runtime_error(found.error().text);
-      kernel = std::move(*found);
-    }
-    std::unique_ptr<reader::Dump> dump;
-    std::unique_ptr<reader::Guest> guest;
-    std::unique_ptr<Kernel> kernel;
-  };
-
   /// A lock of the module, and who is to have it.
   struct Owner {
     const char* lock;

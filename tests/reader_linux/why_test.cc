@@ -9,12 +9,11 @@
 #include <memory>
 #include <set>
 
-#include "reader/dump/dump.h"
-#include "reader/guest/guest.h"
 #include "reader/guest/linux/messages.h"
 #include "reader/guest/linux/waiting.h"
 #include "reader/guest/linux/why_rcu.h"
 #include "tests/reader_linux/guests.h"
+#include "tests/reader_linux/opened.h"
 #include "tests/support/regex.h"
 #include "tests/support/trouble_guest.h"
 
@@ -28,22 +27,6 @@ using testing::Each;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
-
-/// A dump, and the kernel in it.
-struct Opened {
-  explicit Opened(const std::string& path) {
-    auto opened = reader::Dump::open(path);
-    if (!opened) throw std::runtime_error(opened.error().text);
-    dump = std::move(*opened);
-    guest = std::make_unique<reader::Guest>(*dump);
-    auto found = Kernel::find(*dump, guest->system());
-    if (!found) throw std::runtime_error(found.error().text);
-    kernel = std::move(*found);
-  }
-  std::unique_ptr<reader::Dump> dump;
-  std::unique_ptr<reader::Guest> guest;
-  std::unique_ptr<Kernel> kernel;
-};
 
 class Why : public testing::TestWithParam<Guest> {
  protected:

@@ -1,5 +1,7 @@
 #include "reader/guest/linux/task_place.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <string_view>
@@ -28,6 +30,20 @@ class SchedulerCode {
 };
 
 }  // namespace
+
+std::string TaskPlace::text() const {
+  switch (kind) {
+    case Kind::unknown:
+      return "";
+    case Kind::running:
+      return "running";
+    case Kind::user_mode:
+      return "user mode";
+    case Kind::kernel:
+      break;
+  }
+  return frame->place ? frame->place->text() : fmt::format("{:#x}", frame->pc.value);
+}
 
 TaskPlace place_of(const Kernel& kernel, const Task& task) {
   if (task.runs_unseen) return {.kind = TaskPlace::Kind::running};

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "reader/guest/linux/kernel.h"
 
@@ -19,6 +20,9 @@ struct TaskPlace {
   /// Of a task that runs its innermost frame; of one that sleeps the first that is not of the scheduler, as the
   /// kernel's wchan has it. Where all are, the outermost.
   std::optional<Frame> frame{};
+
+  /// "running", "user mode", "do_wait+0x160/0x350", an address without a name, or "". As the guest has it.
+  std::string text() const;
 };
 
 /// Looks at a few frames only. Bounded on any memory.

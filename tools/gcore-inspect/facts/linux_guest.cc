@@ -135,19 +135,9 @@ std::string place_of(const Job& job, const Task& task) {
   using reader::linux_guest::TaskPlace;
   const Kernel* kernel = job.linux_guest.kernel_or_null();
   const TaskPlace place = kernel != nullptr ? reader::linux_guest::place_of(*kernel, task) : TaskPlace{};
-  switch (place.kind) {
-    case TaskPlace::Kind::unknown:
-      return "";
-    case TaskPlace::Kind::running:
-      return "running";
-    case TaskPlace::Kind::user_mode:
-      return "user mode";
-    case TaskPlace::Kind::kernel:
-      break;
-  }
-  const auto& frame = *place.frame;
-  const std::string at = frame.place ? printable(frame.place->text()) : fmt::format("{:#x}", frame.pc.value);
-  return at + source_line(job, VirtAddr(frame.pc.value - (frame.is_exact ? 0 : 1)));
+  std::string text = printable(place.text());
+  if (place.frame) text += source_line(job, VirtAddr(place.frame->pc.value - (place.frame->is_exact ? 0 : 1)));
+  return text;
 }
 
 std::vector<StackGroup> stack_groups(const Job& job, std::span<const Task* const> tasks) {
