@@ -24,9 +24,10 @@ inline const Option kRawMemory{
     "x86_64 or aarch64 machine"};
 
 /// For guests that QEMU saved.
-inline const Option kMemoryMap{"memory-map", "[MACHINE,]ADDR[+SIZE]=BLOCK[+OFFSET],...",
-                               "of a guest that QEMU or libvirt saved: its memory block BLOCK,\nfrom OFFSET on, is at "
-                               "ADDR, and so on"};
+inline const Option kMemoryMap{
+    "memory-map", "MAP",
+    "of a guest that QEMU or libvirt saved: where its memory is.\nMAP is [MACHINE,]ADDR[+SIZE]=BLOCK[+OFFSET],...: "
+    "its memory\nblock BLOCK, from OFFSET on, is at ADDR, and so on"};
 
 /// For dumps that are on a server.
 inline const Option kDownload{"download", "",

@@ -324,15 +324,16 @@ void confirm(SavedLayout& layout, std::span<const StreamBlock> blocks, std::span
     return;
   }
   if (layout.type && layout.machine == format::Machine::x86_64) {
-    if (auto other = find_other_place(layout, blocks, cpus, memory)) {
-      layout.places = std::move(*other);
+    auto other = find_other_place(layout, blocks, cpus, memory);
+    if (other) layout.places = std::move(*other);
+    memory.place(layout.places);
+    if (other) {
       layout.notice = fmt::format(
           "memory is not where its machine type usually has it, but where the page tables of its vCPUs lead "
           "(QEMU's max-ram-below-4g): {}",
           describe(layout.places));
       return;
     }
-    memory.place(layout.places);
   }
   layout.warnings.push_back(fmt::format("{}, and the guest's page tables contradict that: {}; {}", layout.notice,
                                         check.contradiction, kWhatToDo));
