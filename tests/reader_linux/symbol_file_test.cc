@@ -186,6 +186,38 @@ TEST_P(SymbolFileOfGuest, UnwindsExceptionsOfAarch64) {
   EXPECT_GE(found, 3U);
 }
 
+/// gdb ends a stack whose outer frame lies below its inner one, unless one of both is a signal's: where the kernel goes
+/// over to the stack of interrupts, the task's stack may be below that.
+TEST_P(SymbolFileOfGuest, GoesOnWhereTheStackChanges) {
+  const std::string frames = run({"readelf", "--debug-dump=frames", file_}, 120s).out;
+  const auto starting_with = [&](const std::string& start) {
+    const size_t at = frames.find(start);
+    return at == std::string::npos ? "" : frames.substr(at, frames.find("\n\n", at) - at);
+  };
+  const auto fde_of = [&](const std::string& name) {
+    for (const KnownSymbol& symbol : parse_kallsyms(oracle_.said("/proc/kallsyms"))) {
+      std::ostringstream start;
+      start << " pc=" << std::hex << symbol.address << "..";
+      if (symbol.name == name) return starting_with(start.str());
+    }
+    return std::string();
+  };
+  if (is_x86()) {
+    // Between it and its caller, which is a signal's, no frame is compared: its own is where sp is.
+    const std::string handler = fde_of("sysvec_apic_timer_interrupt");
+    EXPECT_THAT(handler, HasSubstr("DW_CFA_val_expression: r7 (rsp) (DW_OP_breg7 (rsp): 0; DW_OP_deref; DW_OP_consts"));
+    EXPECT_THAT(handler, HasSubstr("DW_CFA_expression: r16 (rip) (DW_OP_breg7 (rsp): 0; DW_OP_deref; DW_OP_consts"));
+    EXPECT_THAT(handler, Not(HasSubstr("DW_CFA_def_cfa_expression")));
+  } else if (std::string(GetParam().series) != "5.10.") {
+    const std::string function = fde_of("call_on_irq_stack");
+    ASSERT_NE(function, "");
+    RegexMatch cie;
+    const std::string line = frames.substr(frames.rfind('\n', frames.find(function)) + 1, 100);
+    ASSERT_TRUE(regex_search(line, cie, Regex("FDE cie=([0-9a-f]+) "))) << line;
+    EXPECT_THAT(starting_with("\n" + cie[1] + " "), HasSubstr("Augmentation:          \"S\""));
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(One, VerifiedSymbolFile, testing::Values(kGuests[0]), guest_name);
 INSTANTIATE_TEST_SUITE_P(Each, SymbolFileOfGuest, testing::ValuesIn(kGuests), guest_name);
 

@@ -8,6 +8,7 @@
 #include <set>
 #include <span>
 #include <sstream>
+#include <string_view>
 
 #include "reader/guest/guest.h"
 #include "reader/guest/linux/kernel.h"
@@ -162,13 +163,13 @@ TEST_P(TasksOfGuest, HaveTheStatesOfProc) {
   EXPECT_GT(pairs.size(), 30U);
   size_t woken = 0;  // since, and not yet running
   for (const auto& [known, task] : pairs) {
-    if (task->state == 'R' && known->state == 'S') {
+    if (task->state == 'R' && std::string_view("SDI").contains(known->state)) {
       ++woken;
       continue;
     }
     EXPECT_EQ(task->state, known->state) << known->pid << " " << known->name;
   }
-  EXPECT_LE(woken, 2U);
+  EXPECT_LE(woken, pairs.size() / 4);
 }
 
 TEST_P(TasksOfGuest, HaveTheStacksOfProc) {
@@ -278,6 +279,39 @@ TEST_P(TasksOfGuest, RunOnTheVcpus) {
   }
 }
 
+class TasksOfX86Guest : public TasksOfGuest {};
+
+/// Indirect calls go through thunks, of which the unwind tables say nothing: at the start the return address is at sp.
+TEST_P(TasksOfX86Guest, HaveCompleteStacksAtTheStartOfAThunk) {
+  const auto thunk = kernel_->address_of("__x86_indirect_thunk_rax");
+  ASSERT_TRUE(thunk);
+  size_t compared = 0;
+  for (const auto& [pid, task] : tasks_) {
+    if (task->running_on) continue;
+    const auto sleeping = kernel_->stack_of(*task).frames;
+    if (sleeping.size() < 4) continue;
+    // As if what the second frame called were the thunk.
+    format::RegisterFile registers(format::Machine::x86_64);
+    for (const auto& [slot, value] : {std::pair<const char*, std::optional<uint64_t>>{"rip", thunk->value},
+                                      {"rsp", sleeping[1].sp.value - 8},
+                                      {"rbp", sleeping[1].registers.registers.get("rbp")},
+                                      {"rflags", 0x46},
+                                      {"cs", 0x10}})
+      if (value) {
+        EXPECT_TRUE(registers.set(slot, *value)) << slot;
+      }
+    const Stack stack = reader::linux_guest::unwind(*kernel_, registers);
+    ASSERT_EQ(stack.frames.size(), sleeping.size()) << pid << ": " << stack.why_ended;
+    EXPECT_TRUE(stack.complete) << pid << ": " << stack.why_ended;
+    for (size_t i = 0; i < sleeping.size(); ++i) {
+      EXPECT_FALSE(stack.frames[i].is_guess) << pid << ", frame " << i;
+      EXPECT_EQ(stack.frames[i].pc, i == 0 ? *thunk : sleeping[i].pc) << pid << ", frame " << i;
+    }
+    ++compared;
+  }
+  EXPECT_GT(compared, 20U);
+}
+
 class TasksOfAarch64Guest : public TasksOfGuest {
  protected:
   /// Where the kernel's code is mapped a second time: in the fixed mappings, which are the last 16 MiB.
@@ -332,6 +366,7 @@ TEST_P(TasksOfIsolatingAarch64Guest, HaveCompleteStacksInTheTrampoline) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Each, TasksOfGuest, testing::ValuesIn(guests_and_isolating()), guest_name);
+INSTANTIATE_TEST_SUITE_P(Each, TasksOfX86Guest, testing::Values(kGuests[0], kGuests[1]), guest_name);
 INSTANTIATE_TEST_SUITE_P(Each, TasksOfAarch64Guest, testing::Values(kGuests[2], kGuests[3]), guest_name);
 INSTANTIATE_TEST_SUITE_P(One, TasksOfIsolatingAarch64Guest, testing::Values(kIsolating[1]), guest_name);
 
