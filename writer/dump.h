@@ -148,6 +148,10 @@ struct Progress {
   uint64_t dumps = 0;                          // finished since create(), in whichever way
 };
 
+/// Room in bytes, a multiple of 4096, that all before the memory takes at most: for Guest::dump_file(). `vmcoreinfo` is
+/// the longest that Guest::vmcoreinfo() may be.
+uint64_t head_room(size_t cpus, size_t ranges, size_t vmcoreinfo);
+
 /// Whether a dump can go to options.target, in so far as that is known beforehand; makes a missing directory and then
 /// says so in `notice`. Dumper::create() and each dump begin with this. For a program that wants to know before it has
 /// a guest. Waits for the file system.

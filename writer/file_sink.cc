@@ -36,6 +36,7 @@ class FileSink final : public Sink {
   Status finish() override;
   void abandon() override;
   uint64_t room() const override;
+  int file() const override { return fd_.get(); }
   bool can_patch() const override { return true; }
   Status patch(uint64_t offset, std::span<const std::byte> bytes) override;
   Status reserve(uint64_t offset, uint64_t size) override;

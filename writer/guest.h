@@ -44,12 +44,12 @@ enum class Consistency : uint8_t {
 /// The guest as the writer sees it. The VMM implements this.
 ///
 /// All calls of one dump come from one thread (the Dumper's, or the one that calls dump()), in this order: name(),
-/// machine(), pause(); then, only while paused, cpu_count(), cpu_number(), read_cpu(), process_name(), vmcoreinfo(),
-/// memory(), read_memory(); then resume(). Only read_memory() comes from another thread of the writer's, while the
-/// first one waits, and after resume() for a range that is a copy. For a live dump memory() is also called before
-/// pause(), and says the same then. When pause() succeeded, resume() follows exactly
-/// once, whatever happens in between; when it failed, resume() is not called. After resume() come consistency(),
-/// paused() and, last, dump_ended(). Strings and spans must stay valid until resume().
+/// machine(), dump_file(), pause(); then, only while paused, cpu_count(), cpu_number(), read_cpu(), process_name(),
+/// vmcoreinfo(), memory(), read_memory(); then resume(). Only read_memory() comes from another thread of the writer's,
+/// while the first one waits, and after resume() for a range that is a copy. For a live dump memory() is also called
+/// before pause(), and says the same then. When pause() succeeded, resume() follows exactly once, whatever happens in
+/// between; when it failed, resume() is not called. After resume() come consistency(), paused() and, last,
+/// dump_ended(). Strings and spans must stay valid until resume().
 class Guest {
  public:
   virtual ~Guest() = default;
@@ -58,6 +58,12 @@ class Guest {
   virtual std::string_view name() = 0;
   virtual format::Machine machine() = 0;
 
+  /// The file that becomes the dump, where memory stands in it as it is (no command, no compression, no rate limit);
+  /// else -1. Most guests leave this alone. One whose memory is handed to it in an order of its own, page by page, may
+  /// put it at its place there in pause(), so that it is written once. memory() then gives ranges of this `fd`, all of
+  /// them, as copies: the one of the lowest address at an `fd_offset` of head_room() at least, each further one right
+  /// after the one before. What is a hole there is zeros. Writes nothing else, and nothing after pause().
+  virtual void dump_file(int /*fd*/) {}
   /// Stops every vCPU and every device that writes guest memory; returns when they have stopped.
   virtual Status pause() = 0;
   virtual void resume() = 0;

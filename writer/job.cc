@@ -83,6 +83,7 @@ class Job : public std::enable_shared_from_this<Job> {
   std::string file_name() const;  // that a file would get
   Status capture_guest();
   Status lay_out_guest();
+  Status find_in_place(uint64_t& memory_at);
   Status copy_memory();
   Status copy_rest();
   Status check_room();
@@ -110,6 +111,7 @@ class Job : public std::enable_shared_from_this<Job> {
   std::unique_ptr<Snapshot> snapshot_;  // of a live dump
   GuestState state_{};
   Layout layout_{};
+  bool in_place_ = false;    // the guest has written its memory into the dump
   size_t first_copies_ = 0;  // from here on all of state_.memory is copies
   size_t next_range_ = 0;    // of state_.memory, to be written
   Consistency consistency_ = Consistency::paused;
@@ -167,6 +169,7 @@ Status Job::take(IoThread& io) {
   control_.phase = Progress::Phase::opening;
   if (Status status = on_io(io, &Job::open_sink); !status) return status;
 
+  guest_.dump_file(options_.bytes_per_second == 0 ? sink_->file() : -1);
   if (options_.live)
     if (Status status = protect_memory(); !status) return status;
   control_.phase = Progress::Phase::pausing;
@@ -293,7 +296,12 @@ Status Job::lay_out_guest() {
   }
   std::optional<KernelImage> kernel;
   if (options_.dialect == Dialect::vmcore) kernel = find_kernel_image(state_.machine, state_.vmcoreinfo);
-  layout_ = lay_out(state_.machine, options_.dialect, notes, state_.memory, kernel, kInfoSize);
+  uint64_t memory_at = 0;
+  if (Status status = find_in_place(memory_at); !status) return status;
+  layout_ = lay_out(state_.machine, options_.dialect, notes, state_.memory, kernel, kInfoSize, memory_at);
+  if (in_place_ && layout_.segments.front().offset != memory_at)
+    return Status("the guest left " + std::to_string(memory_at) + " bytes before its memory, and " +
+                  std::to_string(layout_.head.size()) + " are needed");
   uint64_t total = 0;
   for (size_t index = 0; index < state_.memory.size(); ++index) {
     total += state_.memory[index].size;
@@ -304,6 +312,21 @@ Status Job::lay_out_guest() {
   return {};
 }
 
+// Whether memory stands in the dump already, from `memory_at` on.
+Status Job::find_in_place(uint64_t& memory_at) {
+  const int file = sink_->file();
+  const auto is_there = [&](const MemoryRange& range) { return range.fd == file; };
+  if (file < 0 || std::none_of(state_.memory.begin(), state_.memory.end(), is_there)) return {};
+  uint64_t at = memory_at = state_.memory.front().fd_offset;
+  for (const MemoryRange& range : state_.memory) {
+    if (!is_there(range) || !range.is_copy || range.fd_offset != at || at % kPageSize != 0)
+      return Status(std::string("the guest's memory is not in order in the dump's file"));
+    at += range.size;
+  }
+  in_place_ = true;
+  return {};
+}
+
 // What the guest has to stand still for; it has gone on already when that is nothing.
 Status Job::copy_memory() {
   // What is to be kept half-way may as well be begun on a disk that is too small for all of it.
@@ -311,6 +334,7 @@ Status Job::copy_memory() {
   if (!partial_will_do)
     if (Status status = check_room(); !status) return status;
   if (Status status = sink_->write(layout_.head); !status) return status;
+  if (Status status = sink_->skip(layout_.segments.front().offset - layout_.head.size()); !status) return status;
   if (partial_will_do)
     if (Status status = sink_->reserve(layout_.info_offset, kRoomForInfo); !status) return status;
   if (Status status = write_memory(first_copies_); !status) return status;
@@ -325,7 +349,7 @@ Status Job::copy_rest() {
 // A disk that is too small is found out now, not when it is full and the guest has stood still for nothing.
 Status Job::check_room() {
   const uint64_t room = sink_->room();
-  if (room == UINT64_MAX) return {};
+  if (room == UINT64_MAX || in_place_) return {};
   if (layout_.info_offset + kInfoSize <= room) return {};
   uint64_t needed = layout_.head.size() + kInfoSize;
   for (const MemoryRange& range : state_.memory) needed += source_.touched(range);
@@ -354,7 +378,10 @@ Status Job::write_memory(size_t end) {
     for (uint64_t done = 0; done < range.size;) {
       Piece piece = {Piece::Kind::data, 0, nullptr};
       Status status;
-      if (const Stretch stretch = source_.stretch(); stretch.size > 0) {
+      if (in_place_) {
+        piece = source_.in_place();
+        status = sink_->skip(piece.size);
+      } else if (const Stretch stretch = source_.stretch(); stretch.size > 0) {
         status = sink_->lend(stretch, piece.size);
         source_.pass(piece.size);
       }

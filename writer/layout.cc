@@ -100,7 +100,8 @@ uint64_t written_of(const LoadSegment& segment, uint64_t end) {
 }  // namespace
 
 Layout lay_out(format::Machine machine, Dialect dialect, std::span<const std::byte> notes,
-               std::span<const MemoryRange> memory, const std::optional<KernelImage>& kernel, size_t info_size) {
+               std::span<const MemoryRange> memory, const std::optional<KernelImage>& kernel, size_t info_size,
+               uint64_t memory_at) {
   Layout layout;
   layout.segments = load_segments(dialect, memory, 0);
   layout.has_kernel_image = kernel_segment(layout.segments, kernel).has_value();
@@ -108,11 +109,12 @@ Layout lay_out(format::Machine machine, Dialect dialect, std::span<const std::by
   const uint64_t sections_at = sizeof(Elf64Header) + program_headers * sizeof(Elf64ProgramHeader);
   const uint64_t names_at = sections_at + kSections * sizeof(Elf64SectionHeader);
   const uint64_t notes_at = align_up(names_at + sizeof kSectionNames, 8);
-  const uint64_t memory_at = align_up(notes_at + notes.size(), kPageSize);
+  const uint64_t head_end = align_up(notes_at + notes.size(), kPageSize);
+  memory_at = std::max(memory_at, head_end);
   for (LoadSegment& segment : layout.segments) segment.offset += memory_at;
   layout.info_offset = layout.segments.back().offset + layout.segments.back().size;
 
-  layout.head.resize(memory_at);
+  layout.head.resize(head_end);
   const auto put = [&layout](uint64_t offset, const void* from, size_t size) {
     if (size > 0) std::memcpy(layout.head.data() + offset, from, size);
   };
@@ -153,6 +155,13 @@ Layout lay_out(format::Machine machine, Dialect dialect, std::span<const std::by
   put(names_at, kSectionNames, sizeof kSectionNames);
   put(notes_at, notes.data(), notes.size());
   return layout;
+}
+
+uint64_t head_room(size_t cpus, size_t ranges, size_t vmcoreinfo) {
+  constexpr uint64_t kOnce = 32 << 10;  // headers, and the names of registers
+  constexpr uint64_t kOfCpu = 8 << 10;  // its registers, in either dialect
+  static_assert(format::kMaxRegisters * (sizeof(uint64_t) + 16) < kOfCpu && format::kMaxRegisters * 64 < kOnce);
+  return align_up(kOnce + cpus * kOfCpu + ranges * sizeof(Elf64ProgramHeader) + vmcoreinfo, kPageSize);
 }
 
 void cut_off(Layout& layout, uint64_t end) {

@@ -25,15 +25,17 @@ struct LoadSegment {
 };
 
 struct Layout {
-  std::vector<std::byte> head;        // everything before the first byte of memory
+  std::vector<std::byte> head;        // everything before the memory; zeros may follow
   std::vector<LoadSegment> segments;  // one after the other in the file
   uint64_t info_offset;
   bool has_kernel_image = false;  // segments' last program header is followed by the kernel image's
 };
 
-/// `memory` must have passed check_memory(). `kernel` is left out where no range of memory has all of it.
+/// `memory` must have passed check_memory(). `kernel` is left out where no range of memory has all of it. Memory begins
+/// at `memory_at`, a multiple of 4096, or right after the head if that takes more.
 Layout lay_out(format::Machine machine, Dialect dialect, std::span<const std::byte> notes,
-               std::span<const MemoryRange> memory, const std::optional<KernelImage>& kernel, size_t info_size);
+               std::span<const MemoryRange> memory, const std::optional<KernelImage>& kernel, size_t info_size,
+               uint64_t memory_at = 0);
 
 /// Makes `layout.head` valid for a file in which only the bytes before `end` were written: a segment beyond gets
 /// p_filesz 0 and keeps its p_memsz, which readers take as left out; the one that contains `end` ends there, and

@@ -175,6 +175,14 @@ Stretch MemorySource::stretch() {
   return {size, range_->fd, range_->fd_offset + position_, host ? host + position_ : nullptr};
 }
 
+Piece MemorySource::in_place() {
+  if (position_ == range_->size) return {Piece::Kind::data, 0, nullptr};
+  if (position_ == extent_end_) find_extent();
+  const uint64_t size = extent_end_ - position_;
+  position_ = extent_end_;
+  return {extent_kind_, size, nullptr};
+}
+
 Piece MemorySource::next() {
   if (consumed_ == buffered_) {
     if (position_ == range_->size) return {Piece::Kind::data, 0, nullptr};

@@ -60,6 +60,9 @@ class MemorySource {
   /// The first `size` bytes of stretch() went out without next().
   void pass(uint64_t size) { position_ += size; }
 
+  /// Memory that is in the dump already: what would be the next data or hole, without reading it. `bytes` is nullptr.
+  Piece in_place();
+
   /// Of the first page that could not be read: its guest-physical address and why not; "" as long as there is none.
   const std::string& trouble() const { return trouble_; }
 

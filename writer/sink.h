@@ -40,6 +40,8 @@ class Sink {
 
   /// How much room there is, or UINT64_MAX when nobody knows.
   virtual uint64_t room() const { return UINT64_MAX; }
+  /// Files only: the file, into which what comes after a skip() may be written by others. Else -1.
+  virtual int file() const { return -1; }
   /// Files only: writes anywhere, whatever the limits say, so that an unfinished dump can be made valid.
   virtual bool can_patch() const { return false; }
   virtual Status patch(uint64_t /*offset*/, std::span<const std::byte> /*bytes*/) { return {}; }

@@ -90,17 +90,18 @@ class Folders:
 
 
 class Qemu:
-    """The Linux guest of tests/guests/linux, x86_64, emulated, its RAM in a file of `folder`."""
+    """The Linux guest of tests/guests/linux, x86_64, emulated, its RAM in a file of `folder`, or `private`, as QEMU has it by default."""
 
-    def __init__(self, folder, memory="1G", *options):
+    def __init__(self, folder, memory="1G", *options, private=False):
         subprocess.run(["tests/guests/linux", "x86_64"], check=True)
         self.ram, self.socket = os.path.join(folder, "ram"), os.path.join(folder, "qmp")
         files = "build/guests/linux-x86_64/"
+        backend = ["-machine", "q35"] if private else [
+            "-machine", "q35,memory-backend=mem", "-object", f"memory-backend-file,id=mem,size={memory},mem-path={self.ram},share=on"]
         self.process = subprocess.Popen(
-            ["qemu-system-x86_64", "-machine", "q35,memory-backend=mem", "-accel", "tcg", "-cpu", "max", "-smp", "2",
-             "-m", memory, "-object", f"memory-backend-file,id=mem,size={memory},mem-path={self.ram},share=on",
-             "-kernel", files + "vmlinuz", "-initrd", files + "initrd.gz", "-append", "console=ttyS0", "-nographic",
-             "-nodefaults", "-no-user-config", "-serial", "stdio", "-qmp", f"unix:{self.socket},server=on,wait=off",
+            ["qemu-system-x86_64", *backend, "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", memory,
+             "-kernel", files + "vmlinuz", "-initrd", files + "initrd.gz", "-append", "console=ttyS0", "-nographic", "-nodefaults",
+             "-no-user-config", "-serial", "stdio", "-qmp", f"unix:{self.socket},server=on,wait=off",
              "-device", "vmcoreinfo", *options],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.wait_for(b"gcore-guest-ready")

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -186,6 +187,33 @@ TEST(Live, KilledAtAnyMomentTheGuestRuns) {
   ASSERT_EQ(done.status, kDone) << done.err;
   expect_one_moment(line(done.out));
   EXPECT_TRUE(machine.runs());
+}
+
+// Memory is written once: there is no room for it twice.
+TEST(Live, MemoryNeedsRoomOnce) {
+  const TempDir source;
+  std::string bytes(24 << 20, '\0');
+  for (size_t at = 0; at < bytes.size(); at += 8) {
+    const uint64_t number = at * 0x9e3779b97f4a7c15 + 1;
+    std::memcpy(&bytes[at], &number, sizeof number);
+  }
+  source.write("dense", bytes);
+  BareMachine machine(
+      kX86, kCounting,
+      with({"-m", "128M"}, {"-device", "loader,addr=0x200000,force-raw=on,file=" + source.path("dense")}));
+  machine.start();
+  const SmallDisk disk("36m");
+  for (const std::string dialect : {"qnx", "vmcore"}) {
+    const Completed done =
+        gcore_dump({"--qmp", machine.socket(), "--live", "--dialect", dialect, disk.directory().path()});
+    ASSERT_EQ(done.status, kDone) << done.err;
+    EXPECT_THAT(disk.directory().entries(), testing::SizeIs(1));
+    const auto dump = open_dump(line(done.out));
+    EXPECT_THAT(std::vector<std::string>(dump->warnings().begin(), dump->warnings().end()), IsEmpty());
+    EXPECT_EQ(memory_of(*dump, 0x200000, bytes.size()), bytes);
+    expect_one_moment(line(done.out));
+    ASSERT_EQ(unlink(line(done.out).c_str()), 0);
+  }
 }
 
 TEST(Live, DiskFull) {

@@ -102,9 +102,9 @@ TEST_P(LinuxThreads, AreTheGuestsOwn) {
   size_t missing = 0;
   for (const auto& [pid, name] : truth) {
     const auto found = shown.find(pid);
-    // Some were on a CPU, or were the ones that asked and have ended.
     if (found == shown.end()) {
-      ++missing;
+      // Those that asked have ended, and workers may; the others were on a CPU.
+      missing += name != "sh" && name != "cat" && !name.starts_with("kworker") ? 1 : 0;
     } else if (found->second != name) {
       // A name has 15 letters. The kernel puts what a worker works on after it when it is asked: "kworker/0:0-events".
       const size_t letters = found->second.size() - std::min<size_t>(2, found->second.size());
@@ -114,7 +114,7 @@ TEST_P(LinuxThreads, AreTheGuestsOwn) {
       EXPECT_EQ(found->second, "[" + asked + "]") << pid;
     }
   }
-  EXPECT_LE(missing, 4u) << list;
+  EXPECT_LE(missing, 2u) << list;
   // Where a process runs on a vCPU of which QEMU's dump has no TTBR0, its memory cannot be told from others'.
   const auto count = [](std::string_view text, std::string_view what) {
     size_t found = 0;

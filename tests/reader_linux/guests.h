@@ -40,12 +40,15 @@ struct Guest {
     // Processes that sleep in system calls of several kinds.
     recipe.script = "sleep 10000 &\n(sleep 20000 | cat) &\n";
     if (is_plain()) return recipe;
-    // It prints, as its last words, the stacks of all CPUs and of all tasks. Two CPUs more, which idle.
+    // It prints, as its last words, the stacks of all CPUs and of all tasks. Two CPUs more, which idle; of the CPUs it
+    // is asked until one but the first did.
     recipe.cpus = 4;
     recipe.append += " log_buf_len=1M";
-    recipe.more = {{"sysrq",
-                    "dmesg -n 1; echo 1 >/sys/module/nmi_backtrace/parameters/backtrace_idle; "
-                    "echo l >/proc/sysrq-trigger; echo t >/proc/sysrq-trigger"}};
+    recipe.more = {
+        {"sysrq",
+         "dmesg -n 1; echo 1 >/sys/module/nmi_backtrace/parameters/backtrace_idle; "
+         "for time in $(seq 20); do echo l >/proc/sysrq-trigger; dmesg | grep -q \"Comm: swapper/[1-9]\" && "
+         "break; done; echo t >/proc/sysrq-trigger"}};
     return recipe;
   }
 };

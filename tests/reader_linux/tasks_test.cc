@@ -8,6 +8,7 @@
 #include <set>
 #include <span>
 #include <sstream>
+#include <string_view>
 
 #include "reader/guest/guest.h"
 #include "reader/guest/linux/kernel.h"
@@ -142,10 +143,7 @@ TEST_P(TasksOfGuest, AreKnownToRunWithoutRegisters) {
   const auto kernel = Kernel::find(**bare, guest.system());
   ASSERT_TRUE(kernel) << kernel.error().text;
   ASSERT_TRUE((*kernel)->tasks()) << (*kernel)->tasks().error().text;
-  std::set<uint64_t> running, known_to_run;
-  for (const auto* list : {&kernel_->tasks()->list, &kernel_->tasks()->idle})
-    for (const Task& task : *list)
-      if (task.running_on) running.insert(task.address.value);
+  std::set<uint64_t> known_to_run;
   for (const auto* list : {&(*kernel)->tasks()->list, &(*kernel)->tasks()->idle})
     for (const Task& task : *list) {
       EXPECT_FALSE(task.running_on);
@@ -153,8 +151,20 @@ TEST_P(TasksOfGuest, AreKnownToRunWithoutRegisters) {
       known_to_run.insert(task.address.value);
       EXPECT_THAT((*kernel)->stack_of(task).frames, testing::IsEmpty());
     }
-  EXPECT_FALSE(running.empty());
-  EXPECT_EQ(known_to_run, running);
+  EXPECT_EQ(known_to_run.size(), dump_->cpus().size());
+  size_t others = 0;
+  for (size_t vcpu = 0; vcpu < dump_->cpus().size(); ++vcpu) {
+    const auto current = kernel_->current_task(vcpu);
+    ASSERT_TRUE(current) << vcpu;
+    if (known_to_run.erase(current->value) != 0) continue;
+    // The runqueue has the next task some time before the CPU goes over to it.
+    ++others;
+    const auto frames = kernel_->stack_of_cpu(vcpu).frames;
+    EXPECT_TRUE(std::ranges::any_of(frames, [](const auto& frame) {
+      return frame.place && frame.place->symbol.name == "__schedule";
+    })) << vcpu;
+  }
+  EXPECT_EQ(known_to_run.size(), others);
 }
 
 TEST_P(TasksOfGuest, HaveTheStatesOfProc) {
@@ -162,13 +172,13 @@ TEST_P(TasksOfGuest, HaveTheStatesOfProc) {
   EXPECT_GT(pairs.size(), 30U);
   size_t woken = 0;  // since, and not yet running
   for (const auto& [known, task] : pairs) {
-    if (task->state == 'R' && known->state == 'S') {
+    if (task->state == 'R' && std::string_view("SDI").contains(known->state)) {
       ++woken;
       continue;
     }
     EXPECT_EQ(task->state, known->state) << known->pid << " " << known->name;
   }
-  EXPECT_LE(woken, 2U);
+  EXPECT_LE(woken, pairs.size() / 4);
 }
 
 TEST_P(TasksOfGuest, HaveTheStacksOfProc) {
@@ -278,6 +288,39 @@ TEST_P(TasksOfGuest, RunOnTheVcpus) {
   }
 }
 
+class TasksOfX86Guest : public TasksOfGuest {};
+
+/// Indirect calls go through thunks, of which the unwind tables say nothing: at the start the return address is at sp.
+TEST_P(TasksOfX86Guest, HaveCompleteStacksAtTheStartOfAThunk) {
+  const auto thunk = kernel_->address_of("__x86_indirect_thunk_rax");
+  ASSERT_TRUE(thunk);
+  size_t compared = 0;
+  for (const auto& [pid, task] : tasks_) {
+    if (task->running_on) continue;
+    const auto sleeping = kernel_->stack_of(*task).frames;
+    if (sleeping.size() < 4) continue;
+    // As if what the second frame called were the thunk.
+    format::RegisterFile registers(format::Machine::x86_64);
+    for (const auto& [slot, value] : {std::pair<const char*, std::optional<uint64_t>>{"rip", thunk->value},
+                                      {"rsp", sleeping[1].sp.value - 8},
+                                      {"rbp", sleeping[1].registers.registers.get("rbp")},
+                                      {"rflags", 0x46},
+                                      {"cs", 0x10}})
+      if (value) {
+        EXPECT_TRUE(registers.set(slot, *value)) << slot;
+      }
+    const Stack stack = reader::linux_guest::unwind(*kernel_, registers);
+    ASSERT_EQ(stack.frames.size(), sleeping.size()) << pid << ": " << stack.why_ended;
+    EXPECT_TRUE(stack.complete) << pid << ": " << stack.why_ended;
+    for (size_t i = 0; i < sleeping.size(); ++i) {
+      EXPECT_FALSE(stack.frames[i].is_guess) << pid << ", frame " << i;
+      EXPECT_EQ(stack.frames[i].pc, i == 0 ? *thunk : sleeping[i].pc) << pid << ", frame " << i;
+    }
+    ++compared;
+  }
+  EXPECT_GT(compared, 20U);
+}
+
 class TasksOfAarch64Guest : public TasksOfGuest {
  protected:
   /// Where the kernel's code is mapped a second time: in the fixed mappings, which are the last 16 MiB.
@@ -332,6 +375,7 @@ TEST_P(TasksOfIsolatingAarch64Guest, HaveCompleteStacksInTheTrampoline) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Each, TasksOfGuest, testing::ValuesIn(guests_and_isolating()), guest_name);
+INSTANTIATE_TEST_SUITE_P(Each, TasksOfX86Guest, testing::Values(kGuests[0], kGuests[1]), guest_name);
 INSTANTIATE_TEST_SUITE_P(Each, TasksOfAarch64Guest, testing::Values(kGuests[2], kGuests[3]), guest_name);
 INSTANTIATE_TEST_SUITE_P(One, TasksOfIsolatingAarch64Guest, testing::Values(kIsolating[1]), guest_name);
 

@@ -1,11 +1,13 @@
 #include "tools/gcore-dump/guest.h"
 
 #include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <set>
 #include <thread>
 
 #include "reader/dump/stream_registers.h"
+#include "reader/dump/vmcoreinfo.h"
 #include "tools/common/names.h"
 #include "writer/dump.h"
 
@@ -166,7 +168,7 @@ std::expected<bool, std::string> Guest::go_on_meanwhile() {
   if (!state->running) return false;  // it stands still anyway
   const auto taken = take_live();
   if (taken) return true;
-  snapshot_.reset();
+  forget_snapshot();
   const std::string why = "it cannot be dumped while it runs: " + taken.error().text;
   if (settings_.live == Live::always || taken.error().kind != Kind::refused)
     return std::unexpected(why + (taken.error().kind == Kind::refused ? "; --live=try pauses it then" : ""));
@@ -174,11 +176,22 @@ std::expected<bool, std::string> Guest::go_on_meanwhile() {
   return false;
 }
 
+void Guest::forget_snapshot() {
+  snapshot_.reset();
+  if (dump_file_ >= 0) (void)ftruncate(dump_file_, 0);  // where another one, or the writer, begins anew
+}
+
 std::expected<void, QmpError> Guest::take_live() {
+  const auto cpus_now = count_cpus(qmp_);
+  if (!cpus_now) return std::unexpected(cpus_now.error());
+  constexpr size_t kMorePlugged = 64, kMoreRegions = 256;  // meanwhile
+  const uint64_t room =
+      writer::head_room(*cpus_now + kMorePlugged, memory_->regions().size() + kMoreRegions, reader::kMaxVmcoreinfoNote);
   // Where memory is the stream does not say: it has to be there before and after. (While firmware runs, it moves.)
   constexpr int kAttempts = 3;
   for (int attempt = 0;; ++attempt) {
-    auto snapshot = take_snapshot(qmp_, {.directory = settings_.directory, .give_up = settings_.give_up});
+    const SnapshotPlace place{memory_->regions(), dump_file_, dump_file_ < 0 ? 0 : room, settings_.directory};
+    auto snapshot = take_snapshot(qmp_, place, settings_.give_up);
     if (!snapshot) return std::unexpected(snapshot.error());
     snapshot_ = std::move(*snapshot);
     const auto current = memory_->is_current(qmp_);
@@ -186,16 +199,15 @@ std::expected<void, QmpError> Guest::take_live() {
     if (*current) break;
     if (attempt + 1 == kAttempts)
       return std::unexpected(QmpError{Kind::refused, "the guest's memory is never for long where it was"});
+    forget_snapshot();
     auto memory = Memory::find(qmp_);
     if (!memory) return std::unexpected(QmpError{Kind::closed, memory.error()});
     memory_ = std::move(*memory);
   }
   const auto refused = [](std::string why) { return std::unexpected(QmpError{Kind::refused, std::move(why)}); };
-  auto ranges = snapshot_->ranges(memory_->regions());
-  if (!ranges) return refused(ranges.error());
   auto cpus = reader::stream_registers(snapshot_->guest, machine_);
   if (!cpus) return refused(cpus.error().text);
-  ranges_ = std::move(*ranges);
+  ranges_ = snapshot_->ranges;
   states_ = {};
   for (reader::Cpu& cpu : *cpus) states_.cpus.push_back({cpu.number, std::move(cpu.registers)});
   vmcoreinfo_.clear();

@@ -67,6 +67,7 @@ class Guest : public writer::Guest {
 
   std::string_view name() override { return settings_.name; }
   format::Machine machine() override { return machine_; }
+  void dump_file(int fd) override { dump_file_ = fd; }
   /// Stops the guest and takes its registers and layout: everything that can fail but reading memory fails here, the
   /// guest then running again.
   writer::Status pause() override;
@@ -96,6 +97,7 @@ class Guest : public writer::Guest {
 
   std::expected<bool, std::string> go_on_meanwhile();
   std::expected<void, QmpError> take_live();
+  void forget_snapshot();
   writer::Status stop();
   std::optional<std::string> read_state();
   void choose_vmcoreinfo();
@@ -106,6 +108,7 @@ class Guest : public writer::Guest {
   Qmp& qmp_;
   format::Machine machine_;
   Settings settings_;
+  int dump_file_ = -1;
   bool ran_ = false, leave_paused_ = false, gone_ = false;
   size_t resumes_ = 0;  // RESUME events when the guest had stopped
   writer::Consistency consistency_ = writer::Consistency::paused;

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "tools/gcore-dump/scratch.h"
+#include "writer/base/sparse_file.h"
 
 namespace gcore::tools::qemu {
 namespace {
@@ -29,65 +30,87 @@ std::unexpected<QmpError> refused(std::string text) {
   return std::unexpected(QmpError{Kind::refused, std::move(text)});
 }
 
-/// Stores pages in a file, neighbours together.
-class SpooledMemory final : public reader::StreamMemory {
+/// Puts each page where `place` has it, neighbours together.
+class PlacedMemory final : public reader::StreamMemory {
  public:
-  explicit SpooledMemory(std::string directory) : directory_(std::move(directory)) {}
+  explicit PlacedMemory(const SnapshotPlace& place) : place_(place), file_(place.file) {}
 
   Expected<void> begin(std::span<const reader::StreamBlock> blocks) override {
+    blocks_.resize(blocks.size());
     uint64_t size = 0;
-    for (const reader::StreamBlock& block : blocks) {
-      starts.push_back(size);
-      size += block.size;
+    for (const RamRegion& region : place_.regions) {
+      // A device's block has the device's path before its name.
+      const auto is_it = [&](const reader::StreamBlock& block) {
+        return block.name == region.block || block.name.ends_with("/" + region.block);
+      };
+      const auto block = std::ranges::find_if(blocks, is_it);
+      if (block == blocks.end() || region.offset % reader::kStreamPage != 0 || region.offset > block->size ||
+          region.size > block->size - region.offset)
+        return std::unexpected(
+            reader::Error{reader::Error::Kind::unsupported, "the memory \"" + region.block + "\" is not in it"});
+      blocks_[static_cast<size_t>(block - blocks.begin())].push_back({region.offset, region.size, size});
+      size += region.size;
     }
-    auto made = scratch_file(size, directory_);
-    if (!made) return failed(made.error());
-    file = std::move(*made);
-    if (ftruncate(file.get(), static_cast<off_t>(size)) != 0) return failed(std::strerror(errno));
+    if (file_ < 0) {
+      auto made = scratch_file(size, place_.directory);
+      if (!made) return failed(made.error());
+      scratch = std::move(*made);
+      file_ = scratch.get();
+    }
+    if (ftruncate(file_, static_cast<off_t>(place_.start + size)) != 0) return failed(std::strerror(errno));
     written_.resize(size / reader::kStreamPage);
     return {};
   }
   Expected<void> page(size_t block, uint64_t offset, std::span<const std::byte> bytes, uint64_t) override {
-    const uint64_t at = starts[block] + offset;
-    if (at != start_ + pending_.size() || pending_.size() >= kMost)
-      if (auto done = flush(); !done) return done;
-    if (pending_.empty()) start_ = at;
-    const auto* first = reinterpret_cast<const char*>(bytes.data());
-    pending_.insert(pending_.end(), first, first + bytes.size());
-    written_[at / reader::kStreamPage] = true;
+    for (const Part& part : blocks_[block])
+      if (offset >= part.offset && offset - part.offset < part.size)
+        if (auto done = put(part.at + (offset - part.offset), bytes); !done) return done;
     return {};
   }
   Expected<void> fill(size_t block, uint64_t offset, std::byte value) override {
-    if (value == std::byte{0} && !written_[(starts[block] + offset) / reader::kStreamPage]) return {};
+    const auto has_come = [&](const Part& part) {
+      return offset >= part.offset && offset - part.offset < part.size &&
+             written_[(part.at + (offset - part.offset)) / reader::kStreamPage];
+    };
+    if (value == std::byte{0} && std::ranges::none_of(blocks_[block], has_come)) return {};
     const std::vector<std::byte> bytes(reader::kStreamPage, value);
     return page(block, offset, bytes, 0);
   }
   Expected<void> flush() {
-    for (size_t done = 0; done < pending_.size();) {
-      const ssize_t put =
-          pwrite(file.get(), pending_.data() + done, pending_.size() - done, static_cast<off_t>(start_ + done));
-      if (put < 0 && errno == EINTR) continue;
-      if (put <= 0) return failed(std::strerror(put < 0 ? errno : ENOSPC));
-      done += static_cast<size_t>(put);
-    }
+    const int problem = base::write_at(file_, pending_, place_.start + start_);
     pending_.clear();
+    if (problem != 0) return failed(std::strerror(problem));
     return {};
   }
 
-  base::UniqueFd file;
-  std::vector<uint64_t> starts;
+  base::UniqueFd scratch;  // where there is no dump's file
 
  private:
+  /// Of a block, and where it is in all of memory.
+  struct Part {
+    uint64_t offset, size, at;
+  };
   static constexpr size_t kMost = 128 << 10;
 
+  Expected<void> put(uint64_t at, std::span<const std::byte> bytes) {
+    if (at != start_ + pending_.size() || pending_.size() >= kMost)
+      if (auto done = flush(); !done) return done;
+    if (pending_.empty()) start_ = at;
+    pending_.insert(pending_.end(), bytes.begin(), bytes.end());
+    written_[at / reader::kStreamPage] = true;
+    return {};
+  }
   Expected<void> failed(const std::string& why) const {
+    const std::string what = scratch || file_ < 0 ? "a temporary file" : "the dump file";
     return std::unexpected(
-        reader::Error{reader::Error::Kind::io, "cannot write it to a temporary file in " + directory_ + ": " + why});
+        reader::Error{reader::Error::Kind::io, "cannot write it to " + what + " in " + place_.directory + ": " + why});
   }
 
-  std::string directory_;
+  const SnapshotPlace& place_;
+  int file_;
+  std::vector<std::vector<Part>> blocks_;
   std::vector<bool> written_;
-  std::vector<char> pending_;
+  std::vector<std::byte> pending_;
   uint64_t start_ = 0;  // of what is pending
 };
 
@@ -278,28 +301,7 @@ QmpResult<void> start_migration(Qmp& qmp, int write_end) {
 
 }  // namespace
 
-std::expected<std::vector<writer::MemoryRange>, std::string> Snapshot::ranges(
-    const std::vector<RamRegion>& regions) const {
-  std::vector<writer::MemoryRange> ranges;
-  for (const RamRegion& region : regions) {
-    // A device's block has the device's path before its name.
-    const auto is_it = [&](const reader::StreamBlock& block) {
-      return block.name == region.block || block.name.ends_with("/" + region.block);
-    };
-    const auto block = std::ranges::find_if(guest.blocks, is_it);
-    if (block == guest.blocks.end() || region.offset + region.size > block->size)
-      return std::unexpected("the memory \"" + region.block + "\" is not in QEMU's stream");
-    const uint64_t start = starts[static_cast<size_t>(block - guest.blocks.begin())];
-    ranges.push_back({.address = region.address,
-                      .size = region.size,
-                      .fd = file.get(),
-                      .fd_offset = start + region.offset,
-                      .is_copy = true});
-  }
-  return ranges;
-}
-
-QmpResult<Snapshot> take_snapshot(Qmp& qmp, const CaptureLimits& to) {
+QmpResult<Snapshot> take_snapshot(Qmp& qmp, const SnapshotPlace& place, int give_up) {
   if (!qmp.passes_descriptors()) return refused("QMP is on TCP, by which no descriptor can be handed to QEMU");
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return std::unexpected(QmpError{Kind::unavailable, std::strerror(errno)});
@@ -313,10 +315,10 @@ QmpResult<Snapshot> take_snapshot(Qmp& qmp, const CaptureLimits& to) {
   if (auto started = start_migration(qmp, write_end.get()); !started) return std::unexpected(started.error());
   write_end.reset();
 
-  SpooledMemory memory(to.directory);
+  PlacedMemory memory(place);
   reader::SavedGuest guest;
   Expected<void> saved = reader::read_qemu_stream(
-      {[&](std::span<std::byte> bytes) { return read_pipe(read_end.get(), to.give_up, bytes); }}, memory, guest);
+      {[&](std::span<std::byte> bytes) { return read_pipe(read_end.get(), give_up, bytes); }}, memory, guest);
   if (saved)
     if (auto flushed = memory.flush(); !flushed) saved = std::unexpected(flushed.error());
   drainer.take_over();  // of what is not wanted any more
@@ -327,10 +329,20 @@ QmpResult<Snapshot> take_snapshot(Qmp& qmp, const CaptureLimits& to) {
   (void)qmp.receive();
   if (!end) return std::unexpected(end.error());
   if (end->status != "completed" && saved) return refused("background-snapshot " + end->status + ": " + end->why);
-  if (!saved)
-    return std::unexpected(
-        QmpError{Kind::unavailable, saved.error().text + (end->why.empty() ? "" : "; QEMU says: " + end->why)});
-  Snapshot snapshot{std::move(memory.file), std::move(memory.starts), std::move(guest), pause_of(qmp)};
+  if (!saved) {
+    const Kind kind = saved.error().kind == reader::Error::Kind::unsupported ? Kind::refused : Kind::unavailable;
+    return std::unexpected(QmpError{kind, saved.error().text + (end->why.empty() ? "" : "; QEMU says: " + end->why)});
+  }
+  Snapshot snapshot{std::move(memory.scratch), {}, std::move(guest), pause_of(qmp)};
+  uint64_t at = place.start;
+  for (const RamRegion& region : place.regions) {
+    snapshot.ranges.push_back({.address = region.address,
+                               .size = region.size,
+                               .fd = snapshot.scratch ? snapshot.scratch.get() : place.file,
+                               .fd_offset = at,
+                               .is_copy = true});
+    at += region.size;
+  }
   return snapshot;
 }
 

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "reader/dump/qemu_stream.h"
-#include "tools/gcore-dump/capture.h"
 #include "tools/gcore-dump/flat_view.h"
 #include "tools/gcore-dump/qmp.h"
 #include "writer/base/unique_fd.h"
@@ -17,19 +16,24 @@
 
 namespace gcore::tools::qemu {
 
+/// Where memory goes: all of `regions`, by address and without gaps.
+struct SnapshotPlace {
+  const std::vector<RamRegion>& regions;
+  int file = -1;       // of the dump itself; -1: memory goes into a temporary file
+  uint64_t start = 0;  // of memory in that file
+  std::string directory;
+};
+
 struct Snapshot {
-  base::UniqueFd file;           // memory, zeros as holes
-  std::vector<uint64_t> starts;  // of guest.blocks in it
+  base::UniqueFd scratch;                   // the temporary file, if there is one
+  std::vector<writer::MemoryRange> ranges;  // of the file; zeros are holes
   reader::SavedGuest guest;
   std::chrono::nanoseconds paused{0};  // by QEMU's STOP and RESUME
-
-  /// The RAM of `regions` as ranges of `file`. The error is a clause: there is one that the stream does not have.
-  std::expected<std::vector<writer::MemoryRange>, std::string> ranges(const std::vector<RamRegion>& regions) const;
 };
 
 /// Takes one. The guest must run. Never an ordinary migration, which would stop it: QEMU is asked whether it has taken
 /// the capability. Capabilities and parameters of the migration are then as before, whatever happens, but for a
-/// connection that breaks. QmpError::Kind::refused: QEMU cannot, and why.
-QmpResult<Snapshot> take_snapshot(Qmp& qmp, const CaptureLimits& to);
+/// connection that breaks. Gives up when `give_up` is readable. QmpError::Kind::refused: QEMU cannot, and why.
+QmpResult<Snapshot> take_snapshot(Qmp& qmp, const SnapshotPlace& place, int give_up);
 
 }  // namespace gcore::tools::qemu

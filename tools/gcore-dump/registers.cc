@@ -90,6 +90,12 @@ bool is_aarch64(Qmp& qmp, const json::Value& cpu) {
 
 }  // namespace
 
+QmpResult<size_t> count_cpus(Qmp& qmp) {
+  const auto cpus = query_cpus(qmp);
+  if (!cpus) return std::unexpected(cpus.error());
+  return cpus->size();
+}
+
 QmpResult<Machine> query_machine(Qmp& qmp) {
   const auto refused = [](std::string why) {
     return std::unexpected(QmpError{QmpError::Kind::refused, std::move(why)});

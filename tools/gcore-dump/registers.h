@@ -29,6 +29,9 @@ struct CpuStates {
 /// The machine that QEMU emulates; refused where it has no vCPU, or none that a dump can be of.
 QmpResult<format::Machine> query_machine(Qmp& qmp);
 
+/// How many vCPUs there are now.
+QmpResult<size_t> count_cpus(Qmp& qmp);
+
 /// Reads all of it. The guest must be paused. `notes` is a dump that QEMU made in this pause; nullptr when there is
 /// none yet: one of the page at `ram` is then taken.
 std::expected<CpuStates, std::string> read_registers(Qmp& qmp, format::Machine machine, const reader::Dump* notes,

@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "reader/address.h"
@@ -29,6 +30,10 @@
 namespace gcore::reader::linux_guest {
 
 enum class OrcFormat : uint8_t { v1, v2, v3, v4 };
+
+/// How the names of what indirect calls go through begin (arch/x86/lib/retpoline.S): a call whose return address is
+/// changed then. The tables say nothing of them, or that nobody called them.
+inline constexpr std::string_view kIndirectThunk = "__x86_indirect_";
 
 /// What an entry says, in one form for all formats.
 struct OrcRule {

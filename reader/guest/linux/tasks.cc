@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <set>
 #include <unordered_map>
-#include <unordered_set>
 
 #include "reader/guest/linux/kernel_parts.h"
 #include "reader/guest/linux/machine.h"
@@ -176,10 +176,11 @@ class Finder {
   }
 
   void mark_running() {
-    std::unordered_set<uint64_t> unseen;
+    std::set<uint64_t> unseen;
     if (current_.empty())
       for (const auto& [cpu, runqueue] : runqueues_)
-        if (const auto task = reader_.runqueue_current(runqueue)) unseen.insert(task->value);
+        if (const auto task = reader_.runqueue_current(runqueue); task && is_task(kernel_, reader_, *task))
+          unseen.insert(task->value);
     const auto mark = [&](std::vector<Task>& tasks) {
       for (Task& task : tasks) {
         task.runs_unseen = unseen.contains(task.address.value);
@@ -191,8 +192,12 @@ class Finder {
       }
     };
     // A task may run that is on no list: one that is being made or is at its end.
+    const auto add = [&](VirtAddr task) {
+      if (!known_.contains(task.value) && reader_.pid(task) != 0) found_.list.push_back(reader_.read(task));
+    };
     for (const auto& task : current_)
-      if (task && !known_.contains(task->value) && reader_.pid(*task) != 0) found_.list.push_back(reader_.read(*task));
+      if (task) add(*task);
+    for (const uint64_t task : unseen) add(VirtAddr(task));
     mark(found_.list);
     mark(found_.idle);
     if (problems_of_tasks_ != 0)

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
 
 #include "reader/guest/linux/task_place.h"
 #include "tools/gcore-inspect/facts/qnx_guest.h"
@@ -144,12 +145,14 @@ std::vector<StackGroup> stack_groups(const Job& job, std::span<const Task* const
   std::vector<StackGroup> groups;
   const Kernel* kernel = job.linux_guest.kernel_or_null();
   if (kernel == nullptr) return groups;
-  std::map<std::vector<uint64_t>, size_t> known;  // by what makes stacks equal
+  const auto pc = format::machine_info(job.dump.machine()).program_counter;
+  std::map<std::pair<std::vector<uint64_t>, std::string>, size_t> known;  // by what makes stacks equal
   for (const Task* task : tasks) {
     const Stack stack = kernel->stack_of(*task);
     std::vector<uint64_t> key{stack.complete ? 1u : 0u, stack.user ? 1u : 0u};
+    if (stack.user) key.push_back(stack.user->registers.get(pc).value_or(0));
     for (const auto& frame : stack.frames) key.push_back(frame.pc.value * 2 + (frame.is_guess ? 1 : 0));
-    const auto [at, is_new] = known.emplace(std::move(key), groups.size());
+    const auto [at, is_new] = known.emplace(std::pair(std::move(key), stack.why_ended), groups.size());
     if (is_new) groups.push_back({backtrace_of(job, stack), {}});
     groups[at->second].tasks.push_back(task);
   }

@@ -90,6 +90,9 @@ class Aarch64Writer {
     lr.u8(kRegister0 + kLr), lr.sleb(0);
     without_signature(function, lr);
     function_ = frame_.cie(false, 4, kDataAlignment, kLr, function.take());
+    // gdb takes a stack for corrupt whose outer frame lies below its inner one, as the task's stack may lie below that
+    // of interrupts; but not where a signal came.
+    changes_stack_ = frame_.cie(true, 4, kDataAlignment, kLr, function.take());
 
     // By the frame record alone, where the code is gone: sp is then where the record ends.
     Bytes record = common;
@@ -176,7 +179,8 @@ class Aarch64Writer {
       now = row.frame;
     }
     rows_ += rows.size() - 1;
-    fde(function_, start, function.size, std::move(instructions));
+    fde(function.name == "call_on_irq_stack" ? changes_stack_ : function_, start, function.size,
+        std::move(instructions));
     return function.size;
   }
 
@@ -204,7 +208,7 @@ class Aarch64Writer {
   FrameWriter& frame_;
   const format::ByteOrder order_;
   unsigned address_bits_ = kUsualAddressBits;
-  uint32_t function_ = 0, record_ = 0, entry_ = 0, entry_by_x29_ = 0;
+  uint32_t function_ = 0, changes_stack_ = 0, record_ = 0, entry_ = 0, entry_by_x29_ = 0;
   std::pair<uint64_t, uint64_t> gone_{};
   std::vector<std::byte> bytes_;
   std::vector<uint32_t> code_;

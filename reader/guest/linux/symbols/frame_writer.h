@@ -22,6 +22,7 @@ enum : uint8_t {
   kExpression = 0x10,
   kOffsetSigned = 0x11,
   kDefCfaSigned = 0x12,
+  kValueOffsetUnsigned = 0x14,
   kValueExpression = 0x16,
   kAdvance = 0x40,  // with the distance, below 64
   kOffset = 0x80,   // with the register

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <optional>
-#include <span>
 #include <string_view>
 #include <utility>
 
@@ -51,14 +50,28 @@ std::optional<uint8_t> register_of(OrcRule::Base base) {
   return std::nullopt;
 }
 
+/// A function that calls another one on a stack of another kind: where the caller's frame is, stands at sp. gdb takes a
+/// stack for corrupt whose outer frame lies below its inner one, as the task's stack may lie below that of interrupts.
+bool is_on_other_stack(const OrcRule& rule) {
+  return rule.type == OrcRule::Type::call && rule.sp == OrcRule::Base::sp_indirect;
+}
+
+/// Functions that change the stack and that the code calls into which a processor gets by an interrupt: gdb compares no
+/// frame with that code's. So their own frame may stand where it is, at the start of the other stack.
+bool is_handler(std::string_view name) {
+  return name.starts_with("sysvec_") || name == "common_interrupt" || name == "spurious_interrupt" ||
+         name == "xen_pv_evtchn_do_upcall";
+}
+
 /// What sort of CIE a rule needs: rules of different sorts are in different FDEs.
 enum class Sort : uint8_t { none, call, interrupted_call, regs, end };
 
-Sort sort_of(const OrcRule& rule) {
+Sort sort_of(const OrcRule& rule, bool handler) {
   switch (rule.type) {
     case OrcRule::Type::call:
       if (!register_of(rule.sp)) return Sort::none;
-      return rule.signal ? Sort::interrupted_call : Sort::call;
+      // Of another function that changes the stack: gdb does not compare it either, and does not show its name.
+      return rule.signal || (is_on_other_stack(rule) && !handler) ? Sort::interrupted_call : Sort::call;
     case OrcRule::Type::regs:
     case OrcRule::Type::regs_partial:
       return register_of(rule.sp) ? Sort::regs : Sort::none;
@@ -70,6 +83,12 @@ Sort sort_of(const OrcRule& rule) {
   }
   return Sort::none;
 }
+
+/// Where functions begin, ascending.
+struct Functions {
+  std::vector<uint64_t> starts{};
+  std::vector<uint64_t> handlers{}, thunks{};  // is_handler(), kIndirectThunk; of the starts
+};
 
 class OrcWriter {
  public:
@@ -94,23 +113,23 @@ class OrcWriter {
              frame.cie(false, 1, kDataAlignment, kReturn, last.take())};
   }
 
-  /// `end` is where the last entry's code ends; `functions` are where some begin, ascending.
-  size_t write(const OrcTable& table, uint64_t end, std::span<const uint64_t> functions) {
+  /// `end` is where the last entry's code ends.
+  size_t write(const OrcTable& table, uint64_t end, const Functions& all) {
     if (table.size() == 0) return 0;
     rows_ = 0;
+    in_handler_ = in_thunk_ = false;
+    const std::vector<uint64_t>& functions = all.starts;
     auto function = std::ranges::lower_bound(functions, table.address(0).value);
     for (size_t i = 0; i < table.size(); ++i) {
       const OrcRule rule = table.rule(i);
       uint64_t start = table.address(i).value;
       const uint64_t stop = i + 1 < table.size() ? table.address(i + 1).value : std::max(end, start);
       for (; function != functions.end() && *function < stop; ++function) {
-        if (*function <= start) {
-          if (*function == start) close(start);
-          continue;
-        }
-        add(start, rule);
-        start = *function;
-        close(start);
+        if (*function > start) add(start, rule);
+        if (*function >= start) close(*function);
+        start = std::max(start, *function);
+        in_handler_ = std::ranges::binary_search(all.handlers, *function);
+        in_thunk_ = std::ranges::binary_search(all.thunks, *function);
       }
       add(start, rule);
     }
@@ -120,8 +139,10 @@ class OrcWriter {
 
  private:
   /// From there on this rule holds.
-  void add(uint64_t start, const OrcRule& rule) {
-    const Sort sort = sort_of(rule);
+  void add(uint64_t start, const OrcRule& given) {
+    const bool is_known = given.type != OrcRule::Type::undefined && given.type != OrcRule::Type::end_of_stack;
+    const OrcRule& rule = in_thunk_ && !is_known ? initial(Sort::call) : given;
+    const Sort sort = sort_of(rule, in_handler_);
     if (open_ && sort == sort_ && in_fde_ < kRowsAnFde) {
       if (rule == rule_) return;
     } else {
@@ -155,6 +176,13 @@ class OrcWriter {
   void change(Bytes& out, Sort sort, const OrcRule& from, const OrcRule& to, bool first) {
     if (sort == Sort::end) return;
     if (sort == Sort::regs) return regs(out, to);
+    if (sort == Sort::call && is_on_other_stack(to)) return on_other_stack(out, to);
+    if (sort == Sort::call && is_on_other_stack(from)) {
+      out.u8(kValueOffsetUnsigned), out.uleb(kRsp), out.uleb(0);
+      out.u8(kOffsetSigned), out.uleb(kReturn), out.sleb(1);
+      cfa(out, to), bp(out, to);
+      return;
+    }
     if (from.sp != to.sp || from.sp_offset != to.sp_offset) cfa(out, to);
     if (from.bp == to.bp && from.bp_offset == to.bp_offset) return;
     if (first && to.bp == OrcRule::Base::undefined) return;
@@ -176,6 +204,22 @@ class OrcWriter {
     } else if (rule.sp_offset % kDataAlignment == 0) {
       out.u8(kDefCfaSigned), out.uleb(base), out.sleb(rule.sp_offset / kDataAlignment);
     }
+  }
+
+  /// The frame is where sp is; the caller's registers are on the stack before it.
+  static void on_other_stack(Bytes& out, const OrcRule& rule) {
+    const auto before = [&](uint8_t how, uint8_t number, int offset) {
+      Bytes expression(format::kHostOrder);
+      expression.u8(kRegister0 + kRsp), expression.sleb(0);
+      expression.u8(kDeref), expression.u8(kConstSigned), expression.sleb(rule.sp_offset + offset);
+      expression.u8(kPlus);
+      out.u8(how), out.uleb(number), out.uleb(expression.size());
+      out.take().insert(out.take().end(), expression.take().begin(), expression.take().end());
+    };
+    out.u8(kDefCfa), out.uleb(kRsp), out.uleb(8);
+    before(kValueExpression, kRsp, 0);
+    before(kExpression, kReturn, -8);
+    rule.bp == OrcRule::Base::prev_sp ? before(kExpression, kRbp, rule.bp_offset) : bp(out, rule);
   }
 
   static void bp(Bytes& out, const OrcRule& rule) {
@@ -209,7 +253,7 @@ class OrcWriter {
   FrameWriter& frame_;
   std::array<uint32_t, 5> cies_{};
   // The FDE that is open, and what its last row says.
-  bool open_ = false;
+  bool open_ = false, in_handler_ = false, in_thunk_ = false;
   Sort sort_ = Sort::none;
   uint64_t start_ = 0, last_ = 0;
   OrcRule rule_{};
@@ -217,16 +261,22 @@ class OrcWriter {
   size_t in_fde_ = 0, rows_ = 0;
 };
 
-/// Where functions begin, as the kernel's names have it.
-std::vector<uint64_t> function_starts(const Kernel& kernel) {
-  std::vector<uint64_t> starts;
-  if (!kernel.names()) return starts;
-  for (const Symbol& symbol : kernel.names()->all())
-    if (std::string_view("tTwW").contains(symbol.type)) starts.push_back(symbol.address.value);
-  std::ranges::sort(starts);
-  const auto same = std::ranges::unique(starts);
-  starts.erase(same.begin(), same.end());
-  return starts;
+/// As the kernel's names have it.
+Functions functions_of(const Kernel& kernel) {
+  Functions functions;
+  if (!kernel.names()) return functions;
+  for (const Symbol& symbol : kernel.names()->all()) {
+    if (!std::string_view("tTwW").contains(symbol.type)) continue;
+    functions.starts.push_back(symbol.address.value);
+    if (is_handler(symbol.name)) functions.handlers.push_back(symbol.address.value);
+    if (symbol.name.starts_with(kIndirectThunk)) functions.thunks.push_back(symbol.address.value);
+  }
+  for (auto* list : {&functions.starts, &functions.handlers, &functions.thunks}) {
+    std::ranges::sort(*list);
+    const auto same = std::ranges::unique(*list);
+    list->erase(same.begin(), same.end());
+  }
+  return functions;
 }
 
 uint64_t end_of_code(const Kernel& kernel, const UnwindTables::Table& table) {
@@ -246,7 +296,7 @@ uint64_t end_of_code(const Kernel& kernel, const UnwindTables::Table& table) {
 size_t write_orc_frames(const Kernel& kernel, FrameWriter& frame, format::ByteOrder order) {
   OrcWriter orc(frame, order);
   size_t rows = 0;
-  const auto functions = function_starts(kernel);
+  const Functions functions = functions_of(kernel);
   for (const UnwindTables::Table& table : kernel.unwind_tables().tables)
     rows += orc.write(table.orc, end_of_code(kernel, table), functions);
   return rows;

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <bit>
+#include <utility>
 
 #include "reader/guest/linux/orc.h"
 #include "reader/guest/linux/unwind_machine.h"
@@ -77,11 +78,21 @@ class X86Unwinder final : public Unwinder {
     return place && place->offset == 0;
   }
 
+  /// Indirect calls go through thunks: a call whose return address is changed then (arch/x86/lib/retpoline.S).
+  bool is_thunk(uint64_t pc) const {
+    const auto place = kernel_.lookup(VirtAddr(pc));
+    return place && place->symbol.name.starts_with(kIndirectThunk);
+  }
+
   Next step() override {
     const uint64_t pc = *get(slots_.rip);
     const auto rule = kernel_.unwind_tables().find(VirtAddr(exact_ ? pc : pc - 1));
-    if (!rule || rule->type == Type::undefined || rule->type == Type::unknown) {
-      if (exact_ && !is_kernel_code(kernel_, VirtAddr(pc))) return called_nowhere();
+    const bool says_nothing = !rule || rule->type == Type::undefined || rule->type == Type::unknown;
+    if ((says_nothing || rule->type == Type::end_of_stack) && is_thunk(exact_ ? pc : pc - 1))
+      return just_called(fmt::format("the unwind table says nothing of {:#x}", pc));
+    if (says_nothing) {
+      if (exact_ && !is_kernel_code(kernel_, VirtAddr(pc)))
+        return just_called(fmt::format("the pc {:#x} is not in kernel code", pc));
       return guess(rule ? fmt::format("the unwind table says nothing of {:#x}", pc)
                         : fmt::format("no unwind table covers {:#x}", pc));
     }
@@ -202,12 +213,13 @@ class X86Unwinder final : public Unwinder {
     return Next::frame;
   }
 
-  /// The CPU jumped to where there is no code: a bad pointer was called, and its return address is on the stack.
-  Next called_nowhere() {
+  /// The return address is on the stack: of a bad pointer that was called, where there is no code, and at the start of
+  /// a function without a rule, such as what indirect calls go through.
+  Next just_called(std::string why) {
     const uint64_t sp = *get(slots_.rsp);
     const auto caller = load(sp);
     if (!caller) return Next::lost;
-    if (!follows_call(*caller)) return guess(fmt::format("the pc {:#x} is not in kernel code", *get(slots_.rip)));
+    if (!follows_call(*caller)) return guess(std::move(why));
     now_.set_slot(slots_.rip, *caller);
     now_.set_slot(slots_.rsp, sp + 8);
     exact_ = false;
