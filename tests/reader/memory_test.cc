@@ -251,17 +251,25 @@ TEST(Memory, TheBestSegmentIsReadHoweverTheyOverlap) {
   }
 }
 
-TEST(Memory, AHundredThousandSegmentsThatOverlapOpenAtOnce) {
+/// What the processor takes to open a dump of `count` segments, each over all that follow, zeros over stored bytes over
+/// zeros.
+std::clock_t time_to_open_overlapping(uint64_t count) {
   DumpBuilder builder = with_note();
-  constexpr uint64_t kCount = 100'000;
-  for (uint64_t i = 0; i < kCount; ++i)  // each over all that follow, zeros over stored bytes over zeros
-    builder.header({.offset = 64, .address = i * 16, .file_size = 8, .memory_size = (2 * kCount - i) * 16});
+  for (uint64_t i = 0; i < count; ++i)
+    builder.header({.offset = 64, .address = i * 16, .file_size = 8, .memory_size = (2 * count - i) * 16});
   const std::clock_t start = std::clock();
   const auto dump = opened(builder);
-  ASSERT_TRUE(dump);
-  EXPECT_LT(std::clock() - start, 2 * CLOCKS_PER_SEC) << "of the processor; a look at each pair takes longer";
-  EXPECT_EQ(dump->segment_at(PhysAddr(16 * (kCount - 1)))->index, kCount);
-  EXPECT_EQ(dump->segment_at(PhysAddr(16 * (kCount - 1) + 8))->index, 1u);
+  const std::clock_t time = std::clock() - start;
+  EXPECT_TRUE(dump);
+  if (!dump) return 0;
+  EXPECT_EQ(dump->segment_at(PhysAddr(16 * (count - 1)))->index, count);
+  EXPECT_EQ(dump->segment_at(PhysAddr(16 * (count - 1) + 8))->index, 1u);
+  return time;
+}
+
+TEST(Memory, AHundredThousandSegmentsThatOverlapOpenAtOnce) {
+  const std::clock_t few = time_to_open_overlapping(25'000), many = time_to_open_overlapping(100'000);
+  EXPECT_LT(many, 10 * few) << "of the processor; with a look at each pair it would be 16 times";
 }
 
 TEST(Memory, EndOfTheAddressSpace) {

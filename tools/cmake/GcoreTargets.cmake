@@ -1,7 +1,7 @@
 # One way to make a target, so that every folder has the same language level, warnings and sanitizers.
 #
 #   gcore_settings(TARGET [STANDARD 20|23])
-#   gcore_precompile(TARGET)
+#   gcore_precompile(TARGET [HEADER...])
 #   gcore_part_with_threads(TARGET REGEX)
 
 include_guard(GLOBAL)
@@ -48,12 +48,12 @@ function(gcore_settings target)
   endif()
 endfunction()
 
-# Compiles what most files of TARGET include once. Only where sanitizers are: those builds are for tests alone, and others shall see
-# a header that does not include what it needs.
+# Compiles what most files of TARGET include once: what all have, and the HEADERs. Only where GCORE_PRECOMPILE or sanitizers are: those builds are
+# for tests alone, and others shall see a header that does not include what it needs.
 function(gcore_precompile target)
-  if(GCORE_SANITIZE)
+  if(GCORE_SANITIZE OR GCORE_PRECOMPILE)
     target_precompile_headers(${target} PRIVATE <algorithm> <array> <cerrno> <chrono> <cinttypes> <cstring> <expected> <functional>
-      <limits> <map> <memory> <mutex> <optional> <span> <string> <string_view> <unordered_map> <utility> <vector> <fmt/format.h>)
+      <limits> <map> <memory> <mutex> <optional> <span> <string> <string_view> <unordered_map> <utility> <vector> ${ARGN})
   endif()
 endfunction()
 
@@ -70,7 +70,7 @@ function(gcore_part_with_threads target regex)
   set(part ${target}_with_threads)
   add_library(${part} STATIC EXCLUDE_FROM_ALL ${sources})
   gcore_settings(${part})
-  gcore_precompile(${part})
+  gcore_precompile(${part} <fmt/format.h>)
   target_include_directories(${part} PUBLIC "${PROJECT_SOURCE_DIR}")
   target_compile_definitions(${part} PRIVATE $<TARGET_PROPERTY:${target},COMPILE_DEFINITIONS>)
   target_link_libraries(${part} PRIVATE ${libraries})

@@ -1,6 +1,9 @@
 #include "tools/gcore-vmm/vcpu.h"
 
+#include <pthread.h>
+
 #include <chrono>
+#include <string>
 
 #include "tools/gcore-vmm/boot.h"
 
@@ -8,6 +11,7 @@ namespace gcore::tools::vmm {
 
 void Vcpu::start() {
   thread_ = std::thread([this] { run(); });
+  pthread_setname_np(thread_.native_handle(), ("vCPU " + std::to_string(index_)).c_str());  // for top, and for taskset
 }
 
 void Vcpu::join() {
