@@ -154,13 +154,15 @@ Expected<Container> open_inner(Expected<Container> outer, const ContainerOptions
   if (start->empty() && std::string_view(outer->name) != to_string(Packing::none))
     return warnings.empty() ? fail(Error::Kind::not_elf, "unpacked, it is empty")
                             : fail(Error::Kind::truncated, "nothing of it can be unpacked");
+  if (options.map && (options.raw || !is_saved_guest(*start)))
+    return fail(Error::Kind::usage, "a memory map is for guests that QEMU or libvirt saved, and it is none");
   if (options.raw) {
     auto source = std::move(outer->source);
     return as_foreign(open_raw(std::move(source), *options.raw), std::move(*outer), warnings);
   }
   if (is_foreign(*start)) {
     auto source = std::move(outer->source);
-    return as_foreign(open_foreign(std::move(source), *start), std::move(*outer), warnings);
+    return as_foreign(open_foreign(std::move(source), *start, options.map), std::move(*outer), warnings);
   }
   if (is_kdump(*start)) {
     auto file = as_file(std::move(outer->source));

@@ -24,6 +24,7 @@ struct Container {
 struct ContainerOptions {
   bool lasting = false;          // see File::Lasting
   std::optional<RawMemory> raw;  // as OpenOptions::raw
+  std::optional<MemoryMap> map;  // as OpenOptions::map
   OnProgress progress;
 };
 

@@ -12,8 +12,8 @@
 #include "reader/dump/container.h"
 #include "reader/dump/elf_file.h"
 #include "reader/dump/elf_notes.h"
-#include "reader/dump/memory_map.h"
 #include "reader/dump/qnx_note.h"
+#include "reader/dump/segment_map.h"
 #include "reader/dump/virtualbox_notes.h"
 #include "reader/dump/vmcore_notes.h"
 
@@ -40,7 +40,7 @@ struct Dump::State {
   ElfFile elf;
   DumpInfo info;
   Dialect dialect = Dialect::vmcore;
-  MemoryMap memory;
+  SegmentMap memory;
   std::vector<Cpu> cpus;
   size_t faulting_cpu = 0;
   uint8_t signal = 0;
@@ -96,7 +96,7 @@ class Oddity {
 };
 
 ContainerOptions container_options(const OpenOptions& options) {
-  return {.lasting = options.lasting, .raw = options.raw, .progress = options.progress};
+  return {.lasting = options.lasting, .raw = options.raw, .map = options.map, .progress = options.progress};
 }
 
 std::optional<Segment> as_segment(const ProgramHeader& header, uint32_t index) {
@@ -141,7 +141,7 @@ void Dump::State::load_memory() {
   if (!kdump)  // there they are counted in pages already
     short_of.report(warnings, fmt::format("not all of which the file has: {}", lost_at_end()));
   if (segments.empty()) warnings.push_back("the dump has no memory: there is no PT_LOAD segment");
-  memory = MemoryMap(*source, std::move(segments), info.missing, warnings);
+  memory = SegmentMap(*source, std::move(segments), info.missing, warnings);
 }
 
 /// Any byte of it.

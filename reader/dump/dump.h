@@ -106,6 +106,18 @@ struct RawMemory {
   PhysAddr address;  // of the first byte
 };
 
+/// Where the memory of a guest that QEMU saved is: its blocks have names, and no addresses.
+struct MemoryMap {
+  struct Part {
+    PhysAddr address;
+    uint64_t size = 0;  // bytes; 0: up to the block's end
+    std::string block;  // QEMU's name of it: "pc.ram"
+    uint64_t offset = 0;
+  };
+  std::optional<format::Machine> machine;  // nothing: as the machine type has it
+  std::vector<Part> parts;                 // in any order; what is in no part is left out
+};
+
 /// How to open a dump.
 struct OpenOptions {
   /// Called now and then while a container without an index is gone through, or a pipe is read: bytes of the file that
@@ -119,6 +131,10 @@ struct OpenOptions {
 
   /// The file is nothing but memory (a VMM's snapshot, pmemsave, .vmem), whatever its first bytes look like.
   std::optional<RawMemory> raw = std::nullopt;
+
+  /// Of a guest that QEMU or libvirt saved: where its memory is, in place of what its machine type says. Kind::usage
+  /// for other files, and when it does not fit the blocks.
+  std::optional<MemoryMap> map = std::nullopt;
 };
 
 /// An open dump. Immutable after open(): every method may be called by several threads at once. Spans and views live as

@@ -15,7 +15,7 @@ namespace {
 
 constexpr uint32_t kVersion = 3;
 constexpr uint8_t kEnd = 0x00, kStart = 0x01, kPart = 0x02, kLast = 0x03, kFull = 0x04, kSubsection = 0x05,
-                  kConfiguration = 0x07, kFooter = 0x7e;
+                  kCommand = 0x08, kConfiguration = 0x07, kFooter = 0x7e;
 constexpr uint64_t kFill = 0x02, kBlockList = 0x04, kPage = 0x08, kEndOfPart = 0x10, kSameBlock = 0x20,
                    kMultifdFlush = 0x200, kFlags = kStreamPage - 1;
 constexpr uint32_t kMappedVersion = 1;
@@ -140,6 +140,10 @@ class Stream {
       case kPart:
       case kLast:
         return part();
+      case kCommand:
+        in_.number(2);  // which
+        in_.take(in_.number(2));
+        return;
       case kFull:  // a device's; a background snapshot's memory has no end of its own
       case kEnd:
         if (guest_.blocks.empty()) return in_.fail(Error::Kind::unsupported, "it has no memory");

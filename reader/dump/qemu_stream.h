@@ -6,6 +6,7 @@
 //     01 start, 04 full {u32 id, u8 length, name, u32 instance, u32 version, state}
 //     02 part, 03 end   {u32 id, state}
 //     7e footer {u32 id} after each of these four
+//     08 command {u16 number, u16 length, bytes}, for who receives the guest: 11 before its end (QEMU 10)
 //     00 end of the sections; 06 description {u32 length, JSON}
 //
 // The state of "ram" (migration/ram.c) is a row of u64 = address | flags: 04 block list {for each {u8 length, name, u64

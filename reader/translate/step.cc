@@ -125,6 +125,22 @@ uint64_t contiguous_from(const Paging& paging, const Position& position, const D
   return end;
 }
 
+namespace {
+
+/// Bytes from the address on that neither the entry nor those after it in the block translate.
+uint64_t unmapped_from(const Paging& paging, const Position& position, const Block& block) {
+  const uint64_t size = uint64_t{1} << shift_of(*position.half, position.height);
+  uint64_t end = size;
+  for (size_t index = block.index + 1; index < block.end; ++index, end += size) {
+    const uint64_t entry = load_entry(paging, &block.bytes[(index - block.begin) * paging.entry_bytes]);
+    const auto meaning = decode(paging, *position.half, position.height, entry, position.rights).meaning;
+    if (meaning == Step::Meaning::page || meaning == Step::Meaning::table) break;
+  }
+  return end - (position.address & (size - 1));
+}
+
+}  // namespace
+
 Fault fault_of(const Paging& paging, const Position& position, const Block& block) {
   Fault fault{.kind = Fault::Kind::not_present,
               .text = {},
@@ -138,6 +154,7 @@ Fault fault_of(const Paging& paging, const Position& position, const Block& bloc
     return fault;
   }
   if (block.decoded.meaning == Step::Meaning::malformed) fault.kind = Fault::Kind::malformed;
+  fault.contiguous = unmapped_from(paging, position, block);
   fault.text =
       formatted("%s at 0x%" PRIx64 " is 0x%" PRIx64 ": %s", level, block.entry_address, block.entry, block.decoded.why);
   return fault;

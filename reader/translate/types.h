@@ -78,6 +78,9 @@ struct Fault {
   std::string text;
   PhysAddr entry_address{};  // of the entry at fault, 0 for not_canonical and no_root
   int height = -1;           // levels above the last one (PTE, L3 = 0), -1 for not_canonical and no_root
+  /// Bytes from the address on that have no translation, as far as the entries beside it show: at least 1, and for
+  /// not_present and malformed the rest of what the entry stands for. A lower bound.
+  uint64_t contiguous = 1;
 };
 
 /// "not_canonical", "not_present", "malformed", "table_missing", "no_root".

@@ -146,6 +146,8 @@ TEST_F(LinuxDump, SavedGuestSaysTheSame) {
     EXPECT_EQ(theirs.out, ours.out) << mode;
     EXPECT_GT(ours.out.size(), 500u) << mode;
   }
+  const Completed summary = run({program("gcore-inspect"), stream});
+  EXPECT_THAT(summary.out + summary.err, HasSubstr("page tables of its vCPUs confirm it"));
   guest_->resume();
 }
 

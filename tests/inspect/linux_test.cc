@@ -187,7 +187,7 @@ TEST(LinuxPanic, ItsLastMessageIsInTheSummary) {
     const std::string panic = run({program("gcore-inspect"), guest.dump("panic")}, 60s).out;
     EXPECT_THAT(
         panic, ContainsRegex("\n  message +\\[[0-9.:]+( s)?\\] Kernel panic - not syncing: trouble: as it was told\n"));
-    const std::string before = run({program("gcore-inspect"), guest.dump("mutex-again")}, 60s).out;
+    const std::string before = run({program("gcore-inspect"), guest.dump("mutex")}, 60s).out;
     EXPECT_THAT(before, HasSubstr("\n  up "));
     EXPECT_THAT(before, Not(HasSubstr("\n  message ")));
   }

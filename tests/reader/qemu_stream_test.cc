@@ -51,7 +51,9 @@ const std::string kDescription =
 std::string end_with(std::string_view description) {
   return u8(0) + u8(6) + u32(description.size()) + std::string(description);
 }
-const std::string kWhole = kHead + kSetup + kPages + kLast + kCpu + end_with(kDescription);
+/// What QEMU 10 says to who receives the guest, and another one with bytes.
+const std::string kCommands = u8(8) + big(11, 2) + big(0, 2) + u8(8) + big(3, 2) + big(5, 2) + "bytes";
+const std::string kWhole = kHead + kSetup + kPages + kCommands + kLast + kCpu + end_with(kDescription);
 
 /// Memory as a map of pages.
 class Pages final : public reader::StreamMemory {

@@ -195,6 +195,15 @@ TEST_P(SymbolFileOfGuest, UnwindsExceptionsOfAarch64) {
     found++;
   }
   EXPECT_GE(found, 3U);
+  // And straight before that, in the table of vectors.
+  for (const KnownSymbol& symbol : parse_kallsyms(oracle_.said("/proc/kallsyms"))) {
+    if (symbol.name != "vectors") continue;
+    std::ostringstream kernels, others;
+    kernels << " pc=" << std::hex << symbol.address << ".." << symbol.address + 0x400 << "\n";
+    others << " pc=" << std::hex << symbol.address + 0x400 << "..";
+    EXPECT_THAT(frames, HasSubstr(kernels.str()));
+    EXPECT_THAT(frames, HasSubstr(others.str()));
+  }
 }
 
 /// gdb ends a stack whose outer frame lies below its inner one, unless one of both is a signal's: where the kernel goes

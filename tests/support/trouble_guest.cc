@@ -104,6 +104,11 @@ class Cook {
   std::optional<QemuGuest> guest_;
 };
 
+// The line after those that name who stalls.
+const std::vector<std::string> kStalled{"\\((detected by [0-9]+, )?t=[0-9]+ jiffies"};
+const std::vector<std::string> kOopsed{"Comm: oops-maker", "end trace"};
+const std::vector<std::string> kKilled{"trouble: the leak has ended", "Killed process"};
+
 void cook(const std::string& machine, const std::string& kernel, const std::string& folder) {
   {
     Cook guest(machine, kernel, folder);
@@ -120,21 +125,28 @@ void cook(const std::string& machine, const std::string& kernel, const std::stri
     guest.make("soft", {"soft lockup - CPU#1"});
     guest.dump("soft");
     guest.make("release");
-    guest.make("rcu", {"\\((detected by [0-9]+, )?t=[0-9]+ jiffies"});  // the line after the one that names the CPU
+    guest.make("rcu", kStalled);
     guest.dump("rcu");
     guest.make("release");
     guest.make("rcu-asleep", {"\\(detected by [0-9]+, t=[0-9]+ jiffies|cannot be preempted here"});
     guest.dump("rcu-asleep");
     guest.make("release");
-    guest.make("oops", {"Comm: oops-maker", "end trace"});
+    guest.make("oops", kOopsed);
     guest.dump("oops");
-    guest.make("leak", {"trouble: the leak has ended", "Killed process"});
+    guest.make("leak", kKilled);
     guest.dump("leak");
     guest.make_last("spin", "is about to spin");
     guest.wait_until_dead();
     guest.dump("spin");
   }
   Cook again(machine, kernel, folder);
+  again.make("leak", kKilled);
+  again.dump("leak-again");
+  again.make("rcu", kStalled);
+  again.dump("rcu-again");
+  again.make("release");
+  again.make("oops", kOopsed);
+  again.dump("oops-again");
   again.make("mutex");
   again.dump("mutex-again");
   again.make_last("panic", "end Kernel panic");

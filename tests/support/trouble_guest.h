@@ -13,15 +13,17 @@ namespace gcore::tests {
 ///   soft       also: vCPU 1 does not schedule, and the kernel has said so
 ///   rcu        that is over; vCPU 1 does not leave an RCU critical section, and the kernel has said so
 ///   rcu-asleep that is over; a thread sleeps in an RCU critical section, and the kernel has said so, if it was built
-///   for
-///              preemption; else the module has said that it cannot be
+///              for preemption; else the module has said that it cannot be
 ///   oops       that is over; a thread wrote to a null pointer
 ///   leak       also: memory ran out, and the killer came
 ///   spin       also: vCPU 1 holds a spinlock, vCPU 0 spins on it, both with interrupts off
 ///
-/// And the same guest, booted once more:
+/// And the same guest, booted once more, and in another order, so that each is the first that is told of:
 ///
-///   mutex-again   the deadlock alone
+///   leak-again    as leak, and nothing else
+///   rcu-again     also: as rcu
+///   oops-again    that is over; as oops
+///   mutex-again   also: the deadlock
 ///   panic         also: the kernel has panicked
 class TroubleGuest {
  public:

@@ -47,6 +47,11 @@ void check_translation(const GuestTables& tables, const Translator& translator, 
   ASSERT_EQ(walk.result.has_value(), got.has_value());
   if (!got) {
     EXPECT_EQ(walk.result.error().text, got.error().text);
+    // What is said to have no translation has none.
+    const uint64_t last = address + (got.error().contiguous - 1);
+    ASSERT_GE(last, address);
+    const auto next = tables.leaves().upper_bound(address);
+    EXPECT_TRUE(next == tables.leaves().end() || next->first > last) << got.error().contiguous;
     return;
   }
   // They look at more or fewer neighbours.

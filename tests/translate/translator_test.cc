@@ -47,6 +47,18 @@ TEST(Translator, SaysWhereAndWhy) {
   EXPECT_EQ(why(0x800000000000), "0x800000000000 is not a canonical address of 48 bits: bits 63:47 are not all equal");
 }
 
+TEST(Translator, SaysHowFarNothingIsMapped) {
+  FakeMemory memory = hundred_pages();
+  memory.store(0x4000 + 8 * 120, 0x180007, 8);
+  const Translator translator(long_mode(0x1000), memory.reader());
+  const auto size = [&](uint64_t address) { return translator.translate(VirtAddr(address)).error().contiguous; };
+  EXPECT_EQ(size(0x200000), 0x200000u);  // up to the next table
+  EXPECT_EQ(size(0x3ff001), 0xfffu);
+  EXPECT_EQ(size(0x464abc), 20 * 4096 - 0xabcu);  // up to the next page
+  EXPECT_EQ(size(0x479000), 7 * 4096u);           // to the end of what was read of the table
+  EXPECT_EQ(size(0x800000000000), 1u);            // no address
+}
+
 TEST(Translator, WalkShowsEachEntry) {
   const FakeMemory memory = hundred_pages();
   const Translator translator(long_mode(0x1000), memory.reader());

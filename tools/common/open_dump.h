@@ -23,6 +23,12 @@ inline const Option kRawMemory{
     "DUMP is memory without any header, from ADDR on (default: 0;\naarch64: 0x40000000) of an "
     "x86_64 or aarch64 machine"};
 
+/// For guests that QEMU saved.
+inline const Option kMemoryMap{
+    "memory-map", "MAP",
+    "of a guest that QEMU or libvirt saved: where its memory is.\nMAP is [MACHINE,]ADDR[+SIZE]=BLOCK[+OFFSET],...: "
+    "its memory\nblock BLOCK, from OFFSET on, is at ADDR, and so on"};
+
 /// For dumps that are on a server.
 inline const Option kDownload{"download", "",
                               "of a DUMP by https:// or s3://: read all of it into a temporary\nfile first, for "
@@ -48,6 +54,57 @@ inline reader::Expected<std::optional<reader::RawMemory>> parse_raw_memory(const
     raw.address = reader::PhysAddr(*address);
   }
   return raw;
+}
+
+/// "ADDR[+SIZE]=BLOCK[+OFFSET]". A name may have a plus sign, and an offset is what is a number behind the last one.
+inline std::expected<reader::MemoryMap::Part, std::string> parse_map_part(std::string_view text) {
+  reader::MemoryMap::Part part;
+  const size_t equals = text.find('=');
+  if (equals == std::string_view::npos || equals + 1 == text.size())
+    return std::unexpected("'" + printable(text) + "' is not ADDR[+SIZE]=BLOCK[+OFFSET]");
+  const std::string_view place = text.substr(0, equals), block = text.substr(equals + 1);
+  const size_t size_at = place.find('+');
+  const auto address = parse_size(place.substr(0, size_at));
+  if (!address) return std::unexpected(address.error());
+  part.address = reader::PhysAddr(*address);
+  if (size_at != std::string_view::npos) {
+    const auto size = parse_size(place.substr(size_at + 1));
+    if (!size) return std::unexpected(size.error());
+    if (*size == 0) return std::unexpected("the part at " + printable(place) + " has no bytes");
+    part.size = *size;
+  }
+  const size_t offset_at = block.rfind('+');
+  const auto offset = offset_at != std::string_view::npos ? parse_size(block.substr(offset_at + 1))
+                                                          : std::expected<uint64_t, std::string>(std::unexpected(""));
+  if (offset) part.offset = *offset;
+  part.block = block.substr(0, offset ? offset_at : block.size());
+  return part;
+}
+
+/// The option's argument.
+inline reader::Expected<std::optional<reader::MemoryMap>> parse_memory_map(const Program& program) {
+  const auto text = program.value(kMemoryMap.name);
+  if (!text) return std::nullopt;
+  const auto wrong = [&](const std::string& why) {
+    return std::unexpected(reader::Error{reader::Error::Kind::usage, "--memory-map: " + why});
+  };
+  reader::MemoryMap map;
+  for (size_t at = 0; at <= text->size();) {
+    const size_t comma = std::min(text->find(',', at), text->size());
+    const std::string_view one = std::string_view(*text).substr(at, comma - at);
+    if (at == 0 && one.find('=') == std::string_view::npos) {
+      map.machine = format::machine_of_name(one);
+      if (!map.machine || format::machine_info(*map.machine).word_bytes != 8)
+        return wrong("the machine is x86_64 or aarch64, not '" + printable(one) + "'");
+    } else {
+      auto part = parse_map_part(one);
+      if (!part) return wrong(part.error());
+      map.parts.push_back(std::move(*part));
+    }
+    at = comma + 1;
+  }
+  if (map.parts.empty()) return wrong("it says of no block where it is");
+  return map;
 }
 
 /// A dump by its address. Only what the user named is opened so, nothing that a dump names.
@@ -77,6 +134,9 @@ inline reader::Expected<std::unique_ptr<reader::Dump>> open_dump(const Program& 
   auto raw = parse_raw_memory(program);
   if (!raw) return std::unexpected(raw.error());
   options.raw = *raw;
+  auto map = parse_memory_map(program);
+  if (!map) return std::unexpected(map.error());
+  options.map = *std::move(map);
   options.progress = [&, wanted = progress_wanted(program)](uint64_t done, uint64_t total) {
     if (!progress)
       progress.emplace(program, "opening " + (path == "-" ? "standard input" : printable(reader::shown_url(path))),

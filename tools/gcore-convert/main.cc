@@ -40,6 +40,7 @@ ProgramInfo program_info() {
               {"range", "ADDRESS:SIZE", "only this guest-physical memory, in whole pages; may be given more than once",
                nullptr, true},
               kRawMemory,
+              kMemoryMap,
               kDownload,
               kNoSignRequest,
               {"force", "", "replace OUT if it exists"},

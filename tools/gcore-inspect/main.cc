@@ -74,6 +74,7 @@ ProgramInfo program_info() {
               {"phys", "", "with --read: ADDR is guest-physical"},
               {"raw", "", "with --read: the bytes themselves"},
               kRawMemory,
+              kMemoryMap,
               kDownload,
               kNoSignRequest,
               {"exit-code", "", "with --diff: exit status 1 when something differs"},

@@ -52,6 +52,7 @@ ProgramInfo program_info() {
                "what a thread is: a vCPU (default), or also each thread of\nthe guest that runs on none"},
               {"no-offsets", "", "do not tell the debugger by how much the kernel was\nmoved at boot (qOffsets)"},
               kRawMemory,
+              kMemoryMap,
               kDownload,
               kNoSignRequest,
               {"log", "FILE", "write every packet to FILE, the client's number before it"},

@@ -37,11 +37,14 @@ struct ForeignDump {
 bool is_foreign(std::span<const std::byte> start);
 
 /// `source` starts with `start`. Fails with a sentence that says what to do where there is something.
-Expected<ForeignDump> open_foreign(std::unique_ptr<Source> source, std::span<const std::byte> start);
+/// `map` is for saved guests, Kind::usage for others.
+Expected<ForeignDump> open_foreign(std::unique_ptr<Source> source, std::span<const std::byte> start,
+                                   const std::optional<MemoryMap>& map);
 
 /// Their parts.
 bool is_saved_guest(std::span<const std::byte> start);
-Expected<ForeignDump> open_saved_guest(std::unique_ptr<Source> source, std::span<const std::byte> start);
+Expected<ForeignDump> open_saved_guest(std::unique_ptr<Source> source, std::span<const std::byte> start,
+                                       const std::optional<MemoryMap>& map);
 bool is_lime(std::span<const std::byte> start);
 Expected<ForeignDump> open_lime(std::unique_ptr<Source> source);
 Expected<ForeignDump> open_avml(std::unique_ptr<Source> source);

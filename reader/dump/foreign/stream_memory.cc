@@ -51,11 +51,16 @@ Runs last_ones(const Runs& in_order) {
   return all;
 }
 
-class StreamSource final : public Source {
+class StreamSource final : public StreamMemorySource {
  public:
   StreamSource(std::unique_ptr<Source> stream, std::vector<Runs> blocks, std::vector<PlacedBlock> places, bool complete)
       : stream_(std::move(stream)), blocks_(std::move(blocks)), places_(std::move(places)), complete_(complete) {
     if (!complete) find_lost();
+  }
+  void place(std::vector<PlacedBlock> places) override {
+    places_ = std::move(places);
+    lost_ = {};
+    if (!complete_) find_lost();
   }
 
   uint64_t size() const override { return places_.empty() ? 0 : places_.back().address + places_.back().size; }
@@ -244,8 +249,8 @@ std::vector<Runs> StreamIndex::finish(bool keep_zeros) {
   return std::move(blocks_);
 }
 
-std::unique_ptr<Source> stream_source(std::unique_ptr<Source> stream, std::vector<Runs> blocks,
-                                      std::vector<PlacedBlock> places, bool complete) {
+std::unique_ptr<StreamMemorySource> stream_source(std::unique_ptr<Source> stream, std::vector<Runs> blocks,
+                                                  std::vector<PlacedBlock> places, bool complete) {
   return std::make_unique<StreamSource>(std::move(stream), std::move(blocks), std::move(places), complete);
 }
 

@@ -50,9 +50,15 @@ struct PlacedBlock {
   uint64_t offset = 0;  // in the block
 };
 
-/// Memory whose offsets are guest-physical addresses. `places` ascend and do not overlap. Pages without a run are
-/// zeros; when the stream is not `complete` they are lost.
-std::unique_ptr<Source> stream_source(std::unique_ptr<Source> stream, std::vector<StreamIndex::Runs> blocks,
-                                      std::vector<PlacedBlock> places, bool complete);
+/// Memory whose offsets are guest-physical addresses.
+class StreamMemorySource : public Source {
+ public:
+  /// Has it elsewhere from now on, as stream_source(). Nobody may read meanwhile.
+  virtual void place(std::vector<PlacedBlock> places) = 0;
+};
+
+/// `places` ascend and do not overlap. Pages without a run are zeros; when the stream is not `complete` they are lost.
+std::unique_ptr<StreamMemorySource> stream_source(std::unique_ptr<Source> stream, std::vector<StreamIndex::Runs> blocks,
+                                                  std::vector<PlacedBlock> places, bool complete);
 
 }  // namespace gcore::reader

@@ -121,9 +121,9 @@ class Finder {
 
   /// A note of the dump whose addresses are right may still be wrong about the rest (Hyper-V's says that the kernel was
   /// not moved): the kernel's own, in memory, is right.
-  void settle_note(const Translator& translator, const MappedImage& image) {
+  void settle_note(const Translator& translator, const MappedImage& image, const std::string& banner) {
     if (guest_.vmcoreinfo_source != GuestSystem::Source::note) return;
-    const std::string release = release_of(find_banner(dump_, image, ""));
+    const std::string release = release_of(banner);
     const bool is_other = !release.empty() && !guest_.release.empty() && release != guest_.release;
     const auto moved = moved_by(image);
     const bool is_elsewhere = moved && guest_.kaslr_offset && *guest_.kaslr_offset != *moved;
@@ -176,12 +176,14 @@ class Finder {
     MappedImage image = image_at(translator, cpu);
     if (image.empty() || bytes_in_dump(dump_, image) == 0) return;
     drop_note_against(translator);
-    settle_note(translator, image);
+    std::string banner = find_banner(dump_, image, "");
+    settle_note(translator, image, banner);
     const auto accept = [&](const FoundNote& note) { return agrees(translator, note); };
     if (guest_.vmcoreinfo_source == GuestSystem::Source::none)
       if (auto note = find_note_by_image(dump_, translator, image, accept))
         take(*std::move(note), GuestSystem::Source::memory);
-    std::string banner = find_banner(dump_, image, guest_.release);
+    if (!guest_.release.empty() && release_of(banner) != guest_.release)
+      banner = find_banner(dump_, image, guest_.release);
     if (banner.empty() && guest_.kind == GuestSystem::Kind::unknown) return;  // some other kernel, or none
     guest_.kind = GuestSystem::Kind::linux_kernel;
     guest_.banner = std::move(banner);

@@ -35,8 +35,7 @@ void add(MappedImage& image, Mapping next) {
   image.push_back(next);
 }
 
-/// What is mapped in [from, end), until a gap of `max_gap` bytes. `step` is how far apart mappings start at least:
-/// what a fault skips.
+/// What is mapped in [from, end), until a gap of `max_gap` bytes.
 MappedImage mapped(const Translator& translator, uint64_t from, uint64_t end, uint64_t max_gap) {
   MappedImage image;
   uint64_t mapped_end = from;
@@ -47,11 +46,10 @@ MappedImage mapped(const Translator& translator, uint64_t from, uint64_t end, ui
       add(image, {VirtAddr(at), size, there->address, there->page_size, there->permissions});
       at = mapped_end = at + size;
     } else {
-      // Nothing smaller than the entry at fault can be mapped next; and where a table is missing, most of it is.
       if (there.error().height < 0) break;
-      const bool large = there.error().height > 0 || there.error().kind == translate::Fault::Kind::table_missing;
-      const uint64_t step = large ? kLargePage : kPage;
-      at = (at & ~(step - 1)) + step;
+      // Where a table is missing, most of it is.
+      const bool is_lost = there.error().kind == translate::Fault::Kind::table_missing;
+      at += is_lost ? kLargePage - at % kLargePage : there.error().contiguous;
     }
   }
   return image;

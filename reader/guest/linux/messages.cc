@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <iterator>
 
 #include "reader/dump/vmcoreinfo.h"
@@ -18,7 +19,11 @@ constexpr uint8_t kEndsWithNewline = 2;
 }  // namespace
 
 void append_printable(std::string& out, std::string_view text) {
-  out += base::printable(text, base::Printable::utf8_and_tabs);
+  const auto is_plain = [](char c) { return (c >= ' ' && c <= '~') || c == '\t'; };
+  if (std::ranges::all_of(text, is_plain))
+    out += text;
+  else
+    out += base::printable(text, base::Printable::utf8_and_tabs);
 }
 
 PrintkLayout::PrintkLayout(const Kernel& kernel) : kernel_(kernel) {}
@@ -63,10 +68,11 @@ Expected<Messages> read_messages(const Kernel& kernel) {
 }
 
 std::string dmesg_text(const Messages& messages) {
-  std::string out;
+  std::string out, prefix;
   for (const Message& message : messages.records) {
-    const std::string prefix =
-        fmt::format("[{:5}.{:06}] ", message.time_ns / 1'000'000'000, message.time_ns % 1'000'000'000 / 1000);
+    prefix.clear();
+    fmt::format_to(std::back_inserter(prefix), "[{:5}.{:06}] ", message.time_ns / 1'000'000'000,
+                   message.time_ns % 1'000'000'000 / 1000);
     std::string_view rest = message.text;
     while (true) {
       const size_t end = rest.find('\n');

@@ -120,8 +120,10 @@ std::string without_numbers(std::string_view text) {
 
 std::string key_of(const Stack& stack, size_t count) {
   std::string key;
-  bool begun = false;
-  for (const Frame& frame : stack.frames) {
+  // What an interrupt does is of the moment.
+  const Frame* interrupted = interrupted_frame(stack);
+  bool begun = interrupted != nullptr;
+  for (const Frame& frame : std::span(stack.frames).subspan(begun ? interrupted - stack.frames.data() : 0)) {
     if (count == 0) break;
     if (!frame.place || frame.is_guess) continue;
     const std::string_view name = plain_function(frame.place->symbol.name);

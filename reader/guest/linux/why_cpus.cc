@@ -165,7 +165,7 @@ class SpinFinder {
   }
 
   /// A spinlock does not say who has it. Whoever has it runs, or does not and should: what is on another vCPU that uses
-  /// this very lock. True when that one takes no interrupts either.
+  /// this very lock. True when that one takes no interrupts either, and does not go on.
   bool find_holder(const Spinner& spinner, const std::vector<Spinner>& all, Finding& finding) const {
     for (size_t vcpu = 0; vcpu < scene_.stacks.size(); ++vcpu) {
       const bool spins_too =
@@ -180,11 +180,21 @@ class SpinFinder {
       finding.evidence.push_back({.text = fmt::format("the holder is a guess: {}", how)});
       finding.evidence.push_back(stack_evidence(fmt::format("stack of vCPU {}", vcpu), scene_.stacks[vcpu]));
       if (const Task* task = scene_.current[vcpu]) add_task(finding, *task, "holds (a guess)");
-      return off;
+      return off && !reports(vcpu);
     }
     finding.evidence.push_back(
         {.text = "who holds it is not known: a spinlock does not say, and no other vCPU shows that it uses it"});
     return false;
+  }
+
+  /// A report of the kernel's own is written with interrupts off and locks held, and a serial console is slow.
+  bool reports(size_t vcpu) const {
+    return std::ranges::any_of(scene_.stacks[vcpu].frames, [](const Frame& frame) {
+      const std::string_view name = frame.place && !frame.is_guess ? plain_function(frame.place->symbol.name) : "";
+      return name == "vprintk_emit" || name == "console_unlock" || name == "console_flush_all" ||
+             name == "rcu_dump_cpu_stacks" || name.starts_with("dump_") || name.starts_with("show_") ||
+             name.starts_with("__show_");
+    });
   }
 
   /// A frame of the vCPU whose function names the lock in its code, or whose registers or stack have its address.

@@ -14,6 +14,7 @@ namespace {
 constexpr size_t kReport = 400;  // records that belong to one report at most
 constexpr size_t kExcerpt = 60;  // lines of one that are shown
 constexpr size_t kMaxFindings = 100;
+constexpr size_t kCalls = 4;  // functions of a call trace that make a key
 
 bool begins_oops(std::string_view text) {
   if (contains(text, "soft lockup") || contains(text, "BUG: workqueue lockup")) return false;
@@ -90,7 +91,7 @@ class MessageReader {
         in_trace = true;
       } else if (in_trace && text.starts_with(" ") && contains(text, "+0x") && !text.starts_with(" ?")) {
         const std::string_view name = function_name(text.substr(text.find_first_not_of(' ')));
-        if (calls < 4 && !is_reporting(name)) report.calls += fmt::format("{}{}", calls++ == 0 ? "" : "<", name);
+        if (calls < kCalls && !is_reporting(name)) report.calls += fmt::format("{}{}", calls++ == 0 ? "" : "<", name);
       }
       if (text.starts_with("---[ end ")) break;
     }
@@ -134,6 +135,10 @@ class MessageReader {
     for (const Finding& finding : findings_)
       if (finding.kind == Finding::Kind::panic) return;  // there is but one
     Report report = report_from(i);
+    std::vector<size_t> panicking;  // vCPUs
+    for (size_t vcpu = 0; vcpu < scene_.stacks.size(); ++vcpu)
+      if (std::ranges::any_of(scene_.stacks[vcpu].frames, is_panic)) panicking.push_back(vcpu);
+    if (!panicking.empty()) complete_panic(panicking[0], report);
     Finding finding{.kind = Finding::Kind::panic, .time_ns = messages_[i].time_ns};
     const std::string whose = report.pid ? fmt::format(" while {} (PID {}) ran", report.comm, *report.pid) : "";
     finding.text = fmt::format("the kernel panicked{}: {}", whose, said);
@@ -142,16 +147,30 @@ class MessageReader {
     finding.evidence.back().text = "the kernel's report";
     add_task(finding, report.pid, report.comm, "ran panic");
     finding.key = fmt::format("panic|{}|{}", without_numbers(said), report.calls);
-    for (size_t vcpu = 0; vcpu < scene_.stacks.size(); ++vcpu) {
-      const auto& frames = scene_.stacks[vcpu].frames;
-      const auto is_panic = [](const Frame& frame) {
-        return frame.place && (frame.place->symbol.name == "panic" || frame.place->symbol.name == "vpanic");
-      };
-      if (std::ranges::any_of(frames, is_panic))
-        finding.evidence.push_back(
-            stack_evidence(fmt::format("stack of vCPU {}, which ran panic", vcpu), scene_.stacks[vcpu]));
-    }
+    for (const size_t vcpu : panicking)
+      finding.evidence.push_back(
+          stack_evidence(fmt::format("stack of vCPU {}, which ran panic", vcpu), scene_.stacks[vcpu]));
     findings_.push_back(std::move(finding));
+  }
+
+  static bool is_panic(const Frame& frame) {
+    return frame.place && (frame.place->symbol.name == "panic" || frame.place->symbol.name == "vpanic");
+  }
+  /// After an oops a kernel panics without a word on who did so, and from where.
+  void complete_panic(size_t vcpu, Report& report) const {
+    if (const Task* task = scene_.current[vcpu]; task && !report.pid) {
+      report.pid = task->pid;
+      report.comm = task->name;
+    }
+    if (!report.calls.empty()) return;
+    const auto& frames = scene_.stacks[vcpu].frames;
+    const auto last = std::ranges::find_if(frames.rbegin(), frames.rend(), is_panic);
+    size_t calls = 0;
+    for (auto frame = last.base(); frame != frames.end() && calls < kCalls; ++frame) {
+      if (!frame->place || frame->is_guess) continue;
+      const std::string_view name = plain_function(frame->place->symbol.name);
+      if (!is_reporting(name)) report.calls += fmt::format("{}{}", calls++ == 0 ? "" : "<", name);
+    }
   }
 
   size_t oops(size_t i) {

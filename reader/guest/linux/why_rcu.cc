@@ -66,7 +66,7 @@ std::string stalled_text(const std::vector<uint32_t>& cpus, const std::vector<Rc
                                               ? fmt::format("PID {}, which is no more", readers[i].pid)
                                               : fmt::format("{} (PID {})", readers[i].name, readers[i].pid));
   if (readers.size() > kNamed) text += fmt::format(" and {} more", readers.size() - kNamed);
-  if (!readers.empty() && cpus.empty()) text += ", off the CPU within an RCU read-side critical section,";
+  if (!readers.empty() && cpus.empty()) text += ", taken off the CPU within an RCU read-side critical section,";
   return text.empty() ? "a reader" : text;
 }
 

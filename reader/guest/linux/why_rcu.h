@@ -22,8 +22,8 @@ struct RcuReader {
 std::vector<RcuReader> preempted_readers(const Scene& scene, std::span<const std::string> report);
 std::vector<uint32_t> stalled_cpus(std::span<const std::string> report);
 
-/// Who stalls, for a sentence: "CPU 1", "a reader", "worker (PID 123), off the CPU within an RCU read-side critical
-/// section,".
+/// Who stalls, for a sentence: "CPU 1", "a reader", "worker (PID 123), taken off the CPU within an RCU read-side
+/// critical section,".
 std::string stalled_text(const std::vector<uint32_t>& cpus, const std::vector<RcuReader>& readers);
 
 }  // namespace gcore::reader::linux_guest

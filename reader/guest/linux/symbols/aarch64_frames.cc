@@ -21,7 +21,8 @@ constexpr int kDataAlignment = -8;
 /// Names may lie: a larger function is not followed, and all of the frames take no more than that.
 constexpr uint64_t kMaxFunction = 256 << 10;
 constexpr size_t kMaxFrameBytes = 64 << 20;
-constexpr uint64_t kMaxRange = 64 << 20;  // of code that is gone
+constexpr uint64_t kVectorsOfLowerLevels = 0x400;  // Arm Architecture Reference Manual, D1.3.1: table of vectors
+constexpr uint64_t kMaxRange = 64 << 20;           // of code that is gone
 constexpr unsigned kUsualAddressBits = 48;
 constexpr uint64_t kUsualRecordInRegisters = 304;  // pt_regs.stackframe, where the kernel's types do not tell
 
@@ -101,6 +102,12 @@ class Aarch64Writer {
     saved_return(record, 8);
     record_ = frame_.cie(false, 4, kDataAlignment, kLr, record.take());
 
+    // Nothing is on the stack, and the registers are not the kernel's.
+    Bytes last(order_);
+    last.u8(kDefCfa), last.uleb(kSp), last.uleb(0);
+    last.u8(kUndefined), last.uleb(kLr);
+    outermost_ = frame_.cie(false, 4, kDataAlignment, kLr, last.take());
+
     for (const bool by_x29 : {false, true}) {
       Bytes regs(order_);
       if (by_x29) {
@@ -143,6 +150,12 @@ class Aarch64Writer {
       if (const auto symbol = kernel_.names()->find(entry.name); symbol && symbol->size != 0)
         fde(entry.by_x29 ? entry_by_x29_ : entry_, symbol->address.value, symbol->size, Bytes(order_));
     }
+    // What the kernel was at when an exception came is in ELR_EL1, which no debugger asks for: who called it, is not.
+    const auto vectors = kernel_.names()->find("vectors");
+    if (!vectors || vectors->size < kVectorsOfLowerLevels) return;
+    fde(record_, vectors->address.value, kVectorsOfLowerLevels, Bytes(order_));
+    if (const uint64_t rest = vectors->size - kVectorsOfLowerLevels; rest != 0)
+      fde(outermost_, vectors->address.value + kVectorsOfLowerLevels, rest, Bytes(order_));
   }
 
   /// The code of the kernel's start is freed when it has run; below it stands the stack of the first CPU's idle task.
@@ -208,7 +221,7 @@ class Aarch64Writer {
   FrameWriter& frame_;
   const format::ByteOrder order_;
   unsigned address_bits_ = kUsualAddressBits;
-  uint32_t function_ = 0, changes_stack_ = 0, record_ = 0, entry_ = 0, entry_by_x29_ = 0;
+  uint32_t function_ = 0, changes_stack_ = 0, record_ = 0, outermost_ = 0, entry_ = 0, entry_by_x29_ = 0;
   std::pair<uint64_t, uint64_t> gone_{};
   std::vector<std::byte> bytes_;
   std::vector<uint32_t> code_;

@@ -1,4 +1,4 @@
-#include "reader/dump/memory_map.h"
+#include "reader/dump/segment_map.h"
 
 #include <fmt/format.h>
 
@@ -34,8 +34,8 @@ uint64_t last_of(const Segment& s) { return s.address.value + (s.memory_size - 1
 
 }  // namespace
 
-MemoryMap::MemoryMap(const Source& source, std::vector<Segment> segments, std::vector<DumpInfo::Range> unreadable,
-                     std::vector<std::string>& warnings)
+SegmentMap::SegmentMap(const Source& source, std::vector<Segment> segments, std::vector<DumpInfo::Range> unreadable,
+                       std::vector<std::string>& warnings)
     : segments_(std::move(segments)), unreadable_(std::move(unreadable)) {
   std::ranges::sort(segments_, {}, [](const Segment& s) { return std::tuple(s.address, s.index); });
   set_aliases_apart();
@@ -46,7 +46,7 @@ MemoryMap::MemoryMap(const Source& source, std::vector<Segment> segments, std::v
 }
 
 /// Of a segment that ends in `whole`.
-bool MemoryMap::shows_again(const Segment& segment, const Segment& whole) {
+bool SegmentMap::shows_again(const Segment& segment, const Segment& whole) {
   constexpr uint64_t kKernelHalf = uint64_t{1} << 63;
   const uint64_t within = segment.address.value - whole.address.value;
   if (segment.virtual_address == whole.virtual_address || within + segment.file_size > whole.file_size) return false;
@@ -59,7 +59,7 @@ bool MemoryMap::shows_again(const Segment& segment, const Segment& whole) {
 /// Takes out segments that show a part of a larger one a second time, by the kernel's virtual addresses of its image:
 /// Linux' own vmcores have them, and ours of Linux guests, where they share the bytes of the file. What Linux wrote, or
 /// makedumpfile -E, has the bytes twice.
-void MemoryMap::set_aliases_apart() {
+void SegmentMap::set_aliases_apart() {
   const Segment* widest = nullptr;  // of those so far, the one that ends last
   std::vector<Segment> kept;
   kept.reserve(segments_.size());  // `widest` points into it
@@ -75,7 +75,7 @@ void MemoryMap::set_aliases_apart() {
 }
 
 /// By address, then by segment.
-std::vector<MemoryMap::Part> MemoryMap::parts(const Source& source) const {
+std::vector<SegmentMap::Part> SegmentMap::parts(const Source& source) const {
   std::vector<Part> all;
   all.reserve(segments_.size());
   for (uint32_t i = 0; i < segments_.size(); ++i) {
@@ -98,7 +98,7 @@ std::vector<MemoryMap::Part> MemoryMap::parts(const Source& source) const {
 }
 
 /// Goes up the addresses with the parts that cover the current one in a heap, the one that counts on top.
-void MemoryMap::split_overlaps(std::vector<Part> parts, std::vector<std::string>& warnings) {
+void SegmentMap::split_overlaps(std::vector<Part> parts, std::vector<std::string>& warnings) {
   const auto rank = [&](uint32_t part) { return std::pair(parts[part].kind, segments_[parts[part].segment].index); };
   const auto counts_less = [&](uint32_t a, uint32_t b) { return rank(a) > rank(b); };
   std::priority_queue<uint32_t, std::vector<uint32_t>, decltype(counts_less)> covering(counts_less);
@@ -132,7 +132,7 @@ void MemoryMap::split_overlaps(std::vector<Part> parts, std::vector<std::string>
                     overlaps, overlaps == 1 ? " overlaps" : "s overlap", example));
 }
 
-void MemoryMap::add_piece(uint64_t first, uint64_t last, uint32_t segment) {
+void SegmentMap::add_piece(uint64_t first, uint64_t last, uint32_t segment) {
   if (!pieces_.empty() && pieces_.back().segment == segment && pieces_.back().last + 1 == first) {
     pieces_.back().last = last;
   } else {
@@ -142,7 +142,7 @@ void MemoryMap::add_piece(uint64_t first, uint64_t last, uint32_t segment) {
 }
 
 /// About two buckets a piece.
-void MemoryMap::make_index() {
+void SegmentMap::make_index() {
   if (pieces_.empty()) return;
   const uint64_t span = pieces_.back().last - pieces_.front().first;
   while (span >> bucket_shift_ >= 2 * pieces_.size()) ++bucket_shift_;
@@ -162,7 +162,7 @@ void MemoryMap::make_index() {
 
 /// Where pieces are all of one size, a guess is right, and takes one cache miss. The bucket leaves few pieces to look
 /// at, or, where sizes are very different, at worst all of them.
-std::vector<MemoryMap::Piece>::const_iterator MemoryMap::piece_from(uint64_t address) const {
+std::vector<SegmentMap::Piece>::const_iterator SegmentMap::piece_from(uint64_t address) const {
   if (pieces_.empty() || address > pieces_.back().last) return pieces_.end();
   if (address <= pieces_.front().first) return pieces_.begin();
   __extension__ using Wide = unsigned __int128;
@@ -175,22 +175,22 @@ std::vector<MemoryMap::Piece>::const_iterator MemoryMap::piece_from(uint64_t add
   return std::ranges::lower_bound(first, last, address, {}, &Piece::last);
 }
 
-const Segment* MemoryMap::segment_at(PhysAddr address) const {
+const Segment* SegmentMap::segment_at(PhysAddr address) const {
   const auto piece = piece_from(address.value);
   return piece == pieces_.end() || piece->first > address.value ? nullptr : &segments_[piece->segment];
 }
 
-std::vector<DumpInfo::Range>::const_iterator MemoryMap::unreadable_from(PhysAddr address) const {
+std::vector<DumpInfo::Range>::const_iterator SegmentMap::unreadable_from(PhysAddr address) const {
   return std::ranges::lower_bound(unreadable_, address, {}, &DumpInfo::Range::last);
 }
 
-Missing MemoryMap::why_unreadable(PhysAddr address) const {
+Missing SegmentMap::why_unreadable(PhysAddr address) const {
   const Segment* segment = segment_at(address);
   if (segment == nullptr) return Missing::not_in_any_segment;
   return segment->file_size == 0 ? Missing::left_out : Missing::unreadable;
 }
 
-ReadResult MemoryMap::read(const Source& source, PhysAddr address, std::span<std::byte> into) const {
+ReadResult SegmentMap::read(const Source& source, PhysAddr address, std::span<std::byte> into) const {
   const auto bad = unreadable_from(address);
   if (into.empty() || bad == unreadable_.end()) return read_file(source, address, into);
   const uint64_t before = bad->first <= address ? 0 : bad->first.value - address.value;
@@ -201,7 +201,7 @@ ReadResult MemoryMap::read(const Source& source, PhysAddr address, std::span<std
 }
 
 /// Segments that adjoin both in memory and in the file are read at once.
-ReadResult MemoryMap::read_file(const Source& source, PhysAddr address, std::span<std::byte> into) const {
+ReadResult SegmentMap::read_file(const Source& source, PhysAddr address, std::span<std::byte> into) const {
   ReadResult result;
   const auto stop = [&](Missing missing) {
     result.missing = missing;
@@ -247,14 +247,14 @@ ReadResult MemoryMap::read_file(const Source& source, PhysAddr address, std::spa
   return result;
 }
 
-void MemoryMap::expect(const Source& source, PhysAddr address) const {
+void SegmentMap::expect(const Source& source, PhysAddr address) const {
   const auto piece = piece_from(address.value);
   if (piece == pieces_.end() || piece->first > address.value) return;
   const uint64_t in_segment = address.value - piece->address;
   if (in_segment < piece->file_size) source.expect(piece->offset + in_segment);
 }
 
-View MemoryMap::view(const Source& source, PhysAddr address, size_t size) const {
+View SegmentMap::view(const Source& source, PhysAddr address, size_t size) const {
   static constexpr std::byte kZeroBytes[kZeros]{};
   const auto extent = size == 0 ? std::nullopt : next_extent(source, address);
   if (!extent || extent->address != address) return View({}, nullptr, Missing::not_in_any_segment);
@@ -270,12 +270,12 @@ View MemoryMap::view(const Source& source, PhysAddr address, size_t size) const 
   return View({copy.get(), got.bytes}, copy, got.bytes == 0 ? got.missing : Missing::none);
 }
 
-std::optional<Dump::Extent> MemoryMap::next_extent(const Source& source, PhysAddr address) const {
+std::optional<Dump::Extent> SegmentMap::next_extent(const Source& source, PhysAddr address) const {
   const auto extent = extent_in_file(source, address, true);
   return extent ? std::optional(without_unreadable(*extent)) : std::nullopt;
 }
 
-std::optional<Dump::Extent> MemoryMap::next_missing(const Source& source, PhysAddr address) const {
+std::optional<Dump::Extent> SegmentMap::next_missing(const Source& source, PhysAddr address) const {
   for (uint64_t at = address.value;;) {
     auto extent = extent_in_file(source, PhysAddr(at), false);
     if (!extent) return std::nullopt;
@@ -286,7 +286,7 @@ std::optional<Dump::Extent> MemoryMap::next_missing(const Source& source, PhysAd
   }
 }
 
-Dump::Extent MemoryMap::without_unreadable(Dump::Extent extent) const {
+Dump::Extent SegmentMap::without_unreadable(Dump::Extent extent) const {
   if (extent.why == Missing::left_out) return extent;
   const auto bad = unreadable_from(extent.address);
   if (bad == unreadable_.end()) return extent;
@@ -302,7 +302,7 @@ Dump::Extent MemoryMap::without_unreadable(Dump::Extent extent) const {
   return extent;
 }
 
-std::optional<Dump::Extent> MemoryMap::extent_in_file(const Source& source, PhysAddr address, bool find_holes) const {
+std::optional<Dump::Extent> SegmentMap::extent_in_file(const Source& source, PhysAddr address, bool find_holes) const {
   const auto piece = piece_from(address.value);
   if (piece == pieces_.end()) return std::nullopt;
   const Segment& segment = segments_[piece->segment];

@@ -15,14 +15,14 @@ namespace gcore::reader {
 /// The segments, and an index of disjoint pieces over them. Building takes O(n log n), looking up O(log n), in the
 /// number of segments, however these overlap; where they are of about one size, a look-up takes the same time whatever
 /// their number.
-class MemoryMap {
+class SegmentMap {
  public:
-  MemoryMap() = default;
+  SegmentMap() = default;
 
   /// `segments` in the order of the program header table, none empty and none wrapping. Overlaps go to `warnings`.
   /// `unreadable` as in DumpInfo::missing: what the file has there is not what the guest had.
-  MemoryMap(const Source& source, std::vector<Segment> segments, std::vector<DumpInfo::Range> unreadable,
-            std::vector<std::string>& warnings);
+  SegmentMap(const Source& source, std::vector<Segment> segments, std::vector<DumpInfo::Range> unreadable,
+             std::vector<std::string>& warnings);
 
   std::span<const Segment> segments() const { return segments_; }  // by address, then by index
   std::span<const Segment> aliases() const { return aliases_; }    // likewise
