@@ -44,11 +44,10 @@ struct Guest {
     // is asked until one but the first did.
     recipe.cpus = 4;
     recipe.append += " log_buf_len=1M";
-    recipe.more = {
-        {"sysrq",
-         "dmesg -n 1; echo 1 >/sys/module/nmi_backtrace/parameters/backtrace_idle; "
-         "for time in $(seq 20); do echo l >/proc/sysrq-trigger; dmesg | grep -q \"Comm: swapper/[1-9]\" && "
-         "break; done; echo t >/proc/sysrq-trigger"}};
+    recipe.more = {{"sysrq",
+                    "dmesg -n 1; echo 1 >/sys/module/nmi_backtrace/parameters/backtrace_idle; "
+                    "for time in $(seq 20); do echo l >/proc/sysrq-trigger; dmesg | grep -q \"Comm: swapper/[1-9]\" && "
+                    "break; done; echo t >/proc/sysrq-trigger"}};
     return recipe;
   }
 };
