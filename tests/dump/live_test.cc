@@ -170,9 +170,9 @@ TEST(Live, KilledAtAnyMomentTheGuestRuns) {
   BareMachine machine(kX86, kCounting, kPrivate);
   machine.start();
   const TempDir out;
-  for (int moment = 0; moment < 20; ++moment) {
+  for (int moment = 0; moment < 50; ++moment) {
     Process dumper({program("gcore-dump"), "--qmp", machine.socket(), "--live", "--no-sync", out.path()});
-    (void)dumper.wait(std::chrono::milliseconds(10 * moment));
+    (void)dumper.wait(std::chrono::milliseconds(4 * moment));
     dumper.signal(SIGKILL);
     EXPECT_TRUE(dumper.wait());
     while (!machine.runs()) ASSERT_FALSE(machine.process().wait(0ms));  // QEMU's own pause may not be over
@@ -187,6 +187,49 @@ TEST(Live, KilledAtAnyMomentTheGuestRuns) {
   ASSERT_EQ(done.status, kDone) << done.err;
   expect_one_moment(line(done.out));
   EXPECT_TRUE(machine.runs());
+}
+
+/// Whatever there is under a dump's name is a whole dump.
+void expect_whole_dumps(const TempDir& folder) {
+  for (const std::string& name : folder.entries()) {
+    EXPECT_TRUE(name.ends_with(".gcore")) << name;
+    const Completed verified = run({program("gcore-inspect"), "--verify", folder.path(name)});
+    EXPECT_EQ(verified.status, kDone) << verified.out << verified.err;
+  }
+}
+
+TEST(Live, ToldToEndAtAnyMomentTheGuestRuns) {
+  BareMachine machine(kX86, kCounting, kPrivate);
+  machine.start();
+  const std::string before = capabilities(machine);
+  const TempDir out;
+  for (int moment = 0; moment < 50; ++moment) {
+    Process dumper({program("gcore-dump"), "--qmp", machine.socket(), "--live", "--no-sync", out.path()});
+    (void)dumper.wait(std::chrono::milliseconds(4 * moment));
+    dumper.signal(moment % 2 == 0 ? SIGTERM : SIGINT);
+    ASSERT_TRUE(dumper.wait()) << dumper.err();
+    EXPECT_TRUE(machine.runs()) << moment << dumper.err();
+    ASSERT_EQ(capabilities(machine), before) << moment << dumper.err();
+  }
+  expect_whole_dumps(out);
+}
+
+TEST(Live, QemuThatDiesAtAnyMomentIsSaid) {
+  for (int moment = 0; moment < 10; ++moment) {
+    BareMachine machine(kX86, kCounting, kPrivate);
+    machine.start();
+    const TempDir out;
+    Process dumper({program("gcore-dump"), "--qmp", machine.socket(), "--live", "--no-sync", out.path()});
+    (void)dumper.wait(std::chrono::milliseconds(12 * moment));
+    machine.process().signal(SIGKILL);
+    const auto status = dumper.wait();
+    ASSERT_TRUE(status) << dumper.err();
+    if (*status != kDone) {
+      EXPECT_EQ(*status, kFailed);
+      EXPECT_THAT(dumper.err(), HasSubstr("gcore-dump: ")) << moment;
+    }
+    expect_whole_dumps(out);
+  }
 }
 
 // Memory is written once: there is no room for it twice.
