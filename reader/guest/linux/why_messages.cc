@@ -66,6 +66,7 @@ class MessageReader {
   struct Report {
     size_t begin = 0, end = 0;  // records
     std::string function{};     // "name+0x15/0x30 [module]" where the CPU was
+    std::string interrupted{};  // likewise, where the report came in an interrupt: what that interrupted
     std::string calls{};        // the functions of its call trace, for keys
     std::optional<int32_t> pid{};
     std::string comm{};
@@ -75,7 +76,7 @@ class MessageReader {
   /// What follows a record and comes from the same task or CPU, up to the end of its trace.
   Report report_from(size_t begin) const {
     Report report{.begin = begin, .end = begin + 1};
-    bool in_trace = false;
+    bool in_trace = false, after_interrupt = false;
     size_t calls = 0;
     for (size_t i = begin; i < messages_.size() && i < begin + kReport; ++i) {
       const Message& message = messages_[i];
@@ -84,8 +85,11 @@ class MessageReader {
       if (i != begin && is_another(text)) break;
       report.end = i + 1;
       if (report.excerpt.lines.size() < kExcerpt) report.excerpt.lines.push_back(message.text);
-      if (const auto function = function_at_fault(text); function && report.function.empty())
-        report.function = *function;
+      after_interrupt |= text.starts_with(" </IRQ>");
+      if (const auto function = function_at_fault(text)) {
+        if (report.function.empty()) report.function = *function;
+        if (after_interrupt && report.interrupted.empty()) report.interrupted = *function;
+      }
       if (const auto comm = after(text, " Comm: "); comm && report.comm.empty()) take_comm(text, *comm, report);
       if (text.starts_with("Call Trace:") || text.starts_with("Call trace:")) {
         in_trace = true;
@@ -208,7 +212,7 @@ class MessageReader {
       report.comm = runs->name;
     }
     finding.is_past = !runs_since(messages_[i].time_ns, *cpu, report.pid);
-    if (!finding.is_past) complete(report, *cpu);
+    complete(report, *cpu, !finding.is_past);
     finding.text = fmt::format(
         "{} lockup: CPU {} {} in {}{}", soft ? "soft" : "hard", *cpu, finding.is_past ? "was stuck" : "is stuck",
         report.function.empty() ? "a function that the kernel did not name" : report.function, who(report));
@@ -245,13 +249,15 @@ class MessageReader {
     const Task* task = running_since(time_ns, cpu);
     return task && pid == task->pid;
   }
-  /// A dump may come while the kernel still writes its report: the stack of the CPU has what is missing there.
-  void complete(Report& report, uint32_t cpu) const {
+  /// Of a CPU that is stuck: what it was at, and not the interrupt that came meanwhile. A dump may come while the
+  /// kernel still writes its report: the stack of the CPU, if that still is at it, has what is missing there.
+  void complete(Report& report, uint32_t cpu, bool still) const {
+    if (!report.interrupted.empty()) report.function = report.interrupted;
     const auto vcpu = vcpu_of(cpu);
-    if (!report.function.empty() || !vcpu) return;
+    if (!still || !vcpu) return;
     const Stack& stack = scene_.stacks[*vcpu];
     const Frame* frame = interrupted_frame(stack);
-    if (!frame && !stack.frames.empty()) frame = &stack.frames.front();
+    if (!frame && report.function.empty() && !stack.frames.empty()) frame = &stack.frames.front();
     if (frame && frame->place) report.function = frame->place->text();
   }
   void add_stack_of_cpu(Finding& finding, uint32_t cpu) const {
@@ -278,7 +284,7 @@ class MessageReader {
     const bool cpu_goes_on = !runs || runs->pid != report.pid;
     finding.is_past =
         cpu_goes_on && std::ranges::none_of(readers, [](const RcuReader& reader) { return reader.is_in_it; });
-    if (!cpu_goes_on) complete(report, cpu);
+    complete(report, cpu, !cpu_goes_on);
     const std::string_view ending =
         finding.is_past ? " did not let a grace period end" : " does not let a grace period end";
     finding.text = fmt::format("RCU stall: {}{}", stalled_text(cpus, readers), ending);
@@ -316,6 +322,7 @@ class MessageReader {
   /// Of a stall that another CPU has seen, what stands there of a CPU and a task is about that one.
   static void forget_who_reports(Report& report) {
     report.function.clear();
+    report.interrupted.clear();
     report.comm.clear();
     report.pid.reset();
   }
@@ -329,6 +336,7 @@ class MessageReader {
       if (text.ends_with(by_nmi)) {
         Report own = report_from(i);
         report.function = own.function;
+        report.interrupted = own.interrupted;
         report.comm = own.comm;
         report.pid = own.pid;
         auto& lines = report.excerpt.lines;
