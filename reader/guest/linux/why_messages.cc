@@ -249,6 +249,12 @@ class MessageReader {
     const Task* task = running_since(time_ns, cpu);
     return task && pid == task->pid;
   }
+  /// Whether the function of that text is called, at some distance, by an interrupt of that frame.
+  static bool is_within(const Stack& stack, const Frame& interrupted, std::string_view text) {
+    return std::any_of(stack.frames.data(), &interrupted, [&](const Frame& frame) {
+      return frame.place && function_name(frame.place->text()) == function_name(text);
+    });
+  }
   /// Of a CPU that is stuck: what it was at, and not the interrupt that came meanwhile. A dump may come while the
   /// kernel still writes its report: the stack of the CPU, if that still is at it, has what is missing there.
   void complete(Report& report, uint32_t cpu, bool still) const {
@@ -257,7 +263,9 @@ class MessageReader {
     if (!still || !vcpu) return;
     const Stack& stack = scene_.stacks[*vcpu];
     const Frame* frame = interrupted_frame(stack);
-    if (!frame && report.function.empty() && !stack.frames.empty()) frame = &stack.frames.front();
+    const bool is_named = !report.function.empty() && (!frame || !is_within(stack, *frame, report.function));
+    if (is_named || stack.frames.empty()) return;
+    if (!frame) frame = &stack.frames.front();
     if (frame && frame->place) report.function = frame->place->text();
   }
   void add_stack_of_cpu(Finding& finding, uint32_t cpu) const {
