@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "reader/dump/paging_registers.h"
 #include "reader/dump/vmcoreinfo.h"
 #include "writer/format/vmcoreinfo.h"
 
@@ -40,10 +41,7 @@ translate::X86Registers x86_facts(const Dump& dump, const Vmcoreinfo& info) {
 
 translate::X86Registers x86_registers(const Dump& dump, const Cpu& cpu, const Vmcoreinfo& info) {
   translate::X86Registers registers = x86_facts(dump, info);
-  registers.cr0 = register_of(cpu, "cr0");
-  registers.cr3 = register_of(cpu, "cr3");
-  registers.cr4 = register_of(cpu, "cr4");
-  registers.efer = register_of(cpu, "efer");
+  take_registers(cpu, registers);
   if (cpu.page_table) registers.page_table = cpu.page_table->value;
   return registers;
 }
@@ -91,17 +89,7 @@ translate::Aarch64Registers aarch64_facts(const Dump& dump, const Vmcoreinfo& in
 
 translate::Aarch64Registers aarch64_registers(const Dump& dump, const Cpu& cpu, const Vmcoreinfo& info) {
   auto registers = aarch64_facts(dump, info);
-  if (const auto tcr = register_of(cpu, "tcr_el1")) registers.tcr = tcr;
-  registers.sctlr = register_of(cpu, "sctlr_el1");
-  registers.ttbr0 = register_of(cpu, "ttbr0_el1");
-  registers.ttbr1 = register_of(cpu, "ttbr1_el1");
-  registers.id_aa64mmfr0 = register_of(cpu, "id_aa64mmfr0_el1");
-  registers.pstate = register_of(cpu, "pstate");
-  registers.hcr_el2 = register_of(cpu, "hcr_el2");
-  registers.sctlr_el2 = register_of(cpu, "sctlr_el2");
-  registers.tcr_el2 = register_of(cpu, "tcr_el2");
-  registers.ttbr0_el2 = register_of(cpu, "ttbr0_el2");
-  registers.ttbr1_el2 = register_of(cpu, "ttbr1_el2");
+  take_registers(cpu, registers);
   return registers;
 }
 
@@ -151,13 +139,6 @@ Expected<CpuPaging> aarch64_paging_with_root(const Dump& dump, const std::option
 }
 
 }  // namespace
-
-std::optional<uint64_t> register_of(const Cpu& cpu, std::string_view name) {
-  if (const auto value = cpu.registers.get(name)) return value;
-  for (const auto& [other, value] : cpu.other_registers)
-    if (other == name) return value;
-  return std::nullopt;
-}
 
 Expected<CpuPaging> paging_of_cpu(const Dump& dump, const Cpu& cpu, std::string_view vmcoreinfo) {
   const Vmcoreinfo info(vmcoreinfo);

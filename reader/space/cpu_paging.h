@@ -19,9 +19,6 @@ struct CpuPaging {
   bool of_cpu = true;  // the root is what the dump says of the vCPU, not the kernel's or another one
 };
 
-/// A register under either name that the dump may have for it.
-std::optional<uint64_t> register_of(const Cpu& cpu, std::string_view name);
-
 /// From the vCPU's control registers, else from its record in the dump. `vmcoreinfo` fills in what they do not say of
 /// sizes and levels. Error not_present when neither has a root; texts are "the dump has neither ...".
 Expected<CpuPaging> paging_of_cpu(const Dump& dump, const Cpu& cpu, std::string_view vmcoreinfo);

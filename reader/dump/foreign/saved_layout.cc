@@ -4,9 +4,12 @@
 
 #include <algorithm>
 #include <cctype>
+#include <iterator>
+#include <optional>
 #include <set>
 #include <string_view>
 
+#include "reader/dump/paging_registers.h"
 #include "reader/translate/translator.h"
 #include "writer/base/text.h"
 
@@ -121,6 +124,13 @@ void place_firmware(std::span<const StreamBlock> blocks, std::vector<PlacedBlock
   }
 }
 
+/// The first address that two places have; they are in the order of their addresses.
+std::optional<uint64_t> first_overlap(std::span<const PlacedBlock> places) {
+  const auto found = std::ranges::adjacent_find(
+      places, [](const PlacedBlock& a, const PlacedBlock& b) { return a.address + a.size > b.address; });
+  return found != places.end() ? std::optional(std::next(found)->address) : std::nullopt;
+}
+
 std::string describe(std::span<const PlacedBlock> places) {
   std::string text;
   for (const PlacedBlock& one : places)
@@ -156,26 +166,14 @@ struct Check {
   bool confirms() const { return has_tables && contradiction.empty(); }
 };
 
-Expected<translate::Paging> paging_of(format::Machine machine, const format::RegisterFile& registers) {
+Expected<translate::Paging> paging_of(format::Machine machine, const Cpu& cpu) {
   if (machine == format::Machine::x86_64) {
     translate::X86Registers x86;
-    x86.cr0 = registers.get("cr0");
-    x86.cr3 = registers.get("cr3");
-    x86.cr4 = registers.get("cr4");
-    x86.efer = registers.get("efer");
+    take_registers(cpu, x86);
     return translate::x86_paging(x86);
   }
-  translate::Aarch64Registers arm{.sctlr = registers.get("sctlr_el1"),
-                                  .tcr = registers.get("tcr_el1"),
-                                  .ttbr0 = registers.get("ttbr0_el1"),
-                                  .ttbr1 = registers.get("ttbr1_el1"),
-                                  .id_aa64mmfr0 = registers.get("id_aa64mmfr0_el1"),
-                                  .pstate = registers.get("pstate"),
-                                  .hcr_el2 = registers.get("hcr_el2"),
-                                  .sctlr_el2 = registers.get("sctlr_el2"),
-                                  .tcr_el2 = registers.get("tcr_el2"),
-                                  .ttbr0_el2 = registers.get("ttbr0_el2"),
-                                  .ttbr1_el2 = registers.get("ttbr1_el2")};
+  translate::Aarch64Registers arm;
+  take_registers(cpu, arm);
   return translate::aarch64_paging(arm);
 }
 
@@ -204,7 +202,7 @@ Check check_tables(const SavedLayout& layout, std::span<const PlacedBlock> place
   Check check;
   std::set<std::pair<uint64_t, uint64_t>> roots;
   for (const Cpu& cpu : cpus) {
-    const auto paging = paging_of(layout.machine, cpu.registers);
+    const auto paging = paging_of(layout.machine, cpu);
     if (!paging || paging->mode == translate::Mode::identity) continue;
     if (!roots.emplace(paging->lower.root.value, paging->upper.root.value).second) continue;
     if (roots.size() > kRoots) break;
@@ -235,10 +233,7 @@ std::optional<std::vector<PlacedBlock>> find_other_place(const SavedLayout& layo
   std::optional<std::vector<PlacedBlock>> found;
   for (uint64_t low = kStep; low < k4GiB && low <= total; low += kStep) {
     auto places = place_all(*layout.type, blocks, layout.memory, low);
-    if (std::ranges::adjacent_find(places, [](const PlacedBlock& a, const PlacedBlock& b) {
-          return a.address + a.size > b.address;
-        }) != places.end())
-      continue;  // its firmware is there
+    if (first_overlap(places)) continue;  // its firmware is there
     memory.place(places);
     if (!check_tables(layout, places, cpus, memory).confirms()) continue;
     if (found) return std::nullopt;
@@ -302,10 +297,8 @@ Expected<SavedLayout> layout_by_map(const SavedGuest& guest, const MemoryMap& ma
     layout.places.push_back({part.address.value, size, static_cast<size_t>(block - guest.blocks.begin()), part.offset});
   }
   std::ranges::sort(layout.places, {}, &PlacedBlock::address);
-  const auto twice = std::ranges::adjacent_find(
-      layout.places, [](const PlacedBlock& a, const PlacedBlock& b) { return a.address + a.size > b.address; });
-  if (twice != layout.places.end())
-    return wrong(fmt::format("two parts have memory at {:#x}", std::next(twice)->address));
+  if (const auto twice = first_overlap(layout.places))
+    return wrong(fmt::format("two parts have memory at {:#x}", *twice));
   layout.notice = "memory is where --memory-map has it: " + describe(layout.places);
   return layout;
 }

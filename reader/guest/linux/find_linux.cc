@@ -1,4 +1,5 @@
 #include "reader/guest/linux/find_linux.h"
+#include "reader/dump/paging_registers.h"
 
 #include <fmt/format.h>
 
