@@ -95,7 +95,7 @@ class MessageReader {
         in_trace = true;
       } else if (in_trace && text.starts_with(" ") && contains(text, "+0x") && !text.starts_with(" ?")) {
         const std::string_view name = function_name(text.substr(text.find_first_not_of(' ')));
-        if (calls < kCalls && !is_reporting(name)) report.calls += fmt::format("{}{}", calls++ == 0 ? "" : "<", name);
+        add_call(name, calls, report);
       }
       if (text.starts_with("---[ end ")) break;
     }
@@ -113,6 +113,10 @@ class MessageReader {
            name.starts_with("__die") || name.starts_with("die") || name.starts_with("oops_") ||
            name.starts_with("exc_") || name.starts_with("asm_exc_") || name.starts_with("page_fault_oops") ||
            name == "vpanic";
+  }
+  /// One more function of the trace, `calls` of which the report has.
+  static void add_call(std::string_view name, size_t& calls, Report& report) {
+    if (calls < kCalls && !is_reporting(name)) report.calls += fmt::format("{}{}", calls++ == 0 ? "" : "<", name);
   }
   static void take_comm(std::string_view text, std::string_view comm, Report& report) {
     size_t end = comm.find(" Tainted: ");
@@ -173,7 +177,7 @@ class MessageReader {
     for (auto frame = last.base(); frame != frames.end() && calls < kCalls; ++frame) {
       if (!frame->place || frame->is_guess) continue;
       const std::string_view name = plain_function(frame->place->symbol.name);
-      if (!is_reporting(name)) report.calls += fmt::format("{}{}", calls++ == 0 ? "" : "<", name);
+      add_call(name, calls, report);
     }
   }
 
