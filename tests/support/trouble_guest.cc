@@ -28,6 +28,10 @@ class Cook {
     options.memory_mib = 256;
     options.append = "log_buf_len=1M";  // on a busy host tasks that hang are told of again and again
     options.files = {{"modules/trouble.ko", files + "/trouble.ko"}, {"trouble", files + "/trouble"}};
+    const std::string disk = folder_ + "/disk";
+    std::ofstream(disk).close();
+    fs::resize_file(disk, 64 << 20);
+    options.arguments = {"-drive", "if=none,id=image,format=raw,file=" + disk, "-device", "virtio-blk-pci,drive=image"};
     guest_.emplace(options);
     guest_->wait_until_booted(kLimit);
     guest_->command("/bin/busybox sh /trouble load");
@@ -58,6 +62,12 @@ class Cook {
     guest_->resume();
   }
   std::string console() { return guest_->console(); }
+
+  /// From now on it answers one request now and then. (Not from the start: the firmware looks at it.)
+  void stall_disk() {
+    const std::string none = R"(, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0})";
+    guest_->qmp().execute("block_set_io_throttle", R"({"device": "image", "bps": 1)" + none);
+  }
 
   /// Both vCPUs have interrupts off, each time that one looks: an idle one has them off for moments only.
   void wait_until_dead() {
@@ -142,6 +152,9 @@ void cook(const std::string& machine, const std::string& kernel, const std::stri
   Cook again(machine, kernel, folder);
   again.make("leak", kKilled);
   again.dump("leak-again");
+  again.stall_disk();
+  again.make("storage", {"INFO: task touch:[0-9]+ blocked for more than [1-9][0-9]+ seconds"});
+  again.dump("storage");
   again.make("rcu", kStalled);
   again.dump("rcu-again");
   again.make("release");
