@@ -46,6 +46,7 @@ class Cook {
   void make_dead(const std::string& scenario) {
     guest_->command("/bin/busybox sh /trouble make " + scenario);
     wait_until_dead();
+    is_dead_ = true;
   }
   void words() {
     guest_->command("/bin/busybox sh /trouble words");
@@ -53,7 +54,7 @@ class Cook {
   }
   void dump(const std::string& stage) {
     guest_->stop();
-    while (enters_exception(0) || enters_exception(1)) {
+    while (!is_dead_ && (enters_exception(0) || enters_exception(1))) {
       guest_->resume();
       guest_->stop();
     }
@@ -105,11 +106,12 @@ class Cook {
     return arm_ ? (register_of(cpu, "PSTATE") >> 7 & 1) != 0 : (register_of(cpu, "EFL|RFL") >> 9 & 1) == 0;
   }
   /// At the first instruction of an aarch64 vector, what was interrupted is in ELR_EL1 alone, which QEMU's dump lacks.
-  /// QEMU likes to stop there.
+  /// QEMU likes to stop there. (A loop, too, may be where a vector would be: in a dead guest it can be nothing else.)
   bool enters_exception(int cpu) { return arm_ && interrupts_off(cpu) && register_of(cpu, "PC") % 0x80 == 0; }
 
   std::string folder_;
   bool arm_;
+  bool is_dead_ = false;
   std::optional<QemuGuest> guest_;
 };
 
