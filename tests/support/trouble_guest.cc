@@ -41,12 +41,15 @@ class Cook {
     make_and_wait_for(scenario, std::move(words));
   }
   /// Of one that leaves nobody who could say that it was made.
-  void make_last(const std::string& scenario, const std::string& word) { make_and_wait_for(scenario, {word}); }
+  void make_last(const std::string& scenario, const std::string& word) {
+    make_and_wait_for(scenario, {word});
+    is_last_ = true;
+  }
   /// Of one that leaves nobody who could write anything to a console, where that is a thread's work (aarch64's 7.x).
   void make_dead(const std::string& scenario) {
     guest_->command("/bin/busybox sh /trouble make " + scenario);
     wait_until_dead();
-    is_dead_ = true;
+    is_dead_ = is_last_ = true;
   }
   void words() {
     guest_->command("/bin/busybox sh /trouble words");
@@ -54,7 +57,7 @@ class Cook {
   }
   void dump(const std::string& stage) {
     guest_->stop();
-    while (!is_dead_ && (enters_exception(0) || enters_exception(1))) {
+    while (is_at_bad_moment()) {
       guest_->resume();
       guest_->stop();
     }
@@ -109,9 +112,16 @@ class Cook {
   /// QEMU likes to stop there. (A loop, too, may be where a vector would be: in a dead guest it can be nothing else.)
   bool enters_exception(int cpu) { return arm_ && interrupts_off(cpu) && register_of(cpu, "PC") % 0x80 == 0; }
 
+  /// One at which a dump cannot show what is so. Both vCPUs with interrupts off, while the guest lives: one may just
+  /// wait for the other's spinlock, as in a guest that is dead.
+  bool is_at_bad_moment() {
+    return (!is_dead_ && (enters_exception(0) || enters_exception(1))) ||
+           (!is_last_ && interrupts_off(0) && interrupts_off(1));
+  }
+
   std::string folder_;
   bool arm_;
-  bool is_dead_ = false;
+  bool is_last_ = false, is_dead_ = false;
   std::optional<QemuGuest> guest_;
 };
 
