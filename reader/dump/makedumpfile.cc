@@ -1,14 +1,9 @@
 #include "reader/dump/makedumpfile.h"
-#include "writer/base/text.h"
 
 #include <fmt/format.h>
-#ifdef GCORE_WITH_LIBKDUMPFILE
-#include <libkdumpfile/kdumpfile.h>
-#endif
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cerrno>
 #include <limits>
 #include <mutex>
@@ -16,6 +11,10 @@
 #include <string_view>
 #include <utility>
 
+#ifdef GCORE_WITH_LIBKDUMPFILE
+#include "reader/dump/kdump_header.h"
+#include "reader/dump/kdumpfile.h"
+#endif
 #include "writer/format/endian.h"
 #include "writer/format/machine.h"
 
@@ -28,12 +27,8 @@ bool is_kdump(std::span<const std::byte> start) {
 #ifdef GCORE_WITH_LIBKDUMPFILE
 namespace {
 
-using format::ByteOrder;
-
 constexpr uint64_t kMaxRuns = uint64_t{1} << 22;
-constexpr uint64_t kMaxLibraryPage = uint64_t{1} << 18;  // the largest page that libkdumpfile believes in
-constexpr uint64_t kMaxBitmap = uint64_t{4} << 30;       // two bits for each page of 64 TiB
-constexpr size_t kPageDescriptor = 24;                   // i64 offset, u32 size, u32 flags, u64 page flags
+constexpr size_t kPageDescriptor = 24;  // i64 offset, u32 size, u32 flags, u64 page flags
 constexpr uint64_t kDescriptorsAtOnce = 4096;
 
 template <class... Args>
@@ -48,151 +43,6 @@ struct Run {
   bool in_file = true;
 };
 
-struct Area {
-  const char* what = "";
-  uint64_t at = 0, size = 0;
-};
-
-/// The header and what follows from it: makedumpfile's diskdump_mod.h, QEMU's include/sysemu/dump.h. A 64-bit machine's
-/// header aligns its time stamp to 8 bytes, which moves what stands after it.
-struct Header {
-  format::Machine machine = format::Machine::x86_64;
-  ByteOrder order = ByteOrder::little;
-  bool is_64_bit = true;
-  bool incomplete = false;  // DUMP_DH_COMPRESSED_INCOMPLETE: the disk was full, or makedumpfile was stopped
-  bool by_qemu = false;     // whose dump.c fills in no utsname but the machine; makedumpfile has the kernel's
-  uint32_t version = 0, block_size = 0, sub_header_blocks = 0, bitmap_blocks = 0;
-  uint64_t descriptors = 0;  // where the page descriptors begin
-  Area vmcoreinfo{"VMCOREINFO"}, notes{"the notes"}, erased{"the list of what was erased"};
-
-  std::array<Area, 3> areas() const { return {vmcoreinfo, notes, erased}; }
-};
-
-class HeaderReader {
- public:
-  explicit HeaderReader(const File& file) : file_(file) {}
-
-  Expected<Header> read() {
-    if (auto read = file_.read_exactly(FileOffset(0), bytes_, "the kdump header"); !read)
-      return std::unexpected(read.error());
-    // The version is a small number in the right byte order only.
-    if (u32(8) > 0xffff) header_.order = ByteOrder::big;
-    if (auto checked = check_sizes(); !checked) return std::unexpected(checked.error());
-    if (auto read = read_sub_header(); !read) return std::unexpected(read.error());
-    if (auto found = find_machine(); !found) return std::unexpected(found.error());
-    return header_;
-  }
-
- private:
-  uint32_t u32(size_t at) const { return format::load<uint32_t>(&bytes_[at], header_.order); }
-
-  /// The size of NT_PRSTATUS, which is the first note, tells most surely: QEMU writes "x86_64" as utsname.machine also
-  /// for a vCPU in a 32-bit mode, with the notes of a 32-bit machine, and "Unknown" for aarch64.
-  Expected<void> find_machine() {
-    std::string_view name(reinterpret_cast<const char*>(&bytes_[12 + 4 * 65]), 65);  // utsname.machine
-    name = name.substr(0, name.find('\0'));
-    header_.by_qemu = bytes_[12] == std::byte{0} && !name.empty();
-    const uint32_t size = first_note_size();
-    const auto by_note = std::ranges::find(format::machines(), size, [](const auto& one) { return one.prstatus.size; });
-    const auto by_name = std::ranges::find(format::machines(), name, &format::MachineInfo::name);
-    if (!header_.is_64_bit)
-      header_.machine = format::Machine::x86;
-    else if (by_note != format::machines().end())
-      header_.machine = by_note->machine;
-    else if (by_name != format::machines().end() && by_name->word_bytes == 8)
-      header_.machine = by_name->machine;
-    else
-      return fail(Error::Kind::unsupported,
-                  "it is a kdump-compressed dump of a machine \"{}\"; this reader knows x86_64, i686 and aarch64",
-                  base::printable(name.substr(0, 16)));
-    return {};
-  }
-
-  /// Of its descriptor; 0 when there is none.
-  uint32_t first_note_size() const {
-    std::array<std::byte, 12> note{};
-    if (header_.notes.size == 0 || file_.read(FileOffset(header_.notes.at), note).bytes != note.size()) return 0;
-    return format::load<uint32_t>(&note[4], header_.order);
-  }
-
-  /// With a sub-header and bitmaps after it: that tells it from the number of pages, which has its place in the header
-  /// of the other width.
-  bool sensible_block_size(size_t at) const {
-    return u32(at) >= 4096 && u32(at) <= 65536 && std::has_single_bit(u32(at)) && u32(at + 4) != 0 && u32(at + 8) != 0;
-  }
-
-  /// libkdumpfile takes the header for a 32-bit one, then for a 64-bit one, each with the first byte order in which it
-  /// looks sane (diskdump.c: try_header_32, try_header_64), and allocates what the bitmap is then said to have.
-  bool bitmap_is_too_large(size_t at) const {
-    for (const ByteOrder order : {ByteOrder::little, ByteOrder::big}) {
-      const auto number = [&](size_t where) { return uint64_t{format::load<uint32_t>(&bytes_[where], order)}; };
-      const uint64_t block_size = number(at), blocks = number(at + 8), pages = number(at + 12);
-      const bool sane = std::has_single_bit(block_size) && block_size >= 4096 && block_size <= kMaxLibraryPage &&
-                        8 * blocks * block_size >= pages;
-      if (sane) return blocks * block_size > std::min(file_.size(), kMaxBitmap);
-    }
-    return false;
-  }
-
-  Expected<void> check_sizes() {
-    header_.is_64_bit = sensible_block_size(428) || !sensible_block_size(416);
-    const size_t at = header_.is_64_bit ? 428 : 416;
-    constexpr uint32_t kIncomplete = 8;
-    header_.incomplete = (u32(at - 4) & kIncomplete) != 0;
-    header_.version = u32(8);
-    header_.block_size = u32(at);
-    header_.sub_header_blocks = u32(at + 4);
-    header_.bitmap_blocks = u32(at + 8);
-    if (!sensible_block_size(at))
-      return fail(Error::Kind::malformed, "its kdump header gives a block size of {}", header_.block_size);
-    const uint64_t blocks = uint64_t{1} + header_.sub_header_blocks + header_.bitmap_blocks;
-    header_.descriptors = blocks * header_.block_size;
-    if (header_.descriptors > file_.size())
-      return fail(Error::Kind::truncated,
-                  "the kdump header and its bitmaps ({} blocks of {} bytes) go past the end of the "
-                  "file ({} bytes)",
-                  blocks, header_.block_size, file_.size());
-    if (bitmap_is_too_large(416) || bitmap_is_too_large(428))
-      return fail(Error::Kind::malformed,
-                  "the page bitmap of its kdump header does not fit into the file ({} bytes), or has more than 4 GiB",
-                  file_.size());
-    return {};
-  }
-
-  /// phys_base, dump_level, split, start_pfn, end_pfn; then the offset and size of VMCOREINFO (from version 3 on), of
-  /// the notes (4) and of what was erased (5). Numbers of a 32-bit machine have 4 bytes, but for offsets.
-  Expected<void> read_sub_header() {
-    if (header_.version < 3) return {};
-    std::array<std::byte, 80> sub{};
-    if (auto read = file_.read_exactly(FileOffset(header_.block_size), sub, "the kdump sub-header"); !read) return read;
-    const bool wide = header_.is_64_bit;
-    const auto find = [&](Area& area, size_t at_64, size_t at_32) {
-      const std::byte* from = &sub[wide ? at_64 : at_32];
-      area.at = format::load<uint64_t>(from, header_.order);
-      area.size =
-          wide ? format::load<uint64_t>(from + 8, header_.order) : format::load<uint32_t>(from + 8, header_.order);
-    };
-    find(header_.vmcoreinfo, 32, 20);
-    if (header_.version >= 4) find(header_.notes, 48, 32);
-    if (header_.version >= 4) find(header_.erased, 64, 44);
-    for (const Area& area : header_.areas())
-      if (auto fits = check_area(area); !fits) return fits;
-    return {};
-  }
-
-  /// libkdumpfile allocates what it reads there, whatever the size.
-  static Expected<void> check_area(const Area& area) {
-    if (area.size > kMaxNoteBytes)
-      return fail(Error::Kind::unsupported, "{} of the kdump header has {} bytes; this reader handles up to {}",
-                  area.what, area.size, kMaxNoteBytes);
-    return {};
-  }
-
-  const File& file_;
-  std::array<std::byte, 512> bytes_{};
-  Header header_;
-};
-
 struct PageDescriptor {
   uint64_t offset = 0;
   uint32_t size = 0;
@@ -204,8 +54,10 @@ struct PageDescriptor {
 
 class KdumpSource final : public Source {
  public:
-  static Expected<std::unique_ptr<KdumpSource>> open(Rearranged file, const Header& header) {
-    std::unique_ptr<KdumpSource> source(new KdumpSource(std::move(file), header));
+  static Expected<std::unique_ptr<KdumpSource>> open(Rearranged file, const KdumpHeader& header) {
+    const auto library = kdumpfile();
+    if (!library) return std::unexpected(library.error());
+    std::unique_ptr<KdumpSource> source(new KdumpSource(std::move(file), header, **library));
     if (auto opened = source->open_library(); !opened) return std::unexpected(opened.error());
     source->find_lost();
     return source;
@@ -227,7 +79,7 @@ class KdumpSource final : public Source {
   }
 
   /// What the file has of it.
-  std::vector<std::byte> read(const Area& area) const {
+  std::vector<std::byte> read(const KdumpArea& area) const {
     std::vector<std::byte> bytes(static_cast<size_t>(there(area.at, area.size)));
     bytes.resize(file_->read(FileOffset(area.at), bytes).bytes);
     return bytes;
@@ -290,37 +142,36 @@ class KdumpSource final : public Source {
     }
   }
 
-  struct Free {
-    void operator()(kdump_ctx_t* context) const { kdump_free(context); }
-  };
-
-  KdumpSource(Rearranged file, const Header& header)
+  KdumpSource(Rearranged file, const KdumpHeader& header, const Kdumpfile& library)
       : from_(std::move(file)),
         file_(from_.file.get()),
         header_(header),
         page_size_(header.block_size),
-        library_(kdump_new()) {}
+        library_(library),
+        context_(library.create(), library.free) {}
 
   Expected<void> open_library() {
-    kdump_ctx_t* context = library_.get();
+    kdump_ctx_t* context = context_.get();
     if (context == nullptr) return fail(Error::Kind::io, "it cannot be opened: libkdumpfile has no memory");
     // Never through a mapping, which would raise SIGBUS if the file shrank.
-    if (kdump_set_number_attr(context, KDUMP_ATTR_FILE_MMAP_POLICY, KDUMP_MMAP_NEVER) != KDUMP_OK ||
-        kdump_open_fd(context, file_->descriptor()) != KDUMP_OK) {
+    const kdump_attr_t never{.type = KDUMP_NUMBER, .val = {.number = KDUMP_MMAP_NEVER}};
+    const int descriptor = file_->descriptor();
+    if (library_.set_attr(context, KDUMP_ATTR_FILE_MMAP_POLICY, &never) != KDUMP_OK ||
+        library_.open_fdset(context, 1, &descriptor) != KDUMP_OK) {
       // libkdumpfile 0.5.1 has freed a part of it by now, which kdump_free() would use: better some KiB that are lost.
-      library_.release();  // NOLINT(bugprone-unused-return-value)
+      context_.release();  // NOLINT(bugprone-unused-return-value)
       return fail(Error::Kind::malformed, "it is a kdump-compressed dump that libkdumpfile does not open: {}",
-                  kdump_get_err(context));
+                  library_.get_err(context));
     }
     return find_runs();
   }
 
   Expected<void> find_runs() {
     kdump_attr_t in_file{.type = KDUMP_BITMAP, .val = {}}, all{.type = KDUMP_BITMAP, .val = {}};
-    if (kdump_get_typed_attr(library_.get(), KDUMP_ATTR_FILE_PAGEMAP, &in_file) != KDUMP_OK)
-      return fail(Error::Kind::malformed, "its map of pages cannot be read: {}", kdump_get_err(library_.get()));
+    if (library_.get_typed_attr(context_.get(), KDUMP_ATTR_FILE_PAGEMAP, &in_file) != KDUMP_OK)
+      return fail(Error::Kind::malformed, "its map of pages cannot be read: {}", library_.get_err(context_.get()));
     kdump_bmp_t* known =
-        kdump_get_typed_attr(library_.get(), KDUMP_ATTR_MEMORY_PAGEMAP, &all) == KDUMP_OK ? all.val.bitmap : nullptr;
+        library_.get_typed_attr(context_.get(), KDUMP_ATTR_MEMORY_PAGEMAP, &all) == KDUMP_OK ? all.val.bitmap : nullptr;
     uint64_t rank = 0, from = 0;
     for (bool more = true; more;) {
       Run run;
@@ -394,9 +245,9 @@ class KdumpSource final : public Source {
   /// The next run at or after `from`. No address has more than 52 bits.
   bool next_run(kdump_bmp_t* map, uint64_t from, Run& run) const {
     kdump_addr_t at = from;
-    if (kdump_bmp_find_set(map, &at) != KDUMP_OK || at >= kNoPage) return false;
+    if (library_.bmp_find_set(map, &at) != KDUMP_OK || at >= kNoPage) return false;
     run.first = at;
-    run.end = kdump_bmp_find_clear(map, &at) == KDUMP_OK ? std::min<uint64_t>(at, kNoPage) : kNoPage;
+    run.end = library_.bmp_find_clear(map, &at) == KDUMP_OK ? std::min<uint64_t>(at, kNoPage) : kNoPage;
     return run.end > run.first;
   }
 
@@ -421,7 +272,8 @@ class KdumpSource final : public Source {
       if (!page_is_there(run.rank + (at / page_size_ - run.first), result.error)) break;
       const std::lock_guard lock(mutex_);
       size_t got = count;
-      const kdump_status status = kdump_read(library_.get(), KDUMP_MACHPHYSADDR, at, into.data() + result.bytes, &got);
+      const kdump_status status =
+          library_.read(context_.get(), KDUMP_MACHPHYSADDR, at, into.data() + result.bytes, &got);
       result.bytes += std::min(got, count);
       if (status != KDUMP_OK) {
         result.error = status == KDUMP_ERR_NODATA ? ENODATA : status == KDUMP_ERR_CORRUPT ? EBADMSG : EIO;
@@ -452,20 +304,21 @@ class KdumpSource final : public Source {
 
   Rearranged from_;
   const File* file_;  // of from_
-  Header header_;
+  KdumpHeader header_;
   uint64_t page_size_, page_count_ = 0;
   std::vector<Run> runs_;
   Lost lost_;
   mutable std::mutex mutex_;  // a context serves one thread at a time
-  std::unique_ptr<kdump_ctx_t, Free> library_;
+  const Kdumpfile& library_;
+  std::unique_ptr<kdump_ctx_t, decltype(Kdumpfile::free)> context_;
 };
 
-void warn_of_lost(const KdumpSource& source, const Header& header, std::vector<std::string>& warnings) {
+void warn_of_lost(const KdumpSource& source, const KdumpHeader& header, std::vector<std::string>& warnings) {
   const std::string why = describe(Missing::file_truncated, source.file_end());
   if (const uint64_t lost = source.lost_pages(); lost != 0)
     warnings.push_back(fmt::format("{}: it has {} of the {} pages that its kdump header promises", why,
                                    source.pages() - lost, source.pages()));
-  for (const Area& area : header.areas())
+  for (const KdumpArea& area : header.areas())
     if (const uint64_t there = source.there(area.at, area.size); there < area.size)
       warnings.push_back(fmt::format("{} of the kdump header: {} bytes at offset {}, of which {} can be read: {}",
                                      area.what, area.size, area.at, there, why));
@@ -474,7 +327,7 @@ void warn_of_lost(const KdumpSource& source, const Header& header, std::vector<s
 }  // namespace
 
 Expected<KdumpFile> open_kdump(Rearranged file, std::vector<std::string>& warnings) {
-  const auto header = HeaderReader(*file.file).read();
+  const auto header = read_kdump_header(*file.file);
   if (!header) return std::unexpected(header.error());
   auto source = KdumpSource::open(std::move(file), *header);
   if (!source) return std::unexpected(source.error());

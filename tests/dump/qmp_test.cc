@@ -30,6 +30,16 @@ TEST(Qmp, SaysWhyItCannotConnect) {
   EXPECT_THAT(connect_error(std::string(200, 'x'), QmpError::Kind::unavailable), testing::HasSubstr("bytes"));
 }
 
+TEST(Qmp, PassesOverWhatWasMeantForAnotherClient) {
+  const std::string left =
+      "{\"return\": {}, \"id\": 1}\n{\"event\": \"RESUME\", \"timestamp\": {\"seconds\": 1, "
+      "\"microseconds\": 2}}\n{\"error\": {\"class\": \"GenericError\", \"desc\": \"no\"}}\n";
+  QmpServer server({left + kGreeting, "{\"return\": {}, \"id\": 1}\n"});
+  const auto qmp = Qmp::connect(server.path());
+  ASSERT_TRUE(qmp) << qmp.error().text;
+  EXPECT_EQ((*qmp)->version(), "7.2.22");
+}
+
 TEST(Qmp, RecognisesWhatIsNoQmpServer) {
   EXPECT_THAT(connect_error(QmpServer({"SSH-2.0-OpenSSH\r\n"}).path(), QmpError::Kind::protocol),
               testing::HasSubstr("not QMP"));

@@ -6,6 +6,8 @@
 
 #include "tests/inspect/sample.h"
 #include "tests/support/kdump_builder.h"
+#include "tests/support/paths.h"
+#include "tests/support/process.h"
 
 namespace gcore::tests {
 namespace {
@@ -329,6 +331,23 @@ TEST(Kdump, HasNoFileOffsets) {
   EXPECT_EQ(verify.out, "the file is truncated at " + std::to_string(bytes.size() - 10) +
                             ": it has 2 of the 3 pages that its kdump header promises\n");
   EXPECT_THAT(inspect({"cut", "--json"}).out, HasSubstr("\"truncated\": true"));
+}
+
+/// Files without a byte, under the names that the library has had, are what the dynamic linker finds first.
+TEST(Kdump, WithoutItsLibraryIsToldWhatToInstall) {
+  const Inspect inspect;
+  inspect.folder().write("kdump", KdumpBuilder{}.build());
+  for (int version = 1; version < 30; ++version)
+    inspect.folder().write("libkdumpfile.so." + std::to_string(version), "");
+  Process::Options without;
+  without.environment = {"LD_LIBRARY_PATH=" + inspect.folder().path()};
+  const Completed kdump = run({program("gcore-inspect"), inspect.folder().path("kdump")}, 60s, {}, without);
+  EXPECT_EQ(kdump.status, (ExitStatus{1, 0}));
+  EXPECT_THAT(kdump.err, ContainsRegex("^gcore-inspect: cannot open [^\n]*: it is a kdump-compressed dump, and "
+                                       "libkdumpfile.so.[0-9]+, which reads these, is not installed "
+                                       "\\(Debian: libkdumpfile[0-9]+\\)\n$"));
+  const Completed sample = run({program("gcore-inspect"), inspect.folder().path("sample.gcore")}, 60s, {}, without);
+  EXPECT_EQ(sample.status, (ExitStatus{0, 0})) << sample.err;
 }
 
 TEST(Verify, EachDefectIsALine) {

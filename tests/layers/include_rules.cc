@@ -55,7 +55,7 @@ const std::vector<Rule>& rules() {
        {"reader/dump/", "reader/source/", "reader/translate/", "reader/address.h", "reader/error.h", "writer/base/",
         "writer/format/"},
        {"llvm/", "fmt/", "libkdumpfile/", "snappy"},
-       {}},
+       {"libkdumpfile/"}},
       {"reader/space/",
        {"reader/space/", "reader/translate/", "reader/dump/", "reader/address.h", "reader/error.h", "writer/base/",
         "writer/format/"},

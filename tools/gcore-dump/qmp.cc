@@ -158,6 +158,11 @@ QmpResult<void> Qmp::open_tcp(const std::string& host_and_port, Clock::time_poin
 
 QmpResult<void> Qmp::read_greeting(Clock::time_point deadline) {
   auto greeting = next_message(deadline);
+  // What QEMU had to tell a client that has just left comes to the next one first.
+  const auto is_of_another = [](const json::Object& message) {
+    return message.get("event") != nullptr || message.get("return") != nullptr || message.get("error") != nullptr;
+  };
+  while (greeting && is_of_another(*greeting)) greeting = next_message(deadline);
   if (!greeting) return std::unexpected(greeting.error());
   const json::Object* qmp = greeting->getObject("QMP");
   const json::Object* version = qmp ? qmp->getObject("version") : nullptr;
