@@ -1,6 +1,7 @@
 #include "tests/dump/dump_files.h"
 
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -92,6 +93,18 @@ std::string first_difference(const CoreFile& a, const CoreFile& b) {
       at += one.size();
     }
   return "";
+}
+
+void expect_same(const std::string& ours, const std::string& theirs) {
+  const CoreFile one(ours), other(theirs);
+  EXPECT_EQ(one.coverage(), other.coverage());
+  EXPECT_EQ(first_difference(other, one), "");
+  ASSERT_EQ(one.notes().size(), other.notes().size());
+  for (size_t i = 0; i < one.notes().size(); ++i) {
+    EXPECT_EQ(one.notes()[i].name, other.notes()[i].name);
+    EXPECT_EQ(one.notes()[i].bytes, other.notes()[i].bytes) << "note " << i;
+  }
+  EXPECT_EQ(one.notes().back().name, "VMCOREINFO");  // QEMU has it from the guest's driver
 }
 
 void save_guest(Qmp& qmp, const std::string& path) {

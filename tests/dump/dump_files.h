@@ -44,4 +44,8 @@ class CoreFile {
 /// The first guest-physical address at which two files with the same coverage differ, or "" when none does.
 std::string first_difference(const CoreFile& a, const CoreFile& b);
 
+/// A dump of a Linux guest with a vmcoreinfo device, and QEMU's own of the same moment: every byte of memory, every
+/// note.
+void expect_same(const std::string& ours, const std::string& theirs);
+
 }  // namespace gcore::tests

@@ -212,5 +212,43 @@ TEST_F(LinuxGuestPage, MessagesHaveLevelsAndALineOfTime) {
   EXPECT_EQ(seen.number(12), 1);
 }
 
+/// The elements that cannot be read, or pressed, unless one scrolls sideways: the page, or the box that they are in.
+std::string sideways(const std::string& elements) {
+  return "eval=(all => all.length ? all.filter(e => { const box = e.closest('.scroll') || document.documentElement, "
+         "edge = "
+         "box.getBoundingClientRect(), own = e.getBoundingClientRect(); return !e.checkVisibility() || own.left < "
+         "edge.left "
+         "|| own.right > edge.right || box.scrollWidth > box.clientWidth + 1; }).map(e => e.outerHTML).join() : 'none "
+         "is "
+         "there')([...document.querySelectorAll('" +
+         elements + "')])";
+}
+
+TEST_F(LinuxGuestPage, IsUsableAt390Pixels) {
+  const std::string fits = "eval=document.documentElement.scrollWidth <= innerWidth";
+  const std::string row = "#task-table tbody tr:not([hidden])", frames = row + " ol.frames";
+  const std::string heads =
+      "eval=[...document.querySelectorAll('#task-table th button')].filter(e => e.checkVisibility()).map(e => "
+      "e.getBoundingClientRect()).every((r, n, all) => n == 0 || r.left >= all[n - 1].right + 4)";
+  const Visit seen = visit(
+      {"size=390x800", fits, heads, sideways("#search, #task-filter, #task-count, button.state, #message-level"),
+       // One of the tasks that are blocked, and its stack.
+       "click=button.state[data-state=\"D\"]", "click=#task-filter", "type=mutex-", kCount,
+       sideways(row + " td:nth-child(5), " + row + " summary"), "click=" + row + " summary", sideways(frames + " li"),
+       "eval=document.querySelector('" + frames + "').textContent", fits,
+       // A column's order.
+       column_head(5), "eval=document.querySelector('#task-table th[aria-sort]').textContent",
+       // Messages, and one that search finds.
+       set_value("#message-level", "3", "change"), sideways("#message-table tr:not([hidden]) td:last-child"),
+       "click=#search", "type=made completion", sideways("#results button"), "key=Enter",
+       "eval=(r => r.top >= 0 && r.bottom <= innerHeight)(document.querySelector('.hit').getBoundingClientRect())",
+       fits});
+  for (const size_t whole : {2, 4, 5, 10, 11}) EXPECT_EQ(seen.text(whole), "") << whole;
+  for (const size_t holds : {0, 1, 7, 12, 13}) EXPECT_TRUE(seen.truth(holds)) << holds;
+  EXPECT_THAT(seen.text(3), StartsWith("3 of "));
+  EXPECT_THAT(seen.text(6), HasSubstr("trouble_first_then_second+0x"));
+  EXPECT_EQ(seen.text(8), "name");
+}
+
 }  // namespace
 }  // namespace gcore::tests

@@ -447,7 +447,8 @@ std::optional<std::vector<std::string>> printed_trace(std::span<const Message> m
     if (line.starts_with("Call Trace:") || line.starts_with("Call trace:")) {
       inside = true;
     } else if (inside && regex_search(line, Regex("^ [^ ?]+\\+0x"))) {
-      if (line.ends_with(" (P)")) line.resize(line.size() - 4);  // 6.12 marks where the trace begins
+      // Newer kernels mark where the trace begins: by a pc (P, 6.12), by a task's registers (T, 7.x).
+      if (line.ends_with(" (P)") || line.ends_with(" (T)")) line.resize(line.size() - 4);
       frames.push_back(line.substr(1));
     } else if (inside && !line.starts_with(" ?") && !line.starts_with(" <")) {  // " <TASK>", " <IRQ>"
       return frames;

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -194,17 +195,34 @@ class MigrationSetup {
   std::optional<int64_t> bandwidth_;
 };
 
-/// read() that ends when it is told to.
-Expected<size_t> read_pipe(int fd, int give_up, std::span<std::byte> to) {
-  for (;;) {
-    pollfd both[2] = {{fd, POLLIN, 0}, {give_up, POLLIN, 0}};
-    if (poll(both, 2, -1) < 0 && errno == EINTR) continue;
-    if (both[1].revents != 0) return std::unexpected(reader::Error{reader::Error::Kind::io, "told to end"});
-    const ssize_t got = read(fd, to.data(), to.size());
-    if (got >= 0) return static_cast<size_t>(got);
-    if (errno != EINTR) return std::unexpected(reader::Error{reader::Error::Kind::io, std::strerror(errno)});
+/// QEMU's stream as it comes. It lets QEMU get ahead: to be woken for each page costs both of them more than to copy
+/// it.
+class Pipe {
+ public:
+  Pipe(int fd, int give_up)
+      : fd_(fd), give_up_(give_up), worth_reading_(std::max(fcntl(fd, F_GETPIPE_SZ), kLeast) / 8) {}
+
+  /// read() that ends when it is told to.
+  Expected<size_t> read(std::span<std::byte> to) const {
+    for (;;) {
+      pollfd both[2] = {{fd_, POLLIN, 0}, {give_up_, POLLIN, 0}};
+      if (poll(both, 2, -1) < 0 && errno == EINTR) continue;
+      const bool is_written_to = both[0].revents == POLLIN && both[1].revents == 0;
+      if (int there = 0; is_written_to && ioctl(fd_, FIONREAD, &there) == 0 && there < worth_reading_)
+        (void)poll(&both[1], 1, kMeanwhileMs);
+      if (both[1].revents != 0) return std::unexpected(reader::Error{reader::Error::Kind::io, "told to end"});
+      const ssize_t got = ::read(fd_, to.data(), to.size());
+      if (got >= 0) return static_cast<size_t>(got);
+      if (errno != EINTR) return std::unexpected(reader::Error{reader::Error::Kind::io, std::strerror(errno)});
+    }
   }
-}
+
+ private:
+  static constexpr int kLeast = 4096, kMeanwhileMs = 1;
+
+  int fd_, give_up_;
+  int worth_reading_;  // bytes; far from what would have QEMU wait
+};
 
 /// A process that reads on when this one no longer does, or was killed: a QEMU whose snapshot breaks off leaves memory
 /// protected (7.2), and its guest stands still at the next write.
@@ -317,8 +335,9 @@ QmpResult<Snapshot> take_snapshot(Qmp& qmp, const SnapshotPlace& place, int give
 
   PlacedMemory memory(place);
   reader::SavedGuest guest;
-  Expected<void> saved = reader::read_qemu_stream(
-      {[&](std::span<std::byte> bytes) { return read_pipe(read_end.get(), give_up, bytes); }}, memory, guest);
+  const Pipe pipe(read_end.get(), give_up);
+  Expected<void> saved =
+      reader::read_qemu_stream({[&](std::span<std::byte> bytes) { return pipe.read(bytes); }}, memory, guest);
   if (saved)
     if (auto flushed = memory.flush(); !flushed) saved = std::unexpected(flushed.error());
   drainer.take_over();  // of what is not wanted any more
