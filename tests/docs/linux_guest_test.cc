@@ -67,7 +67,9 @@ struct LinuxPage : testing::Test {
 
   LinuxPage() {
     there.directory = folder.path("");
-    fs::create_symlink(trouble_guest("x86_64", "").dump("mutex"), folder.path("vm.gcore"));
+    const TroubleGuest guest = trouble_guest("x86_64", "");
+    fs::create_symlink(guest.dump("mutex"), folder.path("vm.gcore"));
+    fs::create_symlink(guest.dump("storage"), folder.path("frozen.gcore"));
   }
 
   std::string output_of(const std::string& command) {
@@ -130,7 +132,7 @@ TEST_F(LinuxPage, ShowsWhatIsPrintedAndItsCommandsWork) {
       }
     }
   }
-  EXPECT_GE(shown, 1U);
+  EXPECT_GE(shown, 2U);
   EXPECT_GE(commands, 6U);
   EXPECT_GE(in_gdb, 4U);
 }

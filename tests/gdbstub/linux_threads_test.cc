@@ -67,8 +67,8 @@ struct LinuxThreads : testing::TestWithParam<Guest> {
     return result;
   }
 
-  /// As the reader has them, which other tests hold beside /proc/PID/stack.
-  std::map<int32_t, std::vector<uint64_t>> stacks_of_sleeping_tasks() const {
+  /// As the reader has them, which other tests hold beside /proc/PID/stack; or up to where an interrupt came.
+  std::map<int32_t, std::vector<uint64_t>> stacks_of_sleeping_tasks(bool to_interrupt = false) const {
     const auto dump = open_dump(guest);
     const reader::Guest system(*dump);
     const auto kernel = reader::linux_guest::Kernel::find(*dump, system.system(reader::GuestSearch::thorough));
@@ -77,7 +77,10 @@ struct LinuxThreads : testing::TestWithParam<Guest> {
     for (const auto& task : (*kernel)->tasks()->list) {
       if (task.running_on || task.pid == 0) continue;
       auto& frames = stacks[task.pid];
-      for (const auto& frame : (*kernel)->stack_of(task).frames) frames.push_back(frame.pc.value);
+      for (const auto& frame : (*kernel)->stack_of(task).frames) {
+        frames.push_back(frame.pc.value);
+        if (to_interrupt && frame.is_interrupt) break;
+      }
     }
     return stacks;
   }
@@ -226,11 +229,14 @@ for thread in lldb.debugger.GetSelectedTarget().process:
           120s, {}, options);
   const auto shown = stacks_in(lldb.out);
   const auto stacks = stacks_of_sleeping_tasks();
+  // aarch64's 7.x ends the chain of frames there (a preempted task has such a one); what follows is in the registers.
+  const auto to_interrupt = stacks_of_sleeping_tasks(true);
   size_t whole = 0;
   for (auto [pid, frames] : stacks) {
     const auto found = shown.find(pid);
     ASSERT_NE(found, shown.end()) << pid << "\n" << lldb.out;
     whole += found->second == frames ? 1 : 0;
+    if (GetParam().series[0] == '7' && found->second == to_interrupt.at(pid)) continue;
     if (found->second != frames && !frames.empty()) frames.pop_back();
     EXPECT_EQ(found->second, frames) << "PID " << pid;
   }

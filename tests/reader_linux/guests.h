@@ -37,8 +37,12 @@ struct Guest {
     recipe.name = variant;
     recipe.cpu = cpu;
     recipe.append = append;
-    // Processes that sleep in system calls of several kinds.
-    recipe.script = "sleep 10000 &\n(sleep 20000 | cat) &\n";
+    // Processes that sleep in system calls of several kinds; one whose program is deleted, one with shared memory.
+    recipe.script =
+        "sleep 10000 &\n(sleep 20000 | cat) &\n"
+        "cp /bin/busybox '/tmp/busybox is gone'\n'/tmp/busybox is gone' sleep 30000 &\n"
+        "until grep -q gone /proc/$!/maps; do usleep 10000; done\nrm '/tmp/busybox is gone'\n"
+        "syslogd -n -C16 &\nuntil grep -q SYSV /proc/$!/maps; do usleep 10000; done\n";
     if (is_plain()) return recipe;
     // It prints, as its last words, the stacks of all CPUs and of all tasks. Two CPUs more, which idle; of the CPUs it
     // is asked until one but the first did.

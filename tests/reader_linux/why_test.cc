@@ -132,6 +132,26 @@ TEST_P(Why, SaysWhoHasWhatTasksWaitFor) {
   }
 }
 
+TEST_P(Why, NamesAFrozenFileSystemAndADiskThatDoesNotAnswer) {
+  const Diagnosis diagnosis = of("storage");
+  EXPECT_EQ(kinds(diagnosis), (std::set{Finding::Kind::out_of_memory, Finding::Kind::blocked})) << why_text(diagnosis);
+  const auto found = of_kind(diagnosis, Finding::Kind::blocked);
+  ASSERT_THAT(found, SizeIs(2)) << why_text(diagnosis);
+  const bool first_is_frozen = found[0]->text.starts_with("touch ");
+  const Finding &frozen = *found[first_is_frozen ? 0 : 1], &disk = *found[first_is_frozen ? 1 : 0];
+  EXPECT_EQ(names_in_role(frozen, "waits"), "touch");
+  EXPECT_TRUE(regex_search(frozen.text,
+                           Regex(R"(^touch \(PID \d+\) waits for percpu_rwsem \(to read\) s_writers of ext4 on loop0 )"
+                                 R"(\(0x[0-9a-f]+\) in \w+[^,]*, for \d+\.\d s; this file system is frozen )")))
+      << frozen.text;
+  EXPECT_THAT(frozen.key, HasSubstr("s_writers of ext4:"));
+  EXPECT_THAT(names_in_role(disk, "waits"), HasSubstr("cat"));
+  EXPECT_TRUE(regex_search(
+      disk.text, Regex(R"( waits for input or output in \w+.*; vda has not answered (one request|\d+ requests))")))
+      << disk.text;
+  EXPECT_EQ(disk.key, "blocked|input or output");
+}
+
 // The vCPU may be in an interrupt at the moment of the dump, such as the one that still prints the report.
 TEST_P(Why, NamesASoftLockup) {
   const auto diagnosis = of("soft");
@@ -427,7 +447,8 @@ std::optional<std::vector<std::string>> printed_trace(std::span<const Message> m
     if (line.starts_with("Call Trace:") || line.starts_with("Call trace:")) {
       inside = true;
     } else if (inside && regex_search(line, Regex("^ [^ ?]+\\+0x"))) {
-      if (line.ends_with(" (P)")) line.resize(line.size() - 4);  // 6.12 marks where the trace begins
+      // Newer kernels mark where the trace begins: by a pc (P, 6.12), by a task's registers (T, 7.x).
+      if (line.ends_with(" (P)") || line.ends_with(" (T)")) line.resize(line.size() - 4);
       frames.push_back(line.substr(1));
     } else if (inside && !line.starts_with(" ?") && !line.starts_with(" <")) {  // " <TASK>", " <IRQ>"
       return frames;

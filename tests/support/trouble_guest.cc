@@ -27,8 +27,13 @@ class Cook {
     options.machine = machine;
     options.kernel = kernel;
     options.memory_mib = 256;
-    options.append = "log_buf_len=1M";  // on a busy host tasks that hang are told of again and again
+    // On a busy host tasks that hang are told of again and again. What is set aside for movable pages does not leak.
+    options.append = "log_buf_len=1M cma=16M";
     options.files = {{"modules/trouble.ko", files + "/trouble.ko"}, {"trouble", files + "/trouble"}};
+    const std::string disk = folder_ + "/disk";
+    std::ofstream(disk).close();
+    fs::resize_file(disk, 64 << 20);
+    options.arguments = {"-drive", "if=none,id=image,format=raw,file=" + disk, "-device", "virtio-blk-pci,drive=image"};
     guest_.emplace(options);
     guest_->wait_until_booted(kLimit);
     guest_->command("/bin/busybox sh /trouble load");
@@ -41,11 +46,15 @@ class Cook {
     make_and_wait_for(scenario, std::move(words));
   }
   /// Of one that leaves nobody who could say that it was made.
-  void make_last(const std::string& scenario, const std::string& word) { make_and_wait_for(scenario, {word}); }
+  void make_last(const std::string& scenario, const std::string& word) {
+    make_and_wait_for(scenario, {word});
+    is_last_ = true;
+  }
   /// Of one that leaves nobody who could write anything to a console, where that is a thread's work (aarch64's 7.x).
   void make_dead(const std::string& scenario) {
     guest_->command("/bin/busybox sh /trouble make " + scenario);
     wait_until_dead();
+    is_dead_ = is_last_ = true;
   }
   void words() {
     guest_->command("/bin/busybox sh /trouble words");
@@ -53,7 +62,7 @@ class Cook {
   }
   void dump(const std::string& stage) {
     guest_->stop();
-    while (enters_exception(0) || enters_exception(1)) {
+    while (is_at_bad_moment()) {
       guest_->resume();
       guest_->stop();
     }
@@ -64,6 +73,12 @@ class Cook {
     guest_->resume();
   }
   std::string console() { return guest_->console(); }
+
+  /// From now on it answers one request now and then. (Not from the start: the firmware looks at it.)
+  void stall_disk() {
+    const std::string none = R"(, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0})";
+    guest_->qmp().execute("block_set_io_throttle", R"({"device": "image", "bps": 1)" + none);
+  }
 
  private:
   void make_and_wait_for(const std::string& scenario, std::vector<std::string> words) {
@@ -105,11 +120,19 @@ class Cook {
     return arm_ ? (register_of(cpu, "PSTATE") >> 7 & 1) != 0 : (register_of(cpu, "EFL|RFL") >> 9 & 1) == 0;
   }
   /// At the first instruction of an aarch64 vector, what was interrupted is in ELR_EL1 alone, which QEMU's dump lacks.
-  /// QEMU likes to stop there.
+  /// QEMU likes to stop there. (A loop, too, may be where a vector would be: in a dead guest it can be nothing else.)
   bool enters_exception(int cpu) { return arm_ && interrupts_off(cpu) && register_of(cpu, "PC") % 0x80 == 0; }
+
+  /// One at which a dump cannot show what is so. Both vCPUs with interrupts off, while the guest lives: one may just
+  /// wait for the other's spinlock, as in a guest that is dead.
+  bool is_at_bad_moment() {
+    return (!is_dead_ && (enters_exception(0) || enters_exception(1))) ||
+           (!is_last_ && interrupts_off(0) && interrupts_off(1));
+  }
 
   std::string folder_;
   bool arm_;
+  bool is_last_ = false, is_dead_ = false;
   std::optional<QemuGuest> guest_;
 };
 
@@ -150,6 +173,9 @@ void cook(const std::string& machine, const std::string& kernel, const std::stri
   Cook again(machine, kernel, folder);
   again.make("leak", kKilled);
   again.dump("leak-again");
+  again.stall_disk();
+  again.make("storage", {"INFO: task touch:[0-9]+ blocked for more than [1-9][0-9]+ seconds"});
+  again.dump("storage");
   again.make("rcu", kStalled);
   again.dump("rcu-again");
   again.make("release");

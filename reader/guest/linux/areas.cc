@@ -21,7 +21,7 @@ constexpr unsigned kLeaf64 = 1, kRange64 = 2, kArange64 = 3;
 class AreaReader {
  public:
   AreaReader(const Kernel& kernel, const Task& task)
-      : types_(*kernel.types()), memory_(kernel.memory()), mm_(task.mm) {}
+      : kernel_(kernel), types_(*kernel.types()), memory_(kernel.memory()), mm_(task.mm) {}
 
   Expected<std::vector<MemoryArea>> read() {
     if (const auto tree = types_.member("mm_struct", "mm_mt.ma_root"))
@@ -163,13 +163,27 @@ class AreaReader {
       path = "/" + text.value_or("?") + path;
       dentry = parent;
     }
-    if (path.empty() && dentry) {
-      const auto name = pointer(*dentry, "dentry", "d_name.name");
-      path = name ? memory_.text(*name, kMaxName).value_or("") : "";
-    }
+    if (path.empty() && dentry) return pathless_name(*dentry);
     return deleted ? path + " (deleted)" : path;
   }
 
+  /// What is in no folder (shared memory, sockets) is named by its kind's own function, d_dname.
+  std::string pathless_name(VirtAddr dentry) const {
+    const auto name = pointer(dentry, "dentry", "d_name.name");
+    const std::string text = name ? memory_.text(*name, kMaxName).value_or("") : "";
+    const auto operations = pointer(dentry, "dentry", "d_op");
+    const auto function = operations ? pointer(*operations, "dentry_operations", "d_dname") : std::nullopt;
+    const auto place = function && kernel_.names() ? kernel_.names()->lookup(*function) : std::nullopt;
+    const std::string_view kind = place ? std::string_view(place->symbol.name) : "";
+    if (kind == "simple_dname") return fmt::format("/{} (deleted)", text);  // fs/d_path.c
+    if (kind == "anon_inodefs_dname") return "anon_inode:" + text;          // fs/anon_inodes.c
+    if (kind != "sockfs_dname" && kind != "pipefs_dname") return text;
+    const auto inode = pointer(dentry, "dentry", "d_inode");  // net/socket.c, fs/pipe.c
+    return fmt::format("{}:[{}]", kind == "sockfs_dname" ? "socket" : "pipe",
+                       inode ? number(*inode, "inode", {"i_ino"}).value_or(0) : 0);
+  }
+
+  const Kernel& kernel_;
   const Types& types_;
   const KernelMemory& memory_;
   VirtAddr mm_;

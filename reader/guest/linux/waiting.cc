@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "reader/guest/linux/blocked_time.h"
+#include "reader/guest/linux/file_systems.h"
 #include "writer/format/endian.h"
 #include "writer/format/machine.h"
 
@@ -54,6 +55,8 @@ struct LockLayout {
       }
     learn(completion_list, "completion", "wait.task_list");
     learn(queue_list, "wait_queue_head", "head");
+    percpu_rwsem_queue = kernel.offset("percpu_rw_semaphore", "waiters");
+    percpu_rwsem_block = kernel.offset("percpu_rw_semaphore", "block");
     mmap_lock = kernel.offset("mm_struct", "mmap_lock");
     if (!mmap_lock) mmap_lock = kernel.offset("mm_struct", "mmap_sem");
   }
@@ -61,6 +64,7 @@ struct LockLayout {
   uint64_t rwsem_list = 24, rwsem_owner = 8, rwsem_count = 0;
   uint64_t semaphore_list = 8, completion_list = 16, queue_list = 8;
   std::vector<uint64_t> first_waiters;  // offsets; empty: the locks have lists
+  std::optional<uint64_t> percpu_rwsem_queue, percpu_rwsem_block;
   std::optional<uint64_t> mmap_lock;
 };
 
@@ -83,6 +87,7 @@ class WaitFinder {
       look_at_stack(task, waiting);
       if (waiting.what != Waiting::What::lock && task.state != 'D') continue;
       complete(task, waiting);
+      if (waiting.what == Waiting::What::wait_queue && task.state != 'D') continue;
       result_.by_task.emplace(i, result_.list.size());
       result_.list.push_back(std::move(waiting));
     }
@@ -181,12 +186,21 @@ class WaitFinder {
     return after != stacks_.begin() && address.value - std::prev(after)->first < std::prev(after)->second;
   }
 
+  /// Whether a function whose name starts with one of these is on the stack.
+  static bool calls(const Stack& stack, std::initializer_list<std::string_view> heads) {
+    return std::ranges::any_of(stack.frames, [&](const Frame& frame) {
+      return frame.place && !frame.is_guess && starts_with_any(frame.place->symbol.name, heads);
+    });
+  }
+
   void complete(const Task& task, Waiting& waiting) {
     waiting.stack = kernel_.stack_of(task);
     waiting.where = first_of_interest(waiting.stack);
     waiting.blocked_ns = time_.of(task);
-    const bool is_lock = waiting.what == Waiting::What::lock;
-    if (is_lock) complete_lock(waiting);
+    waiting.is_io = calls(waiting.stack, {"io_schedule"});
+    if (waiting.what == Waiting::What::lock) complete_lock(waiting);
+    const bool is_lock = waiting.owner || !waiting.no_owner.empty();
+    if (waiting.what == Waiting::What::wait_queue && complete_percpu_rwsem(waiting)) return;
     if (waiting.object == VirtAddr(0)) return;
     waiting.name = waiting.plain_name = name_of_data(kernel_, waiting.object);
     if (!is_lock || !layout_.mmap_lock) return;
@@ -221,10 +235,50 @@ class WaitFinder {
         waiting.object = VirtAddr(head.value - layout_.semaphore_list);
         waiting.no_owner = "a semaphore does not say who has taken it";
         return;
-      default:
+      case Waiting::What::mutex:
         waiting.object = VirtAddr(head.value - layout_.mutex_list);
         return take_owner(waiting, memory_.u64(waiting.object + layout_.mutex_owner));
+      default:
+        return complete_unknown(waiting);
     }
+  }
+
+  /// No function of a lock is on the stack. Where functions have names it is none: a node of a wait queue may also have
+  /// the task after it (block/blk-rq-qos.c). Else it is one only if what a mutex has of its owner is a task.
+  void complete_unknown(Waiting& waiting) const {
+    const VirtAddr head = waiting.object;
+    const bool has_names =
+        std::ranges::any_of(waiting.stack.frames, [](const Frame& frame) { return frame.place.has_value(); });
+    const auto owner = memory_.u64(VirtAddr(head.value - layout_.mutex_list + layout_.mutex_owner));
+    if (has_names || !owner || !index_.contains(*owner & ~kOwnerFlags))
+      return take(head, layout_.queue_list, Waiting::What::wait_queue, waiting);
+    take(head, layout_.mutex_list, Waiting::What::lock, waiting);
+    take_owner(waiting, owner);
+  }
+
+  /// include/linux/percpu-rwsem.h: its waiters are in a queue. It says that a writer has it, and not who. (Of a writer
+  /// that waits for readers it has the address alone, and no queue.)
+  bool complete_percpu_rwsem(Waiting& waiting) {
+    if (!layout_.percpu_rwsem_queue || !calls(waiting.stack, {"percpu_rwsem_wait"})) return false;
+    waiting.what = calls(waiting.stack, {"percpu_down_write"}) ? Waiting::What::percpu_rwsem_to_write
+                                                               : Waiting::What::percpu_rwsem_to_read;
+    waiting.object = VirtAddr(waiting.object.value - *layout_.percpu_rwsem_queue);
+    waiting.name = waiting.plain_name = name_of_data(kernel_, waiting.object);
+    const auto block =
+        layout_.percpu_rwsem_block ? memory_.u32(waiting.object + *layout_.percpu_rwsem_block) : std::nullopt;
+    waiting.no_owner = block == 0 ? "nobody has it at this moment: it is on its way to a waiter"
+                                  : "a writer has it, and it does not say who";
+    if (!file_systems_) file_systems_ = find_file_systems(kernel_);
+    for (const FileSystem& one : *file_systems_) {
+      if (waiting.object.value - one.super_block.value >= one.size) continue;
+      waiting.plain_name = "s_writers of " + one.type;
+      waiting.name = fmt::format("{} on {}", waiting.plain_name, one.device);
+      if (one.frozen)
+        waiting.no_owner =
+            "this file system is frozen (by fsfreeze, or by the guest's agent for a snapshot), and does "
+            "not say by whom";
+    }
+    return true;
   }
 
   // include/linux/rwsem.h, kernel/locking/rwsem.c: bit 0 of count: a writer has it; from bit 8 on: how many readers.
@@ -284,6 +338,7 @@ class WaitFinder {
   std::unordered_map<uint64_t, size_t> index_;         // address of a task to its index
   std::vector<std::pair<uint64_t, uint64_t>> stacks_;  // address, size; ascending
   std::vector<std::byte> bytes_;
+  std::optional<std::vector<FileSystem>> file_systems_;  // once they are wanted
   Waits result_;
 };
 
@@ -311,6 +366,10 @@ const char* to_string(Waiting::What what) {
       return "rwsem (to write)";
     case Waiting::What::semaphore:
       return "semaphore";
+    case Waiting::What::percpu_rwsem_to_read:
+      return "percpu_rwsem (to read)";
+    case Waiting::What::percpu_rwsem_to_write:
+      return "percpu_rwsem (to write)";
     case Waiting::What::lock:
       return "lock";
     case Waiting::What::completion:
@@ -329,7 +388,8 @@ bool is_waiting_function(std::string_view name) {
          starts_with_any(name, {"__schedule", "schedule_timeout", "schedule_preempt", "schedule_hrtimeout",
                                 "io_schedule", "__switch_to", "context_switch", "preempt_schedule", "__cond_resched",
                                 "dynamic_cond_resched", "__wait_for_common", "wait_for_common", "do_wait_for_common",
-                                "wait_for_completion", "__wait_for_completion", "__raw_callee_save"});
+                                "wait_for_completion", "__wait_for_completion", "__raw_callee_save",
+                                "percpu_rwsem_wait", "percpu_down_", "__percpu_down_"});
 }
 
 std::optional<Place> first_of_interest(const Stack& stack) {

@@ -23,7 +23,9 @@ struct Waiting {
     rwsem_to_read,
     rwsem_to_write,
     semaphore,
-    lock,        // one of the three: its functions have no names here
+    percpu_rwsem_to_read,  // percpu_rw_semaphore: a file system's, while it is frozen, among others
+    percpu_rwsem_to_write,
+    lock,        // one of mutex, rwsem and semaphore: its functions have no names here
     completion,  // wait_for_completion: until somebody says that something is done
     wait_queue,  // until somebody wakes the queue
     unknown,
@@ -31,9 +33,11 @@ struct Waiting {
   size_t task = 0;  // index into TaskList::list
   What what = What::unknown;
   VirtAddr object{};  // the lock, completion or wait queue; 0: not known
-  /// What the kernel calls it: "trouble_first [trouble]", "mmap_lock of sh (PID 87)". Empty: it has no name.
+  /// What the kernel calls it: "trouble_first [trouble]", "mmap_lock of sh (PID 87)", "s_writers of ext4 on vda1".
+  /// Empty: it has no name.
   std::string name{};
-  /// The name without numbers: for what is to be equal in two boots. "trouble_first [trouble]", "mmap_lock".
+  /// The name without numbers: for what is to be equal in two boots. "trouble_first [trouble]", "mmap_lock", "s_writers
+  /// of ext4".
   std::string plain_name{};
 
   /// Who has it, as an index into TaskList::list. Nothing: not known.
@@ -44,7 +48,8 @@ struct Waiting {
   /// Why there is no owner: one sentence without a full stop. Empty where there is one, or where there never is.
   std::string no_owner{};
 
-  Stack stack{};  // of the task
+  bool is_io = false;  // it waits for a device to read or write, by the kernel's own account (io_schedule)
+  Stack stack{};       // of the task
   /// The first frame that is neither the scheduler's nor the lock's: who wanted it. Nothing: not known.
   std::optional<Place> where{};
   /// How long it has been off the CPU, on the scheduler's clock. Nothing: not known.

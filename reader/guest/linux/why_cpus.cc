@@ -16,6 +16,13 @@ constexpr uint64_t kSilent = 2'000'000'000;  // ns without a tick that no busy C
 constexpr size_t kMaxFunction = 64 << 10;    // bytes of code that are looked through
 constexpr size_t kMaxStackScan = 16 << 10;
 
+/// _raw_spin_lock and the like; a module may have one of its own, which its compiler made of the inline
+/// __raw_spin_lock.
+bool is_fast_path(std::string_view name) {
+  if (name.starts_with("__")) name.remove_prefix(1);
+  return name.starts_with("_raw_spin_lock") || name.starts_with("_raw_read_lock") ||
+         name.starts_with("_raw_write_lock");
+}
 bool is_spinning_function(std::string_view name) {
   constexpr std::array kNames = {"native_queued_spin_lock_slowpath",
                                  "queued_spin_lock_slowpath",
@@ -30,9 +37,7 @@ bool is_spinning_function(std::string_view name) {
                                  "pv_native_safe_halt",
                                  "native_safe_halt"};
   // The last two spin only where one of the others called them.
-  return std::ranges::find(kNames, name) != kNames.end() || name.starts_with("_raw_spin_lock") ||
-         name.starts_with("_raw_read_lock") || name.starts_with("_raw_write_lock") ||
-         name.starts_with("queued_spin_lock");
+  return std::ranges::find(kNames, name) != kNames.end() || is_fast_path(name) || name.starts_with("queued_spin_lock");
 }
 bool is_halt(std::string_view name) { return name.ends_with("safe_halt"); }
 
@@ -80,7 +85,7 @@ class SpinFinder {
     spinner.interrupts_off = interrupts_off(registers);
     spinner.lock = lock_of(spinner);
     // The first instructions of the fast path are no waiting: the lock is free there, or nothing shows one.
-    if (!spinner.lock && spinner.frames == 1 && frames[0].place->symbol.name.starts_with("_raw_")) return std::nullopt;
+    if (!spinner.lock && spinner.frames == 1 && is_fast_path(frames[0].place->symbol.name)) return std::nullopt;
     return spinner;
   }
 

@@ -76,7 +76,7 @@ class MessageReader {
   /// What follows a record and comes from the same task or CPU, up to the end of its trace.
   Report report_from(size_t begin) const {
     Report report{.begin = begin, .end = begin + 1};
-    bool in_trace = false, after_interrupt = false;
+    bool in_trace = false, after_interrupt = false, is_interrupt = false;
     size_t calls = 0;
     for (size_t i = begin; i < messages_.size() && i < begin + kReport; ++i) {
       const Message& message = messages_[i];
@@ -94,8 +94,11 @@ class MessageReader {
       if (text.starts_with("Call Trace:") || text.starts_with("Call trace:")) {
         in_trace = true;
       } else if (in_trace && text.starts_with(" ") && contains(text, "+0x") && !text.starts_with(" ?")) {
-        const std::string_view name = function_name(text.substr(text.find_first_not_of(' ')));
-        add_call(name, calls, report);
+        std::string_view call = text.substr(text.find_first_not_of(' '));
+        if (call.ends_with(" (P)")) call.remove_suffix(4);  // aarch64's mark of where something was interrupted
+        if (is_interrupt) report.interrupted = call;
+        is_interrupt = is_interrupt_entry(function_name(call));
+        add_call(function_name(call), calls, report);
       }
       if (text.starts_with("---[ end ")) break;
     }
@@ -106,6 +109,10 @@ class MessageReader {
            contains(text, "hard LOCKUP on cpu ") || contains(text, "invoked oom-killer: ") ||
            contains(text, "blocked for more than ") || contains(text, "detected stalls on ") ||
            contains(text, "self-detected stall on ") || contains(text, "detected expedited stalls on ");
+  }
+  /// Those of aarch64, which has no line between an interrupt and what that interrupted.
+  static bool is_interrupt_entry(std::string_view name) {
+    return name == "el1h_64_irq" || name == "el1h_64_fiq" || name == "el1_irq" || name == "el1_fiq";
   }
   /// Functions that make a report, and are in its trace.
   static bool is_reporting(std::string_view name) {

@@ -5,6 +5,8 @@
 #include <map>
 #include <set>
 
+#include "reader/guest/linux/blocked_time.h"
+#include "reader/guest/linux/disks.h"
 #include "reader/guest/linux/why_parts.h"
 
 namespace gcore::reader::linux_guest {
@@ -17,7 +19,7 @@ constexpr size_t kTasksNamed = 8;
 class WaitReport {
  public:
   WaitReport(const Scene& scene, const Waits& waits, std::span<const HungTask> hung, std::vector<Finding>& findings)
-      : scene_(scene), waits_(waits), hung_(hung), findings_(findings) {}
+      : scene_(scene), waits_(waits), hung_(hung), findings_(findings), time_(scene.kernel) {}
 
   void report() {
     std::set<size_t> told;
@@ -49,6 +51,7 @@ class WaitReport {
 
   std::string group_of(size_t i) const {
     const Waiting& waiting = waits_.list[i];
+    if (waiting.is_io) return "input or output";
     return waiting.object == VirtAddr(0) ? fmt::format("task {}", i) : fmt::format("{:#x}", waiting.object.value);
   }
 
@@ -81,7 +84,9 @@ class WaitReport {
     return text;
   }
   std::string waits_for(const Waiting& waiting) const {
-    std::string text = waiting.what == Waiting::What::unknown ? "waits" : "waits for " + object_text(waiting);
+    std::string text = waiting.is_io                            ? "waits for input or output"
+                       : waiting.what == Waiting::What::unknown ? "waits"
+                                                                : "waits for " + object_text(waiting);
     if (waiting.where) text += " in " + waiting.where->text();
     if (waiting.blocked_ns) text += fmt::format(", for {:.1f} s", static_cast<double>(*waiting.blocked_ns) / 1e9);
     return text;
@@ -171,15 +176,36 @@ class WaitReport {
     return least;
   }
 
+  /// Who waits for the thing itself; of several for a disk the one that has waited longest.
+  size_t head_of(const std::vector<size_t>& members) const {
+    std::optional<size_t> head;
+    for (const size_t i : members) {
+      if (end_of_chain(i) != i) continue;
+      if (!head || (waits_.list[i].is_io && waits_.list[i].blocked_ns > waits_.list[*head].blocked_ns)) head = i;
+    }
+    return head.value_or(members.front());
+  }
+
+  /// What the disks have not answered says which one it is.
+  void add_disks(Finding& finding) const {
+    for (const Disk& disk : find_disks(scene_.kernel)) {
+      if (disk.in_flight == 0) continue;
+      finding.text += disk.in_flight == 1 ? fmt::format("; {} has not answered one request", disk.name)
+                                          : fmt::format("; {} has not answered {} requests", disk.name, disk.in_flight);
+      if (disk.oldest_ns && *disk.oldest_ns < time_.now())
+        finding.text += fmt::format("{} for {:.1f} s", disk.in_flight == 1 ? "" : ", the oldest",
+                                    static_cast<double>(time_.now() - *disk.oldest_ns) / 1e9);
+    }
+  }
+
   /// All of `members` wait for one thing, or behind those that do.
   void report_blocked(const std::vector<size_t>& members) {
     Finding finding{.kind = Finding::Kind::blocked};
-    const auto first = std::ranges::find_if(members, [&](size_t i) { return end_of_chain(i) == i; });
-    const size_t head = first == members.end() ? members.front() : *first;
+    const size_t head = head_of(members);
     const Waiting& waiting = waits_.list[head];
-    finding.text = members.size() == 1 ? fmt::format("{} {}", task_text(task_of(head)), waits_for(waiting))
-                                       : fmt::format("{} tasks are blocked: {} {}", members.size(),
-                                                     task_text(task_of(head)), waits_for(waiting));
+    if (members.size() > 1) finding.text = fmt::format("{} tasks are blocked: ", members.size());
+    finding.text += fmt::format("{} {}", task_text(task_of(head)), waits_for(waiting));
+    if (waiting.is_io) add_disks(finding);
     if (waiting.owner || !waiting.no_owner.empty()) finding.text += "; " + owner_text(waiting);
     for (const size_t i : members) {
       if (finding.tasks.size() < kTasksNamed && i != head)
@@ -193,7 +219,7 @@ class WaitReport {
       add_task(finding, owner, waiting.owner_is_last_reader ? "holds (a guess)" : "holds");
       finding.evidence.push_back(stack_evidence("stack of " + task_text(owner), scene_.kernel.stack_of(owner)));
     }
-    finding.key = "blocked|" + key(head);
+    finding.key = "blocked|" + (waiting.is_io ? "input or output" : key(head));
     findings_.push_back(std::move(finding));
   }
 
@@ -201,6 +227,7 @@ class WaitReport {
   const Waits& waits_;
   std::span<const HungTask> hung_;
   std::vector<Finding>& findings_;
+  const BlockedTime time_;
 };
 
 }  // namespace

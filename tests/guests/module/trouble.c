@@ -345,28 +345,39 @@ static noinline int trouble_wants_grace_period(void *unused)
 static DEFINE_SPINLOCK(trouble_spinlock);
 static bool spinlock_is_held;
 
+/* Hidden from the compiler, which otherwise (5.10) makes a function of this lock alone: no other code then names it. */
+static __always_inline spinlock_t *the_spinlock(void)
+{
+	spinlock_t *lock = &trouble_spinlock;
+
+	OPTIMIZER_HIDE_VAR(lock);
+	return lock;
+}
+
 static noinline int trouble_holds_spinlock(void *unused)
 {
+	spinlock_t *lock = the_spinlock();
 	unsigned long flags;
 
-	spin_lock_irqsave(&trouble_spinlock, flags);
+	spin_lock_irqsave(lock, flags);
 	pr_emerg("trouble: CPU %d holds the spinlock\n", smp_processor_id());
 	smp_store_release(&spinlock_is_held, true);
 	for (;;)
 		cpu_relax();
-	spin_unlock_irqrestore(&trouble_spinlock, flags);
+	spin_unlock_irqrestore(lock, flags);
 	return 0;
 }
 
 static noinline int trouble_spins(void *unused)
 {
+	spinlock_t *lock = the_spinlock();
 	unsigned long flags;
 
 	while (!smp_load_acquire(&spinlock_is_held))
 		msleep(10);
 	pr_emerg("trouble: CPU %d is about to spin\n", smp_processor_id());
-	spin_lock_irqsave(&trouble_spinlock, flags);
-	spin_unlock_irqrestore(&trouble_spinlock, flags);
+	spin_lock_irqsave(lock, flags);
+	spin_unlock_irqrestore(lock, flags);
 	return 0;
 }
 

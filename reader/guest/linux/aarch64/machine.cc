@@ -62,7 +62,9 @@ constexpr std::array kPerCpu = {"tpidr_el1"sv, "tpidr_el2"sv};
 // struct cpu_context (arch/arm64/include/asm/processor.h)
 constexpr std::array kSaved = {"x19"sv, "x20"sv, "x21"sv, "x22"sv, "x23"sv, "x24"sv, "x25"sv,
                                "x26"sv, "x27"sv, "x28"sv, "x29"sv, "sp"sv,  "elr"sv};
-constexpr std::array kOfLock = {"x0"sv, "x19"sv, "x20"sv, "x21"sv, "x22"sv, "x23"sv};
+// The last ones: a function that calls none may have moved it, and loads into x0.
+constexpr std::array kOfLock = {"x0"sv, "x19"sv, "x20"sv, "x21"sv, "x22"sv, "x23"sv, "x3"sv,
+                                "x1"sv, "x2"sv,  "x4"sv,  "x5"sv,  "x6"sv,  "x7"sv};
 
 }  // namespace
 
