@@ -1,6 +1,6 @@
-// What runs in run-live's guest: fills MIB of memory, says "filled", and while SIGUSR1 has told it to writes MB a second
-// into it, page by page, 95 of 100 within the first 256 MiB, at random. Says every tenth of a second how many pages it
-// has written.
+// What runs in run-live's guest: fills MIB of memory, says "filled", and while SIGUSR1 has told it to writes MB a
+// second into it, page by page, 95 of 100 within the first 256 MiB, at random. Says every tenth of a second how many
+// pages it has written.
 //
 //   load MIB MB
 #include <signal.h>
