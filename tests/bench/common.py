@@ -90,17 +90,25 @@ class Folders:
 
 
 class Qemu:
-    """The Linux guest of tests/guests/linux, x86_64, emulated, its RAM in a file of `folder`, or `private`, as QEMU has it by default."""
+    """The Linux guest of tests/guests/linux, x86_64, emulated, its RAM in a file of `folder`, or `private`, as QEMU has it by default.
+    It has one more `program` in /bin."""
 
-    def __init__(self, folder, memory="1G", *options, private=False):
+    def __init__(self, folder, memory="1G", *options, private=False, program=None):
         subprocess.run(["tests/guests/linux", "x86_64"], check=True)
         self.ram, self.socket = os.path.join(folder, "ram"), os.path.join(folder, "qmp")
         files = "build/guests/linux-x86_64/"
+        initrd = files + "initrd.gz"
+        if program:
+            initrd = os.path.join(folder, "initrd")
+            os.makedirs(os.path.join(folder, "bin"))
+            shutil.copy(program, os.path.join(folder, "bin"))
+            pack = 'cd "$1" && { cat "$2"; find bin | cpio --create --format=newc --quiet | gzip -1; } >initrd'
+            subprocess.run(["sh", "-c", pack, "pack", folder, os.path.abspath(files + "initrd.gz")], check=True)
         backend = ["-machine", "q35"] if private else [
             "-machine", "q35,memory-backend=mem", "-object", f"memory-backend-file,id=mem,size={memory},mem-path={self.ram},share=on"]
         self.process = subprocess.Popen(
             ["qemu-system-x86_64", *backend, "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", memory,
-             "-kernel", files + "vmlinuz", "-initrd", files + "initrd.gz", "-append", "console=ttyS0", "-nographic", "-nodefaults",
+             "-kernel", files + "vmlinuz", "-initrd", initrd, "-append", "console=ttyS0", "-nographic", "-nodefaults",
              "-no-user-config", "-serial", "stdio", "-qmp", f"unix:{self.socket},server=on,wait=off",
              "-device", "vmcoreinfo", *options],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE)

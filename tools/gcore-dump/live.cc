@@ -209,7 +209,7 @@ class Pipe {
       if (poll(both, 2, -1) < 0 && errno == EINTR) continue;
       const bool is_written_to = both[0].revents == POLLIN && both[1].revents == 0;
       if (int there = 0; is_written_to && ioctl(fd_, FIONREAD, &there) == 0 && there < worth_reading_)
-        (void)poll(&both[1], 1, kMeanwhileMs);
+        (void)ppoll(&both[1], 1, &kMeanwhile, nullptr);
       if (both[1].revents != 0) return std::unexpected(reader::Error{reader::Error::Kind::io, "told to end"});
       const ssize_t got = ::read(fd_, to.data(), to.size());
       if (got >= 0) return static_cast<size_t>(got);
@@ -218,10 +218,11 @@ class Pipe {
   }
 
  private:
-  static constexpr int kLeast = 4096, kMeanwhileMs = 1;
+  static constexpr int kLeast = 4096;
+  static constexpr timespec kMeanwhile{0, 250'000};  // in 700 us QEMU has filled a pipe of 1 MiB
 
   int fd_, give_up_;
-  int worth_reading_;  // bytes; far from what would have QEMU wait
+  int worth_reading_;  // bytes
 };
 
 /// A process that reads on when this one no longer does, or was killed: a QEMU whose snapshot breaks off leaves memory
