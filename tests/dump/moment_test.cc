@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <span>
+#include <utility>
 
 #include "tests/dump/gcore_dump.h"
 #include "tests/support/regex.h"
@@ -110,6 +112,36 @@ TEST(Pause, OfAPrivateGuestEndsWhenItIsCopied) {
     EXPECT_EQ(dumper.wait(), kDone) << dumper.err();
     EXPECT_EQ(open_dump(command.dump())->info().consistency, "paused");
   }
+}
+
+// What the guest writes when it goes on is not in the dump.
+TEST(Pause, OfASharedGuestEndsWhenItsMemoryIsAside) {
+  const TempDir folder;
+  BareMachine machine(kX86, kLoop, memory_file(folder, "on"));
+  machine.start();
+  for (const auto& [aside, is_enough] : {std::pair("64M", true), std::pair("1M", false), std::pair("0", false)}) {
+    const SlowCommand command;
+    Process dumper({program("gcore-dump"), "--qmp", machine.socket(), "--aside", aside, command.text()});
+    command.wait_until_begun(dumper);
+    EXPECT_EQ(machine.runs(), is_enough) << aside;
+    if (is_enough) {
+      const int ram = open(folder.path("ram").c_str(), O_WRONLY | O_CLOEXEC);
+      EXPECT_EQ(pwrite(ram, "later", 5, 8 << 20), 5);
+      close(ram);
+    }
+    command.let_go_on();
+    EXPECT_EQ(dumper.wait(), kDone) << dumper.err();
+    EXPECT_EQ(dumper.err(), "");
+    const auto dump = open_dump(command.dump());
+    EXPECT_EQ(dump->info().consistency, "paused");
+    std::string bytes(6, '\0');
+    EXPECT_EQ(dump->read(reader::PhysAddr(8 << 20), std::as_writable_bytes(std::span(bytes))).bytes, 6U);
+    EXPECT_EQ(bytes, is_enough ? "rrrrrr" : "laterr") << aside;
+    EXPECT_TRUE(machine.runs());
+  }
+  const Completed wrong = gcore_dump({"--qmp", machine.socket(), "--aside", "much", folder.path()});
+  EXPECT_EQ(wrong.status, kUsage);
+  EXPECT_THAT(wrong.err, HasSubstr("--aside: "));
 }
 
 TEST(Pause, OfAPrivateGuestIsNotTheRatesNorOverItsDeadline) {

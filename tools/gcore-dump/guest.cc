@@ -91,6 +91,10 @@ std::optional<std::string> Guest::read_state() {
   stopwatch.add_to(times_.layout);
   CaptureLimits to{.directory = settings_.directory, .give_up = settings_.give_up};
   if (settings_.deadline.count() > 0) to.deadline = Clock::now() + settings_.deadline;
+  // A guest with little memory hardly waits; and half of what there is leaves something for what else goes on.
+  constexpr uint64_t kWorthIt = 512 << 20;
+  to.aside = settings_.aside.value_or(available_memory() / 2);
+  to.aside_from = settings_.aside ? 0 : kWorthIt;
   auto ranges = memory_->ranges(qmp_, settings_.private_memory, to);
   if (!ranges) return "cannot read the guest's memory: " + ranges.error();
   ranges_ = std::move(*ranges);
@@ -114,7 +118,8 @@ void Guest::choose_vmcoreinfo() {
   for (const CpuStates::Cpu& cpu : states_.cpus) cpus.push_back(cpu.number);
   std::vector<Readable> copies;
   for (const writer::MemoryRange& range : ranges_)
-    if (range.is_copy) copies.push_back({.fd = range.fd, .start = range.fd_offset, .size = range.size});
+    if (range.is_copy && !(memory_ && memory_->is_taken_aside(range)))
+      copies.push_back({.fd = range.fd, .start = range.fd_offset, .size = range.size});
   found_vmcoreinfo_.put_first(states_.vmcoreinfo);
   if (!found_vmcoreinfo_.is_confirmed(qmp_, machine_, cpus)) found_vmcoreinfo_.search(copies, qmp_, machine_, cpus);
   vmcoreinfo_ = found_vmcoreinfo_.best();

@@ -27,6 +27,10 @@ ProgramInfo program_info() {
               {"live", "[=try]",
                "the guest goes on while its memory is copied; where that\ncannot be: fail (=try: pause it)",
                [](std::string_view) { return false; }},
+              {"aside", "SIZE",
+               "copy at most so much of shared memory aside while the guest\nis paused, and write that when it has "
+               "gone "
+               "on (default: half\nof what is available, of a guest with 512M or more; 0: none)"},
               {"set-action", "",
                "with --watch: have QEMU pause a guest that panics or whose\nwatchdog expires, so that it can be "
                "dumped"},
@@ -113,6 +117,11 @@ std::expected<Settings, std::string> parse(const Program& program) {
     const auto how = program.value("live");
     if (how && *how != "try") return std::unexpected("--live takes nothing or =try, not \"" + *how + "\"");
     settings.live = how ? Live::if_possible : Live::always;
+  }
+  if (const auto text = program.value("aside")) {
+    const auto size = parse_size(*text);
+    if (!size) return std::unexpected("--aside: " + size.error());
+    settings.aside = *size;
   }
   settings.stays = program.has("watch");
   settings.reconnect = program.has("reconnect");

@@ -19,6 +19,7 @@ namespace gcore::tools::qemu {
 namespace {
 
 constexpr uint64_t kPage = 4096;
+constexpr uint64_t kSmall = 32 << 20;  // a device's memory: video, firmware
 constexpr char kShowLayout[] = "info mtree -f";
 constexpr char kShare[] = "with -object memory-backend-memfd,share=on (or -file) it is read directly";
 
@@ -142,10 +143,49 @@ std::vector<Readable> Memory::readable() {
   return all;
 }
 
+writer::MemoryRange Memory::range_in_file(const RamRegion& region, const Backing& backing) const {
+  return {.address = region.address,
+          .size = region.size,
+          .fd = backing.file.get(),
+          .fd_offset = backing.start + region.offset};
+}
+
+/// From the highest address down, as far as there is room: the guest goes on when what is not copied has been written,
+/// and the writer writes in the order of addresses. A device's memory in between, which is in no file, is `small`, to
+/// be copied too. Which of regions_ were dealt with.
+std::expected<std::vector<bool>, std::string> Memory::take_aside(std::vector<RamRegion>& small,
+                                                                 const CaptureLimits& to) {
+  std::vector<bool> taken(regions_.size(), false);
+  std::vector<writer::MemoryRange> in_files;
+  for (const RamRegion& region : regions_)
+    if (const Backing* backing = backing_of(region); backing->file) in_files.push_back(range_in_file(region, *backing));
+  if (to.aside == 0 || in_files.empty() || data_in_files(in_files) < to.aside_from) return taken;
+  taken_.emplace(to.aside);
+  for (size_t i = regions_.size(); i-- > 0;) {
+    const RamRegion& region = regions_[i];
+    const Backing* backing = backing_of(region);
+    if (backing->file) {
+      const auto copied = taken_->take(range_in_file(region, *backing), to);
+      if (!copied) return std::unexpected(copied.error());
+      if (!*copied) break;
+      copied_.push_back(**copied);
+    } else if (backing->process) {
+      if (region.size > kSmall) break;
+      small.push_back(region);
+    } else {
+      continue;  // a copy, by QEMU
+    }
+    taken[i] = true;
+  }
+  return taken;
+}
+
 std::expected<std::vector<writer::MemoryRange>, std::string> Memory::ranges(Qmp& qmp, Private how,
                                                                             const CaptureLimits& to) {
   std::vector<writer::MemoryRange> ranges;
   std::vector<RamRegion> aside;
+  const auto taken = take_aside(aside, to);
+  if (!taken) return std::unexpected(taken.error());
   uint64_t run_start = 0, run_size = 0;  // neighbours that have to be captured
   const auto end_run = [&]() -> std::expected<void, std::string> {
     if (run_size == 0) return {};
@@ -153,15 +193,14 @@ std::expected<std::vector<writer::MemoryRange>, std::string> Memory::ranges(Qmp&
     run_size = 0;
     return done;
   };
-  for (const RamRegion& region : regions_) {
+  for (size_t i = 0; i < regions_.size(); ++i) {
+    const RamRegion& region = regions_[i];
     const Backing* backing = backing_of(region);
     if (run_size > 0 && (backing->is_direct() || run_start + run_size != region.address))
       if (auto done = end_run(); !done) return std::unexpected(done.error());
+    if ((*taken)[i]) continue;
     if (backing->file) {
-      ranges.push_back({.address = region.address,
-                        .size = region.size,
-                        .fd = backing->file.get(),
-                        .fd_offset = backing->start + region.offset});
+      ranges.push_back(range_in_file(region, *backing));
     } else if (backing->process && how == Private::aside) {
       aside.push_back(region);
     } else if (backing->process) {

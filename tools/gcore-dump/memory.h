@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "tools/gcore-dump/aside.h"
 #include "tools/gcore-dump/capture.h"
 #include "tools/gcore-dump/flat_view.h"
 #include "tools/gcore-dump/process_memory.h"
@@ -75,10 +76,13 @@ class Memory {
   std::vector<Readable> readable();
 
   /// The ranges for the writer. Copies what is to be copied, so the guest must be paused; `to` says where large copies
-  /// go, and until when. May be called once.
+  /// go, and until when, and how much memory may be copied aside although it could be read in place. May be called
+  /// once.
   std::expected<std::vector<writer::MemoryRange>, std::string> ranges(Qmp& qmp, Private how, const CaptureLimits& to);
   /// After that: those of them that were copied.
   const std::vector<writer::MemoryRange>& copied_ranges() const { return copied_; }
+  /// And: whether a range is a copy of what could have been read in place.
+  bool is_taken_aside(const writer::MemoryRange& range) const { return taken_ && taken_->has(range); }
   /// And: QEMU's notes came with the captures, if there were any.
   const reader::Dump* notes_dump() const { return captures_.empty() ? nullptr : captures_.front().dump.get(); }
 
@@ -90,6 +94,8 @@ class Memory {
   Backing* backing_of(const RamRegion& region);
   std::expected<void, std::string> capture_run(Qmp& qmp, uint64_t address, uint64_t size, const CaptureLimits& to);
   std::expected<void, std::string> copy_aside(const std::vector<RamRegion>& regions, const CaptureLimits& to);
+  writer::MemoryRange range_in_file(const RamRegion& region, const Backing& backing) const;
+  std::expected<std::vector<bool>, std::string> take_aside(std::vector<RamRegion>& small, const CaptureLimits& to);
   std::expected<void, std::string> copy_region(const RamRegion& region, int fd, uint64_t offset,
                                                const CaptureLimits& to);
   void open_process(Backing& backing, int task);
@@ -101,6 +107,7 @@ class Memory {
   std::vector<Backing> backings_;
   std::vector<Capture> captures_;
   base::UniqueFd aside_;
+  std::optional<Aside> taken_;  // of the files that back memory
   std::vector<writer::MemoryRange> copied_;
   std::vector<std::string> notes_;
 };

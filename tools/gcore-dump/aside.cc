@@ -1,0 +1,161 @@
+#include "tools/gcore-dump/aside.h"
+
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <charconv>
+#include <fstream>
+#include <map>
+#include <system_error>
+#include <thread>
+
+namespace gcore::tools::qemu {
+namespace {
+
+constexpr uint64_t kPiece = 16 << 20;  // of one thread, between two looks at the limits
+constexpr size_t kBlock = 256 << 10;   // stays in the processor's cache
+constexpr unsigned kMostThreads = 4;
+
+struct Piece {
+  uint64_t from, to, size;  // offsets
+};
+
+std::optional<uint64_t> number_in(const std::string& path) {
+  std::ifstream file(path);
+  std::string text;
+  uint64_t value = 0;
+  if (!(file >> text) || std::from_chars(text.data(), text.data() + text.size(), value).ec != std::errc())
+    return std::nullopt;  // "max", too
+  return value;
+}
+
+/// Where data is in [at, end) of a file; all of it where the file system knows no holes.
+std::vector<Piece> data_in(int fd, uint64_t at, uint64_t end, uint64_t to) {
+  std::vector<Piece> pieces;
+  const uint64_t start = at;
+  while (at < end) {
+    const off_t data = lseek(fd, static_cast<off_t>(at), SEEK_DATA);
+    if (data < 0 && errno == ENXIO) break;
+    const off_t hole = data < 0 ? -1 : lseek(fd, data, SEEK_HOLE);
+    uint64_t from = std::min(end, data < 0 ? at : static_cast<uint64_t>(data));
+    const uint64_t until = hole < 0 ? end : std::min(end, static_cast<uint64_t>(hole));
+    for (at = until; from < until;) {
+      const uint64_t size = std::min(kPiece, until - from);
+      pieces.push_back({from, to + (from - start), size});
+      from += size;
+    }
+  }
+  return pieces;
+}
+
+/// 0, or errno.
+int copy(int from, int to, const Piece& piece, std::vector<char>& block) {
+  for (uint64_t done = 0; done < piece.size;) {
+    const size_t wanted = static_cast<size_t>(std::min<uint64_t>(block.size(), piece.size - done));
+    const ssize_t got = pread(from, block.data(), wanted, static_cast<off_t>(piece.from + done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return got == 0 ? ENODATA : errno;
+    for (ssize_t put = 0; put < got;) {
+      const ssize_t now = pwrite(to, block.data() + put, static_cast<size_t>(got - put),
+                                 static_cast<off_t>(piece.to + done + static_cast<uint64_t>(put)));
+      if (now < 0 && errno == EINTR) continue;
+      if (now <= 0) return now == 0 ? ENOSPC : errno;
+      put += now;
+    }
+    done += static_cast<uint64_t>(got);
+  }
+  return 0;
+}
+
+}  // namespace
+
+uint64_t available_memory() {
+  uint64_t available = 0;
+  std::ifstream meminfo("/proc/meminfo");
+  for (std::string word; meminfo >> word;)
+    if (word == "MemAvailable:" && meminfo >> available) available <<= 10;
+  std::ifstream groups("/proc/self/cgroup");
+  for (std::string line; std::getline(groups, line);) {
+    if (!line.starts_with("0::")) continue;
+    for (std::string group = line.substr(3); !group.empty(); group.erase(group.rfind('/'))) {
+      const std::string folder = "/sys/fs/cgroup" + group;
+      const auto most = number_in(folder + "/memory.max"), used = number_in(folder + "/memory.current");
+      if (most && used) available = std::min(available, *most - std::min(*most, *used));
+      if (group.rfind('/') == std::string::npos) break;
+    }
+  }
+  return available;
+}
+
+uint64_t data_in_files(const std::vector<writer::MemoryRange>& ranges) {
+  std::map<std::pair<dev_t, ino_t>, uint64_t> files;
+  for (const writer::MemoryRange& range : ranges) {
+    struct stat info;
+    if (range.fd >= 0 && fstat(range.fd, &info) == 0)
+      files[{info.st_dev, info.st_ino}] = static_cast<uint64_t>(info.st_blocks) * 512;
+  }
+  uint64_t sum = 0;
+  for (const auto& [file, bytes] : files) sum += bytes;
+  return sum;
+}
+
+bool Aside::make() {
+  if (!file_) file_ = base::UniqueFd(memfd_create("gcore-dump", MFD_CLOEXEC));
+  return static_cast<bool>(file_);
+}
+
+std::expected<std::optional<writer::MemoryRange>, std::string> Aside::take(const writer::MemoryRange& range,
+                                                                           const CaptureLimits& limits) {
+  struct stat info;
+  if (fstat(range.fd, &info) != 0 || !S_ISREG(info.st_mode) || range.fd_offset > UINT64_MAX - range.size ||
+      static_cast<uint64_t>(info.st_size) < range.fd_offset + range.size)
+    return std::nullopt;
+  const auto pieces = data_in(range.fd, range.fd_offset, range.fd_offset + range.size, size_);
+  uint64_t data = 0;
+  for (const Piece& piece : pieces) data += piece.size;
+  if (data > room_ || !make() || ftruncate(file_.get(), static_cast<off_t>(size_ + range.size)) != 0)
+    return std::nullopt;
+
+  std::atomic<size_t> next{0};
+  std::atomic<int> problem{0};
+  std::atomic<bool> late{false}, told{false};
+  const auto work = [&] {
+    std::vector<char> block(kBlock);
+    for (size_t i; (i = next++) < pieces.size() && problem == 0 && !late && !told;) {
+      pollfd give_up{limits.give_up, POLLIN, 0};
+      if (poll(&give_up, 1, 0) > 0)
+        told = true;
+      else if (std::chrono::steady_clock::now() > limits.deadline)
+        late = true;
+      else if (const int error = copy(range.fd, file_.get(), pieces[i], block); error != 0)
+        problem = error;
+    }
+  };
+  {
+    std::vector<std::jthread> helpers;
+    const unsigned most = std::min<unsigned>(kMostThreads, std::max(1u, std::thread::hardware_concurrency()));
+    try {
+      while (helpers.size() + 1 < std::min<size_t>(most, pieces.size())) helpers.emplace_back(work);
+    } catch (const std::system_error&) {  // this thread does it alone
+    }
+    work();
+  }
+  if (told) return std::unexpected("told to end");
+  if (late) return std::unexpected("it was not copied aside when the pause deadline came (--deadline, --aside)");
+  if (problem != 0) {  // let go of what was copied: who has no memory needs it
+    (void)ftruncate(file_.get(), static_cast<off_t>(size_));
+    return std::nullopt;
+  }
+  room_ -= data;
+  const writer::MemoryRange copied{
+      .address = range.address, .size = range.size, .fd = file_.get(), .fd_offset = size_, .is_copy = true};
+  size_ += range.size;
+  return copied;
+}
+
+}  // namespace gcore::tools::qemu
