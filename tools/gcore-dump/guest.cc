@@ -92,7 +92,7 @@ std::optional<std::string> Guest::read_state() {
   CaptureLimits to{.directory = settings_.directory, .give_up = settings_.give_up};
   if (settings_.deadline.count() > 0) to.deadline = Clock::now() + settings_.deadline;
   // A guest with little memory hardly waits; and half of what there is leaves something for what else goes on.
-  constexpr uint64_t kWorthIt = 512 << 20;
+  constexpr uint64_t kWorthIt = 1 << 30;
   to.aside = settings_.aside.value_or(available_memory() / 2);
   to.aside_from = settings_.aside ? 0 : kWorthIt;
   auto ranges = memory_->ranges(qmp_, settings_.private_memory, to);
