@@ -28,7 +28,7 @@ using testing::Not;
 std::string steady(std::string line) {
   line = regex_replace(line, Regex("\\(PID [0-9]+\\)"), "(PID)");
   line = regex_replace(line, Regex(" \\(0x[0-9a-f]{16}\\)"), "");
-  line = regex_replace(line, Regex(", for [0-9.]+ s"), "");
+  line = regex_replace(line, Regex(",? for [0-9.]+ s"), "");
   line = regex_replace(line, Regex("^(vCPU [0-9]+): .*"), "$1");
   return line;
 }
@@ -69,7 +69,7 @@ struct LinuxPage : testing::Test {
     there.directory = folder.path("");
     const TroubleGuest guest = trouble_guest("x86_64", "");
     fs::create_symlink(guest.dump("mutex"), folder.path("vm.gcore"));
-    fs::create_symlink(guest.dump("storage"), folder.path("frozen.gcore"));
+    fs::create_symlink(guest.dump("storage"), folder.path("storage.gcore"));
   }
 
   std::string output_of(const std::string& command) {

@@ -133,10 +133,12 @@ class Watch {
         log_.fail("write the process id into " + settings_.pid_file, problem);
         return false;
       }
+      if (!have_actions_set()) return false;
       log_.note("watching " +
                 (connection_->name().empty() ? std::string("the guest") : printable(connection_->name())) + " at " +
                 settings_.socket);
-      if (!see_to_actions()) return false;
+      if (!settings_.set_action)
+        if (const std::string lost = what_may_be_lost(qemu_task(connection_->qmp())); !lost.empty()) log_.note(lost);
       look_at_state();
       return true;
     }
@@ -152,14 +154,12 @@ class Watch {
     return false;
   }
 
-  bool see_to_actions() {
-    if (settings_.set_action) {
-      const auto set = have_guest_wait(connection_->qmp());
-      if (!set) log_.fail("have QEMU pause a guest that panics", set.error().text);
-      return set.has_value();
-    }
-    if (const std::string lost = what_may_be_lost(qemu_task(connection_->qmp())); !lost.empty()) log_.note(lost);
-    return true;
+  /// Before anybody is told that the guest is watched. False when QEMU does not do it.
+  bool have_actions_set() {
+    if (!settings_.set_action) return true;
+    const auto set = have_guest_wait(connection_->qmp());
+    if (!set) log_.fail("have QEMU pause a guest that panics", set.error().text);
+    return set.has_value();
   }
 
   /// A guest that panicked, or that its watchdog paused, before somebody watched it is dumped for that: once, however
