@@ -79,14 +79,21 @@ uint64_t available_memory() {
   std::ifstream meminfo("/proc/meminfo");
   for (std::string word; meminfo >> word;)
     if (word == "MemAvailable:" && meminfo >> available) available <<= 10;
-  std::ifstream groups("/proc/self/cgroup");
+  std::ifstream groups("/proc/self/cgroup");  // "0::/a/b" (version 2), "9:memory:/a/b" (version 1)
   for (std::string line; std::getline(groups, line);) {
-    if (!line.starts_with("0::")) continue;
-    for (std::string group = line.substr(3); !group.empty(); group.erase(group.rfind('/'))) {
-      const std::string folder = "/sys/fs/cgroup" + group;
-      const auto most = number_in(folder + "/memory.max"), used = number_in(folder + "/memory.current");
+    const size_t first = line.find(':'), second = line.find(':', first + 1);
+    if (second == std::string::npos) continue;
+    const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
+    const bool is_second = line.starts_with("0::"), is_first = controllers.find(",memory,") != std::string::npos;
+    if (!is_second && !is_first) continue;
+    const std::string root = is_second ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory";
+    const char* const most_name = is_second ? "/memory.max" : "/memory.limit_in_bytes";
+    const char* const used_name = is_second ? "/memory.current" : "/memory.usage_in_bytes";
+    // From this group up to the root, which in a container is the container's own group.
+    for (std::string group = line.substr(second + 1);; group.erase(group.rfind('/'))) {
+      const auto most = number_in(root + group + most_name), used = number_in(root + group + used_name);
       if (most && used) available = std::min(available, *most - std::min(*most, *used));
-      if (group.rfind('/') == std::string::npos) break;
+      if (group.find('/') == std::string::npos) break;
     }
   }
   return available;

@@ -15,7 +15,7 @@
 namespace gcore::tools::qemu {
 
 /// Bytes that this process can have without that anybody's memory is written to a disk: what the kernel has available
-/// (MemAvailable), and what the control groups (version 2) that this process is in allow. 0: nobody knows.
+/// (MemAvailable), and what the control groups that this process is in allow. 0: nobody knows.
 uint64_t available_memory();
 
 /// A file in memory that holds copies of parts of other files. What has no data there has none here.

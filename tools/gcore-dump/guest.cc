@@ -3,6 +3,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <set>
 #include <thread>
 
@@ -93,7 +94,8 @@ std::optional<std::string> Guest::read_state() {
   if (settings_.deadline.count() > 0) to.deadline = Clock::now() + settings_.deadline;
   // A guest with little memory hardly waits; and half of what there is leaves something for what else goes on.
   constexpr uint64_t kWorthIt = 1 << 30;
-  to.aside = settings_.aside.value_or(available_memory() / 2);
+  const uint64_t available = available_memory();
+  to.aside = std::min(settings_.aside.value_or(available / 2), available - available / 8);
   to.aside_from = settings_.aside ? 0 : kWorthIt;
   auto ranges = memory_->ranges(qmp_, settings_.private_memory, to);
   if (!ranges) return "cannot read the guest's memory: " + ranges.error();
