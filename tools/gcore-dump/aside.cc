@@ -10,7 +10,6 @@
 #include <cerrno>
 #include <charconv>
 #include <fstream>
-#include <map>
 #include <system_error>
 #include <thread>
 
@@ -97,18 +96,6 @@ uint64_t available_memory() {
     }
   }
   return available;
-}
-
-uint64_t data_in_files(const std::vector<writer::MemoryRange>& ranges) {
-  std::map<std::pair<dev_t, ino_t>, uint64_t> files;
-  for (const writer::MemoryRange& range : ranges) {
-    struct stat info;
-    if (range.fd >= 0 && fstat(range.fd, &info) == 0)
-      files[{info.st_dev, info.st_ino}] = static_cast<uint64_t>(info.st_blocks) * 512;
-  }
-  uint64_t sum = 0;
-  for (const auto& [file, bytes] : files) sum += bytes;
-  return sum;
 }
 
 bool Aside::make() {

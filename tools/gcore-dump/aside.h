@@ -39,8 +39,4 @@ class Aside {
   uint64_t size_ = 0;  // of the file
 };
 
-/// How much data the files of these ranges have, as far as they are files. No more than a guess where a file has other
-/// data too.
-uint64_t data_in_files(const std::vector<writer::MemoryRange>& ranges);
-
 }  // namespace gcore::tools::qemu

@@ -23,10 +23,8 @@ struct Capture {
 struct CaptureLimits {
   std::string directory;  // where what does not fit into memory goes, in a file without a name
   std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
-  int give_up = -1;  // readable when it is to be given up; -1: never
-  /// Bytes of memory for copies of what could be read in place, so that the guest goes on before it is written (0: none
-  /// are made); and how much data there has to be for that to be worth it.
-  uint64_t aside = 0, aside_from = 0;
+  int give_up = -1;    // readable when it is to be given up; -1: never
+  uint64_t aside = 0;  // bytes of memory for copies of what could be read in place, so that the guest goes on sooner
 };
 
 inline constexpr char kDeadlineCame[] =

@@ -92,11 +92,10 @@ std::optional<std::string> Guest::read_state() {
   stopwatch.add_to(times_.layout);
   CaptureLimits to{.directory = settings_.directory, .give_up = settings_.give_up};
   if (settings_.deadline.count() > 0) to.deadline = Clock::now() + settings_.deadline;
-  // A guest with little memory hardly waits; and half of what there is leaves something for what else goes on.
-  constexpr uint64_t kWorthIt = 1 << 30;
-  const uint64_t available = available_memory();
-  to.aside = std::min(settings_.aside.value_or(available / 2), available - available / 8);
-  to.aside_from = settings_.aside ? 0 : kWorthIt;
+  if (settings_.aside != 0) {
+    const uint64_t available = available_memory();
+    to.aside = std::min(settings_.aside, available - available / 8);
+  }
   auto ranges = memory_->ranges(qmp_, settings_.private_memory, to);
   if (!ranges) return "cannot read the guest's memory: " + ranges.error();
   ranges_ = std::move(*ranges);

@@ -30,7 +30,7 @@ ProgramInfo program_info() {
               {"aside", "SIZE",
                "copy at most so much of shared memory aside while the guest\nis paused, and write that when it has "
                "gone "
-               "on (default: half\nof what is available, of a guest with 1G or more; 0: none)"},
+               "on: a shorter\npause, and a longer dump (default: 0)"},
               {"set-action", "",
                "with --watch: have QEMU pause a guest that panics or whose\nwatchdog expires, so that it can be "
                "dumped"},

@@ -156,10 +156,7 @@ writer::MemoryRange Memory::range_in_file(const RamRegion& region, const Backing
 std::expected<std::vector<bool>, std::string> Memory::take_aside(std::vector<RamRegion>& small,
                                                                  const CaptureLimits& to) {
   std::vector<bool> taken(regions_.size(), false);
-  std::vector<writer::MemoryRange> in_files;
-  for (const RamRegion& region : regions_)
-    if (const Backing* backing = backing_of(region); backing->file) in_files.push_back(range_in_file(region, *backing));
-  if (to.aside == 0 || in_files.empty() || data_in_files(in_files) < to.aside_from) return taken;
+  if (to.aside == 0) return taken;
   taken_.emplace(to.aside);
   for (size_t i = regions_.size(); i-- > 0;) {
     const RamRegion& region = regions_[i];

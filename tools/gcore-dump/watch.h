@@ -20,9 +20,9 @@ struct Settings {
   std::string upload_to;  // s3://BUCKET/PREFIX/; "": into dump.target
   reader::UploadOptions upload;
   Live live = Live::no;
-  std::optional<uint64_t> aside;  // most memory for copies of shared memory; nothing: as much as seems right
-  bool stays = false;             // watching
-  bool set_action = false;        // (watching) have QEMU pause a guest that panics or whose watchdog expires
+  uint64_t aside = 0;       // most memory for copies of shared memory, so that the guest goes on sooner
+  bool stays = false;       // watching
+  bool set_action = false;  // (watching) have QEMU pause a guest that panics or whose watchdog expires
   Log::Format log = Log::Format::text;
   bool reconnect = false;  // (watching) wait for QEMU, and for the next one when it ends
   std::string pid_file;    // "": none
