@@ -1,14 +1,16 @@
 """What the benchmark scripts share: timing ours and the peer's in turns, the table, and the Linux guest."""
-import json
+import contextlib
 import os
 import resource
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from qmp import Qmp  # noqa: E402
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -138,17 +140,5 @@ class Qemu:
 
     def command(self, name, **arguments):
         """One command on a connection of its own: QEMU serves one client at a time."""
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(self.socket)
-            stream = connection.makefile("rw")
-            stream.readline()
-            for message in ({"execute": "qmp_capabilities"}, {"execute": name, "arguments": arguments}):
-                stream.write(json.dumps(message) + "\n")
-                stream.flush()
-                while True:
-                    reply = json.loads(stream.readline())
-                    if "return" in reply:
-                        break
-                    if "error" in reply:
-                        raise SystemExit(f"{name}: {reply['error']}")
-        return reply["return"]
+        with contextlib.closing(Qmp(self.socket)) as connection:
+            return connection.command(name, **arguments)

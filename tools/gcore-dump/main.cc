@@ -29,8 +29,7 @@ ProgramInfo program_info() {
                [](std::string_view) { return false; }},
               {"aside", "SIZE",
                "copy at most so much of shared memory aside while the guest\nis paused, and write that when it has "
-               "gone "
-               "on: a shorter\npause, and a longer dump (default: 0)"},
+               "gone on: a shorter\npause, and a longer dump (default: 0)"},
               {"set-action", "",
                "with --watch: have QEMU pause a guest that panics or whose\nwatchdog expires, so that it can be "
                "dumped"},

@@ -173,7 +173,7 @@ class AreaReader {
     const std::string text = name ? memory_.text(*name, kMaxName).value_or("") : "";
     const auto operations = pointer(dentry, "dentry", "d_op");
     const auto function = operations ? pointer(*operations, "dentry_operations", "d_dname") : std::nullopt;
-    const auto place = function && kernel_.names() ? kernel_.names()->lookup(*function) : std::nullopt;
+    const auto place = function ? kernel_.lookup(*function) : std::nullopt;
     const std::string_view kind = place ? std::string_view(place->symbol.name) : "";
     if (kind == "simple_dname") return fmt::format("/{} (deleted)", text);  // fs/d_path.c
     if (kind == "anon_inodefs_dname") return "anon_inode:" + text;          // fs/anon_inodes.c

@@ -3,7 +3,6 @@
 #include "reader/guest/linux/disks.h"
 
 #include <algorithm>
-#include <array>
 #include <set>
 
 #include "reader/guest/linux/file_systems.h"

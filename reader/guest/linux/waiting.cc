@@ -17,6 +17,7 @@ namespace {
 
 constexpr size_t kMaxStack = 64 << 10;  // aarch64 with pages of 64K; x86_64: 16K
 constexpr uint64_t kOwnerFlags = 7;     // tasks are aligned to more than that
+constexpr char kOnItsWay[] = "nobody has it at this moment: it is on its way to a waiter";
 
 bool starts_with_any(std::string_view name, std::initializer_list<std::string_view> heads) {
   return std::ranges::any_of(heads, [&](std::string_view head) { return name.starts_with(head); });
@@ -200,9 +201,10 @@ class WaitFinder {
     waiting.is_io = calls(waiting.stack, {"io_schedule"});
     if (waiting.what == Waiting::What::lock) complete_lock(waiting);
     const bool is_lock = waiting.owner || !waiting.no_owner.empty();
-    if (waiting.what == Waiting::What::wait_queue && complete_percpu_rwsem(waiting)) return;
+    const bool is_percpu = waiting.what == Waiting::What::wait_queue && complete_percpu_rwsem(waiting);
     if (waiting.object == VirtAddr(0)) return;
     waiting.name = waiting.plain_name = name_of_data(kernel_, waiting.object);
+    if (is_percpu) return look_at_file_systems(waiting);
     if (!is_lock || !layout_.mmap_lock) return;
     for (const Task& other : tasks_) {
       if (other.mm == VirtAddr(0) || other.mm + *layout_.mmap_lock != waiting.object) continue;
@@ -263,11 +265,14 @@ class WaitFinder {
     waiting.what = calls(waiting.stack, {"percpu_down_write"}) ? Waiting::What::percpu_rwsem_to_write
                                                                : Waiting::What::percpu_rwsem_to_read;
     waiting.object = VirtAddr(waiting.object.value - *layout_.percpu_rwsem_queue);
-    waiting.name = waiting.plain_name = name_of_data(kernel_, waiting.object);
     const auto block =
         layout_.percpu_rwsem_block ? memory_.u32(waiting.object + *layout_.percpu_rwsem_block) : std::nullopt;
-    waiting.no_owner = block == 0 ? "nobody has it at this moment: it is on its way to a waiter"
-                                  : "a writer has it, and it does not say who";
+    waiting.no_owner = block == 0 ? kOnItsWay : "a writer has it, and it does not say who";
+    return true;
+  }
+
+  /// Each file system has three of them, for who writes to it, faults pages in, and works for it.
+  void look_at_file_systems(Waiting& waiting) {
     if (!file_systems_) file_systems_ = find_file_systems(kernel_);
     for (const FileSystem& one : *file_systems_) {
       if (waiting.object.value - one.super_block.value >= one.size) continue;
@@ -278,7 +283,6 @@ class WaitFinder {
             "this file system is frozen (by fsfreeze, or by the guest's agent for a snapshot), and does "
             "not say by whom";
     }
-    return true;
   }
 
   // include/linux/rwsem.h, kernel/locking/rwsem.c: bit 0 of count: a writer has it; from bit 8 on: how many readers.
@@ -289,7 +293,7 @@ class WaitFinder {
       constexpr uint64_t kMostReaders = uint64_t{1} << 32;
       waiting.readers = *count >> 8 < kMostReaders ? *count >> 8 : 0;
       if (waiting.readers == 0) {
-        waiting.no_owner = "nobody has it at this moment: it is on its way to a waiter";
+        waiting.no_owner = kOnItsWay;
         return;
       }
       if ((*owner & 1) == 0) {
@@ -305,7 +309,7 @@ class WaitFinder {
     if (!owner) {
       waiting.no_owner = "the lock is not in the dump";
     } else if ((*owner & ~kOwnerFlags) == 0) {
-      waiting.no_owner = "nobody has it at this moment: it is on its way to a waiter";
+      waiting.no_owner = kOnItsWay;
     } else if (const auto found = index_.find(*owner & ~kOwnerFlags); found != index_.end()) {
       waiting.owner = found->second;
     } else {

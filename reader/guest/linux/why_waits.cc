@@ -19,7 +19,7 @@ constexpr size_t kTasksNamed = 8;
 class WaitReport {
  public:
   WaitReport(const Scene& scene, const Waits& waits, std::span<const HungTask> hung, std::vector<Finding>& findings)
-      : scene_(scene), waits_(waits), hung_(hung), findings_(findings), time_(scene.kernel) {}
+      : scene_(scene), waits_(waits), hung_(hung), findings_(findings) {}
 
   void report() {
     std::set<size_t> told;
@@ -188,13 +188,14 @@ class WaitReport {
 
   /// What the disks have not answered says which one it is.
   void add_disks(Finding& finding) const {
+    const uint64_t now = BlockedTime(scene_.kernel).now();
     for (const Disk& disk : find_disks(scene_.kernel)) {
       if (disk.in_flight == 0) continue;
       finding.text += disk.in_flight == 1 ? fmt::format("; {} has not answered one request", disk.name)
                                           : fmt::format("; {} has not answered {} requests", disk.name, disk.in_flight);
-      if (disk.oldest_ns && *disk.oldest_ns < time_.now())
+      if (disk.oldest_ns && *disk.oldest_ns < now)
         finding.text += fmt::format("{} for {:.1f} s", disk.in_flight == 1 ? "" : ", the oldest",
-                                    static_cast<double>(time_.now() - *disk.oldest_ns) / 1e9);
+                                    static_cast<double>(now - *disk.oldest_ns) / 1e9);
     }
   }
 
@@ -227,7 +228,6 @@ class WaitReport {
   const Waits& waits_;
   std::span<const HungTask> hung_;
   std::vector<Finding>& findings_;
-  const BlockedTime time_;
 };
 
 }  // namespace
