@@ -95,9 +95,10 @@ struct Options {
   /// (a balloon, MADV_DONTNEED, MADV_REMOVE, hole punching). A VMM that has such leaves live dumps alone, or stops
   /// these devices between pause() and dump_ended(). Page tables: 2 MiB for each GiB of the guest.
   bool live = false;
-  /// Live: memory for pages that were copied aside and are not in the dump yet. When it is used up, who wants to write
-  /// waits for the dump to get on; with page_store, a directory for an unnamed file, further pages go there.
-  uint64_t live_memory = uint64_t{64} << 20;
+  /// Live: bytes of memory, at most, for pages that were copied aside and are not in the dump yet; 0 is a sixteenth of
+  /// the guest's, from 64 MiB to 1 GiB. When it is used up, who wants to write waits for the dump to get on; with
+  /// page_store, a directory for an unnamed file, further pages go there.
+  uint64_t live_memory = 0;
   std::string page_store;
   bool sync = true;                                // fsync file and directory before the dump counts as written
   PipeMemory pipe_memory = PipeMemory::automatic;  // for an uncompressed dump into a command

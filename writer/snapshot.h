@@ -80,6 +80,7 @@ class Snapshot {
   void start_handler(Status& status);
   void serve();
   void serve_one(uint64_t address);
+  bool has_room_for_neighbours() const;
   void serve_waiting();
   Outcome save(const Range& range, uint64_t position, uint64_t size);
   Outcome save_page(const Range& range, uint64_t position, const std::byte* bytes);
