@@ -100,6 +100,13 @@ struct Options {
   /// page_store, a directory for an unnamed file, further pages go there.
   uint64_t live_memory = 0;
   std::string page_store;
+  /// Of a dump that pauses the guest: bytes of memory, at most, for copies of guest memory, so that the guest goes on
+  /// before all of it is written. Memory is written from the lowest address up and meanwhile copied from the highest
+  /// address down; where both meet, or the memory is used up and that place is reached, the guest goes on. So the dump
+  /// takes no longer. Zeros take no memory; what is written is given back. Never more than seven eighths of what is
+  /// available (MemAvailable, control groups); UINT64_MAX: a quarter of that. Memory is copied into pipes then, not
+  /// lent, and Guest::read_memory() and known_memory() are called by two threads at once. 0: none.
+  uint64_t aside_memory = 0;
   bool sync = true;                                // fsync file and directory before the dump counts as written
   PipeMemory pipe_memory = PipeMemory::automatic;  // for an uncompressed dump into a command
 

@@ -31,6 +31,7 @@ constexpr int kMostRounds = 16;
 constexpr uint64_t kLeastRoom = 64 << 20, kMostRoom = 1 << 30;  // for pages that are copied aside
 
 constexpr unsigned kPagesAWord = 32;
+constexpr char kForCopies[] = "memory for pages that are copied aside";
 
 uint64_t down(uint64_t value, uint64_t to) { return value / to * to; }
 
@@ -38,18 +39,6 @@ uint64_t down(uint64_t value, uint64_t to) { return value / to * to; }
 uint64_t room_for(uint64_t guest) { return std::clamp(guest / 16, kLeastRoom, kMostRoom); }
 
 }  // namespace
-
-Snapshot::Mapping::~Mapping() {
-  if (at) munmap(at, size);
-}
-
-Status Snapshot::Mapping::make(uint64_t bytes) {
-  void* made = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (made == MAP_FAILED) return system_error(errno, "memory for pages that are copied aside");
-  at = static_cast<std::byte*>(made);
-  size = bytes;
-  return {};
-}
 
 std::unique_ptr<Snapshot> Snapshot::protect(const std::vector<MemoryRange>& memory, const Options& options,
                                             Control& control, Status& status) {
@@ -103,8 +92,8 @@ Status Snapshot::set_up(const std::vector<MemoryRange>& memory, const Options& o
   const uint64_t least = std::max(largest_block_, kTogether) / kPageSize;
   const uint64_t wanted = options.live_memory != 0 ? options.live_memory : room_for(pages_ * kPageSize);
   const uint64_t slots = std::min<uint64_t>(std::max(wanted / kPageSize, least), UINT32_MAX);
-  if (Status status = slots_.make(slots * kPageSize); !status) return status;
-  if (Status status = slot_of_.make((pages_ + 1) * sizeof(uint32_t)); !status) return status;
+  if (Status status = slots_.make(slots * kPageSize, kForCopies); !status) return status;
+  if (Status status = slot_of_.make((pages_ + 1) * sizeof(uint32_t), kForCopies); !status) return status;
   free_slots_.reserve(slots);
   for (uint64_t slot = slots; slot > 0; --slot) free_slots_.push_back(static_cast<uint32_t>(slot - 1));
   wake_ = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));

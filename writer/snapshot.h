@@ -26,6 +26,7 @@
 
 #include "writer/control.h"
 #include "writer/guest.h"
+#include "writer/mapping.h"
 #include "writer/unique_fd.h"
 #include "writer/write_protection.h"
 
@@ -109,12 +110,6 @@ class Snapshot {
   bool has_failed_ = false;
 
   // Pages that were copied aside.
-  struct Mapping {
-    ~Mapping();
-    Status make(uint64_t bytes);
-    std::byte* at = nullptr;
-    uint64_t size = 0;
-  };
   Mapping slots_, slot_of_;           // pages; a uint32_t for each page of guest memory, touched only where it is used
   std::vector<uint32_t> free_slots_;  // under mutex_
   UniqueFd store_;                    // pages at the offset of their number, or none
