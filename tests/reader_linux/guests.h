@@ -26,6 +26,8 @@ struct Guest {
   const char* cpu = "max";
   const char* append = "";
 
+  /// Built without most of what Debian's kernels have (tests/long/linux-64k).
+  bool is_small() const { return std::string(kernel).ends_with("-64k"); }
   bool is_plain() const { return std::string(variant) == "plain"; }
   /// Modules have BTF from Linux 5.11 on.
   bool has_module_types() const { return std::string(series) != "5.10."; }
