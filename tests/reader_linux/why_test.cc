@@ -309,10 +309,13 @@ TEST_P(Why, UnderstandsWhoseCpuIsLockedUpHard) {
   EXPECT_FALSE(bare.is_past);
 
   // The task came to the CPU later, or the CPU is idle: it is over.
-  ASSERT_GT(now, 2u);
-  const Finding before = told(said(with_registers({"NMI watchdog: Watchdog detected hard LOCKUP on cpu 1"}), now - 2));
-  EXPECT_TRUE(before.is_past);
-  EXPECT_THAT(before.text, HasSubstr("CPU 1 was stuck in trouble_holds+0x1c/0x40"));
+  if (stuck->last_run_ns) {  // a kernel without sched_info does not say when
+    ASSERT_GT(now, 2u);
+    const Finding before =
+        told(said(with_registers({"NMI watchdog: Watchdog detected hard LOCKUP on cpu 1"}), now - 2));
+    EXPECT_TRUE(before.is_past);
+    EXPECT_THAT(before.text, HasSubstr("CPU 1 was stuck in trouble_holds+0x1c/0x40"));
+  }
   const Finding unknown = told(said({"NMI watchdog: Watchdog detected hard LOCKUP on cpu 0"}, now));
   EXPECT_EQ(unknown.text, "hard lockup: CPU 0 was stuck in a function that the kernel did not name");
   EXPECT_TRUE(unknown.is_past);
