@@ -46,16 +46,16 @@ class Control {
   bool abandon() { return decide(Fate::abandoned); }
   bool is_abandoned() const { return fate_ == Fate::abandoned; }
 
-  /// Around calls of the VMM's functions, and uses of its memory's files, by the thread that writes. False: the dump is
-  /// abandoned, and both may be gone.
+  /// Around calls of the VMM's functions, and uses of its memory's files, by a thread that reads memory. False: the
+  /// dump is abandoned, and both may be gone.
   bool enter_guest() {
-    in_guest_ = true;
+    ++in_guest_;
     if (!is_abandoned()) return true;
-    in_guest_ = false;
+    --in_guest_;
     return false;
   }
-  void leave_guest() { in_guest_ = false; }
-  bool is_in_guest() const { return in_guest_; }
+  void leave_guest() { --in_guest_; }
+  bool is_in_guest() const { return in_guest_ > 0; }
 
   std::atomic<Progress::Phase> phase{Progress::Phase::idle};
   std::atomic<uint64_t> memory_done{0}, memory_total{0};
@@ -71,7 +71,7 @@ class Control {
     return fate_.compare_exchange_strong(before, fate) || before == fate;
   }
   std::atomic<Fate> fate_{Fate::open};
-  std::atomic<bool> in_guest_{false};
+  std::atomic<int> in_guest_{0};  // threads
   static constexpr Clock::rep kNever = Clock::time_point::max().time_since_epoch().count();
   std::atomic<Clock::rep> deadline_{kNever};
   Clock::time_point started_{};  // of the first spend()

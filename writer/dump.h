@@ -95,10 +95,18 @@ struct Options {
   /// (a balloon, MADV_DONTNEED, MADV_REMOVE, hole punching). A VMM that has such leaves live dumps alone, or stops
   /// these devices between pause() and dump_ended(). Page tables: 2 MiB for each GiB of the guest.
   bool live = false;
-  /// Live: memory for pages that were copied aside and are not in the dump yet. When it is used up, who wants to write
-  /// waits for the dump to get on; with page_store, a directory for an unnamed file, further pages go there.
-  uint64_t live_memory = uint64_t{64} << 20;
+  /// Live: bytes of memory, at most, for pages that were copied aside and are not in the dump yet; 0 is a sixteenth of
+  /// the guest's, from 64 MiB to 1 GiB. When it is used up, who wants to write waits for the dump to get on; with
+  /// page_store, a directory for an unnamed file, further pages go there.
+  uint64_t live_memory = 0;
   std::string page_store;
+  /// Of a dump that pauses the guest: bytes of memory, at most, for copies of guest memory, so that the guest goes on
+  /// before all of it is written. Memory is written from the lowest address up and meanwhile copied from the highest
+  /// address down; where both meet, or the memory is used up and that place is reached, the guest goes on. So the dump
+  /// takes no longer. Zeros take no memory; what is written is given back. Never more than seven eighths of what is
+  /// available (MemAvailable, control groups); UINT64_MAX: a quarter of that. Memory is copied into pipes then, not
+  /// lent, and Guest::read_memory() and known_memory() are called by two threads at once. 0: none.
+  uint64_t aside_memory = 0;
   bool sync = true;                                // fsync file and directory before the dump counts as written
   PipeMemory pipe_memory = PipeMemory::automatic;  // for an uncompressed dump into a command
 

@@ -141,6 +141,7 @@ writer::Options options_of(const gcore_options* given) {
   options.live = c.live != 0;
   options.live_memory = c.live_memory;
   options.page_store = text_of(c.page_store);
+  options.aside_memory = c.aside_memory;
   options.pipe_memory = number<writer::PipeMemory>(c.pipe_memory);
   return options;
 }

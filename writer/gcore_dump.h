@@ -80,8 +80,9 @@ struct gcore_options {
   int pipe_memory;        /* enum gcore_pipe_memory */
   int signal;             /* Reason::signal of every dump with these options */
   int live;               /* the guest goes on while its memory is copied; dump.h says what that takes */
-  uint64_t live_memory;   /* bytes for pages that were copied aside */
+  uint64_t live_memory;   /* bytes for pages that were copied aside; 0: by the size of the guest */
   const char* page_store; /* a directory for more of them; NULL: who wants to write waits */
+  uint64_t aside_memory;  /* bytes for copies that let a paused guest go on sooner (dump.h); 0: none */
 };
 void gcore_options_init(struct gcore_options* options);
 

@@ -97,19 +97,24 @@ IoThread::~IoThread() {
   }
 }
 
-bool IoThread::run(std::function<void()> task, Control& control, std::chrono::milliseconds grace) {
+void IoThread::begin(std::function<void()> task) {
   if (!shared_) {
     task();
-    return true;
+    return;
   }
+  const std::lock_guard lock(shared_->mutex);
+  shared_->task = std::move(task);
+  shared_->has_task = true;
+  shared_->changed.notify_all();
+}
+
+bool IoThread::finish(Control& control, std::chrono::milliseconds grace) {
+  if (!shared_) return true;
   constexpr std::chrono::milliseconds kStep(5);
   constexpr auto kNever = Control::Clock::time_point::max();
   auto given_up = kNever;  // at that moment
   Shared& shared = *shared_;
   std::unique_lock lock(shared.mutex);
-  shared.task = std::move(task);
-  shared.has_task = true;
-  shared.changed.notify_all();
   while (!shared.changed.wait_for(lock, kStep, [&] { return !shared.has_task; })) {
     if (given_up == kNever && !control.check()) given_up = Control::Clock::now() + grace;
     if (Control::Clock::now() < given_up || !control.abandon()) continue;

@@ -24,7 +24,14 @@ class IoThread {
   /// Runs `task` on the thread and waits for its end. False when it has not ended `grace` after the dump was to stop
   /// (Control::check()): Control::abandon() has then succeeded, and the thread is left behind with the task. It ends
   /// when the task does, so the task must own what it uses. Nothing more can be run.
-  bool run(std::function<void()> task, Control& control, std::chrono::milliseconds grace);
+  bool run(std::function<void()> task, Control& control, std::chrono::milliseconds grace) {
+    begin(std::move(task));
+    return finish(control, grace);
+  }
+  /// The same in two steps, of which the first does not wait where there is a thread.
+  void begin(std::function<void()> task);
+  bool finish(Control& control, std::chrono::milliseconds grace);
+  bool has_thread() const { return shared_ != nullptr; }
 
   bool is_left_behind() const { return is_left_behind_; }
 

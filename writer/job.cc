@@ -3,6 +3,8 @@
 #include <cerrno>
 #include <utility>
 
+#include "writer/aside.h"
+#include "writer/available_memory.h"
 #include "writer/compress.h"
 #include "writer/info.h"
 #include "writer/layout.h"
@@ -74,6 +76,8 @@ class Job : public std::enable_shared_from_this<Job> {
  private:
   Status take(IoThread& io);
   Status on_io(IoThread& io, Status (Job::*step)(), std::chrono::milliseconds grace = kGrace);
+  void begin_on_io(IoThread& io, Status (Job::*step)());
+  Status finish_on_io(IoThread& io, std::chrono::milliseconds grace = kGrace);
   Result left_behind(Status status) const;
   Status open_sink();
   Status take_live(Pause& pause);
@@ -84,8 +88,10 @@ class Job : public std::enable_shared_from_this<Job> {
   Status capture_guest();
   Status lay_out_guest();
   Status find_in_place(uint64_t& memory_at);
+  void choose_aside(const IoThread& io);
   Status copy_memory();
   Status copy_rest();
+  Status copy_all();
   Status check_room();
   Status write_memory(size_t end);
   Status finish();
@@ -95,6 +101,9 @@ class Job : public std::enable_shared_from_this<Job> {
   void add_notice(const std::string& text) { result_.notice += (result_.notice.empty() ? "" : "; ") + text; }
   bool keep_partial();
   std::string info(bool complete) const;
+  const std::string& trouble() const {
+    return source_.trouble().empty() && aside_ ? aside_->trouble() : source_.trouble();
+  }
 
   static constexpr std::chrono::milliseconds kGrace{40};              // for a thread that is told to stop
   static constexpr std::chrono::milliseconds kGraceForCommand{1000};  // to die; the guest runs meanwhile
@@ -109,6 +118,7 @@ class Job : public std::enable_shared_from_this<Job> {
   std::string vm_;
   std::unique_ptr<Sink> sink_;
   std::unique_ptr<Snapshot> snapshot_;  // of a live dump
+  std::unique_ptr<Aside> aside_;        // of a paused one
   GuestState state_{};
   Layout layout_{};
   bool in_place_ = false;    // the guest has written its memory into the dump
@@ -153,9 +163,16 @@ Result Job::left_behind(Status status) const {
 }
 
 Status Job::on_io(IoThread& io, Status (Job::*step)(), std::chrono::milliseconds grace) {
-  const auto task = [self = shared_from_this(), step] { self->step_ = (self.get()->*step)(); };
-  if (io.run(task, control_, grace)) return std::move(step_);
-  return control_.check();
+  begin_on_io(io, step);
+  return finish_on_io(io, grace);
+}
+
+void Job::begin_on_io(IoThread& io, Status (Job::*step)()) {
+  io.begin([self = shared_from_this(), step] { self->step_ = (self.get()->*step)(); });
+}
+
+Status Job::finish_on_io(IoThread& io, std::chrono::milliseconds grace) {
+  return io.finish(control_, grace) ? std::move(step_) : control_.check();
 }
 
 Status Job::take(IoThread& io) {
@@ -178,13 +195,25 @@ Status Job::take(IoThread& io) {
   if (status) status = capture_guest();
   if (status && snapshot_) pause.resume();  // the rest concerns nobody
   if (status) status = lay_out_guest();
-  if (status && first_copies_ > 0) status = on_io(io, &Job::copy_memory);
+  if (status) choose_aside(io);
+  if (status && aside_) {
+    begin_on_io(io, &Job::copy_all);
+    aside_->copy();
+    aside_->wait();
+    if (!control_.check()) status = finish_on_io(io);  // which knows why
+  } else if (status && first_copies_ > 0) {
+    status = on_io(io, &Job::copy_memory);
+  }
   pause.resume();
   paused_ = pause.duration();
   if (pause.has_begun()) consistency_ = guest_.consistency();
   if (const auto paused = guest_.paused()) paused_ = *paused;
-  if (status && first_copies_ == 0) status = on_io(io, &Job::copy_memory);
-  if (status && first_copies_ < state_.memory.size()) status = on_io(io, &Job::copy_rest);
+  if (status && aside_) {
+    status = finish_on_io(io);
+  } else {
+    if (status && first_copies_ == 0) status = on_io(io, &Job::copy_memory);
+    if (status && first_copies_ < state_.memory.size()) status = on_io(io, &Job::copy_rest);
+  }
   if (snapshot_) {
     snapshot_->end();
     if (consistency_ == Consistency::paused) consistency_ = Consistency::snapshot;
@@ -211,7 +240,7 @@ Status Job::clean_up() {
   result_.command_signal = sink_->command_signal();
   if (result_.pages.missing > 0 && result_.status.ok())
     add_notice(std::to_string(result_.pages.missing) + (result_.pages.missing == 1 ? " page" : " pages") +
-               " of guest memory could not be read, the first one " + source_.trouble());
+               " of guest memory could not be read, the first one " + trouble());
   result_.paused = paused_;
   if (has_path || options_.target.starts_with('|')) result_.path = sink_->path();
   return {};
@@ -312,6 +341,14 @@ Status Job::lay_out_guest() {
   return {};
 }
 
+void Job::choose_aside(const IoThread& io) {
+  if (options_.aside_memory == 0 || first_copies_ == 0 || snapshot_ || !io.has_thread()) return;
+  const uint64_t available = available_memory(), wanted = options_.aside_memory;
+  const uint64_t most = wanted == UINT64_MAX ? available / 4 : std::min(wanted, available / 8 * 7);
+  aside_ = Aside::make(guest_, control_, state_.memory, most);
+  source_.share_with(aside_.get());
+}
+
 // Whether memory stands in the dump already, from `memory_at` on.
 Status Job::find_in_place(uint64_t& memory_at) {
   const int file = sink_->file();
@@ -339,6 +376,14 @@ Status Job::copy_memory() {
     if (Status status = sink_->reserve(layout_.info_offset, kRoomForInfo); !status) return status;
   if (Status status = write_memory(first_copies_); !status) return status;
   return sink_->return_lent();
+}
+
+// While the waiting thread copies aside. It is told when nothing is written any more, be it for an error.
+Status Job::copy_all() {
+  Status status = copy_memory();
+  if (status) status = copy_rest();
+  aside_->end();
+  return status;
 }
 
 Status Job::copy_rest() {
@@ -397,7 +442,7 @@ Status Job::write_memory(size_t end) {
     }
   }
   if (end == state_.memory.size() && pages.missing > 0 && pages.written + pages.zero + pages.absent == 0)
-    return Status("no page of the guest's memory could be read: " + source_.trouble());
+    return Status("no page of the guest's memory could be read: " + trouble());
   return {};
 }
 

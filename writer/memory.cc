@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "writer/aside.h"
 #include "writer/snapshot.h"
 
 namespace gcore::writer {
@@ -19,6 +20,9 @@ namespace {
 // Large enough that system calls do not matter, small enough for the second-level cache; larger writes are also slower
 // on ext4 (measured: 128 KiB twice as fast as 512 KiB).
 constexpr size_t kBufferSize = size_t{128} * 1024;
+// To find where the data of a file in memory ends takes the kernel 12 ms a GiB, without a break: a vCPU that has the
+// same CPU, or waits for a page, stands still for as long. While the guest runs, nobody looks further than this.
+constexpr uint64_t kNear = kBufferSize;
 
 bool is_zero_page(const std::byte* page) {
   uint64_t words[8];
@@ -71,6 +75,8 @@ void MemorySource::start(const MemoryRange& range) {
   position_ = extent_end_ = 0;
   buffered_ = consumed_ = 0;
   file_size_ = UINT64_MAX;
+  is_shared_ = aside_ && !range.is_copy;
+  if (is_shared_) range_start_ = aside_->start_of(range);
   struct stat info;
   if (range.fd >= 0 && control_.enter_guest()) {
     if (fstat(range.fd, &info) == 0 && S_ISREG(info.st_mode)) file_size_ = static_cast<uint64_t>(info.st_size);
@@ -114,7 +120,7 @@ void MemorySource::find_extent() {
   }
   const off_t data = lseek(range_->fd, static_cast<off_t>(at), SEEK_DATA);
   const bool is_data = data >= 0 && static_cast<uint64_t>(data) - at < kPageSize;
-  const off_t hole = is_data ? lseek(range_->fd, data, SEEK_HOLE) : -1;
+  const off_t hole = is_data && !looks_near() ? lseek(range_->fd, data, SEEK_HOLE) : -1;
   control_.leave_guest();
   if (data < 0 && errno != ENXIO) return;  // the file system knows no holes
   const uint64_t hole_end = data < 0 ? file_size_ : static_cast<uint64_t>(data);
@@ -123,7 +129,8 @@ void MemorySource::find_extent() {
     extent_end_ = whole_pages_to(hole_end);
     return;
   }
-  const uint64_t end = hole >= 0 ? static_cast<uint64_t>(hole) : file_size_;
+  uint64_t end = hole >= 0 ? static_cast<uint64_t>(hole) : file_size_;
+  if (looks_near()) end = std::min(end, at + kNear);  // a hole within it is read as zeros, see find_hole()
   if (is_data) data_ = {range_->fd, static_cast<uint64_t>(data), end};
   extent_end_ = whole_pages_to(end + kPageSize - 1);
 }
@@ -164,7 +171,7 @@ uint64_t MemorySource::touched(const MemoryRange& range) {
 Stretch MemorySource::stretch() {
   constexpr uint64_t kMost = 1 << 20;  // between two looks at the progress
   const Stretch none = {0, -1, 0, nullptr};
-  if (snapshot_ || consumed_ != buffered_ || position_ == range_->size || (range_->fd < 0 && !range_->host))
+  if (snapshot_ || aside_ || consumed_ != buffered_ || position_ == range_->size || (range_->fd < 0 && !range_->host))
     return none;
   if (position_ == extent_end_) find_extent();
   if (extent_kind_ != Piece::Kind::data) return none;
@@ -183,19 +190,36 @@ Piece MemorySource::in_place() {
   return {extent_kind_, size, nullptr};
 }
 
+uint64_t MemorySource::claim(uint64_t size) {
+  return is_shared_ ? aside_->claim(range_start_ + position_, size) : size;
+}
+
+void MemorySource::have_read(uint64_t size) {
+  if (is_shared_) aside_->have_read(range_start_ + position_ + size);
+}
+
 Piece MemorySource::next() {
   if (consumed_ == buffered_) {
     if (position_ == range_->size) return {Piece::Kind::data, 0, nullptr};
+    const uint64_t most = claim(std::min<uint64_t>(range_->size - position_, kBufferSize));
+    if (most == 0) {
+      const Piece copy =
+          aside_->next(range_start_ + position_, std::min<uint64_t>(range_->size - position_, kBufferSize));
+      position_ += copy.size;
+      return copy;
+    }
     if (position_ == extent_end_) find_extent();
-    const uint64_t left = extent_end_ - position_;
     if (extent_kind_ != Piece::Kind::data) {
+      const uint64_t left = claim(extent_end_ - position_);
       if (snapshot_) snapshot_->take(range_->address, position_, left, nullptr);
-      position_ = extent_end_;
+      have_read(left);
+      position_ += left;
       return {extent_kind_, left, nullptr};
     }
-    buffered_ = read(buffer_.get(), static_cast<size_t>(std::min<uint64_t>(left, kBufferSize)));
+    buffered_ = read(buffer_.get(), static_cast<size_t>(std::min(extent_end_ - position_, most)));
     consumed_ = 0;
     if (snapshot_) snapshot_->take(range_->address, position_, buffered_, buffer_.get());
+    have_read(std::max<uint64_t>(buffered_, kPageSize));
     if (buffered_ == 0) {
       note_trouble();
       if (snapshot_) snapshot_->take(range_->address, position_, kPageSize, nullptr);
@@ -207,9 +231,23 @@ Piece MemorySource::next() {
   const bool zero = is_zero_page(start);
   size_t size = kPageSize;
   while (consumed_ + size < buffered_ && is_zero_page(start + size) == zero) size += kPageSize;
-  consumed_ += size;
-  position_ += size;
-  return {zero ? Piece::Kind::zero : Piece::Kind::data, size, start};
+  Piece piece = {zero ? Piece::Kind::zero : Piece::Kind::data, size, start};
+  if (zero && looks_near()) find_hole(piece);
+  consumed_ += piece.size;
+  position_ += piece.size;
+  return piece;
+}
+
+// Zeros that were read may be a hole. (To find where one begins is what nobody waits for here; where one ends is known
+// at once.)
+void MemorySource::find_hole(Piece& zeros) {
+  if (file_size_ == UINT64_MAX || !control_.enter_guest()) return;
+  const auto at = static_cast<off_t>(range_->fd_offset + position_);
+  const off_t data = lseek(range_->fd, at, SEEK_DATA);
+  const bool is_rest = data < 0 && errno == ENXIO;
+  control_.leave_guest();
+  const uint64_t hole = is_rest ? zeros.size : data > at ? round_down(static_cast<uint64_t>(data - at)) : 0;
+  if (hole > 0) zeros = {Piece::Kind::absent, std::min(hole, zeros.size), nullptr};
 }
 
 // The causes are told apart: a descriptor that is none, a file that is too short, an address where nothing is mapped.

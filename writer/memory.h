@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "writer/control.h"
@@ -40,6 +41,7 @@ struct Stretch {
 /// where no file can; or when all of them do not fit into one file.
 Status check_memory(std::vector<MemoryRange>& ranges);
 
+class Aside;
 class Snapshot;
 
 class MemorySource {
@@ -50,6 +52,10 @@ class MemorySource {
   /// Whose pages of another moment are put in place of what is read; nullptr for none. The guest need not be paused
   /// then.
   void use(Snapshot* snapshot) { snapshot_ = snapshot; }
+  /// Who has taken copies of a part of the guest's memory, and reads more of it; nullptr for nobody.
+  void share_with(Aside* aside) { aside_ = aside; }
+  /// Not to look for the end of a stretch of data beyond some pages: for who reads but a short part of it.
+  void look_near() { looks_near_ = true; }
 
   /// Starts over, at the beginning of `range`, which must stay valid.
   void start(const MemoryRange& range);
@@ -65,12 +71,18 @@ class MemorySource {
 
   /// Of the first page that could not be read: its guest-physical address and why not; "" as long as there is none.
   const std::string& trouble() const { return trouble_; }
+  /// The same, and begins anew.
+  std::string take_trouble() { return std::exchange(trouble_, {}); }
 
   /// How many bytes of `range` are not known to be zero without reading them.
   uint64_t touched(const MemoryRange& range);
 
  private:
+  uint64_t claim(uint64_t size);
+  void have_read(uint64_t size);
   void find_extent();
+  void find_hole(Piece& zeros);
+  bool looks_near() const { return looks_near_ || snapshot_ || aside_; }
   void find_touched();
   void find_known();
   size_t read(std::byte* to, size_t size);
@@ -81,9 +93,13 @@ class MemorySource {
   Guest& guest_;
   Control& control_;
   Snapshot* snapshot_ = nullptr;
+  Aside* aside_ = nullptr;
+  bool looks_near_ = false;
   std::unique_ptr<std::byte[]> buffer_;
   std::optional<PageMap> page_map_;  // when there was a range that needs it
   const MemoryRange* range_ = nullptr;
+  bool is_shared_ = false;  // with aside_, which counts positions from range_start_ on
+  uint64_t range_start_ = 0;
   uint64_t position_ = 0;    // in the range
   uint64_t file_size_ = 0;   // of the range's file; UINT64_MAX when it does not bound the range
   uint64_t extent_end_ = 0;  // in the range: up to there the kind is extent_kind_

@@ -28,24 +28,17 @@ constexpr uint64_t kLargestBlock = 2 << 20;  // who writes to a larger one would
 constexpr uint64_t kTogether = 4 * kPageSize;  // copied aside for one fault: who writes a page writes its neighbours
 constexpr size_t kFewEnough = 32;              // blocks to be protected in the pause
 constexpr int kMostRounds = 16;
+constexpr uint64_t kLeastRoom = 64 << 20, kMostRoom = 1 << 30;  // for pages that are copied aside
 
 constexpr unsigned kPagesAWord = 32;
+constexpr char kForCopies[] = "memory for pages that are copied aside";
 
 uint64_t down(uint64_t value, uint64_t to) { return value / to * to; }
 
+// A larger guest is dumped for longer, and writes to more pages meanwhile.
+uint64_t room_for(uint64_t guest) { return std::clamp(guest / 16, kLeastRoom, kMostRoom); }
+
 }  // namespace
-
-Snapshot::Mapping::~Mapping() {
-  if (at) munmap(at, size);
-}
-
-Status Snapshot::Mapping::make(uint64_t bytes) {
-  void* made = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (made == MAP_FAILED) return system_error(errno, "memory for pages that are copied aside");
-  at = static_cast<std::byte*>(made);
-  size = bytes;
-  return {};
-}
 
 std::unique_ptr<Snapshot> Snapshot::protect(const std::vector<MemoryRange>& memory, const Options& options,
                                             Control& control, Status& status) {
@@ -97,9 +90,10 @@ Status Snapshot::set_up(const std::vector<MemoryRange>& memory, const Options& o
   buffer_.reset(new (std::nothrow) std::byte[std::max(largest_block_, kTogether)]);
   if (!states_ || !buffer_) return system_error(ENOMEM, "memory for the state of the guest's pages");
   const uint64_t least = std::max(largest_block_, kTogether) / kPageSize;
-  const uint64_t slots = std::min<uint64_t>(std::max(options.live_memory / kPageSize, least), UINT32_MAX);
-  if (Status status = slots_.make(slots * kPageSize); !status) return status;
-  if (Status status = slot_of_.make((pages_ + 1) * sizeof(uint32_t)); !status) return status;
+  const uint64_t wanted = options.live_memory != 0 ? options.live_memory : room_for(pages_ * kPageSize);
+  const uint64_t slots = std::min<uint64_t>(std::max(wanted / kPageSize, least), UINT32_MAX);
+  if (Status status = slots_.make(slots * kPageSize, kForCopies); !status) return status;
+  if (Status status = slot_of_.make((pages_ + 1) * sizeof(uint32_t), kForCopies); !status) return status;
   free_slots_.reserve(slots);
   for (uint64_t slot = slots; slot > 0; --slot) free_slots_.push_back(static_cast<uint32_t>(slot - 1));
   wake_ = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -222,7 +216,7 @@ void Snapshot::serve_one(uint64_t address) {
     }
   }
   uint64_t first = position, size = range->block;
-  if (phase_ == Phase::frozen && range->block < kTogether) {
+  if (phase_ == Phase::frozen && range->block < kTogether && has_room_for_neighbours()) {
     first = down(position, kTogether);
     size = std::min(kTogether, range->size - first);
     if (save(*range, first, size) == Outcome::no_room) {
@@ -239,6 +233,12 @@ void Snapshot::serve_one(uint64_t address) {
     return;
   }
   protection_.release(range->host + first, size);
+}
+
+// The last quarter is kept for pages that somebody waits for.
+bool Snapshot::has_room_for_neighbours() const {
+  const std::lock_guard lock(mutex_);
+  return free_slots_.size() >= slots_.size / kPageSize / 4;
 }
 
 void Snapshot::serve_waiting() {

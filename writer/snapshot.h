@@ -26,6 +26,7 @@
 
 #include "writer/control.h"
 #include "writer/guest.h"
+#include "writer/mapping.h"
 #include "writer/unique_fd.h"
 #include "writer/write_protection.h"
 
@@ -80,6 +81,7 @@ class Snapshot {
   void start_handler(Status& status);
   void serve();
   void serve_one(uint64_t address);
+  bool has_room_for_neighbours() const;
   void serve_waiting();
   Outcome save(const Range& range, uint64_t position, uint64_t size);
   Outcome save_page(const Range& range, uint64_t position, const std::byte* bytes);
@@ -108,12 +110,6 @@ class Snapshot {
   bool has_failed_ = false;
 
   // Pages that were copied aside.
-  struct Mapping {
-    ~Mapping();
-    Status make(uint64_t bytes);
-    std::byte* at = nullptr;
-    uint64_t size = 0;
-  };
   Mapping slots_, slot_of_;           // pages; a uint32_t for each page of guest memory, touched only where it is used
   std::vector<uint32_t> free_slots_;  // under mutex_
   UniqueFd store_;                    // pages at the offset of their number, or none

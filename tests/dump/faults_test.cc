@@ -47,9 +47,10 @@ class Faults : public testing::Test {
     fill_ram(machine_.folder().path("ram"));
     machine_.start();
   }
-  /// gcore-dump in the middle of a dump into out_.
+  /// gcore-dump in the middle of a dump into out_, with the guest paused.
   Process begin_dump(std::vector<std::string> more = {}) {
-    std::vector<std::string> argv{program("gcore-dump"), "--qmp", machine_.socket(), "--rate", "1M", out_.path()};
+    std::vector<std::string> argv{
+        program("gcore-dump"), "--qmp", machine_.socket(), "--aside", "0", "--rate", "1M", out_.path()};
     argv.insert(argv.end(), more.begin(), more.end());
     Process dumper(argv);
     while (machine_.runs())
@@ -99,7 +100,7 @@ TEST_F(Faults, ConnectionClosedInMidDump) {
 }
 
 TEST_F(Faults, ConnectionClosedWhileWatchingIsMadeAgain) {
-  Process watcher = watch(machine_.socket(), {"--rate", "1M", "--reconnect", out_.path()});
+  Process watcher = watch(machine_.socket(), {"--aside", "0", "--rate", "1M", "--reconnect", out_.path()});
   watcher.signal(SIGUSR2);
   while (machine_.runs()) ASSERT_FALSE(watcher.wait(0ms));
   break_connection(watcher.pid(), machine_.socket());
@@ -128,7 +129,8 @@ uint64_t free_blocks(const std::string& path) {
 TEST_F(Faults, DiskThatFillsUpInMidDump) {
   const SmallDisk disk("40m");  // the guest has 32 MiB that are no zeros
   const uint64_t empty = free_blocks(disk.directory().path());
-  Process dumper({program("gcore-dump"), "--qmp", machine_.socket(), "--rate", "1M", disk.directory().path()});
+  Process dumper(
+      {program("gcore-dump"), "--qmp", machine_.socket(), "--aside", "0", "--rate", "1M", disk.directory().path()});
   // The stopped guest alone does not tell: whether there is room is looked at after that. The file has no name yet.
   while (free_blocks(disk.directory().path()) == empty) ASSERT_FALSE(dumper.wait(0ms)) << dumper.err();
   const int fd = open(disk.directory().path("other").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
@@ -142,7 +144,8 @@ TEST_F(Faults, DiskThatFillsUpInMidDump) {
 }
 
 TEST_F(Faults, CommandThatNeverReads) {
-  Process dumper({program("gcore-dump"), "--qmp", machine_.socket(), "--deadline", "0.2", "|sleep 1000 & sleep 1000"});
+  Process dumper({program("gcore-dump"), "--qmp", machine_.socket(), "--aside", "0", "--deadline", "0.2",
+                  "|sleep 1000 & sleep 1000"});
   expect_one_line(dumper, "paused for 200 ms, the pause deadline");  // and its group is gone: stderr has ended
   EXPECT_TRUE(machine_.runs());
 }

@@ -298,10 +298,13 @@ Says()
     return;
   }
   EXPECT_EQ(session.of[2], "");
-  const std::string cpus = series != "6.1." && series != "6.12." ? "[0-9]+" : arm ? "512" : "8192";
+  const std::string kernel = GetParam().kernel;
+  const bool other = kernel.ends_with("k") || (series != "6.1." && series != "6.12.");
+  const std::string cpus = other ? "[0-9]+" : arm ? "512" : "8192";
+  const std::string page_shift = kernel.ends_with("-16k") ? "14" : kernel.ends_with("-64k") ? "16" : "12";
   EXPECT_THAT(session.of[3],
               testing::ContainsRegex("SB_RDONLY 1\nIRQD_LEVEL 8192\nNR_CPUS " + cpus + "\nCONFIG_SMP 1\nCONFIG_ARM64 " +
-                                     (arm ? "1" : "0") + "\nCONFIG_PAGE_SHIFT 12\n"));
+                                     (arm ? "1" : "0") + "\nCONFIG_PAGE_SHIFT " + page_shift + "\n"));
   EXPECT_THAT(session.of[3], HasSubstr(series == "5.10." ? "\nslots unknown\n" : "\nslots 16\n"));
   const Regex line("vCPU ([0-9]+) [^\n]*is CPU ([0-9]+)\n");
   size_t vcpus = 0;

@@ -14,6 +14,8 @@
 #include "reader/guest/linux/kernel.h"
 #include "tests/reader_linux/guests.h"
 #include "tests/reader_linux/known_tasks.h"
+#include "tests/reader_linux/opened.h"
+#include "tests/support/temp_dir.h"
 
 namespace gcore::tests {
 namespace {
@@ -377,6 +379,23 @@ TEST_P(TasksOfIsolatingAarch64Guest, HaveCompleteStacksInTheTrampoline) {
                 testing::StartsWith(pc == *back ? "ret_to_user+0x0/" : "tramp_vectors+0x480/"));
   }
   EXPECT_FALSE(kernel_->lookup(VirtAddr(uint64_t{0} - 4096)));
+}
+
+/// Where SP_EL0 does not say who runs (in the trampoline it is the program's; QEMU's dump has none), the runqueues do:
+/// also those of a kernel that was built without groups of tasks, whose tasks do not lead to them.
+TEST_P(TasksOfIsolatingAarch64Guest, RunOnTheVcpusOfAKernelWithoutGroups) {
+  std::string bytes = read_file(oracle_->dump());
+  constexpr std::string_view kName("\0cfs_rq\0", 8);
+  for (size_t at = bytes.find(kName); at != std::string::npos; at = bytes.find(kName, at)) bytes[at + 1] = 'C';
+  const TempDir folder;
+  const Opened other(folder.write("dump", bytes));
+  ASSERT_TRUE(kernel_->offset("cfs_rq", "rq"));
+  ASSERT_FALSE(other.kernel->offset("cfs_rq", "rq"));
+  for (size_t vcpu = 0; vcpu < dump_->cpus().size(); ++vcpu) {
+    EXPECT_FALSE(dump_->cpus()[vcpu].registers.get("sp_el0"));
+    ASSERT_TRUE(other.kernel->current_task(vcpu)) << vcpu;
+    EXPECT_EQ(other.kernel->current_task(vcpu), kernel_->current_task(vcpu)) << vcpu;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Each, TasksOfGuest, testing::ValuesIn(guests_and_isolating()), guest_name);

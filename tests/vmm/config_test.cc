@@ -119,21 +119,22 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"vdev pvpanic\nvdev pvpanic", "vm.conf:2: a second pvpanic"},
         Mistake{"arch aarch64\nengine kvm", "vm.conf: KVM runs only guests of its own machine, which is x86_64"},
         Mistake{"dump \"|cat", "vm.conf:1: a quotation mark is not closed"},
-        Mistake{
-            "dump |gzip -c",
-            "vm.conf:1: after the target of 'dump', 'live', 'deadline SECONDS' and 'rate SIZE' may follow, not '-c' "
-            "(a command with blanks goes in quotation marks)"},
+        Mistake{"dump |gzip -c",
+                "vm.conf:1: after the target of 'dump', 'live', 'aside SIZE', 'deadline SECONDS' and 'rate SIZE' may "
+                "follow, not '-c' "
+                "(a command with blanks goes in quotation marks)"},
         Mistake{"dump /d deadline", "vm.conf:1: 'deadline' of 'dump' needs an argument"},
         Mistake{"dump /d deadline soon",
                 "vm.conf:1: the deadline of 'dump': 'soon' is no time (seconds, such as 60 or 0.5)"},
         Mistake{"dump /d deadline -1",
                 "vm.conf:1: the deadline of 'dump': '-1' is no time (seconds, such as 60 or 0.5)"},
+        Mistake{"dump /d aside all",
+                "vm.conf:1: the aside of 'dump': 'all' is not a size (a number, then K, M, G, T or nothing)"},
         Mistake{"dump /d rate fast",
                 "vm.conf:1: the rate of 'dump': 'fast' is not a size (a number, then K, M, G, T or nothing)"},
-        Mistake{
-            "dump a b c d e f g",
-            "vm.conf:1: 'dump' with 7 arguments; expected: dump DIRECTORY|\"|SHELL COMMAND\" [live] [deadline SECONDS] "
-            "[rate SIZE] (an argument with blanks goes in quotation marks)"},
+        Mistake{"dump a b c d e f g h i",
+                "vm.conf:1: 'dump' with 9 arguments; expected: dump DIRECTORY|\"|SHELL COMMAND\" [live] [aside SIZE] "
+                "[deadline SECONDS] [rate SIZE] (an argument with blanks goes in quotation marks)"},
         Mistake{"dump a\ndump b", "vm.conf:2: 'dump' is given twice"},
         Mistake{"dump \"|  \"", "vm.conf:1: 'dump' needs a directory or \"|COMMAND\""},
         Mistake{"ram", "vm.conf:1: 'ram' with 0 arguments; expected: ram [ADDRESS,]SIZE"},

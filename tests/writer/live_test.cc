@@ -320,7 +320,7 @@ TEST_P(Live, CancelledInEachPhaseItLeavesTheGuestRunningAndUnprotected) {
     }
     // With the writer of memory waiting for room.
     Options narrow = options;
-    narrow.live_memory = 0;
+    narrow.live_memory = 1;  // of one page, which is the least
     narrow.bytes_per_second = 1 << 20;
     const auto slow = Dumper::create(guest, narrow, {}, status);
     slow->request();

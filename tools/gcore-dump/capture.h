@@ -23,8 +23,7 @@ struct Capture {
 struct CaptureLimits {
   std::string directory;  // where what does not fit into memory goes, in a file without a name
   std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
-  int give_up = -1;    // readable when it is to be given up; -1: never
-  uint64_t aside = 0;  // bytes of memory for copies of what could be read in place, so that the guest goes on sooner
+  int give_up = -1;  // readable when it is to be given up; -1: never
 };
 
 inline constexpr char kDeadlineCame[] =

@@ -53,7 +53,6 @@ QmpResult<std::unique_ptr<Connection>> Connection::open(const Log& log, const Se
                         .socket = settings.socket,
                         .directory = scratch_directory(settings.dump.target),
                         .private_memory = private_memory(settings.dump),
-                        .aside = settings.aside,
                         .live = settings.live,
                         .watched = settings.stays,
                         .vmcore = settings.dump.dialect == writer::Dialect::vmcore,

@@ -92,10 +92,6 @@ std::optional<std::string> Guest::read_state() {
   stopwatch.add_to(times_.layout);
   CaptureLimits to{.directory = settings_.directory, .give_up = settings_.give_up};
   if (settings_.deadline.count() > 0) to.deadline = Clock::now() + settings_.deadline;
-  if (settings_.aside != 0) {
-    const uint64_t available = available_memory();
-    to.aside = std::min(settings_.aside, available - available / 8);
-  }
   auto ranges = memory_->ranges(qmp_, settings_.private_memory, to);
   if (!ranges) return "cannot read the guest's memory: " + ranges.error();
   ranges_ = std::move(*ranges);
@@ -119,8 +115,7 @@ void Guest::choose_vmcoreinfo() {
   for (const CpuStates::Cpu& cpu : states_.cpus) cpus.push_back(cpu.number);
   std::vector<Readable> copies;
   for (const writer::MemoryRange& range : ranges_)
-    if (range.is_copy && !(memory_ && memory_->is_taken_aside(range)))
-      copies.push_back({.fd = range.fd, .start = range.fd_offset, .size = range.size});
+    if (range.is_copy) copies.push_back({.fd = range.fd, .start = range.fd_offset, .size = range.size});
   found_vmcoreinfo_.put_first(states_.vmcoreinfo);
   if (!found_vmcoreinfo_.is_confirmed(qmp_, machine_, cpus)) found_vmcoreinfo_.search(copies, qmp_, machine_, cpus);
   vmcoreinfo_ = found_vmcoreinfo_.best();

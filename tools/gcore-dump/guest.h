@@ -50,7 +50,6 @@ class Guest : public writer::Guest {
     std::string socket;     // of QMP: where to connect again if the connection breaks while the guest is paused
     std::string directory;  // where copies of private memory go
     Memory::Private private_memory = Memory::Private::in_place;
-    uint64_t aside = 0;  // most memory for copies of shared memory
     Live live = Live::no;
     bool watched = false;                   // by a gcore-dump that has said in which state it found the guest
     bool vmcore = false;                    // the dump is to be of that dialect

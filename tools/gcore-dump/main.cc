@@ -28,8 +28,8 @@ ProgramInfo program_info() {
                "the guest goes on while its memory is copied; where that\ncannot be: fail (=try: pause it)",
                [](std::string_view) { return false; }},
               {"aside", "SIZE",
-               "copy at most so much of shared memory aside while the guest\nis paused, and write that when it has "
-               "gone on: a shorter\npause, and a longer dump (default: 0)"},
+               "most memory for copies of the guest's, so that it goes on\nbefore all of it is written (default: a "
+               "quarter of what the\nhost has available; 0: none)"},
               {"set-action", "",
                "with --watch: have QEMU pause a guest that panics or whose\nwatchdog expires, so that it can be "
                "dumped"},
@@ -117,10 +117,11 @@ std::expected<Settings, std::string> parse(const Program& program) {
     if (how && *how != "try") return std::unexpected("--live takes nothing or =try, not \"" + *how + "\"");
     settings.live = how ? Live::if_possible : Live::always;
   }
+  settings.dump.aside_memory = UINT64_MAX;
   if (const auto text = program.value("aside")) {
     const auto size = parse_size(*text);
     if (!size) return std::unexpected("--aside: " + size.error());
-    settings.aside = *size;
+    settings.dump.aside_memory = *size;
   }
   settings.stays = program.has("watch");
   settings.reconnect = program.has("reconnect");

@@ -19,7 +19,6 @@ namespace gcore::tools::qemu {
 namespace {
 
 constexpr uint64_t kPage = 4096;
-constexpr uint64_t kSmall = 32 << 20;  // a device's memory: video, firmware
 constexpr char kShowLayout[] = "info mtree -f";
 constexpr char kShare[] = "with -object memory-backend-memfd,share=on (or -file) it is read directly";
 
@@ -31,7 +30,7 @@ std::string hex(uint64_t number) {
 
 }  // namespace
 
-Backing* Memory::backing_of(const RamRegion& region) {
+const Backing* Memory::backing_of(const RamRegion& region) const {
   const auto found = std::ranges::find(backings_, region.block, &Backing::block);
   return found != backings_.end() ? &*found : nullptr;
 }
@@ -133,7 +132,7 @@ std::expected<bool, std::string> Memory::is_current(Qmp& qmp) const {
 std::vector<Readable> Memory::readable() {
   std::vector<Readable> all;
   for (const RamRegion& region : regions_) {
-    Backing* backing = backing_of(region);
+    const Backing* backing = backing_of(region);
     if (backing->file) {
       all.push_back({.fd = backing->file.get(), .start = backing->start + region.offset, .size = region.size});
     } else if (backing->process) {
@@ -150,39 +149,10 @@ writer::MemoryRange Memory::range_in_file(const RamRegion& region, const Backing
           .fd_offset = backing.start + region.offset};
 }
 
-/// From the highest address down, as far as there is room: the guest goes on when what is not copied has been written,
-/// and the writer writes in the order of addresses. A device's memory in between, which is in no file, is `small`, to
-/// be copied too. Which of regions_ were dealt with.
-std::expected<std::vector<bool>, std::string> Memory::take_aside(std::vector<RamRegion>& small,
-                                                                 const CaptureLimits& to) {
-  std::vector<bool> taken(regions_.size(), false);
-  if (to.aside == 0) return taken;
-  taken_.emplace(to.aside);
-  for (size_t i = regions_.size(); i-- > 0;) {
-    const RamRegion& region = regions_[i];
-    const Backing* backing = backing_of(region);
-    if (backing->file) {
-      const auto copied = taken_->take(range_in_file(region, *backing), to);
-      if (!copied) return std::unexpected(copied.error());
-      if (!*copied) break;
-      copied_.push_back(**copied);
-    } else if (backing->process) {
-      if (region.size > kSmall) break;
-      small.push_back(region);
-    } else {
-      continue;  // a copy, by QEMU
-    }
-    taken[i] = true;
-  }
-  return taken;
-}
-
 std::expected<std::vector<writer::MemoryRange>, std::string> Memory::ranges(Qmp& qmp, Private how,
                                                                             const CaptureLimits& to) {
   std::vector<writer::MemoryRange> ranges;
   std::vector<RamRegion> aside;
-  const auto taken = take_aside(aside, to);
-  if (!taken) return std::unexpected(taken.error());
   uint64_t run_start = 0, run_size = 0;  // neighbours that have to be captured
   const auto end_run = [&]() -> std::expected<void, std::string> {
     if (run_size == 0) return {};
@@ -190,12 +160,10 @@ std::expected<std::vector<writer::MemoryRange>, std::string> Memory::ranges(Qmp&
     run_size = 0;
     return done;
   };
-  for (size_t i = 0; i < regions_.size(); ++i) {
-    const RamRegion& region = regions_[i];
+  for (const RamRegion& region : regions_) {
     const Backing* backing = backing_of(region);
     if (run_size > 0 && (backing->is_direct() || run_start + run_size != region.address))
       if (auto done = end_run(); !done) return std::unexpected(done.error());
-    if ((*taken)[i]) continue;
     if (backing->file) {
       ranges.push_back(range_in_file(region, *backing));
     } else if (backing->process && how == Private::aside) {
@@ -234,8 +202,8 @@ std::expected<void, std::string> Memory::copy_aside(const std::vector<RamRegion>
 std::expected<void, std::string> Memory::copy_region(const RamRegion& region, int fd, uint64_t offset,
                                                      const CaptureLimits& to) {
   constexpr uint64_t kBlock = 256 << 10;
-  Backing& backing = *backing_of(region);
-  ProcessMemory& process = *backing.process;
+  const Backing& backing = *backing_of(region);
+  const ProcessMemory& process = *backing.process;
   std::vector<char> block(kBlock);
   for (uint64_t done = 0; done < region.size;) {
     if (std::chrono::steady_clock::now() > to.deadline) return std::unexpected(kDeadlineCame);
@@ -258,10 +226,10 @@ std::expected<void, std::string> Memory::copy_region(const RamRegion& region, in
   return {};
 }
 
-size_t Memory::read(uint64_t address, void* to, size_t size) {
+size_t Memory::read(uint64_t address, void* to, size_t size) const {
   for (const RamRegion& region : regions_) {
     if (address < region.address || address - region.address >= region.size) continue;
-    Backing* backing = backing_of(region);
+    const Backing* backing = backing_of(region);
     if (!backing->process) return 0;
     const uint64_t at = address - region.address;
     return backing->process->read(*backing->host + region.offset + at, to,

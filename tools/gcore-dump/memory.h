@@ -10,7 +10,6 @@
 #include <string>
 #include <vector>
 
-#include "tools/gcore-dump/aside.h"
 #include "tools/gcore-dump/capture.h"
 #include "tools/gcore-dump/flat_view.h"
 #include "tools/gcore-dump/process_memory.h"
@@ -48,7 +47,7 @@ int qemu_task(Qmp& qmp);
 /// Bytes somewhere: in a file, or, with `process`, in QEMU's memory.
 struct Readable {
   int fd = -1;
-  ProcessMemory* process = nullptr;
+  const ProcessMemory* process = nullptr;
   uint64_t start = 0, size = 0;  // start: offset in the file, or QEMU's address
 };
 
@@ -76,26 +75,22 @@ class Memory {
   std::vector<Readable> readable();
 
   /// The ranges for the writer. Copies what is to be copied, so the guest must be paused; `to` says where large copies
-  /// go, and until when, and how much memory may be copied aside although it could be read in place. May be called
-  /// once.
+  /// go, and until when. May be called once.
   std::expected<std::vector<writer::MemoryRange>, std::string> ranges(Qmp& qmp, Private how, const CaptureLimits& to);
   /// After that: those of them that were copied.
   const std::vector<writer::MemoryRange>& copied_ranges() const { return copied_; }
-  /// And: whether a range is a copy of what could have been read in place.
-  bool is_taken_aside(const writer::MemoryRange& range) const { return taken_ && taken_->has(range); }
   /// And: QEMU's notes came with the captures, if there were any.
   const reader::Dump* notes_dump() const { return captures_.empty() ? nullptr : captures_.front().dump.get(); }
 
   /// Reads whole pages of a range without a descriptor: how many leading bytes could be read. The guest is paused. From
-  /// another thread, one at a time.
-  size_t read(uint64_t address, void* to, size_t size);
+  /// other threads.
+  size_t read(uint64_t address, void* to, size_t size) const;
 
  private:
-  Backing* backing_of(const RamRegion& region);
+  const Backing* backing_of(const RamRegion& region) const;
   std::expected<void, std::string> capture_run(Qmp& qmp, uint64_t address, uint64_t size, const CaptureLimits& to);
   std::expected<void, std::string> copy_aside(const std::vector<RamRegion>& regions, const CaptureLimits& to);
   writer::MemoryRange range_in_file(const RamRegion& region, const Backing& backing) const;
-  std::expected<std::vector<bool>, std::string> take_aside(std::vector<RamRegion>& small, const CaptureLimits& to);
   std::expected<void, std::string> copy_region(const RamRegion& region, int fd, uint64_t offset,
                                                const CaptureLimits& to);
   void open_process(Backing& backing, int task);
@@ -107,7 +102,6 @@ class Memory {
   std::vector<Backing> backings_;
   std::vector<Capture> captures_;
   base::UniqueFd aside_;
-  std::optional<Aside> taken_;  // of the files that back memory
   std::vector<writer::MemoryRange> copied_;
   std::vector<std::string> notes_;
 };

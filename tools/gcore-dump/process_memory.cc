@@ -15,7 +15,6 @@ namespace gcore::tools::qemu {
 namespace {
 
 constexpr uint64_t kPage = 4096;
-constexpr size_t kEntries = 4096;  // of the page map, looked at together: 16 MiB
 constexpr uint64_t kInMemoryOrSwap = uint64_t{3} << 62;
 
 std::string proc(int task, const char* what) { return "/proc/" + std::to_string(task) + "/" + what; }
@@ -81,38 +80,42 @@ std::expected<ProcessMemory, std::string> ProcessMemory::open(int task, uint64_t
   memory.task_ = task;
   if (mapped.anonymous && !uses_userfaultfd(task)) {
     memory.page_map_ = base::UniqueFd(::open(proc(task, "pagemap").c_str(), O_RDONLY | O_CLOEXEC));
-    memory.entries_.resize(kEntries);
   }
   return memory;
 }
 
-bool ProcessMemory::load(uint64_t address, uint64_t size) {
-  if (!page_map_) return false;
-  const size_t count = std::min<size_t>(kEntries, size / kPage), bytes = count * sizeof(uint64_t);
-  entries_.resize(count);
-  return pread(page_map_.get(), entries_.data(), bytes, static_cast<off_t>(address / kPage * sizeof(uint64_t))) ==
-         static_cast<ssize_t>(bytes);
+/// The page map's entries from there on; none where nobody knows.
+std::span<uint64_t> ProcessMemory::load(uint64_t address, uint64_t size, Entries& entries) const {
+  if (!page_map_) return {};
+  const auto wanted = std::span(entries).first(std::min<uint64_t>(entries.size(), size / kPage));
+  const ssize_t got = pread(page_map_.get(), wanted.data(), wanted.size_bytes(),
+                            static_cast<off_t>(address / kPage * sizeof(uint64_t)));
+  return got == static_cast<ssize_t>(wanted.size_bytes()) ? wanted : std::span<uint64_t>();
 }
 
-uint64_t ProcessMemory::untouched(uint64_t address, uint64_t size) {
+uint64_t ProcessMemory::untouched(uint64_t address, uint64_t size) const {
+  Entries buffer;
   uint64_t done = 0;
-  while (size - done >= kPage && load(address + done, size - done)) {
-    const auto touched = std::ranges::find_if(entries_, [](uint64_t entry) { return (entry & kInMemoryOrSwap) != 0; });
-    done += static_cast<uint64_t>(touched - entries_.begin()) * kPage;
-    if (touched != entries_.end()) break;
+  while (size - done >= kPage) {
+    const auto entries = load(address + done, size - done, buffer);
+    const auto touched = std::ranges::find_if(entries, [](uint64_t entry) { return (entry & kInMemoryOrSwap) != 0; });
+    done += static_cast<uint64_t>(touched - entries.begin()) * kPage;
+    if (touched != entries.end() || entries.empty()) break;
   }
   return done;
 }
 
-size_t ProcessMemory::read(uint64_t address, void* to, size_t size) {
+size_t ProcessMemory::read(uint64_t address, void* to, size_t size) const {
   auto* bytes = static_cast<char*>(to);
+  Entries buffer;
   size_t done = 0;
   while (size - done >= kPage) {
-    const bool known = load(address + done, size - done);
-    const size_t end = known ? done + entries_.size() * kPage : size;
+    const auto entries = load(address + done, size - done, buffer);
+    const bool known = !entries.empty();
+    const size_t end = known ? done + entries.size() * kPage : size;
     while (done < end) {
-      const size_t first = known ? entries_.size() - (end - done) / kPage : 0;
-      const auto is_touched = [&](size_t page) { return !known || (entries_[page] & kInMemoryOrSwap) != 0; };
+      const size_t first = known ? entries.size() - (end - done) / kPage : 0;
+      const auto is_touched = [&](size_t page) { return !known || (entries[page] & kInMemoryOrSwap) != 0; };
       size_t length = known ? kPage : end - done;
       const bool touched = is_touched(first);
       while (done + length < end && is_touched(first + length / kPage) == touched) length += kPage;

@@ -20,7 +20,6 @@ struct Settings {
   std::string upload_to;  // s3://BUCKET/PREFIX/; "": into dump.target
   reader::UploadOptions upload;
   Live live = Live::no;
-  uint64_t aside = 0;       // most memory for copies of shared memory, so that the guest goes on sooner
   bool stays = false;       // watching
   bool set_action = false;  // (watching) have QEMU pause a guest that panics or whose watchdog expires
   Log::Format log = Log::Format::text;

@@ -150,8 +150,8 @@ Failure set_dump(Words words, Config& config) {
       config.dump_live = true;
       continue;
     }
-    if (name != "deadline" && name != "rate")
-      return "after the target of 'dump', 'live', 'deadline SECONDS' and 'rate SIZE' may follow, not '" +
+    if (name != "aside" && name != "deadline" && name != "rate")
+      return "after the target of 'dump', 'live', 'aside SIZE', 'deadline SECONDS' and 'rate SIZE' may follow, not '" +
              printable(name) + "' (a command with blanks goes in quotation marks)";
     if (more.size() == 1) return "'" + name + "' of 'dump' needs an argument";
     if (name == "deadline") {
@@ -159,9 +159,9 @@ Failure set_dump(Words words, Config& config) {
       if (!time) return "the deadline of 'dump': " + time.error();
       config.dump_deadline = *time;
     } else {
-      const auto rate = parse_size(more[1]);
-      if (!rate) return "the rate of 'dump': " + rate.error();
-      config.dump_rate = *rate;
+      const auto size = parse_size(more[1]);
+      if (!size) return "the " + name + " of 'dump': " + size.error();
+      (name == "rate" ? config.dump_rate : config.dump_aside) = *size;
     }
   }
   return {};
@@ -178,7 +178,8 @@ constexpr OptionRule kOptions[] = {
     {"cmdline", "cmdline \"TEXT\"", 1, 1, false, set_cmdline},
     {"arch", "arch x86_64|aarch64", 1, 1, false, set_arch},
     {"vdev", "vdev wdt-ib700|wdt-sp805|pvpanic [action dump,terminate]", 1, 3, true, add_device},
-    {"dump", "dump DIRECTORY|\"|SHELL COMMAND\" [live] [deadline SECONDS] [rate SIZE]", 1, 6, false, set_dump},
+    {"dump", "dump DIRECTORY|\"|SHELL COMMAND\" [live] [aside SIZE] [deadline SECONDS] [rate SIZE]", 1, 8, false,
+     set_dump},
 };
 
 Failure apply_line(Words words, Config& config, std::vector<bool>& seen) {

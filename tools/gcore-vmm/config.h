@@ -47,6 +47,7 @@ struct Config {
   std::optional<DeviceAction> pvpanic;  // what happens when the guest panics
   std::optional<std::string> dump;      // "DIRECTORY" or "|COMMAND"; nothing: this VM is not dumped
   bool dump_live = false;               // the guest goes on while its memory is copied
+  uint64_t dump_aside = 0;              // bytes of memory for copies, with which it goes on sooner
   std::chrono::milliseconds dump_deadline = kDefaultPauseDeadline;  // how long a dump may pause the guest; 0: for ever
   uint64_t dump_rate = 0;                                           // bytes a second; 0: as fast as it goes
 };

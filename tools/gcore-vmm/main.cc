@@ -140,6 +140,7 @@ bool VmRun::set_up_dumper() {
   if (compression == "gzip") options.compression = writer::Compression::gzip;
   if (compression == "zstd") options.compression = writer::Compression::zstd;
   options.live = config_.dump_live;
+  options.aside_memory = config_.dump_aside;
   options.pause_deadline = config_.dump_deadline;
   options.bytes_per_second = config_.dump_rate;
   options.keep_partial = program_.has("keep-partial");
@@ -322,7 +323,8 @@ ProgramInfo describe() {
       "  cmdline \"TEXT\"        for the guest program or the kernel\n"
       "  arch x86_64|aarch64\n"
       "  vdev wdt-ib700|wdt-sp805|pvpanic [action dump,terminate]\n"
-      "  dump DIRECTORY        or: dump \"|SHELL COMMAND\"; then, if wanted, live, deadline SECONDS, rate SIZE\n";
+      "  dump DIRECTORY        or: dump \"|SHELL COMMAND\"; then, if wanted, live, aside SIZE,\n"
+      "                        deadline SECONDS, rate SIZE\n";
   for (const std::string& part : {engines(), libraries_of_writer()})
     if (!part.empty()) info.built_with += (info.built_with.empty() ? "" : ", ") + part;
   return info;

@@ -145,13 +145,16 @@ class Finder {
     }
   }
 
-  /// By each CPU's tasks: its runqueue. For CPUs whose current task nothing else tells.
+  /// By its name, or by each CPU's tasks: its runqueue. For CPUs whose current task nothing else tells: an aarch64 one
+  /// that comes from user mode, or goes there, has the program's stack pointer in SP_EL0. Kernels without names of data
+  /// lack the one, those that schedule no groups the other.
   void find_runqueues() {
-    for (const Task& task : found_.list) {
-      if (!task.cpu || runqueues_.contains(*task.cpu)) continue;
-      const auto runqueue = reader_.runqueue(task.address);
-      if (runqueue && reader_.runqueue_cpu(*runqueue) == *task.cpu) runqueues_[*task.cpu] = *runqueue;
-    }
+    const auto note = [&](uint32_t cpu, std::optional<VirtAddr> runqueue) {
+      if (runqueue && reader_.runqueue_cpu(*runqueue) == cpu) runqueues_.try_emplace(cpu, *runqueue);
+    };
+    for (const uint32_t cpu : kernel_.online_cpus()) note(cpu, kernel_.per_cpu("runqueues", cpu));
+    for (const Task& task : found_.list)
+      if (task.cpu && !runqueues_.contains(*task.cpu)) note(*task.cpu, reader_.runqueue(task.address));
     for (size_t vcpu = 0; vcpu < current_.size(); ++vcpu) {
       if (current_[vcpu] || is_outside_kernel(kernel_.dump().cpus()[vcpu].registers)) continue;
       const auto runqueue = runqueues_.find(kernel_.cpu_number(vcpu).value_or(static_cast<uint32_t>(vcpu)));
