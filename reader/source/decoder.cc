@@ -203,23 +203,25 @@ class Bzip2Decoder : public Decoder {
 };
 #endif
 
-/// A decoder that takes the library, or what to install.
-template <class Made, class Library>
-[[maybe_unused]] Expected<std::unique_ptr<Decoder>> decoder_of(Packing packing, const Library* library,
-                                                               const char* soname, const char* package) {
-  if (library != nullptr) return std::make_unique<Made>(*library);
-  return std::unexpected(
-      Error{Error::Kind::unsupported,
-            fmt::format("it is compressed with {0}, and {1}, which unpacks that, is not installed (Debian: {2}): `{0} "
-                        "--decompress --keep FILE` unpacks it",
-                        to_string(packing), soname, package)});
+[[maybe_unused]] Error cannot_unpack(Packing packing, std::string_view instead, const std::string& why) {
+  std::string text = fmt::format("it is compressed with {}, and {}: ", to_string(packing), why);
+  text += instead.empty() ? fmt::format("`{} --decompress --keep FILE` unpacks it", to_string(packing))
+                          : std::string(instead);
+  return {Error::Kind::unsupported, std::move(text)};
 }
 
-[[maybe_unused]] Error not_built_with(Packing packing, const char* library) {
-  return {Error::Kind::unsupported,
-          fmt::format("it is compressed with {0}, and this program was built without {1}: `{0} "
-                      "--decompress --keep FILE` unpacks it",
-                      to_string(packing), library)};
+/// A decoder that takes the library, or what to install.
+template <class Made, class Library>
+[[maybe_unused]] Expected<std::unique_ptr<Decoder>> decoder_of(Packing packing, std::string_view instead,
+                                                               const Library* library, const char* soname,
+                                                               const char* package) {
+  if (library != nullptr) return std::make_unique<Made>(*library);
+  return std::unexpected(cannot_unpack(
+      packing, instead, fmt::format("{}, which unpacks that, is not installed (Debian: {})", soname, package)));
+}
+
+[[maybe_unused]] Error not_built_with(Packing packing, std::string_view instead, const char* library) {
+  return cannot_unpack(packing, instead, fmt::format("this program was built without {}", library));
 }
 
 }  // namespace
@@ -237,7 +239,7 @@ const char* to_string(Packing packing) {
   return kNames[static_cast<size_t>(packing)];
 }
 
-Expected<std::unique_ptr<Decoder>> new_decoder(Packing packing) {
+Expected<std::unique_ptr<Decoder>> new_decoder(Packing packing, std::string_view instead) {
   switch (packing) {
     case Packing::none:
       break;
@@ -249,25 +251,25 @@ Expected<std::unique_ptr<Decoder>> new_decoder(Packing packing) {
 #ifdef GCORE_WITH_ZSTD
       return std::make_unique<ZstdDecoder>();
 #else
-      return std::unexpected(not_built_with(packing, "zstd"));
+      return std::unexpected(not_built_with(packing, instead, "zstd"));
 #endif
     case Packing::xz:
 #ifdef GCORE_WITH_LZMA
-      return decoder_of<XzDecoder>(packing, loaded<Lzma>(), GCORE_LZMA_SONAME, GCORE_LZMA_PACKAGE);
+      return decoder_of<XzDecoder>(packing, instead, loaded<Lzma>(), GCORE_LZMA_SONAME, GCORE_LZMA_PACKAGE);
 #else
-      return std::unexpected(not_built_with(packing, "liblzma"));
+      return std::unexpected(not_built_with(packing, instead, "liblzma"));
 #endif
     case Packing::bzip2:
 #ifdef GCORE_WITH_BZIP2
-      return decoder_of<Bzip2Decoder>(packing, loaded<Bzip2>(), GCORE_BZIP2_SONAME, GCORE_BZIP2_PACKAGE);
+      return decoder_of<Bzip2Decoder>(packing, instead, loaded<Bzip2>(), GCORE_BZIP2_SONAME, GCORE_BZIP2_PACKAGE);
 #else
-      return std::unexpected(not_built_with(packing, "libbz2"));
+      return std::unexpected(not_built_with(packing, instead, "libbz2"));
 #endif
     case Packing::lzop:
 #ifdef GCORE_WITH_LZO
-      return decoder_of<LzopDecoder>(packing, lzo(), GCORE_LZO_SONAME, GCORE_LZO_PACKAGE);
+      return decoder_of<LzopDecoder>(packing, instead, lzo(), GCORE_LZO_SONAME, GCORE_LZO_PACKAGE);
 #else
-      return std::unexpected(not_built_with(packing, "lzo"));
+      return std::unexpected(not_built_with(packing, instead, "lzo"));
 #endif
   }
   return std::make_unique<PlainDecoder>();
