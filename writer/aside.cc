@@ -5,6 +5,8 @@
 #include <cstring>
 #include <new>
 
+#include "writer/state.h"
+
 namespace gcore::writer {
 namespace {
 
@@ -18,6 +20,8 @@ Aside::Aside(Guest& guest, Control& control) : control_(control), source_(guest,
 
 std::unique_ptr<Aside> Aside::make(Guest& guest, Control& control, const std::vector<MemoryRange>& memory,
                                    uint64_t room) {
+  constexpr uint64_t kOfTheSource = 256 << 10;
+  if (!check_heap(kOfTheSource)) return nullptr;
   std::unique_ptr<Aside> aside(new (std::nothrow) Aside(guest, control));
   return aside && aside->set_up(memory, room) ? std::move(aside) : nullptr;
 }

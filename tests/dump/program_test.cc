@@ -136,7 +136,8 @@ TEST(GcoreDump, WaitsForTheDiskUnlessToldNotTo) {
 TEST(GcoreDump, LetsTheGuestGoOnWhenItIsInterrupted) {
   BareMachine machine(kX86, kLoop, kShared);
   machine.start();
-  Process dumper({program("gcore-dump"), "--qmp", machine.socket(), "|echo begun >&2; exec sleep 1000"});
+  Process dumper(
+      {program("gcore-dump"), "--qmp", machine.socket(), "--aside", "0", "|echo begun >&2; exec sleep 1000"});
   ASSERT_TRUE(dumper.wait_for_line(Process::Stream::err, "begun"));
   while (machine.runs()) ASSERT_FALSE(dumper.wait(0ms));  // until it is paused: the pipe is full
   dumper.signal(SIGTERM);

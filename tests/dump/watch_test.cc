@@ -268,7 +268,7 @@ TEST(Watching, NamesAGuestThatWasLeftPaused) {
   machine.start();
   const TempDir out;
   ASSERT_EQ(mkfifo(out.path("go").c_str(), 0600), 0);
-  Process killed({program("gcore-dump"), "--qmp", machine.socket(),
+  Process killed({program("gcore-dump"), "--qmp", machine.socket(), "--aside", "0",
                   "|read word < " + out.path("go") + "; cat > " + out.path("dump")});
   while (machine.runs()) ASSERT_FALSE(killed.wait(0ms));
   killed.signal(SIGKILL);
