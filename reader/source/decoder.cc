@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "reader/source/loaded_library.h"
 #include "reader/source/lzop_decoder.h"
 
 namespace gcore::reader {
@@ -122,13 +123,20 @@ class ZlibDecoder : public InflateDecoder {
 };
 
 #ifdef GCORE_WITH_LZMA
+struct Lzma {
+  LoadedLibrary library{GCORE_LZMA_SONAME};
+  decltype(&lzma_stream_decoder) stream_decoder = library.find("lzma_stream_decoder");
+  decltype(&lzma_code) code = library.find("lzma_code");
+  decltype(&lzma_end) end = library.find("lzma_end");
+};
+
 class XzDecoder : public Decoder {
  public:
-  XzDecoder() {
+  explicit XzDecoder(const Lzma& lzma) : lzma_(lzma) {
     constexpr uint64_t kMemory = 256 << 20;  // `xz -9` wants 65 MiB
-    ready_ = lzma_stream_decoder(&stream_, kMemory, 0) == LZMA_OK;
+    ready_ = lzma_.stream_decoder(&stream_, kMemory, 0) == LZMA_OK;
   }
-  ~XzDecoder() override { lzma_end(&stream_); }
+  ~XzDecoder() override { lzma_.end(&stream_); }
   const char* name() const override { return "xz"; }
   size_t decode(std::span<const std::byte>& in, std::span<std::byte> out, State& state) override {
     within_ = true;
@@ -136,7 +144,7 @@ class XzDecoder : public Decoder {
     stream_.avail_in = in.size();
     stream_.next_out = reinterpret_cast<uint8_t*>(out.data());
     stream_.avail_out = out.size();
-    const lzma_ret result = ready_ ? lzma_code(&stream_, LZMA_RUN) : LZMA_MEM_ERROR;
+    const lzma_ret result = ready_ ? lzma_.code(&stream_, LZMA_RUN) : LZMA_MEM_ERROR;
     in = in.last(stream_.avail_in);
     if (result == LZMA_STREAM_END) within_ = false;
     state = result == LZMA_STREAM_END                       ? State::end
@@ -147,24 +155,32 @@ class XzDecoder : public Decoder {
   bool within_stream() const override { return within_; }
 
  private:
+  const Lzma& lzma_;
   lzma_stream stream_ = LZMA_STREAM_INIT;
   bool ready_ = false, within_ = false;
 };
 #endif
 
 #ifdef GCORE_WITH_BZIP2
+struct Bzip2 {
+  LoadedLibrary library{GCORE_BZIP2_SONAME};
+  decltype(&BZ2_bzDecompressInit) init = library.find("BZ2_bzDecompressInit");
+  decltype(&BZ2_bzDecompress) decompress = library.find("BZ2_bzDecompress");
+  decltype(&BZ2_bzDecompressEnd) end = library.find("BZ2_bzDecompressEnd");
+};
+
 class Bzip2Decoder : public Decoder {
  public:
-  Bzip2Decoder() { ready_ = BZ2_bzDecompressInit(&stream_, 0, 0) == BZ_OK; }
-  ~Bzip2Decoder() override { BZ2_bzDecompressEnd(&stream_); }
+  explicit Bzip2Decoder(const Bzip2& bzip2) : bzip2_(bzip2) { ready_ = bzip2_.init(&stream_, 0, 0) == BZ_OK; }
+  ~Bzip2Decoder() override { bzip2_.end(&stream_); }
   const char* name() const override { return "bzip2"; }
   size_t decode(std::span<const std::byte>& in, std::span<std::byte> out, State& state) override {
     if (!within_) {  // another stream may follow
       if (in.empty()) return 0;
       if (started_) {
-        BZ2_bzDecompressEnd(&stream_);
+        bzip2_.end(&stream_);
         stream_ = {};
-        ready_ = BZ2_bzDecompressInit(&stream_, 0, 0) == BZ_OK;
+        ready_ = bzip2_.init(&stream_, 0, 0) == BZ_OK;
       }
       within_ = started_ = true;
     }
@@ -172,7 +188,7 @@ class Bzip2Decoder : public Decoder {
     stream_.avail_in = static_cast<unsigned>(in.size());
     stream_.next_out = reinterpret_cast<char*>(out.data());
     stream_.avail_out = static_cast<unsigned>(out.size());
-    const int result = ready_ ? BZ2_bzDecompress(&stream_) : BZ_MEM_ERROR;
+    const int result = ready_ ? bzip2_.decompress(&stream_) : BZ_MEM_ERROR;
     in = in.last(stream_.avail_in);
     if (result == BZ_STREAM_END) within_ = false;
     state = result == BZ_STREAM_END ? State::end : result == BZ_OK ? State::more : State::damaged;
@@ -181,16 +197,31 @@ class Bzip2Decoder : public Decoder {
   bool within_stream() const override { return within_; }
 
  private:
+  const Bzip2& bzip2_;
   bz_stream stream_{};
   bool ready_ = false, started_ = false, within_ = false;
 };
 #endif
 
-[[maybe_unused]] Error not_built_with(Packing packing, const char* library) {
-  return {Error::Kind::unsupported,
-          fmt::format("it is compressed with {0}, and this program was built without {1}: `{0} "
-                      "--decompress --keep FILE` unpacks it",
-                      to_string(packing), library)};
+[[maybe_unused]] Error cannot_unpack(Packing packing, std::string_view instead, const std::string& why) {
+  std::string text = fmt::format("it is compressed with {}, and {}: ", to_string(packing), why);
+  text += instead.empty() ? fmt::format("`{} --decompress --keep FILE` unpacks it", to_string(packing))
+                          : std::string(instead);
+  return {Error::Kind::unsupported, std::move(text)};
+}
+
+/// A decoder that takes the library, or what to install.
+template <class Made, class Library>
+[[maybe_unused]] Expected<std::unique_ptr<Decoder>> decoder_of(Packing packing, std::string_view instead,
+                                                               const Library* library, const char* soname,
+                                                               const char* package) {
+  if (library != nullptr) return std::make_unique<Made>(*library);
+  return std::unexpected(cannot_unpack(
+      packing, instead, fmt::format("{}, which unpacks that, is not installed (Debian: {})", soname, package)));
+}
+
+[[maybe_unused]] Error not_built_with(Packing packing, std::string_view instead, const char* library) {
+  return cannot_unpack(packing, instead, fmt::format("this program was built without {}", library));
 }
 
 }  // namespace
@@ -208,7 +239,7 @@ const char* to_string(Packing packing) {
   return kNames[static_cast<size_t>(packing)];
 }
 
-Expected<std::unique_ptr<Decoder>> new_decoder(Packing packing) {
+Expected<std::unique_ptr<Decoder>> new_decoder(Packing packing, std::string_view instead) {
   switch (packing) {
     case Packing::none:
       break;
@@ -220,25 +251,25 @@ Expected<std::unique_ptr<Decoder>> new_decoder(Packing packing) {
 #ifdef GCORE_WITH_ZSTD
       return std::make_unique<ZstdDecoder>();
 #else
-      return std::unexpected(not_built_with(packing, "zstd"));
+      return std::unexpected(not_built_with(packing, instead, "zstd"));
 #endif
     case Packing::xz:
 #ifdef GCORE_WITH_LZMA
-      return std::make_unique<XzDecoder>();
+      return decoder_of<XzDecoder>(packing, instead, loaded<Lzma>(), GCORE_LZMA_SONAME, GCORE_LZMA_PACKAGE);
 #else
-      return std::unexpected(not_built_with(packing, "liblzma"));
+      return std::unexpected(not_built_with(packing, instead, "liblzma"));
 #endif
     case Packing::bzip2:
 #ifdef GCORE_WITH_BZIP2
-      return std::make_unique<Bzip2Decoder>();
+      return decoder_of<Bzip2Decoder>(packing, instead, loaded<Bzip2>(), GCORE_BZIP2_SONAME, GCORE_BZIP2_PACKAGE);
 #else
-      return std::unexpected(not_built_with(packing, "libbz2"));
+      return std::unexpected(not_built_with(packing, instead, "libbz2"));
 #endif
     case Packing::lzop:
 #ifdef GCORE_WITH_LZO
-      return std::make_unique<LzopDecoder>();
+      return decoder_of<LzopDecoder>(packing, instead, lzo(), GCORE_LZO_SONAME, GCORE_LZO_PACKAGE);
 #else
-      return std::unexpected(not_built_with(packing, "lzo"));
+      return std::unexpected(not_built_with(packing, instead, "lzo"));
 #endif
   }
   return std::make_unique<PlainDecoder>();

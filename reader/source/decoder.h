@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "reader/error.h"
 
@@ -32,8 +33,9 @@ class Decoder {
   virtual bool within_stream() const = 0;  // input that ends now ends early
 };
 
-/// Fails for what a build has not the library of.
-Expected<std::unique_ptr<Decoder>> new_decoder(Packing packing);
+/// Fails for what a build, or the system, has not the library of. The error then ends with `instead`: what to do;
+/// empty: how a file that is nothing else is unpacked.
+Expected<std::unique_ptr<Decoder>> new_decoder(Packing packing, std::string_view instead = "");
 
 /// The warnings for a stream of which only the first `bytes` unpacked bytes can be had. has_wrong_checksum: all that it
 /// holds was unpacked, but is not what was packed; where it differs nobody can tell.

@@ -10,10 +10,10 @@ LoadedLibrary::LoadedLibrary(std::initializer_list<const char*> sonames) {
   complete_ = library_ != nullptr;
 }
 
-void* LoadedLibrary::address_of(const char* name) {
+LoadedLibrary::Function LoadedLibrary::find(const char* name) {
   void* const address = library_ != nullptr ? ::dlsym(library_, name) : nullptr;
   complete_ = complete_ && address != nullptr;
-  return address;
+  return Function(address);
 }
 
 }  // namespace gcore::reader

@@ -8,9 +8,18 @@
 #include <algorithm>
 #include <cstring>
 
+#include "reader/source/loaded_library.h"
 #include "writer/format/endian.h"
 
 namespace gcore::reader {
+
+struct Lzo {
+  LoadedLibrary library{GCORE_LZO_SONAME};
+  decltype(&lzo1x_decompress_safe) decompress = library.find("lzo1x_decompress_safe");
+};
+
+const Lzo* lzo() { return loaded<Lzo>(); }
+
 namespace {
 
 constexpr unsigned char kMagic[] = {0x89, 'L', 'Z', 'O', 0, '\r', '\n', 0x1a, '\n'};
@@ -143,8 +152,8 @@ LzopDecoder::State LzopDecoder::unpack_block() {
   if (is_packed) {
     block_.resize(unpacked_);
     lzo_uint size = unpacked_;
-    const int result = lzo1x_decompress_safe(reinterpret_cast<const unsigned char*>(taken_.data()), packed_,
-                                             reinterpret_cast<unsigned char*>(block_.data()), &size, nullptr);
+    const int result = lzo_.decompress(reinterpret_cast<const unsigned char*>(taken_.data()), packed_,
+                                       reinterpret_cast<unsigned char*>(block_.data()), &size, nullptr);
     if (result != LZO_E_OK || size != unpacked_) {
       block_.clear();
       given_ = 0;

@@ -10,11 +10,18 @@
 
 namespace gcore::reader {
 
+/// What unpacks a block. Only for builds with lzo.
+struct Lzo;
+
+/// The library, loaded by the first call; null if it is not there.
+const Lzo* lzo();
+
 /// The format is lzop's own (its src/p_lzo.c and conf.h): a header with flags, then blocks, each with its two sizes
 /// and, as the flags say, checksums of its bytes unpacked and packed; a block of no bytes ends a stream. Blocks are at
 /// most 64 MiB. Only for builds with lzo.
 class LzopDecoder : public Decoder {
  public:
+  explicit LzopDecoder(const Lzo& lzo) : lzo_(lzo) {}
   const char* name() const override { return "lzop"; }
   size_t decode(std::span<const std::byte>& in, std::span<std::byte> out, State& state) override;
   bool within_stream() const override { return part_ != Part::start || !taken_.empty(); }
@@ -30,6 +37,7 @@ class LzopDecoder : public Decoder {
   State read_block();
   State unpack_block();
 
+  const Lzo& lzo_;
   Part part_ = Part::start;
   std::vector<std::byte> taken_;  // of what is read next
   std::vector<std::byte> block_;  // unpacked

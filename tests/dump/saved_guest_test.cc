@@ -10,6 +10,7 @@
 
 #include "tests/dump/dump_files.h"
 #include "tests/dump/gcore_dump.h"
+#include "tests/support/foreign_files.h"
 
 namespace gcore::tests {
 namespace {
@@ -114,15 +115,6 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& one) { return std::string(one.param.name); });
 
 // ---- libvirt's file around a stream ----
-
-std::string u32(uint32_t value) { return {reinterpret_cast<const char*>(&value), sizeof value}; }
-
-std::string libvirt_header(uint32_t compression, const char* magic = "LibvirtQemudSave") {
-  const std::string xml =
-      "<domain type='kvm'><name>web1</name><memory unit='KiB'>65536</memory></domain>" + std::string(512, '\0');
-  return magic + u32(2) + u32(static_cast<uint32_t>(xml.size())) + u32(1) + u32(compression) + u32(0) +
-         std::string(14 * 4, '\0') + xml;
-}
 
 class LibvirtFile : public testing::Test {
  protected:

@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "tests/inspect/sample.h"
+#include "tests/support/foreign_files.h"
 #include "tests/support/kdump_builder.h"
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
@@ -333,19 +335,39 @@ TEST(Kdump, HasNoFileOffsets) {
   EXPECT_THAT(inspect({"cut", "--json"}).out, HasSubstr("\"truncated\": true"));
 }
 
-/// Files without a byte, under the names that the library has had, are what the dynamic linker finds first.
-TEST(Kdump, WithoutItsLibraryIsToldWhatToInstall) {
+/// Files without a byte, under the names of the libraries, are what the dynamic linker finds first.
+TEST(LoadedLibraries, WithoutOneItIsToldWhatToInstall) {
+  struct Case {
+    std::string dump, why;
+  };
   const Inspect inspect;
-  inspect.folder().write("kdump", KdumpBuilder{}.build());
-  for (int version = 1; version < 30; ++version)
-    inspect.folder().write("libkdumpfile.so." + std::to_string(version), "");
   Process::Options without;
-  without.environment = {"LD_LIBRARY_PATH=" + inspect.folder().path()};
-  const Completed kdump = run({program("gcore-inspect"), inspect.folder().path("kdump")}, 60s, {}, without);
-  EXPECT_EQ(kdump.status, (ExitStatus{1, 0}));
-  EXPECT_THAT(kdump.err, ContainsRegex("^gcore-inspect: cannot open [^\n]*: it is a kdump-compressed dump, and "
-                                       "libkdumpfile.so.[0-9]+, which reads these, is not installed "
-                                       "\\(Debian: libkdumpfile[0-9]+\\)\n$"));
+  without.environment = {"LD_LIBRARY_PATH=" + inspect.folder().path("empty")};
+  std::filesystem::create_directory(inspect.folder().path("empty"));
+  for (int version = 1; version < 30; ++version)
+    inspect.folder().write("empty/libkdumpfile.so." + std::to_string(version), "");
+  for (const char* name : {"liblzma.so.5", "libbz2.so.1.0", "liblzo2.so.2", "libsnappy.so.1"})
+    inspect.folder().write(std::string("empty/") + name, "");
+  const std::string compressed = "it is compressed with ",
+                    debian = ", which unpacks that, is not installed \\(Debian: ";
+  for (const auto& [dump, why] : std::initializer_list<Case>{
+           {KdumpBuilder{}.build(),
+            "it is a kdump-compressed dump, and libkdumpfile.so.[0-9]+, which reads these, is not installed "
+            "\\(Debian: libkdumpfile[0-9]+\\)"},
+           {libvirt_header(2), compressed + "bzip2, and libbz2.so.1.0" + debian +
+                                   "libbz2-1.0\\): unpack what follows libvirt's header, [^\n]* \\| bzip2 -dc "},
+           {libvirt_header(3), compressed + "xz, and liblzma.so.5" + debian +
+                                   "liblzma5\\): unpack what follows libvirt's header, [^\n]* \\| xz -dc "},
+           {libvirt_header(4), compressed + "lzop, and liblzo2.so.2" + debian +
+                                   "liblzo2-2\\): unpack what follows libvirt's header, [^\n]* \\| lzop -dc "},
+           {avml_range(0x1000, 4096, repeated_chunk('a')),
+            "it is an AVML image of version 2, compressed with snappy, and libsnappy.so.1" + debian +
+                "libsnappy1v5\\); unpack it: avml-convert "}}) {
+    inspect.folder().write("dump", dump);
+    const Completed done = run({program("gcore-inspect"), inspect.folder().path("dump")}, 60s, {}, without);
+    EXPECT_EQ(done.status, (ExitStatus{1, 0}));
+    EXPECT_THAT(done.err, ContainsRegex("^gcore-inspect: cannot open [^\n]*: [^\n]*" + why + "[^\n]*\n$"));
+  }
   const Completed sample = run({program("gcore-inspect"), inspect.folder().path("sample.gcore")}, 60s, {}, without);
   EXPECT_EQ(sample.status, (ExitStatus{0, 0})) << sample.err;
 }

@@ -80,6 +80,13 @@ std::string avml_range(uint64_t first, uint64_t size, const std::string& chunks)
 
 // ---- VirtualBox ----
 
+std::string libvirt_header(uint32_t compression, const char* magic) {
+  const std::string xml =
+      "<domain type='kvm'><name>web1</name><memory unit='KiB'>65536</memory></domain>" + std::string(512, '\0');
+  return magic + le(uint32_t{2}) + le(static_cast<uint32_t>(xml.size())) + le(uint32_t{1}) + le(compression) +
+         le(uint32_t{0}) + std::string(14 * 4, '\0') + xml;
+}
+
 std::string virtualbox_note(const std::string& name, uint32_t type, const std::string& content) {
   return le(static_cast<uint32_t>(name.size())) + le(static_cast<uint32_t>(content.size())) + le(type) + padded(name) +
          content;

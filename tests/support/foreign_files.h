@@ -28,6 +28,9 @@ std::string packed_chunk(const std::string& bytes, const std::string& packed);
 /// A page of one byte: a literal of it, and copies of what came before.
 std::string repeated_chunk(char byte);
 
+/// The start of libvirt's file of a saved domain, web1, whose stream is compressed by the program of this number.
+std::string libvirt_header(uint32_t compression, const char* magic = "LibvirtQemudSave");
+
 /// Without the NUL in the size of its name.
 std::string virtualbox_note(const std::string& name, uint32_t type, const std::string& content);
 /// DBGFCORECPU of a vCPU whose registers are numbered from `first` on.

@@ -70,7 +70,7 @@ set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
 # The reader's static library needs LLVM, and fmt is in none of its headers: who only embeds the writer needs neither.
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS
   "${GCORE_DEB_LIBRARY} (= ${deb_version}), libzstd-dev, zlib1g-dev")
-set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SUGGESTS "cmake, pkg-config, llvm-19-dev, liblzma-dev, libbz2-dev, liblzo2-dev, libsnappy-dev")
+set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SUGGESTS "cmake, pkg-config, llvm-19-dev")
 set(CPACK_DEBIAN_DEVELOPMENT_DESCRIPTION
   "memory dumps of virtual machines - development files
 Headers, static libraries, and what CMake (find_package) and pkg-config
@@ -84,13 +84,7 @@ endif()
 set(CPACK_DEBIAN_TOOLS_PACKAGE_NAME gcore-tools)
 set(CPACK_DEBIAN_TOOLS_PACKAGE_SECTION devel)
 # What the reader loads when it needs it.
-set(loaded "")
-if(GCORE_READER_CURL_FOUND)
-  list(APPEND loaded "libcurl4 | libcurl3-gnutls")
-endif()
-if(GCORE_READER_KDUMPFILE_FOUND)
-  list(APPEND loaded "${GCORE_KDUMPFILE_PACKAGE}")
-endif()
+get_property(loaded GLOBAL PROPERTY GCORE_LOADED_PACKAGES)
 list(JOIN loaded ", " loaded)
 set(CPACK_DEBIAN_TOOLS_PACKAGE_RECOMMENDS "${loaded}")
 set(CPACK_DEBIAN_LIBRARY_PACKAGE_RECOMMENDS "${loaded}")

@@ -16,12 +16,19 @@
 #include "reader/dump/foreign/foreign.h"
 #include "reader/dump/foreign/lime_range.h"
 #include "reader/source/block_source.h"
+#include "reader/source/loaded_library.h"
 #include "writer/format/endian.h"
 
 namespace gcore::reader {
 namespace {
 
 #ifdef GCORE_WITH_SNAPPY
+
+struct Snappy {
+  LoadedLibrary library{GCORE_SNAPPY_SONAME};
+  decltype(&snappy_uncompressed_length) uncompressed_length = library.find("snappy_uncompressed_length");
+  decltype(&snappy_uncompress) uncompress = library.find("snappy_uncompress");
+};
 
 constexpr uint8_t kCompressed = 0x00, kPlain = 0x01, kFirstSkipped = 0x80, kStreamStart = 0xff;
 constexpr size_t kChunkHeader = 4, kSum = 4, kMostUnpacked = 64 << 10;
@@ -52,7 +59,7 @@ struct Chunk {
 };
 
 /// Nothing where there is no chunk that makes sense.
-std::optional<Chunk> chunk_at(const Source& source, uint64_t at) {
+std::optional<Chunk> chunk_at(const Snappy& snappy, const Source& source, uint64_t at) {
   std::array<std::byte, kChunkHeader + kSum + 6> bytes{};
   const size_t got = source.read(FileOffset(at), bytes).bytes;
   if (got < kChunkHeader) return std::nullopt;
@@ -70,7 +77,7 @@ std::optional<Chunk> chunk_at(const Source& source, uint64_t at) {
   size_t length = 0;
   if (chunk.kind == kCompressed) {
     const size_t there = std::min<size_t>(got - kChunkHeader, data) - kSum;
-    if (snappy_uncompressed_length(reinterpret_cast<const char*>(&bytes[kChunkHeader + kSum]), there, &length) !=
+    if (snappy.uncompressed_length(reinterpret_cast<const char*>(&bytes[kChunkHeader + kSum]), there, &length) !=
         SNAPPY_OK)
       return std::nullopt;
     chunk.unpacked = length;
@@ -81,7 +88,8 @@ std::optional<Chunk> chunk_at(const Source& source, uint64_t at) {
 /// Each chunk is a block: all ranges one after the other are the unpacked bytes.
 class AvmlSource final : public BlockSource {
  public:
-  AvmlSource(std::unique_ptr<Source> file, std::vector<Block> blocks, uint64_t size) : file_(std::move(file)) {
+  AvmlSource(const Snappy& snappy, std::unique_ptr<Source> file, std::vector<Block> blocks, uint64_t size)
+      : snappy_(snappy), file_(std::move(file)) {
     set_blocks(std::move(blocks), size);
   }
   uint64_t file_end() const override { return file_->file_end(); }
@@ -90,7 +98,7 @@ class AvmlSource final : public BlockSource {
  private:
   int unpack(size_t block, std::span<std::byte> into) const override {
     const uint64_t at = blocks()[block].packed;
-    const auto chunk = chunk_at(*file_, at);
+    const auto chunk = chunk_at(snappy_, *file_, at);
     if (!chunk || chunk->unpacked != into.size()) return EBADMSG;
     std::vector<std::byte> packed(chunk->size - kChunkHeader);
     const Result got = file_->read(FileOffset(at + kChunkHeader), packed);
@@ -99,24 +107,25 @@ class AvmlSource final : public BlockSource {
     size_t size = into.size();
     if (chunk->kind == kPlain) {
       std::ranges::copy(data, into.begin());
-    } else if (snappy_uncompress(reinterpret_cast<const char*>(data.data()), data.size(),
-                                 reinterpret_cast<char*>(into.data()), &size) != SNAPPY_OK ||
+    } else if (snappy_.uncompress(reinterpret_cast<const char*>(data.data()), data.size(),
+                                  reinterpret_cast<char*>(into.data()), &size) != SNAPPY_OK ||
                size != into.size()) {
       return EBADMSG;
     }
     return format::load<uint32_t>(packed.data(), format::ByteOrder::little) == masked_sum(into) ? 0 : EBADMSG;
   }
   Place place_of(size_t block) const override {
-    const auto chunk = chunk_at(*file_, blocks()[block].packed);
+    const auto chunk = chunk_at(snappy_, *file_, blocks()[block].packed);
     return {blocks()[block].packed, chunk ? chunk->size : kChunkHeader};
   }
 
+  const Snappy& snappy_;
   std::unique_ptr<Source> file_;
 };
 
 class AvmlIndex {
  public:
-  explicit AvmlIndex(const Source& file) : file_(file) {}
+  AvmlIndex(const Snappy& snappy, const Source& file) : snappy_(snappy), file_(file) {}
 
   /// Takes what makes sense. False when the file is damaged from at() on.
   bool take_range(ForeignDump& dump) {
@@ -145,7 +154,7 @@ class AvmlIndex {
   bool take_stream(uint64_t size) {
     const uint64_t start = at_, end = unpacked_ + size;
     while (unpacked_ < end) {
-      const auto chunk = chunk_at(file_, at_);
+      const auto chunk = chunk_at(snappy_, file_, at_);
       if (!chunk || chunk->unpacked > end - unpacked_) return false;
       if (chunk->unpacked > 0) blocks_.push_back({.begin = unpacked_, .packed = at_});
       unpacked_ += chunk->unpacked;
@@ -159,6 +168,7 @@ class AvmlIndex {
     return true;
   }
 
+  const Snappy& snappy_;
   const Source& file_;
   uint64_t at_ = 0, unpacked_ = 0;
   std::vector<Block> blocks_;
@@ -171,9 +181,15 @@ class AvmlIndex {
 
 Expected<ForeignDump> open_avml(std::unique_ptr<Source> source) {
 #ifdef GCORE_WITH_SNAPPY
+  const auto* snappy = loaded<Snappy>();
+  if (snappy == nullptr)
+    return std::unexpected(Error{Error::Kind::unsupported,
+                                 "it is an AVML image of version 2, compressed with snappy, and " GCORE_SNAPPY_SONAME
+                                 ", which unpacks that, is not installed (Debian: " GCORE_SNAPPY_PACKAGE
+                                 "); unpack it: avml-convert FILE IMAGE.lime"});
   ForeignDump dump;
   dump.format = "AVML image";
-  AvmlIndex index(*source);
+  AvmlIndex index(*snappy, *source);
   while (index.at() < source->size()) {
     if (index.take_range(dump)) continue;
     dump.warnings.push_back(
@@ -186,7 +202,7 @@ Expected<ForeignDump> open_avml(std::unique_ptr<Source> source) {
   const uint64_t size = index.unpacked();
   dump.has_file_offsets = false;
   dump.packing = "snappy";
-  dump.memory = std::make_unique<AvmlSource>(std::move(source), index.take_blocks(), size);
+  dump.memory = std::make_unique<AvmlSource>(*snappy, std::move(source), index.take_blocks(), size);
   dump.elf.machine = machine_of_kernel(*dump.memory, dump.elf.headers);
   index.tell_zeros(dump.notices);
   dump.notices.push_back("the dump has no vCPUs: an AVML image has memory only");

@@ -85,11 +85,10 @@ std::string domain_name(const Source& source, const SaveHeader& header) {
 Expected<std::unique_ptr<Source>> unpack_stream(std::unique_ptr<Source> source, const SaveHeader& header,
                                                 std::vector<std::string>& warnings) {
   const Packing packing = kCompressions[header.compression];
-  if (const auto known = new_decoder(packing); !known)
-    return fail(Error::Kind::unsupported,
-                fmt::format("libvirt's file is compressed with {0}, which this program was built without; unpack what "
-                            "follows its header, and open that: tail -c +{1} FILE | {0} -dc >STREAM",
-                            to_string(packing), header.stream() + 1));
+  const std::string instead =
+      fmt::format("unpack what follows libvirt's header, and open that: tail -c +{1} FILE | {0} -dc >STREAM",
+                  to_string(packing), header.stream() + 1);
+  if (const auto known = new_decoder(packing, instead); !known) return std::unexpected(known.error());
   std::array<std::byte, 512> start{};
   const Source::Result got = source->read(FileOffset(header.stream()), start);
   if (got.error != 0) return fail(Error::Kind::io, fmt::format("it cannot be read: {}", words_of(got.error)));

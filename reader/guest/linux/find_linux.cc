@@ -20,7 +20,6 @@ namespace gcore::reader {
 namespace {
 
 using translate::Mode;
-using translate::Paging;
 using translate::Translator;
 
 constexpr std::string_view kStext = "_stext";
@@ -173,7 +172,7 @@ class Finder {
     }
   }
 
-  void look_through(const Translator& translator, const Cpu& cpu) {
+  void look_through(Translator translator, const Cpu& cpu) {
     MappedImage image = image_at(translator, cpu);
     if (image.empty() || bytes_in_dump(dump_, image) == 0) return;
     drop_note_against(translator);
@@ -189,7 +188,7 @@ class Finder {
     guest_.kind = GuestSystem::Kind::linux_kernel;
     guest_.banner = std::move(banner);
     image_ = std::move(image);
-    image_paging_ = translator.paging();
+    image_seen_through_ = std::move(translator);
   }
 
   MappedImage image_at(const Translator& translator, const Cpu& cpu) const {
@@ -264,17 +263,17 @@ class Finder {
   void look_through_kernel_tables() {
     const auto start = kernel_start();
     if (!start || !guest_.kernel_paging) return;
-    const Translator translator = translator_of(dump_, *guest_.kernel_paging);
+    Translator translator = translator_of(dump_, *guest_.kernel_paging);
     image_ = kernel_image(dump_.machine(), translator, VirtAddr(start->address));
     guest_.banner = find_banner(dump_, image_, guest_.release);
-    if (!image_.empty()) image_paging_ = translator.paging();
+    if (!image_.empty()) image_seen_through_ = std::move(translator);
   }
 
   /// When there is no root and no note.
   void look_for_tables(GuestSearch search) {
     auto found = find_kernel_tables(dump_, search);
     if (!found) return;
-    const Translator translator = translator_of(dump_, found->paging);
+    Translator translator = translator_of(dump_, found->paging);
     const auto accept = [&](const FoundNote& note) { return agrees(translator, note); };
     if (auto note = find_note_by_image(dump_, translator, found->image, accept))
       take(*std::move(note), GuestSystem::Source::memory);
@@ -285,7 +284,7 @@ class Finder {
     }
     guest_.banner = std::move(found->banner);
     image_ = std::move(found->image);
-    image_paging_ = translator.paging();
+    image_seen_through_ = std::move(translator);
   }
 
   void describe_image() {
@@ -310,9 +309,10 @@ class Finder {
   void describe_memory() {
     if (guest_.kind != GuestSystem::Kind::linux_kernel) return;
     guest_.page_size = Vmcoreinfo(guest_.vmcoreinfo).number("PAGESIZE");
-    if (!image_paging_) return;
-    if (!guest_.page_size) guest_.page_size = uint64_t{1} << image_paging_->upper.page_shift;
-    if (image_paging_->upper.usable) guest_.page_offset = find_direct_map(dump_, translator_of(dump_, *image_paging_));
+    if (!image_seen_through_) return;
+    const auto& upper = image_seen_through_->paging().upper;
+    if (!guest_.page_size) guest_.page_size = uint64_t{1} << upper.page_shift;
+    if (upper.usable) guest_.page_offset = find_direct_map(dump_, *image_seen_through_);
   }
 
   const Dump& dump_;
@@ -320,7 +320,7 @@ class Finder {
   GuestSystem& guest_;
   const linux_guest::LinuxMachine* machine_ = linux_guest::find_linux_machine(dump_.machine());
   MappedImage image_;
-  std::optional<Paging> image_paging_;    // what the image was seen through
+  std::optional<Translator> image_seen_through_;
   std::optional<FoundNote> unconfirmed_;  // see is_consistent()
   bool scanned_in_part_ = false;
 };
