@@ -59,7 +59,8 @@ struct gcore_guest {
   int (*read_cpu)(void* self, size_t index, gcore_registers* registers); /* 0, or -1: this vCPU cannot be read */
   /* Fills at most `room` ranges and returns how many there are; called again with more room when they do not fit. */
   size_t (*memory)(void* self, struct gcore_memory_range* ranges, size_t room);
-  size_t (*read_memory)(void* self, uint64_t address, void* to, size_t size); /* optional */
+  size_t (*read_memory)(void* self, uint64_t address, void* to, size_t size); /* optional; with aside_memory by two
+                                                                                 threads at once */
   const char* (*process_name)(void* self, size_t cpu);                        /* optional */
   const char* (*vmcoreinfo)(void* self);                                      /* optional */
   size_t (*cpu_number)(void* self, size_t index); /* optional; the machine's number for it, where these have gaps */

@@ -86,7 +86,8 @@ class Guest {
   virtual std::vector<MemoryRange> memory() = 0;
 
   /// Reads memory of a range that has neither `host` nor `fd`: returns how many leading bytes of [address, address +
-  /// size) were read; fewer than asked means that the page of the next byte cannot be read. Whole pages only.
+  /// size) were read; fewer than asked means that the page of the next byte cannot be read. Whole pages only. By two
+  /// threads at once with Options::aside_memory, and known_memory() as well.
   virtual size_t read_memory(uint64_t /*address*/, void* /*to*/, size_t /*size*/) { return 0; }
 
   /// What is known of such memory without reading it: [address, address + size) is zeros for certain, or may be
