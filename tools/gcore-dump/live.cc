@@ -10,11 +10,13 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <map>
 #include <optional>
 #include <thread>
 #include <utility>
 
 #include "tools/gcore-dump/scratch.h"
+#include "writer/available_memory.h"
 #include "writer/base/sparse_file.h"
 
 namespace gcore::tools::qemu {
@@ -31,7 +33,9 @@ std::unexpected<QmpError> refused(std::string text) {
   return std::unexpected(QmpError{Kind::refused, std::move(text)});
 }
 
-/// Puts each page where `place` has it, neighbours together.
+/// Puts each page where `place` has it, neighbours together. Between the pages of its round through memory QEMU sends
+/// those that the guest is about to change: they wait in memory for the round to come to them, since a file that is
+/// written in no order is in many pieces on the disk, and the disk takes its time.
 class PlacedMemory final : public reader::StreamMemory {
  public:
   explicit PlacedMemory(const SnapshotPlace& place) : place_(place), file_(place.file) {}
@@ -77,11 +81,10 @@ class PlacedMemory final : public reader::StreamMemory {
     const std::vector<std::byte> bytes(reader::kStreamPage, value);
     return page(block, offset, bytes, 0);
   }
+  /// All that has come is to be in the file.
   Expected<void> flush() {
-    const int problem = base::write_at(file_, pending_, place_.start + start_);
-    pending_.clear();
-    if (problem != 0) return failed(std::strerror(problem));
-    return {};
+    if (auto done = end_round(); !done) return done;
+    return write_early();
   }
 
   base::UniqueFd scratch;  // where there is no dump's file
@@ -92,13 +95,51 @@ class PlacedMemory final : public reader::StreamMemory {
     uint64_t offset, size, at;
   };
   static constexpr size_t kMost = 128 << 10;
+  static constexpr uint64_t kMostEarly = 256 << 20;
 
   Expected<void> put(uint64_t at, std::span<const std::byte> bytes) {
-    if (at != start_ + pending_.size() || pending_.size() >= kMost)
-      if (auto done = flush(); !done) return done;
-    if (pending_.empty()) start_ = at;
-    pending_.insert(pending_.end(), bytes.begin(), bytes.end());
     written_[at / reader::kStreamPage] = true;
+    if (at != next_ && next_ != 0) {
+      // Two neighbours one after the other: the round goes on there.
+      const auto before = at == last_early_ + reader::kStreamPage ? early_.find(last_early_) : early_.end();
+      if (before == early_.end()) return keep_early(at, bytes);
+      if (auto done = end_round(); !done) return done;
+      pending_ = std::move(before->second);
+      early_.erase(before);
+    }
+    early_.erase(at);
+    if (auto done = append(at, bytes); !done) return done;
+    for (auto it = early_.find(next_); it != early_.end(); it = early_.find(next_)) {
+      if (auto done = append(next_, it->second); !done) return done;
+      early_.erase(it);
+    }
+    return {};
+  }
+  Expected<void> append(uint64_t at, std::span<const std::byte> bytes) {
+    next_ = at;
+    if (pending_.size() >= kMost)
+      if (auto done = end_round(); !done) return done;
+    pending_.insert(pending_.end(), bytes.begin(), bytes.end());
+    next_ += bytes.size();
+    return {};
+  }
+  Expected<void> keep_early(uint64_t at, std::span<const std::byte> bytes) {
+    early_.insert_or_assign(at, std::vector<std::byte>(bytes.begin(), bytes.end()));
+    last_early_ = at;
+    return early_.size() < most_early_ ? Expected<void>() : flush();
+  }
+  /// What is pending ends before next_.
+  Expected<void> end_round() {
+    const int problem = base::write_at(file_, pending_, place_.start + next_ - pending_.size());
+    pending_.clear();
+    if (problem != 0) return failed(std::strerror(problem));
+    return {};
+  }
+  Expected<void> write_early() {
+    for (const auto& [at, bytes] : early_)
+      if (const int problem = base::write_at(file_, bytes, place_.start + at); problem != 0)
+        return failed(std::strerror(problem));
+    early_.clear();
     return {};
   }
   Expected<void> failed(const std::string& why) const {
@@ -111,8 +152,11 @@ class PlacedMemory final : public reader::StreamMemory {
   int file_;
   std::vector<std::vector<Part>> blocks_;
   std::vector<bool> written_;
-  std::vector<std::byte> pending_;
-  uint64_t start_ = 0;  // of what is pending
+  std::vector<std::byte> pending_;  // of the round
+  uint64_t next_ = 0;               // where the round goes on; 0: it has not begun
+  std::map<uint64_t, std::vector<std::byte>> early_;
+  uint64_t last_early_ = 0;
+  const uint64_t most_early_ = std::min(kMostEarly, writer::available_memory() / 8) / reader::kStreamPage;
 };
 
 /// Makes QEMU's migration one that does not stop the guest, and puts back what it changed.
