@@ -182,13 +182,13 @@ TEST(AsideFailure, TheDeadlineHoldsWhenThereIsNoRoomForAll) {
 }
 
 TEST(AsideFailure, AndAfterwardsItCountsForNothing) {
-  HastyGuest guest(4096, Backing::memfd);
-  guest.fill(0, 'x', 4096);
+  HastyGuest guest(1024, Backing::memfd);
+  guest.fill(0, 'x', 1024);
   Options options;
   options.target = "|cat >/dev/null";
   options.aside_memory = 64 * kMib;
-  options.bytes_per_second = 32 * kMib;  // half a second for 16 MiB
-  options.pause_deadline = std::chrono::milliseconds(300);
+  options.bytes_per_second = 5 * kMib / 2;  // 1.6 seconds for 4 MiB, which are copied within milliseconds
+  options.pause_deadline = std::chrono::seconds(1);
   const Result result = writer::dump(guest, options);
   EXPECT_TRUE(result.status.ok()) << result.status.text();
 }
