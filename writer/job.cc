@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "writer/aside.h"
-#include "writer/available_memory.h"
+#include "writer/base/available_memory.h"
 #include "writer/compress.h"
 #include "writer/info.h"
 #include "writer/layout.h"
@@ -343,7 +343,7 @@ Status Job::lay_out_guest() {
 
 void Job::choose_aside(const IoThread& io) {
   if (options_.aside_memory == 0 || first_copies_ == 0 || snapshot_ || !io.has_thread()) return;
-  const uint64_t available = available_memory(), wanted = options_.aside_memory;
+  const uint64_t available = base::available_memory(), wanted = options_.aside_memory;
   const uint64_t most = wanted == UINT64_MAX ? available / 4 : std::min(wanted, available / 8 * 7);
   aside_ = Aside::make(guest_, control_, state_.memory, most);
   source_.share_with(aside_.get());

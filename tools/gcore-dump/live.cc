@@ -16,7 +16,7 @@
 #include <utility>
 
 #include "tools/gcore-dump/scratch.h"
-#include "writer/available_memory.h"
+#include "writer/base/available_memory.h"
 #include "writer/base/sparse_file.h"
 
 namespace gcore::tools::qemu {
@@ -156,7 +156,7 @@ class PlacedMemory final : public reader::StreamMemory {
   uint64_t next_ = 0;               // where the round goes on; 0: it has not begun
   std::map<uint64_t, std::vector<std::byte>> early_;
   uint64_t last_early_ = 0;
-  const uint64_t most_early_ = std::min(kMostEarly, writer::available_memory() / 8) / reader::kStreamPage;
+  const uint64_t most_early_ = std::min(kMostEarly, base::available_memory() / 8) / reader::kStreamPage;
 };
 
 /// Makes QEMU's migration one that does not stop the guest, and puts back what it changed.

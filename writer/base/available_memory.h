@@ -1,28 +1,30 @@
-#include "writer/available_memory.h"
+// How much memory a process may take without that anybody's is written to a disk, or that it is killed for it.
+#pragma once
 
 #include <algorithm>
 #include <cinttypes>
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <memory>
 #include <optional>
 #include <string>
 
-namespace gcore::writer {
-namespace {
+namespace gcore::base {
+namespace detail {
 
 using File = std::unique_ptr<std::FILE, int (*)(std::FILE*)>;
 
-File open_to_read(const std::string& path) { return {std::fopen(path.c_str(), "re"), std::fclose}; }
+inline File open_to_read(const std::string& path) { return {std::fopen(path.c_str(), "re"), std::fclose}; }
 
-std::optional<uint64_t> number_in(const std::string& path) {
+inline std::optional<uint64_t> number_in(const std::string& path) {
   const File file = open_to_read(path);
   uint64_t value = 0;
   if (!file || std::fscanf(file.get(), "%" SCNu64, &value) != 1) return std::nullopt;  // "max", too
   return value;
 }
 
-uint64_t available_of_kernel() {
+inline uint64_t available_of_kernel() {
   const File file = open_to_read("/proc/meminfo");
   char line[256];
   uint64_t kib = 0;
@@ -32,7 +34,7 @@ uint64_t available_of_kernel() {
 }
 
 // From a group up to the root, which in a container is the container's own group.
-uint64_t left_in(const std::string& root, std::string group, const char* most_name, const char* used_name) {
+inline uint64_t left_in(const std::string& root, std::string group, const char* most_name, const char* used_name) {
   uint64_t left = UINT64_MAX;
   for (;; group.erase(group.rfind('/'))) {
     const auto most = number_in(root + group + most_name), used = number_in(root + group + used_name);
@@ -41,9 +43,12 @@ uint64_t left_in(const std::string& root, std::string group, const char* most_na
   }
 }
 
-}  // namespace
+}  // namespace detail
 
-uint64_t available_memory() {
+/// Bytes: what the kernel has available (MemAvailable of /proc/meminfo), and what the control groups allow that this
+/// process is in, of both versions. 0: nobody knows.
+inline uint64_t available_memory() {
+  using namespace detail;  // NOLINT
   uint64_t available = available_of_kernel();
   const File groups = open_to_read("/proc/self/cgroup");  // "0::/a/b" (version 2), "9:memory:/a/b" (version 1)
   char line[4096];
@@ -63,4 +68,4 @@ uint64_t available_memory() {
   return available;
 }
 
-}  // namespace gcore::writer
+}  // namespace gcore::base
