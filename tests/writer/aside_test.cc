@@ -113,7 +113,7 @@ TEST_P(Aside, LetsTheGuestGoOnBeforeAnythingIsWritten) {
 // At every speed, with room for everything and for less: what the dump holds does not depend on it.
 TEST_P(Aside, IsTheSameDumpAsWithout) {
   std::mt19937_64 random(18);
-  for (int round = 0; round < 12; ++round) {
+  for (int round = 0; round < 6; ++round) {
     HastyGuest guest(6000, GetParam());
     fill_at_random(guest, random);
     guest.ranges = {guest.range(0x1000, 0, 2100 * kPage), guest.range(0x4000000, 2100 * kPage, 3100 * kPage),
