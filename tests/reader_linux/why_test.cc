@@ -22,6 +22,7 @@ namespace {
 
 using namespace reader::linux_guest;
 using testing::AllOf;
+using testing::AnyOf;
 using testing::Contains;
 using testing::Each;
 using testing::HasSubstr;
@@ -222,7 +223,7 @@ TEST_P(Why, UnderstandsWhoStallsRcu) {
   const auto pid = [&](std::string_view name) { return std::ranges::find(tasks->list, name, &Task::name)->pid; };
   const std::string one = std::to_string(pid("mutex-one")), two = std::to_string(pid("mutex-two"));
   const auto told = [&](std::vector<std::string> report) {
-    return stalled_text(stalled_cpus(report), preempted_readers(scene, report));
+    return stalled_text(stalled_cpus(report), stalling_readers(scene, report));
   };
   const std::string off = ", taken off the CPU within an RCU read-side critical section,";
   const std::string first = "mutex-one (PID " + one + ")", second = "mutex-two (PID " + two + ")";
@@ -245,7 +246,38 @@ TEST_P(Why, UnderstandsWhoStallsRcu) {
       told({"rcu: \tTasks blocked on level-0 rcu_node (CPUs 0-1): P" + one + "/1:b..l",
             "task:another one      state:R  running task     stack:0     pid:" + one + "   ppid:2      flags:0x8"}),
       "another one (PID " + one + ")" + off);
-  EXPECT_EQ(told({"rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:"}), "a reader");
+  EXPECT_EQ(
+      told({"INFO: rcu_tasks detected stalls on tasks:", "00000000b92b832d: .. nvcsw: 1/1 holdout: 1 idle_cpu: -1/7",
+            "task:mutex-two       state:R  running task     stack:    0 pid:" + two + " ppid:     2 flags:0x4000"}),
+      second + ", which has not given up its CPU by itself,");
+  EXPECT_EQ(told({"INFO: rcu_tasks_trace detected stalls on tasks:", "P" + one + ": ... nesting: 1N cpu: 2",
+                  "task:mutex-one       state:D stack:15080 pid:" + one + " ppid:     2 flags:0x00004000"}),
+            first + ", within a critical section of RCU tasks trace,");
+  EXPECT_EQ(told({"rcu: INFO: rcu_sched detected stalls on CPUs/tasks:",
+                  "rcu: \t0-...!: (1 GPs behind) idle=9b2/1/0x4000000000000000 softirq=1089198/1089202 fqs=0",
+                  "rcu: \t12-...!: (3 ticks this GP) idle=cfe/1/0x4000000000000002 softirq=1055108/1055110 fqs=0"}),
+            "CPU 0, 12");
+  EXPECT_EQ(told({"rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:"}), "") << "it names nobody";
+}
+
+TEST_P(Why, NamesTheKthreadThatDoesNotComeToACpuAndWhatRunsThere) {
+  const auto diagnosis = of("rcu-starved");
+  const auto found = of_kind(diagnosis, Finding::Kind::rcu_stall);
+  const auto now = std::ranges::find(found, false, &Finding::is_past);
+  ASSERT_NE(now, found.end()) << why_text(diagnosis);
+  const Finding& finding = **now;
+  EXPECT_THAT(names_in_role(finding, "waits for a CPU"), AnyOf("rcu_preempt", "rcu_sched"));
+  EXPECT_EQ(names_in_role(finding, "runs"), "rcu-starver");
+  EXPECT_TRUE(regex_search(
+      finding.text, Regex(R"(^RCU stall: rcu_\w+ \(PID \d+\), which ends grace periods, does not come to CPU 1, )"
+                          R"(which runs rcu-starver \(PID \d+\) in \w+)")))
+      << finding.text;
+  EXPECT_THAT(all_text(finding), AllOf(HasSubstr("kthread starved for "), HasSubstr("stack of vCPU 1"),
+                                       HasSubstr("trouble_starves_rcu+0x")));
+  EXPECT_EQ(finding.key, "rcu-stall|starved kthread");
+  // When it runs again, it is over.
+  const auto later = of("oops");
+  for (const Finding* past : of_kind(later, Finding::Kind::rcu_stall)) EXPECT_TRUE(past->is_past) << why_text(later);
 }
 
 /// Messages that no guest here comes to, one a text, all of one moment and caller (0: not known).
@@ -320,6 +352,38 @@ TEST_P(Why, UnderstandsWhoseCpuIsLockedUpHard) {
   EXPECT_EQ(unknown.text, "hard lockup: CPU 0 was stuck in a function that the kernel did not name");
   EXPECT_TRUE(unknown.is_past);
   EXPECT_THAT(unknown.tasks, IsEmpty());
+}
+
+/// Words of arch/x86/kernel/dumpstack.c and mm/oom_kill.c.
+TEST_P(Why, UnderstandsRareDeathsAndKillings) {
+  const Opened opened(guest().dump("busy"));
+  Scene scene{.kernel = *opened.kernel, .current = {nullptr, nullptr}, .stacks = {{}, {}}};
+  const auto told = [&](std::vector<std::string> texts) {
+    const std::vector<Message> messages = said(std::move(texts), 1'000'000'000);
+    scene.messages = messages;
+    std::vector<Finding> findings;
+    find_in_messages(scene, findings);
+    EXPECT_THAT(findings, SizeIs(1));
+    return findings.empty() ? Finding{} : findings[0];
+  };
+  const Finding death = told({"segment not present: 0000 [#1] PREEMPT SMP PTI",
+                              "CPU: 1 PID: 99 Comm: loader Not tainted 6.1.0", "RIP: 0010:loads_it+0x1c/0x40 [it]"});
+  EXPECT_EQ(death.kind, Finding::Kind::oops);
+  EXPECT_EQ(death.text,
+            "segment not present: 0000 [#1] PREEMPT SMP PTI, in loads_it+0x1c/0x40 [it], run by loader (PID 99)");
+  const Finding killed = told({"Out of memory (oom_kill_allocating_task): Killed process 99 (loader) total-vm:2048kB"});
+  EXPECT_EQ(killed.kind, Finding::Kind::out_of_memory);
+  EXPECT_THAT(killed.text, HasSubstr("loader (PID 99) was killed"));
+  scene.messages = {};
+  for (const char* harmless :
+       {"usb 1-1: Product: 0000 [device]", "pci 0000:00:1f.2: [8086:2922] type 00 class 0x010601",
+        "Killed process accounting is on", "eth0: link up [#]"}) {
+    const std::vector<Message> messages = said({harmless}, 1'000'000'000);
+    scene.messages = messages;
+    std::vector<Finding> findings;
+    find_in_messages(scene, findings);
+    EXPECT_THAT(findings, IsEmpty()) << harmless;
+  }
 }
 
 TEST_P(Why, SaysThatAllVcpusAreIdle) {

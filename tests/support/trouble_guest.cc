@@ -153,6 +153,9 @@ void cook(const std::string& machine, const std::string& kernel, const std::stri
     guest.make("rcu-asleep", {"\\(detected by [0-9]+, t=[0-9]+ jiffies|cannot be preempted here"});
     guest.dump("rcu-asleep");
     guest.make("release");
+    guest.make("rcu-starved", {"kthread starved for"});
+    guest.dump("rcu-starved");
+    guest.make("release");
     guest.make("oops", kOopsed);
     guest.dump("oops");
     guest.make("leak", kKilled);

@@ -16,13 +16,31 @@ constexpr size_t kExcerpt = 60;  // lines of one that are shown
 constexpr size_t kMaxFindings = 100;
 constexpr size_t kCalls = 4;  // functions of a call trace that make a key
 
+/// Any other that ends in die(), "segment not present: 0000 [#1] PREEMPT SMP PTI": its count comes after a number.
+bool is_death(std::string_view text) {
+  const size_t mark = text.find(" [#");
+  const size_t colon = text.substr(0, std::min(mark, text.size())).rfind(": ");
+  if (mark == text.npos || colon == text.npos) return false;
+  const std::string_view code = text.substr(colon + 2, mark - colon - 2);
+  return !code.empty() && code.find_first_not_of("0123456789abcdef") == code.npos &&
+         leading_number<uint32_t>(text.substr(mark + 3));
+}
+
 bool begins_oops(std::string_view text) {
   if (contains(text, "soft lockup") || contains(text, "BUG: workqueue lockup")) return false;
   return text.starts_with("BUG: ") || text.starts_with("Oops: ") || text.starts_with("general protection fault") ||
          text.starts_with("kernel BUG at ") || text.starts_with("invalid opcode: ") ||
          text.starts_with("divide error: ") || text.starts_with("Unable to handle kernel ") ||
          text.starts_with("Internal error: ") || text.starts_with("stack segment: ") ||
-         text.starts_with("traps: PANIC: double fault");
+         text.starts_with("traps: PANIC: double fault") || is_death(text);
+}
+
+/// "Out of memory: Killed process 99 (dd)", "Memory cgroup out of memory: Killed ...", and of a task that itself asks
+/// for too much "Out of memory (oom_kill_allocating_task): Killed ...".
+bool is_killing(std::string_view text) {
+  const size_t mark = text.find(": Killed process ");
+  const std::string_view why = text.substr(0, std::min(mark, text.size()));
+  return mark != text.npos && (why.starts_with("Out of memory") || why.starts_with("Memory cgroup out of memory"));
 }
 
 /// "RIP: 0010:trouble_writes_to_null+0x15/0x30 [trouble]", "pc : trouble_writes_to_null+0x14/0x28 [trouble]"
@@ -54,9 +72,7 @@ class MessageReader {
       } else if (contains(text, "detected stalls on") || contains(text, "self-detected stall on") ||
                  contains(text, "detected expedited stalls on")) {
         rcu_stall(i);
-      } else if (contains(text, "Out of memory: Killed process") ||
-                 contains(text, "Memory cgroup out of memory: Killed process") ||
-                 text.starts_with("Out of memory and no killable processes")) {
+      } else if (is_killing(text) || text.starts_with("Out of memory and no killable processes")) {
         out_of_memory(i);
       }
     }
@@ -70,7 +86,7 @@ class MessageReader {
     std::string calls{};        // the functions of its call trace, for keys
     std::optional<int32_t> pid{};
     std::string comm{};
-    Evidence excerpt{.kind = Evidence::Kind::excerpt};
+    std::vector<std::string> lines{};
   };
 
   /// What follows a record and comes from the same task or CPU, up to the end of its trace.
@@ -84,7 +100,7 @@ class MessageReader {
       const std::string_view text = message.text;
       if (i != begin && is_another(text)) break;
       report.end = i + 1;
-      if (report.excerpt.lines.size() < kExcerpt) report.excerpt.lines.push_back(message.text);
+      report.lines.push_back(message.text);
       after_interrupt |= text.starts_with(" </IRQ>");
       if (const auto function = function_at_fault(text)) {
         if (report.function.empty()) report.function = *function;
@@ -133,6 +149,10 @@ class MessageReader {
     if (const auto pid = after(text, " PID: ")) report.pid = leading_number<int32_t>(*pid);
   }
 
+  static void add_excerpt(Finding& finding, Report&& report, const char* text) {
+    report.lines.resize(std::min(report.lines.size(), kExcerpt));
+    finding.evidence.push_back({.kind = Evidence::Kind::excerpt, .text = text, .lines = std::move(report.lines)});
+  }
   void add_task(Finding& finding, std::optional<int32_t> pid, std::string_view name, std::string role) const {
     if (!pid) return;
     const Task* task = scene_.task_of_pid(*pid);
@@ -158,8 +178,7 @@ class MessageReader {
     const std::string whose = report.pid ? fmt::format(" while {} (PID {}) ran", report.comm, *report.pid) : "";
     finding.text = fmt::format("the kernel panicked{}: {}", whose, said);
     finding.evidence.push_back(message_evidence(messages_[i]));
-    finding.evidence.push_back(std::move(report.excerpt));
-    finding.evidence.back().text = "the kernel's report";
+    add_excerpt(finding, std::move(report), "the kernel's report");
     add_task(finding, report.pid, report.comm, "ran panic");
     finding.key = fmt::format("panic|{}|{}", without_numbers(said), report.calls);
     for (const size_t vcpu : panicking)
@@ -194,8 +213,7 @@ class MessageReader {
     finding.text =
         fmt::format("{}{}{}", messages_[i].text, report.function.empty() ? "" : ", in " + report.function, who(report));
     finding.evidence.push_back(message_evidence(messages_[i]));
-    finding.evidence.push_back(std::move(report.excerpt));
-    finding.evidence.back().text = "the kernel's report, with registers";
+    add_excerpt(finding, std::move(report), "the kernel's report, with registers");
     add_task(finding, report.pid, report.comm, "ran it");
     finding.key =
         fmt::format("oops|{}|{}|{}", without_numbers(messages_[i].text), function_name(report.function), report.calls);
@@ -240,8 +258,7 @@ class MessageReader {
       return;
     }
     if (!finding.is_past) add_stack_of_cpu(finding, *cpu);
-    finding.evidence.push_back(std::move(report.excerpt));
-    finding.evidence.back().text = "the kernel's report";
+    add_excerpt(finding, std::move(report), "the kernel's report");
     findings_.push_back(std::move(finding));
   }
 
@@ -288,10 +305,10 @@ class MessageReader {
     Report report = report_from(i);
     Finding finding{.kind = Finding::Kind::rcu_stall, .time_ns = messages_[i].time_ns};
     const bool by_itself = contains(messages_[i].text, "self-detected");
-    auto cpus = stalled_cpus(report.excerpt.lines);
+    auto cpus = stalled_cpus(report.lines);
     if (const uint32_t caller = messages_[i].caller; cpus.empty() && by_itself && caller >> 31 != 0)
       cpus.push_back(caller & INT32_MAX);  // the line that says so is still to come
-    const auto readers = preempted_readers(scene_, report.excerpt.lines);
+    const auto readers = stalling_readers(scene_, report.lines);
     const uint32_t cpu = cpus.empty() ? 0 : cpus[0];
     if (!by_itself) forget_who_reports(report);
     if (!cpus.empty() && !by_itself) add_report_of_cpu(cpu, report);
@@ -303,12 +320,20 @@ class MessageReader {
     const bool cpu_goes_on = !runs || runs->pid != report.pid;
     finding.is_past =
         cpu_goes_on && std::ranges::none_of(readers, [](const RcuReader& reader) { return reader.is_in_it; });
-    complete(report, cpu, !cpu_goes_on);
-    const std::string_view ending =
-        finding.is_past ? " did not let a grace period end" : " does not let a grace period end";
-    finding.text = fmt::format("RCU stall: {}{}", stalled_text(cpus, readers), ending);
-    if (!cpus.empty())
-      finding.text += fmt::format("{}{}", report.function.empty() ? "" : ", in " + report.function, who(report));
+    // Of a CPU that idles nobody but that kthread notes that it does not read.
+    const auto starved = finding.is_past ? starved_kthread(scene_, report.lines) : std::nullopt;
+    // A CPU that is stuck itself keeps that kthread from running, too.
+    const bool is_starved = starved && (is_still(*starved, messages_[i].time_ns) ||
+                                        (readers.empty() && std::ranges::find(cpus, starved->cpu) == cpus.end()));
+    if (is_starved) {
+      cpus.clear();
+      tell_starved(*starved, messages_[i].time_ns, report, finding);
+    } else {
+      complete(report, cpu, !cpu_goes_on);
+      finding.text = "RCU stall: " + stall_text(stalled_text(cpus, readers), finding.is_past);
+      if (!cpus.empty())
+        finding.text += fmt::format("{}{}", report.function.empty() ? "" : ", in " + report.function, who(report));
+    }
     finding.evidence.push_back(message_evidence(messages_[i]));
     for (Finding& before : findings_) {
       if (before.kind != finding.kind || before.text != finding.text) continue;
@@ -318,11 +343,38 @@ class MessageReader {
     if (!cpus.empty()) add_task(finding, report.pid, report.comm, "runs");
     if (!cpu_goes_on)
       for (const uint32_t stalled : cpus) add_stack_of_cpu(finding, stalled);
-    finding.key = fmt::format("rcu-stall|{}", function_name(report.function));
+    finding.key = fmt::format("rcu-stall|{}", is_starved ? "starved kthread" : function_name(report.function));
     add_readers(readers, cpus.empty(), finding);
-    finding.evidence.push_back(std::move(report.excerpt));
-    finding.evidence.back().text = "the kernel's report";
+    add_excerpt(finding, std::move(report), "the kernel's report");
     findings_.push_back(std::move(finding));
+  }
+
+  static std::string stall_text(const std::string& who, bool is_past) {
+    if (who.empty()) return "a grace period did not end, and the kernel named nobody";
+    return who + (is_past ? " did not let a grace period end" : " does not let a grace period end");
+  }
+
+  static bool is_still(const StarvedKthread& kthread, uint64_t since_ns) {
+    return kthread.task && !kthread.task->running_on && kthread.task->last_run_ns.value_or(UINT64_MAX) <= since_ns;
+  }
+  /// Nobody reads any more, and what would end the grace period does not come to its CPU: something else has that.
+  void tell_starved(const StarvedKthread& kthread, uint64_t since_ns, Report& report, Finding& finding) const {
+    const Task* task = kthread.task;
+    finding.is_past = !is_still(kthread, since_ns);
+    forget_who_reports(report);
+    finding.text = fmt::format("RCU stall: {}, which ends grace periods, {} to {}",
+                               task ? task_text(*task) : "the kthread " + kthread.name,
+                               finding.is_past ? "did not come" : "does not come",
+                               kthread.cpu ? fmt::format("CPU {}", *kthread.cpu) : "a CPU");
+    if (task) add_task(finding, task->pid, task->name, "waits for a CPU");
+    const auto vcpu = kthread.cpu ? vcpu_of(*kthread.cpu) : std::nullopt;
+    const Task* runs = vcpu ? scene_.current[*vcpu] : nullptr;
+    if (finding.is_past || !runs || runs->pid == 0) return;
+    complete(report, *kthread.cpu, true);
+    finding.text +=
+        fmt::format(", which runs {}{}", task_text(*runs), report.function.empty() ? "" : " in " + report.function);
+    add_task(finding, runs->pid, runs->name, "runs");
+    add_stack_of_cpu(finding, *kthread.cpu);
   }
 
   void add_readers(const std::vector<RcuReader>& readers, bool alone, Finding& finding) const {
@@ -358,8 +410,7 @@ class MessageReader {
         report.interrupted = own.interrupted;
         report.comm = own.comm;
         report.pid = own.pid;
-        auto& lines = report.excerpt.lines;
-        lines.insert(lines.end(), own.excerpt.lines.begin(), own.excerpt.lines.end());
+        report.lines.insert(report.lines.end(), own.lines.begin(), own.lines.end());
         return;
       }
       // "task:soft-lockup     state:R  running task     stack:0     pid:243   ppid:2      flags:0x0000000a"

@@ -13,11 +13,12 @@
  *   soft        a CPU that never schedules, interrupts on
  *   rcu         a reader that never leaves its critical section
  *   rcu-asleep  a reader that sleeps in its critical section, which stalls RCU where readers can be preempted
+ *   rcu-starved a thread of real-time priority that keeps RCU's own thread from running
  *   spin        a CPU that spins on a spinlock with interrupts off, and the one that holds it: the guest is dead
  *   oops        a thread that writes to a null pointer
  *   panic       a panic
  *   leak        takes all memory until the out-of-memory killer comes
- *   release     ends busy, soft, rcu, rcu-asleep
+ *   release     ends busy, soft, rcu, rcu-asleep, rcu-starved
  *
  * The write returns when what was asked for is so: threads that are to be blocked are blocked. Only of spin and panic
  * it does not return.
@@ -48,7 +49,7 @@
 #endif
 
 static bool released;
-/* Threads of soft, rcu and rcu-asleep, which a release waits for. */
+/* Threads of soft and of rcu's scenarios, which a release waits for. */
 static atomic_t to_release = ATOMIC_INIT(0);
 
 /* Something that never returns, so that what is held stays held; the task sleeps as one that waits for work does. */
@@ -342,6 +343,49 @@ static noinline int trouble_wants_grace_period(void *unused)
 	return 0;
 }
 
+/* The low bits say whether a grace period is going on. It is exported for RCU's own tests, and in no public header. */
+unsigned long rcu_get_gp_seq(void);
+
+/*
+ * A grace period is to have begun when RCU's thread comes to the CPU that this one does not leave: its last step never
+ * comes then, and none begins after it.
+ */
+static noinline int trouble_starves_rcu(void *unused)
+{
+	struct task_struct *task, *thread = NULL;
+
+	rcu_read_lock();
+	for_each_process(task)
+		if (!strcmp(task->comm, "rcu_preempt") || !strcmp(task->comm, "rcu_sched"))
+			thread = task;
+	rcu_read_unlock();
+	if (!thread)
+		pr_err("trouble: RCU has no thread\n");
+	sched_set_fifo(current);
+	while (thread && !READ_ONCE(released)) {
+		set_cpus_allowed_ptr(thread, cpumask_of(0));
+		while (!(rcu_get_gp_seq() & 3) && !READ_ONCE(released))
+			cond_resched();
+		set_cpus_allowed_ptr(thread, cpumask_of(1));
+		if (rcu_get_gp_seq() & 3)
+			break;
+	}
+	while (!READ_ONCE(released))
+		cond_resched();
+	if (thread)
+		set_cpus_allowed_ptr(thread, cpu_possible_mask);
+	atomic_dec(&to_release);
+	return 0;
+}
+
+static noinline int trouble_wants_grace_periods(void *unused)
+{
+	while (!READ_ONCE(released))
+		synchronize_rcu();
+	atomic_dec(&to_release);
+	return 0;
+}
+
 static DEFINE_SPINLOCK(trouble_spinlock);
 static bool spinlock_is_held;
 
@@ -466,6 +510,10 @@ static void make(const char *scenario)
 		} else {
 			pr_info("trouble: a reader of RCU cannot be preempted here\n");
 		}
+	} else if (!strcmp(scenario, "rcu-starved")) {
+		atomic_add(2, &to_release);
+		start_on(trouble_starves_rcu, "rcu-starver", 1);
+		start_on(trouble_wants_grace_periods, "rcu-waiter", 0);
 	} else if (!strcmp(scenario, "spin")) {
 		start_on(trouble_spins, "spin-waiter", 0);
 		start_on(trouble_holds_spinlock, "spin-holder", 1);
