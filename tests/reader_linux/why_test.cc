@@ -354,6 +354,30 @@ TEST_P(Why, UnderstandsWhoseCpuIsLockedUpHard) {
   EXPECT_THAT(unknown.tasks, IsEmpty());
 }
 
+/// A CPU that idles is in the report when RCU's kthread has not come round to note that it does.
+TEST_P(Why, SaysOfSeveralStalledCpusWhichIsStuck) {
+  const Opened opened(guest().dump("soft"));
+  const auto& tasks = opened.kernel->tasks();
+  ASSERT_TRUE(tasks) << tasks.error().text;
+  const auto stuck = std::ranges::find(tasks->list, std::string_view("soft-lockup"), &Task::name);
+  ASSERT_NE(stuck, tasks->list.end());
+  Scene scene{.kernel = *opened.kernel, .tasks = tasks->list, .current = {nullptr, &*stuck}};
+  for (size_t vcpu = 0; vcpu < 2; ++vcpu) scene.stacks.push_back(opened.kernel->stack_of_cpu(vcpu));
+  const auto messages = said({"rcu: INFO: rcu_sched detected stalls on CPUs/tasks:",
+                              "rcu: \t0-...!: (3 ticks this GP) idle=9b2/0/0x0 softirq=1089198/1089202 fqs=0",
+                              "rcu: \t1-...!: (1 GPs behind) idle=cfe/1/0x4000000000000002 softirq=1055108/1055110",
+                              "rcu: \t(detected by 0, t=5252 jiffies, g=161, q=499 ncpus=2)",
+                              "rcu: rcu_sched kthread starved for 5250 jiffies! g161 f0x0 ->state=0x0 ->cpu=1"},
+                             stuck->last_run_ns.value_or(0) + 1);
+  scene.messages = messages;
+  std::vector<Finding> findings;
+  find_in_messages(scene, findings);
+  ASSERT_THAT(findings, SizeIs(1));
+  EXPECT_FALSE(findings[0].is_past);
+  EXPECT_THAT(findings[0].text, AllOf(HasSubstr("RCU stall: CPU 1 does not let a grace period end, in "),
+                                      HasSubstr("run by soft-lockup (PID ")));
+}
+
 /// Words of arch/x86/kernel/dumpstack.c and mm/oom_kill.c.
 TEST_P(Why, UnderstandsRareDeathsAndKillings) {
   const Opened opened(guest().dump("busy"));

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "reader/guest/linux/why_parts.h"
 #include "reader/guest/linux/why_rcu.h"
@@ -308,6 +309,11 @@ class MessageReader {
     auto cpus = stalled_cpus(report.lines);
     if (const uint32_t caller = messages_[i].caller; cpus.empty() && by_itself && caller >> 31 != 0)
       cpus.push_back(caller & INT32_MAX);  // the line that says so is still to come
+    // Of several the report may have some that only nobody has asked: those that do not go on are who stalls.
+    std::vector<uint32_t> stuck;
+    std::ranges::copy_if(cpus, std::back_inserter(stuck),
+                         [&](uint32_t each) { return running_since(messages_[i].time_ns, each); });
+    if (!stuck.empty()) cpus = stuck;
     const auto readers = stalling_readers(scene_, report.lines);
     const uint32_t cpu = cpus.empty() ? 0 : cpus[0];
     if (!by_itself) forget_who_reports(report);
