@@ -378,6 +378,56 @@ TEST_P(Why, SaysOfSeveralStalledCpusWhichIsStuck) {
                                       HasSubstr("run by soft-lockup (PID ")));
 }
 
+/// Words of kernel/workqueue.c; Debian's kernels do not watch their workqueues, those of others do.
+TEST_P(Why, UnderstandsWhoseWorkDoesNotGetDone) {
+  const Opened opened(guest().dump("soft"));
+  const auto& tasks = opened.kernel->tasks();
+  ASSERT_TRUE(tasks) << tasks.error().text;
+  const auto stuck = std::ranges::find(tasks->list, std::string_view("soft-lockup"), &Task::name);
+  ASSERT_NE(stuck, tasks->list.end());
+  const auto worker =
+      std::ranges::find_if(tasks->list, [](const Task& task) { return task.name.starts_with("kworker/1:"); });
+  ASSERT_NE(worker, tasks->list.end());
+  Scene scene{.kernel = *opened.kernel, .tasks = tasks->list, .current = {nullptr, &*stuck}};
+  for (size_t vcpu = 0; vcpu < 2; ++vcpu) scene.stacks.push_back(opened.kernel->stack_of_cpu(vcpu));
+  const auto report = [&](const std::string& cpu) {
+    const std::string pool = "cpus=" + cpu + " node=0 flags=0x0 nice=0 ";
+    return std::vector<std::string>{"BUG: workqueue lockup - pool " + pool + "stuck for 72s!",
+                                    "Showing busy workqueues and worker pools:",
+                                    "workqueue events: flags=0x0",
+                                    "  pwq 10: cpus=5 node=0 flags=0x0 nice=0 active=1/256 refcnt=4",
+                                    "    in-flight: 999999:another_work",
+                                    "  pwq 4: " + pool + "active=15/256 refcnt=16",
+                                    "    in-flight: " + std::to_string(worker->pid) + ":trouble_work [trouble]",
+                                    "    pending: psi_avgs_work, psi_avgs_work",
+                                    "BUG: workqueue lockup - pool " + pool + "stuck for 102s!",
+                                    "Showing busy workqueues and worker pools:",
+                                    "  pwq 4: " + pool + "active=15/256 refcnt=16",
+                                    "    in-flight: " + std::to_string(worker->pid) + ":trouble_work [trouble]"};
+  };
+  const auto told = [&](const std::string& cpu) {
+    const auto messages = said(report(cpu), stuck->last_run_ns.value_or(0) + 1);
+    scene.messages = messages;
+    std::vector<Finding> findings;
+    find_in_messages(scene, findings);
+    EXPECT_THAT(findings, SizeIs(1));
+    return findings.empty() ? Finding{} : findings[0];
+  };
+  const std::string at = " (PID " + std::to_string(worker->pid) + ") was at trouble_work";
+  const Finding now = told("1");
+  EXPECT_EQ(now.kind, Finding::Kind::workqueue_lockup);
+  EXPECT_FALSE(now.is_past);
+  EXPECT_EQ(now.text, "workqueue lockup: no work of the pool of CPU 1 gets done, " + worker->name + at +
+                          ", the CPU runs soft-lockup (PID " + std::to_string(stuck->pid) + ")");
+  EXPECT_EQ(now.key, "workqueue-lockup|trouble_work");
+  EXPECT_THAT(all_text(now), AllOf(HasSubstr("stuck for 72s"), HasSubstr("stuck for 102s"),
+                                   HasSubstr("stack of vCPU 1"), HasSubstr("trouble_never_schedules+0x")));
+  const Finding before = told("0");
+  EXPECT_TRUE(before.is_past);
+  EXPECT_EQ(before.text, "workqueue lockup: no work of the pool of CPU 0 got done for 72s, " + worker->name + at);
+  EXPECT_EQ(before.key, now.key);
+}
+
 /// Words of arch/x86/kernel/dumpstack.c and mm/oom_kill.c.
 TEST_P(Why, UnderstandsRareDeathsAndKillings) {
   const Opened opened(guest().dump("busy"));

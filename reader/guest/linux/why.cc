@@ -154,8 +154,8 @@ Diagnosis diagnose(const Kernel& kernel) {
 }
 
 const char* to_string(Finding::Kind kind) {
-  constexpr const char* kNames[] = {"panic",       "spinning",  "deadlock",      "oops",   "hard-lockup",
-                                    "soft-lockup", "rcu-stall", "out-of-memory", "blocked"};
+  constexpr const char* kNames[] = {"panic",       "spinning",  "deadlock",         "oops",          "hard-lockup",
+                                    "soft-lockup", "rcu-stall", "workqueue-lockup", "out-of-memory", "blocked"};
   return kNames[static_cast<size_t>(kind)];
 }
 

@@ -51,6 +51,7 @@ struct Finding {
     hard_lockup,
     soft_lockup,
     rcu_stall,
+    workqueue_lockup,  // work that is queued does not get done
     out_of_memory,
     blocked,  // tasks that have waited for long
   };
@@ -84,7 +85,8 @@ Diagnosis diagnose(const Kernel& kernel);
 /// backslash, x and two digits.
 std::string why_text(const Diagnosis& diagnosis);
 
-/// "panic", "spinning", "deadlock", "oops", "hard-lockup", "soft-lockup", "rcu-stall", "out-of-memory", "blocked".
+/// "panic", "spinning", "deadlock", "oops", "hard-lockup", "soft-lockup", "rcu-stall", "workqueue-lockup",
+/// "out-of-memory", "blocked".
 const char* to_string(Finding::Kind kind);
 /// "message", "fact", "stack", "excerpt".
 const char* to_string(Evidence::Kind kind);

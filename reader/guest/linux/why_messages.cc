@@ -1,10 +1,11 @@
 // What the kernel itself has said went wrong. The words are those of kernel/panic.c, arch/x86/kernel/dumpstack.c,
 // arch/x86/mm/fault.c, arch/arm64/kernel/traps.c, arch/arm64/mm/fault.c, kernel/watchdog.c, kernel/hung_task.c,
-// kernel/rcu/tree_stall.h and mm/oom_kill.c.
+// kernel/rcu/tree_stall.h, kernel/workqueue.c and mm/oom_kill.c.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
 
 #include "reader/guest/linux/why_parts.h"
 #include "reader/guest/linux/why_rcu.h"
@@ -73,6 +74,8 @@ class MessageReader {
       } else if (contains(text, "detected stalls on") || contains(text, "self-detected stall on") ||
                  contains(text, "detected expedited stalls on")) {
         rcu_stall(i);
+      } else if (const auto pool = after(text, "BUG: workqueue lockup - pool ")) {
+        workqueue_lockup(i, *pool);
       } else if (is_killing(text) || text.starts_with("Out of memory and no killable processes")) {
         out_of_memory(i);
       }
@@ -125,7 +128,8 @@ class MessageReader {
     return contains(text, "Kernel panic - not syncing: ") || contains(text, "soft lockup - CPU#") ||
            contains(text, "hard LOCKUP on cpu ") || contains(text, "invoked oom-killer: ") ||
            contains(text, "blocked for more than ") || contains(text, "detected stalls on ") ||
-           contains(text, "self-detected stall on ") || contains(text, "detected expedited stalls on ");
+           contains(text, "self-detected stall on ") || contains(text, "detected expedited stalls on ") ||
+           contains(text, "workqueue lockup - pool ");
   }
   /// Those of aarch64, which has no line between an interrupt and what that interrupted.
   static bool is_interrupt_entry(std::string_view name) {
@@ -427,6 +431,64 @@ class MessageReader {
       }
     }
   }
+  /// "cpus=2 node=0 flags=0x0 nice=0 stuck for 72s!", and later in the report
+  /// "  pwq 4: cpus=2 node=0 flags=0x0 nice=0 active=15/256 refcnt=16" and "    in-flight: 3760137:psi_avgs_work".
+  void workqueue_lockup(size_t i, std::string_view pool) {
+    const auto cpus = after(pool, "cpus="), stuck = after(pool, "stuck for ");
+    if (!cpus || !stuck) return;
+    const std::string whose(cpus->substr(0, cpus->find(' ')));
+    Report report = report_from(i);
+    Finding finding{.kind = Finding::Kind::workqueue_lockup, .time_ns = messages_[i].time_ns};
+    const auto worker = worker_of(report.lines, whose);
+    const Task* works = worker ? scene_.task_of_pid(worker->first) : nullptr;
+    if (works && !works->is_kernel_thread) works = nullptr;  // the number is another's by now
+    // Of workers that no single CPU has, the CPU says nothing.
+    const auto cpu =
+        whose.find_first_not_of("0123456789") == whose.npos ? leading_number<uint32_t>(whose) : std::nullopt;
+    const Task* runs = cpu ? running_since(messages_[i].time_ns, *cpu) : nullptr;
+    finding.is_past = !runs && !(works && works->running_on);
+    finding.text = fmt::format("workqueue lockup: no work of the pool of CPU {} {} done{}", whose,
+                               finding.is_past ? "got" : "gets",
+                               finding.is_past ? fmt::format(" for {}", stuck->substr(0, stuck->find('!'))) : "");
+    if (worker) {
+      finding.text += fmt::format(", {} was at {}", works ? task_text(*works) : fmt::format("PID {}", worker->first),
+                                  worker->second);
+      if (works) add_task(finding, works->pid, works->name, "works");
+    }
+    if (runs && runs != works) {
+      finding.text += fmt::format(", the CPU runs {}", task_text(*runs));
+      add_task(finding, runs->pid, runs->name, "runs");
+    }
+    finding.key = fmt::format("workqueue-lockup|{}", worker ? plain_function(worker->second) : "");
+    finding.evidence.push_back(message_evidence(messages_[i]));
+    // Said again every half minute, with a greater number.
+    for (Finding& before : findings_) {
+      if (before.kind != finding.kind ||
+          before.text.substr(0, before.text.find(" done")) != finding.text.substr(0, finding.text.find(" done")))
+        continue;
+      before.evidence.insert(before.evidence.begin() + 1, finding.evidence[0]);
+      if (before.evidence.size() > 3) before.evidence.erase(before.evidence.begin() + 1);
+      return;
+    }
+    if (runs) add_stack_of_cpu(finding, *cpu);
+    add_excerpt(finding, std::move(report), "the kernel's report");
+    findings_.push_back(std::move(finding));
+  }
+  /// The first worker of the pool that was at something, and at which function.
+  static std::optional<std::pair<int32_t, std::string>> worker_of(const std::vector<std::string>& report,
+                                                                  const std::string& cpus) {
+    bool is_of_pool = false;
+    for (const std::string& line : report) {
+      if (line.starts_with("  pwq ")) is_of_pool = contains(line, "cpus=" + cpus + " ");
+      const auto workers = after(line, "in-flight: ");
+      if (!is_of_pool || !workers) continue;
+      const auto pid = leading_number<int32_t>(*workers);
+      const auto work = after(*workers, ":");
+      if (pid && work) return std::pair(*pid, std::string(work->substr(0, work->find_first_of(" ,"))));
+    }
+    return std::nullopt;
+  }
+
   /// From the killer's last word back to its first.
   void out_of_memory(size_t last) {
     size_t first = last;
