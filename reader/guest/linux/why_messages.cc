@@ -158,6 +158,15 @@ class MessageReader {
     report.lines.resize(std::min(report.lines.size(), kExcerpt));
     finding.evidence.push_back({.kind = Evidence::Kind::excerpt, .text = text, .lines = std::move(report.lines)});
   }
+  /// What is said again and again has its first and its latest message.
+  static void add_latest(Finding& finding, Evidence&& message) {
+    const auto second = finding.evidence.begin() + 1;
+    if (second != finding.evidence.end() && second->kind == Evidence::Kind::message) {
+      *second = std::move(message);
+    } else {
+      finding.evidence.insert(second, std::move(message));
+    }
+  }
   void add_task(Finding& finding, std::optional<int32_t> pid, std::string_view name, std::string role) const {
     if (!pid) return;
     const Task* task = scene_.task_of_pid(*pid);
@@ -258,8 +267,7 @@ class MessageReader {
       if (before.kind != kind || before.tasks.empty() || finding.tasks.empty() ||
           before.tasks[0].pid != finding.tasks[0].pid)
         continue;
-      before.evidence.insert(before.evidence.begin() + 1, finding.evidence[0]);
-      if (before.evidence.size() > 3) before.evidence.erase(before.evidence.begin() + 1);
+      add_latest(before, std::move(finding.evidence[0]));
       return;
     }
     if (!finding.is_past) add_stack_of_cpu(finding, *cpu);
@@ -331,10 +339,11 @@ class MessageReader {
     finding.is_past =
         cpu_goes_on && std::ranges::none_of(readers, [](const RcuReader& reader) { return reader.is_in_it; });
     // Of a CPU that idles nobody but that kthread notes that it does not read.
-    const auto starved = finding.is_past ? starved_kthread(scene_, report.lines) : std::nullopt;
+    const auto starved = starved_kthread(scene_, report.lines);
     // A CPU that is stuck itself keeps that kthread from running, too.
-    const bool is_starved = starved && (is_still(*starved, messages_[i].time_ns) ||
-                                        (readers.empty() && std::ranges::find(cpus, starved->cpu) == cpus.end()));
+    const bool is_starved = finding.is_past && starved &&
+                            (is_still(*starved, messages_[i].time_ns) ||
+                             (readers.empty() && std::ranges::find(cpus, starved->cpu) == cpus.end()));
     if (is_starved) {
       cpus.clear();
       tell_starved(*starved, messages_[i].time_ns, report, finding);
@@ -355,6 +364,8 @@ class MessageReader {
       for (const uint32_t stalled : cpus) add_stack_of_cpu(finding, stalled);
     finding.key = fmt::format("rcu-stall|{}", is_starved ? "starved kthread" : function_name(report.function));
     add_readers(readers, cpus.empty(), finding);
+    if (starved && !is_starved && is_still(*starved, messages_[i].time_ns))
+      finding.evidence.push_back({.text = starved_text(*starved, finding.is_past)});
     add_excerpt(finding, std::move(report), "the kernel's report");
     findings_.push_back(std::move(finding));
   }
@@ -367,15 +378,18 @@ class MessageReader {
   static bool is_still(const StarvedKthread& kthread, uint64_t since_ns) {
     return kthread.task && !kthread.task->running_on && kthread.task->last_run_ns.value_or(UINT64_MAX) <= since_ns;
   }
+  static std::string starved_text(const StarvedKthread& kthread, bool is_past) {
+    return fmt::format("{}, which ends grace periods, {} to {}",
+                       kthread.task ? task_text(*kthread.task) : "the kthread " + kthread.name,
+                       is_past ? "did not come" : "does not come",
+                       kthread.cpu ? fmt::format("CPU {}", *kthread.cpu) : "a CPU");
+  }
   /// Nobody reads any more, and what would end the grace period does not come to its CPU: something else has that.
   void tell_starved(const StarvedKthread& kthread, uint64_t since_ns, Report& report, Finding& finding) const {
     const Task* task = kthread.task;
     finding.is_past = !is_still(kthread, since_ns);
     forget_who_reports(report);
-    finding.text = fmt::format("RCU stall: {}, which ends grace periods, {} to {}",
-                               task ? task_text(*task) : "the kthread " + kthread.name,
-                               finding.is_past ? "did not come" : "does not come",
-                               kthread.cpu ? fmt::format("CPU {}", *kthread.cpu) : "a CPU");
+    finding.text = "RCU stall: " + starved_text(kthread, finding.is_past);
     if (task) add_task(finding, task->pid, task->name, "waits for a CPU");
     const auto vcpu = kthread.cpu ? vcpu_of(*kthread.cpu) : std::nullopt;
     const Task* runs = vcpu ? scene_.current[*vcpu] : nullptr;
@@ -466,8 +480,7 @@ class MessageReader {
       if (before.kind != finding.kind ||
           before.text.substr(0, before.text.find(" done")) != finding.text.substr(0, finding.text.find(" done")))
         continue;
-      before.evidence.insert(before.evidence.begin() + 1, finding.evidence[0]);
-      if (before.evidence.size() > 3) before.evidence.erase(before.evidence.begin() + 1);
+      add_latest(before, std::move(finding.evidence[0]));
       return;
     }
     if (runs) add_stack_of_cpu(finding, *cpu);

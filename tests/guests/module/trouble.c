@@ -371,7 +371,7 @@ static noinline int trouble_starves_rcu(void *unused)
 			break;
 	}
 	while (!READ_ONCE(released))
-		cond_resched();
+		schedule(); /* which says that this is no reader, and comes back at once */
 	if (thread)
 		set_cpus_allowed_ptr(thread, cpu_possible_mask);
 	atomic_dec(&to_release);
