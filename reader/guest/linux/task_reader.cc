@@ -230,6 +230,8 @@ std::string TaskReader::command_line(const Task& task) const {
 /// What it sleeps with.
 void TaskReader::read_registers(VirtAddr address, Task& task) const {
   if (!saved_registers_) return;
+  // The stack of one that is dead has been given back: what it once saved would lead into another's.
+  if (pointer(address, stack_) == VirtAddr(0)) return;
   VirtAddr from = address + saved_registers_->offset;
   if (machine_.saved_on_stack) {
     const auto sp = number(address, saved_registers_);
