@@ -580,6 +580,42 @@ TEST_P(Why, NamesTheCpuThatSpinsAndGuessesTheHolder) {
   }
 }
 
+/// As guests do that know of their hypervisor; arch/x86/kernel/kvm.c, arch/x86/xen/spinlock.c.
+TEST_P(Why, NamesTheCpuThatHaltsUntilALockIsFree) {
+  const Opened opened(guest().dump("spin"));
+  const auto& tasks = opened.kernel->tasks();
+  ASSERT_TRUE(tasks) << tasks.error().text;
+  Scene scene{.kernel = *opened.kernel, .tasks = tasks->list, .current = {nullptr, nullptr}};
+  for (const Task& task : tasks->list)
+    if (task.running_on) scene.current.at(*task.running_on) = &task;
+  for (size_t vcpu = 0; vcpu < 2; ++vcpu) scene.stacks.push_back(opened.kernel->stack_of_cpu(vcpu));
+  const std::vector<Frame> spins = scene.stacks[0].frames;
+  ASSERT_TRUE(!spins.empty() && spins[0].place);
+  const auto found = [&](std::vector<std::string_view> inner, const std::vector<Frame>& outer) {
+    auto& frames = scene.stacks[0].frames;
+    frames.clear();
+    for (const std::string_view name : inner) {
+      frames.push_back(spins[0]);
+      frames.back().place->symbol.name = name;
+    }
+    frames.insert(frames.end(), outer.begin(), outer.end());
+    std::vector<Finding> findings;
+    find_spinning(scene, findings);
+    return findings;
+  };
+  for (const std::vector<std::string_view>& inner :
+       {std::vector<std::string_view>{},
+        {"native_halt", "kvm_wait"},
+        {"pv_native_safe_halt", "kvm_wait"},
+        {"xen_hypercall_sched_op", "xen_poll_irq_timeout", "xen_poll_irq", "xen_qlock_wait"}}) {
+    const auto findings = found(inner, spins);
+    ASSERT_THAT(findings, SizeIs(1)) << inner.size();
+    EXPECT_THAT(findings[0].text, AllOf(HasSubstr("spin-waiter"), HasSubstr("in trouble_spins")));
+  }
+  EXPECT_THAT(found({"native_halt", "stop_this_cpu"}, {}), IsEmpty());
+  EXPECT_THAT(found({"native_halt", "stop_this_cpu"}, spins), IsEmpty());
+}
+
 TEST_P(Why, NamesAPanic) {
   const auto diagnosis = of("panic");
   ASSERT_FALSE(diagnosis.findings.empty());
