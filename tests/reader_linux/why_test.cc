@@ -511,6 +511,19 @@ TEST_P(Why, SuspectsNoLeakWhereHugePagesAreSetAside) {
             words);
 }
 
+/// A cgroup's freezer, say: ps shows state D.
+TEST_P(Why, TakesNoFrozenTaskForABlockedOne) {
+  const Opened opened(guest().dump("hung"));
+  ASSERT_TRUE(opened.kernel->tasks()) << opened.kernel->tasks().error().text;
+  std::vector<Task> tasks = opened.kernel->tasks()->list;
+  const auto never = std::ranges::find(tasks, std::string_view("never"), &Task::name);
+  ASSERT_NE(never, tasks.end());
+  const auto index = static_cast<size_t>(never - tasks.begin());
+  EXPECT_TRUE(find_waits(*opened.kernel, tasks).by_task.contains(index));
+  never->state_bits = 0x8000;
+  EXPECT_FALSE(find_waits(*opened.kernel, tasks).by_task.contains(index));
+}
+
 TEST_P(Why, SaysThatAllVcpusAreIdle) {
   const Opened opened(guest().dump("spin"));  // where no vCPU is in user mode
   const auto& tasks = opened.kernel->tasks();

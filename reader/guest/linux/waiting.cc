@@ -17,6 +17,8 @@ namespace {
 
 constexpr size_t kMaxStack = 64 << 10;  // aarch64 with pages of 64K; x86_64: 16K
 constexpr uint64_t kOwnerFlags = 7;     // tasks are aligned to more than that
+// include/linux/sched.h: TASK_FROZEN, from 6.1 on. Before it a frozen task sleeps in __refrigerator().
+constexpr uint64_t kFrozen = 0x8000;
 constexpr char kOnItsWay[] = "nobody has it at this moment: it is on its way to a waiter";
 
 bool starts_with_any(std::string_view name, std::initializer_list<std::string_view> heads) {
@@ -84,10 +86,12 @@ class WaitFinder {
     for (size_t i = 0; i < tasks_.size(); ++i) {
       const Task& task = tasks_[i];
       if (task.running_on || task.state == 'R' || task.state == 'Z' || task.state == 'X') continue;
+      if ((task.state_bits & kFrozen) != 0) continue;
       Waiting waiting{.task = i};
       look_at_stack(task, waiting);
       if (waiting.what != Waiting::What::lock && task.state != 'D') continue;
       complete(task, waiting);
+      if (calls(waiting.stack, {"__refrigerator"})) continue;
       if (waiting.what == Waiting::What::wait_queue && task.state != 'D') continue;
       result_.by_task.emplace(i, result_.list.size());
       result_.list.push_back(std::move(waiting));
@@ -357,8 +361,10 @@ std::optional<size_t> Waits::next(size_t waiting) const {
 Expected<Waits> find_waits(const Kernel& kernel) {
   const auto& tasks = kernel.tasks();
   if (!tasks) return std::unexpected(tasks.error());
-  return WaitFinder(kernel, tasks->list).find();
+  return find_waits(kernel, tasks->list);
 }
+
+Waits find_waits(const Kernel& kernel, const std::vector<Task>& tasks) { return WaitFinder(kernel, tasks).find(); }
 
 const char* to_string(Waiting::What what) {
   switch (what) {
