@@ -104,7 +104,7 @@ TEST_P(Why, NamesADeadlock) {
 TEST_P(Why, SaysWhoHasWhatTasksWaitFor) {
   const Diagnosis diagnosis = of("hung");
   EXPECT_EQ(kinds(diagnosis), (std::set{Finding::Kind::deadlock, Finding::Kind::blocked})) << why_text(diagnosis);
-  EXPECT_THAT(of_kind(diagnosis, Finding::Kind::blocked), SizeIs(4));
+  EXPECT_THAT(of_kind(diagnosis, Finding::Kind::blocked), SizeIs(5));
 
   const Finding* rwsem = blocked(diagnosis, "rwsem-writer");
   ASSERT_TRUE(rwsem) << why_text(diagnosis);
@@ -118,6 +118,13 @@ TEST_P(Why, SaysWhoHasWhatTasksWaitFor) {
   EXPECT_EQ(names_in_role(*held, "holds"), "held-writer");
   EXPECT_THAT(all_text(*held), HasSubstr("trouble_holds_rwsem+0x"));
 
+  const Finding* rt_mutex = blocked(diagnosis, "rt-waiter");
+  ASSERT_TRUE(rt_mutex) << why_text(diagnosis);
+  EXPECT_EQ(names_in_role(*rt_mutex, "holds"), "rt-holder");
+  EXPECT_THAT(rt_mutex->text, AllOf(HasSubstr("waits for rt_mutex "), HasSubstr("in trouble_wants_rt_mutex+0x"),
+                                    HasSubstr("rt-holder (PID ")));
+  EXPECT_THAT(all_text(*rt_mutex), HasSubstr("trouble_holds_rt_mutex+0x"));
+
   const Finding* semaphore = blocked(diagnosis, "sema-waiter");
   ASSERT_TRUE(semaphore);
   EXPECT_THAT(semaphore->text, AllOf(HasSubstr("semaphore"), HasSubstr("does not say who")));
@@ -128,6 +135,7 @@ TEST_P(Why, SaysWhoHasWhatTasksWaitFor) {
   if (names_data()) {
     EXPECT_THAT(rwsem->text, HasSubstr("trouble_rwsem [trouble]"));
     EXPECT_THAT(held->text, HasSubstr("trouble_held_rwsem [trouble]"));
+    EXPECT_THAT(rt_mutex->text, HasSubstr("trouble_rt_mutex [trouble]"));
     EXPECT_THAT(semaphore->text, HasSubstr("trouble_semaphore [trouble]"));
     EXPECT_THAT(completion->text, HasSubstr("trouble_never [trouble]"));
   }
@@ -709,7 +717,8 @@ TEST_P(Why, HasTheStacksThatTheKernelPrinted) {
   for (size_t i = 0; i < messages.size(); ++i) {
     RegexMatch match;
     // The module's own: others may be late on a busy host, and go on.
-    const Regex hung("^INFO: task (mutex-.*|rwsem-.*|held-reader|sema-waiter|never):([0-9]+) blocked for more");
+    const Regex hung(
+        "^INFO: task (mutex-.*|rwsem-.*|held-reader|rt-waiter|sema-waiter|never):([0-9]+) blocked for more");
     const auto printed = printed_trace(messages, i);
     if (!regex_search(messages[i].text, match, hung) || !printed) continue;
     const auto& tasks = opened.kernel->tasks()->list;
@@ -718,7 +727,7 @@ TEST_P(Why, HasTheStacksThatTheKernelPrinted) {
     EXPECT_EQ(texts(opened.kernel->stack_of(*task).frames), *printed) << messages[i].text;
     ++compared;
   }
-  EXPECT_GE(compared, 7U);
+  EXPECT_GE(compared, 8U);
 }
 
 /// And of a CPU that was interrupted. By the time of "oops" the report is whole.

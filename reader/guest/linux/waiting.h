@@ -23,6 +23,7 @@ struct Waiting {
     rwsem_to_read,
     rwsem_to_write,
     semaphore,
+    rt_mutex,  // what lends its owner the waiter's priority; in kernels for real time spinlocks are made of it, too
     percpu_rwsem_to_read,  // percpu_rw_semaphore: a file system's, while it is frozen, among others
     percpu_rwsem_to_write,
     lock,        // one of mutex, rwsem and semaphore: its functions have no names here
