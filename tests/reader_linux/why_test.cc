@@ -104,7 +104,7 @@ TEST_P(Why, NamesADeadlock) {
 TEST_P(Why, SaysWhoHasWhatTasksWaitFor) {
   const Diagnosis diagnosis = of("hung");
   EXPECT_EQ(kinds(diagnosis), (std::set{Finding::Kind::deadlock, Finding::Kind::blocked})) << why_text(diagnosis);
-  EXPECT_THAT(of_kind(diagnosis, Finding::Kind::blocked), SizeIs(4));
+  EXPECT_THAT(of_kind(diagnosis, Finding::Kind::blocked), SizeIs(5));
 
   const Finding* rwsem = blocked(diagnosis, "rwsem-writer");
   ASSERT_TRUE(rwsem) << why_text(diagnosis);
@@ -118,6 +118,13 @@ TEST_P(Why, SaysWhoHasWhatTasksWaitFor) {
   EXPECT_EQ(names_in_role(*held, "holds"), "held-writer");
   EXPECT_THAT(all_text(*held), HasSubstr("trouble_holds_rwsem+0x"));
 
+  const Finding* rt_mutex = blocked(diagnosis, "rt-waiter");
+  ASSERT_TRUE(rt_mutex) << why_text(diagnosis);
+  EXPECT_EQ(names_in_role(*rt_mutex, "holds"), "rt-holder");
+  EXPECT_THAT(rt_mutex->text, AllOf(HasSubstr("waits for rt_mutex "), HasSubstr("in trouble_wants_rt_mutex+0x"),
+                                    HasSubstr("rt-holder (PID ")));
+  EXPECT_THAT(all_text(*rt_mutex), HasSubstr("trouble_holds_rt_mutex+0x"));
+
   const Finding* semaphore = blocked(diagnosis, "sema-waiter");
   ASSERT_TRUE(semaphore);
   EXPECT_THAT(semaphore->text, AllOf(HasSubstr("semaphore"), HasSubstr("does not say who")));
@@ -128,6 +135,7 @@ TEST_P(Why, SaysWhoHasWhatTasksWaitFor) {
   if (names_data()) {
     EXPECT_THAT(rwsem->text, HasSubstr("trouble_rwsem [trouble]"));
     EXPECT_THAT(held->text, HasSubstr("trouble_held_rwsem [trouble]"));
+    EXPECT_THAT(rt_mutex->text, HasSubstr("trouble_rt_mutex [trouble]"));
     EXPECT_THAT(semaphore->text, HasSubstr("trouble_semaphore [trouble]"));
     EXPECT_THAT(completion->text, HasSubstr("trouble_never [trouble]"));
   }
@@ -340,6 +348,14 @@ TEST_P(Why, UnderstandsWhoseCpuIsLockedUpHard) {
               AllOf(HasSubstr("CPU 1 is stuck in trouble_never_schedules+0x"), HasSubstr(", run by " + who)));
   EXPECT_FALSE(bare.is_past);
 
+  // aarch64's marks in a trace, and the registers of a program's.
+  EXPECT_EQ(told(said({"watchdog: Watchdog detected hard LOCKUP on cpu 1", "pc : 0000aaaac3a21f80",
+                       "Call trace:", " handle_percpu_devid_irq+0x8c/0x150", " el1h_64_irq+0x6c/0x70",
+                       " trouble_holds+0x1c/0x40 [trouble] (PK)", " kthread+0xe8/0xec"},
+                      now))
+                .text,
+            own.text);
+
   // The task came to the CPU later, or the CPU is idle: it is over.
   if (stuck->last_run_ns) {  // a kernel without sched_info does not say when
     ASSERT_GT(now, 2u);
@@ -460,6 +476,136 @@ TEST_P(Why, UnderstandsRareDeathsAndKillings) {
   }
 }
 
+/// A CPU that idles has no task to be told of, and others that the report shows were not on it.
+TEST_P(Why, TakesForAStalledCpusTaskOnlyThatCpusOwn) {
+  const Opened opened(guest().dump("busy"));
+  Scene scene{.kernel = *opened.kernel, .current = {nullptr, nullptr}, .stacks = {{}, {}}};
+  const auto told = [&](std::vector<std::string> dumped) {
+    std::vector<std::string> texts{"rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
+                                   "rcu: \t1-...!: (0 ticks this GP) idle=9b24/0/0x0 softirq=31/31 fqs=0",
+                                   "rcu: \t(detected by 0, t=5252 jiffies, g=1009, q=11 ncpus=2)"};
+    texts.insert(texts.end(), dumped.begin(), dumped.end());
+    for (const char* line :
+         {"rcu: rcu_preempt kthread starved for 5252 jiffies! g1009 f0x0 RCU_GP_WAIT_FQS(5) ->state=0x402 ->cpu=1",
+          "rcu: RCU grace-period kthread stack dump:",
+          "task:rcu_preempt     state:I stack:0     pid:15    ppid:2      flags:0x00004000"})
+      texts.emplace_back(line);
+    const std::vector<Message> messages = said(std::move(texts), 1'000'000'000);
+    scene.messages = messages;
+    std::vector<Finding> findings;
+    find_in_messages(scene, findings);
+    EXPECT_THAT(findings, SizeIs(1));
+    return findings.empty() ? "" : findings[0].text;
+  };
+  EXPECT_EQ(told({"Sending NMI from CPU 0 to CPUs 1:",
+                  "NMI backtrace for cpu 1 skipped: idling at native_safe_halt+0xb/0x10"}),
+            "RCU stall: CPU 1 did not let a grace period end");
+  EXPECT_EQ(told({"Task dump for CPU 1:",
+                  "task:in two words    state:R  running task     stack:    0 pid:   99 ppid:     2 flags:0x00000008"}),
+            "RCU stall: CPU 1 did not let a grace period end, run by in two words (PID 99)");
+}
+
+/// Words of kernel/panic.c, lib/dump_stack.c, arch/x86/kernel/dumpstack.c, kernel/sched/core.c.
+TEST_P(Why, TellsReportsApartAndWhoRanThem) {
+  const Opened opened(guest().dump("busy"));
+  Scene scene{.kernel = *opened.kernel, .current = {nullptr, nullptr}, .stacks = {{}, {}}};
+  const auto found = [&](const std::vector<Message>& messages) {
+    scene.messages = messages;
+    std::vector<Finding> findings;
+    find_in_messages(scene, findings);
+    scene.messages = {};
+    return findings;
+  };
+  const std::vector<std::string> oops{
+      "BUG: kernel NULL pointer dereference, address: 0000000000000008",
+      "#PF: supervisor write access in kernel mode",
+      "Oops: 0002 [#1] PREEMPT SMP NOPTI",
+      "CPU: 1 PID: 99 Comm: its loader Kdump: loaded Tainted: G           OE      6.1.0-50-amd64 #1  Debian 6.1.176-1",
+      "RIP: e030:loads_it+0x1c/0x40 [it]",
+      "Call Trace:",
+      " <TASK>",
+      " starts_it+0x20/0x30 [it]",
+      "---[ end trace 0000000000000000 ]---"};
+  const std::string words = oops[0] + ", in loads_it+0x1c/0x40 [it], run by its loader (PID 99)";
+  auto findings = found(said(oops, 1, 99));
+  ASSERT_THAT(findings, SizeIs(1));
+  EXPECT_EQ(findings[0].text, words);
+  EXPECT_EQ(names_in_role(findings[0], "ran it"), "its loader");
+
+  // A report without an end, of the same task, and what another says meanwhile.
+  std::vector<std::string> two{"BUG: scheduling while atomic: its loader/99/0x00000002",
+                               "CPU: 1 PID: 99 Comm: its loader Not tainted 6.1.0-50-amd64 #1  Debian 6.1.176-1",
+                               "Call Trace:", " __schedule_bug+0x42/0x4e", " waits_for_it+0x20/0x30 [it]"};
+  two.insert(two.end(), oops.begin(), oops.end());
+  auto messages = said(std::move(two), 1, 99);
+  const auto killing = said({"Out of memory: Killed process 7 (dd) total-vm:2048kB, anon-rss:4kB"}, 1, 2);
+  messages.insert(messages.begin() + 3, killing.begin(), killing.end());
+  findings = found(messages);
+  ASSERT_THAT(findings, SizeIs(3));
+  EXPECT_EQ(findings[0].text, "BUG: scheduling while atomic: its loader/99/0x00000002, run by its loader (PID 99)");
+  EXPECT_EQ(findings[1].kind, Finding::Kind::out_of_memory);
+  EXPECT_EQ(findings[2].text, words);
+
+  // A program may write the same.
+  messages = said(oops, 1, 99);
+  for (Message& message : messages) message.facility = 1;
+  EXPECT_THAT(found(messages), IsEmpty());
+  EXPECT_THAT(found(said({"BUG: arch topology borken", "     the MC domain not a subset of the DIE domain"}, 1)),
+              IsEmpty());
+
+  const auto hung = said({"INFO: task dd:99 blocked in I/O wait for more than 120 seconds.",
+                          "INFO: task rm:98 blocked for more than 120 seconds.",
+                          "INFO: task rm:98 is blocked on a mutex likely owned by task cp:97."},
+                         1);
+  scene.messages = hung;
+  std::string tasks;
+  for (const HungTask& task : hung_tasks(scene)) tasks += task.name + ":" + std::to_string(task.pid) + " ";
+  EXPECT_EQ(tasks, "dd:99 rm:98 ");
+}
+
+/// Words of mm/oom_kill.c, mm/show_mem.c, mm/hugetlb.c.
+TEST_P(Why, SuspectsNoLeakWhereHugePagesAreSetAside) {
+  const Opened opened(guest().dump("busy"));
+  Scene scene{.kernel = *opened.kernel, .current = {nullptr, nullptr}, .stacks = {{}, {}}};
+  const uint64_t pages = (500 << 20) / opened.kernel->guest().page_size.value_or(4096);
+  const auto told = [&](std::vector<std::string> huge) {
+    std::vector<std::string> texts{"dd invoked oom-killer: gfp_mask=0x140dca(GFP_HIGHUSER_MOVABLE), order=0",
+                                   "Mem-Info:",
+                                   "active_anon:100 inactive_anon:20 isolated_anon:0\n active_file:10 inactive_file:10"
+                                   " isolated_file:0\n free:100 free_pcp:0 free_cma:0"};
+    texts.insert(texts.end(), huge.begin(), huge.end());
+    texts.push_back(std::to_string(pages) + " pages RAM");
+    texts.emplace_back("0 pages reserved");
+    for (size_t pid = 1000; pid < 2000; ++pid)  // of each process a line
+      texts.push_back(std::to_string(pid) + "     0  " + std::to_string(pid) + "     5616      512   65536  0 sh");
+    texts.emplace_back("Out of memory: Killed process 99 (busybox) total-vm:2048kB, anon-rss:4kB");
+    const std::vector<Message> messages = said(std::move(texts), 1);
+    scene.messages = messages;
+    std::vector<Finding> findings;
+    find_in_messages(scene, findings);
+    EXPECT_THAT(findings, SizeIs(1));
+    return findings.empty() ? "" : findings[0].text;
+  };
+  const std::string words = "out of memory: busybox (PID 99) was killed; dd had asked for memory";
+  EXPECT_THAT(told({}), AllOf(testing::StartsWith(words), HasSubstr("is a guess")));
+  EXPECT_EQ(told({"Node 0 hugepages_total=160 hugepages_free=0 hugepages_surp=0 hugepages_size=2048kB",
+                  "Node 1 hugepages_total=80 hugepages_free=0 hugepages_surp=0 hugepages_size=2048kB"}),
+            words);
+}
+
+/// A cgroup's freezer, say: ps shows state D.
+TEST_P(Why, TakesNoFrozenTaskForABlockedOne) {
+  const Opened opened(guest().dump("hung"));
+  ASSERT_TRUE(opened.kernel->tasks()) << opened.kernel->tasks().error().text;
+  std::vector<Task> tasks = opened.kernel->tasks()->list;
+  const auto never = std::ranges::find(tasks, std::string_view("never"), &Task::name);
+  ASSERT_NE(never, tasks.end());
+  const auto index = static_cast<size_t>(never - tasks.begin());
+  EXPECT_TRUE(find_waits(*opened.kernel, tasks).by_task.contains(index));
+  never->state_bits = 0x8000;
+  EXPECT_FALSE(find_waits(*opened.kernel, tasks).by_task.contains(index));
+}
+
 TEST_P(Why, SaysThatAllVcpusAreIdle) {
   const Opened opened(guest().dump("spin"));  // where no vCPU is in user mode
   const auto& tasks = opened.kernel->tasks();
@@ -527,6 +673,42 @@ TEST_P(Why, NamesTheCpuThatSpinsAndGuessesTheHolder) {
   if (names_data()) {
     EXPECT_THAT(found[0]->text, HasSubstr("trouble_spinlock [trouble]"));
   }
+}
+
+/// As guests do that know of their hypervisor; arch/x86/kernel/kvm.c, arch/x86/xen/spinlock.c.
+TEST_P(Why, NamesTheCpuThatHaltsUntilALockIsFree) {
+  const Opened opened(guest().dump("spin"));
+  const auto& tasks = opened.kernel->tasks();
+  ASSERT_TRUE(tasks) << tasks.error().text;
+  Scene scene{.kernel = *opened.kernel, .tasks = tasks->list, .current = {nullptr, nullptr}};
+  for (const Task& task : tasks->list)
+    if (task.running_on) scene.current.at(*task.running_on) = &task;
+  for (size_t vcpu = 0; vcpu < 2; ++vcpu) scene.stacks.push_back(opened.kernel->stack_of_cpu(vcpu));
+  const std::vector<Frame> spins = scene.stacks[0].frames;
+  ASSERT_TRUE(!spins.empty() && spins[0].place);
+  const auto found = [&](std::vector<std::string_view> inner, const std::vector<Frame>& outer) {
+    auto& frames = scene.stacks[0].frames;
+    frames.clear();
+    for (const std::string_view name : inner) {
+      frames.push_back(spins[0]);
+      frames.back().place->symbol.name = name;
+    }
+    frames.insert(frames.end(), outer.begin(), outer.end());
+    std::vector<Finding> findings;
+    find_spinning(scene, findings);
+    return findings;
+  };
+  for (const std::vector<std::string_view>& inner :
+       {std::vector<std::string_view>{},
+        {"native_halt", "kvm_wait"},
+        {"pv_native_safe_halt", "kvm_wait"},
+        {"xen_hypercall_sched_op", "xen_poll_irq_timeout", "xen_poll_irq", "xen_qlock_wait"}}) {
+    const auto findings = found(inner, spins);
+    ASSERT_THAT(findings, SizeIs(1)) << inner.size();
+    EXPECT_THAT(findings[0].text, AllOf(HasSubstr("spin-waiter"), HasSubstr("in trouble_spins")));
+  }
+  EXPECT_THAT(found({"native_halt", "stop_this_cpu"}, {}), IsEmpty());
+  EXPECT_THAT(found({"native_halt", "stop_this_cpu"}, spins), IsEmpty());
 }
 
 TEST_P(Why, NamesAPanic) {
@@ -609,7 +791,8 @@ TEST_P(Why, HasTheStacksThatTheKernelPrinted) {
   for (size_t i = 0; i < messages.size(); ++i) {
     RegexMatch match;
     // The module's own: others may be late on a busy host, and go on.
-    const Regex hung("^INFO: task (mutex-.*|rwsem-.*|held-reader|sema-waiter|never):([0-9]+) blocked for more");
+    const Regex hung(
+        "^INFO: task (mutex-.*|rwsem-.*|held-reader|rt-waiter|sema-waiter|never):([0-9]+) blocked for more");
     const auto printed = printed_trace(messages, i);
     if (!regex_search(messages[i].text, match, hung) || !printed) continue;
     const auto& tasks = opened.kernel->tasks()->list;
@@ -618,7 +801,7 @@ TEST_P(Why, HasTheStacksThatTheKernelPrinted) {
     EXPECT_EQ(texts(opened.kernel->stack_of(*task).frames), *printed) << messages[i].text;
     ++compared;
   }
-  EXPECT_GE(compared, 7U);
+  EXPECT_GE(compared, 8U);
 }
 
 /// And of a CPU that was interrupted. By the time of "oops" the report is whole.

@@ -139,7 +139,7 @@ void cook(const std::string& machine, const std::string& kernel, const std::stri
     guest.make("release");
     guest.make("mutex");
     guest.dump("mutex");
-    for (const char* scenario : {"rwsem", "rwsem-held", "semaphore"}) guest.make(scenario);
+    for (const char* scenario : {"rwsem", "rwsem-held", "rt-mutex", "semaphore"}) guest.make(scenario);
     guest.make("completion", {"INFO: task never:"});  // the last one: those before it have been told of
     guest.words();
     std::ofstream(folder + "/console") << guest.console();

@@ -17,6 +17,8 @@ namespace {
 
 constexpr size_t kMaxStack = 64 << 10;  // aarch64 with pages of 64K; x86_64: 16K
 constexpr uint64_t kOwnerFlags = 7;     // tasks are aligned to more than that
+// include/linux/sched.h: TASK_FROZEN, from 6.1 on. Before it a frozen task sleeps in __refrigerator().
+constexpr uint64_t kFrozen = 0x8000;
 constexpr char kOnItsWay[] = "nobody has it at this moment: it is on its way to a waiter";
 
 bool starts_with_any(std::string_view name, std::initializer_list<std::string_view> heads) {
@@ -54,6 +56,15 @@ struct LockLayout {
         *list = *offset;
         first_waiters.push_back(*offset);
       }
+    // In kernels for real time (PREEMPT_RT) mutexes and rwsems are made of these.
+    for (const char* type : {"rt_mutex", "rt_mutex_base"})
+      if (const auto first = kernel.offset(type, "waiters.rb_leftmost"), owner = kernel.offset(type, "owner");
+          first && owner) {
+        rt_mutex_first = first;
+        rt_mutex_owner = *owner;
+      }
+    rt_waiter_lock = kernel.offset("rt_mutex_waiter", "lock");
+    if (const auto offset = kernel.offset("rw_semaphore", "rwbase.rtmutex")) rwsem_rt_mutex = *offset;
     learn(completion_list, "completion", "wait.task_list");
     learn(queue_list, "wait_queue_head", "head");
     percpu_rwsem_queue = kernel.offset("percpu_rw_semaphore", "waiters");
@@ -65,6 +76,8 @@ struct LockLayout {
   uint64_t rwsem_list = 24, rwsem_owner = 8, rwsem_count = 0;
   uint64_t semaphore_list = 8, completion_list = 16, queue_list = 8;
   std::vector<uint64_t> first_waiters;  // offsets; empty: the locks have lists
+  std::optional<uint64_t> rt_mutex_first, rt_waiter_lock;
+  uint64_t rt_mutex_owner = 0, rwsem_rt_mutex = 0;
   std::optional<uint64_t> percpu_rwsem_queue, percpu_rwsem_block;
   std::optional<uint64_t> mmap_lock;
 };
@@ -84,10 +97,13 @@ class WaitFinder {
     for (size_t i = 0; i < tasks_.size(); ++i) {
       const Task& task = tasks_[i];
       if (task.running_on || task.state == 'R' || task.state == 'Z' || task.state == 'X') continue;
+      if ((task.state_bits & kFrozen) != 0) continue;
       Waiting waiting{.task = i};
       look_at_stack(task, waiting);
-      if (waiting.what != Waiting::What::lock && task.state != 'D') continue;
+      const bool is_lock = waiting.what == Waiting::What::lock || waiting.what == Waiting::What::rt_mutex;
+      if (!is_lock && task.state != 'D') continue;
       complete(task, waiting);
+      if (calls(waiting.stack, {"__refrigerator"})) continue;
       if (waiting.what == Waiting::What::wait_queue && task.state != 'D') continue;
       result_.by_task.emplace(i, result_.list.size());
       result_.list.push_back(std::move(waiting));
@@ -136,6 +152,10 @@ class WaitFinder {
       if (i + 3 < words && waiting.what == Waiting::What::unknown)
         if (const auto head = head_of(node(i + 2), word(i + 2), word(i + 3)))
           take(*head, layout_.queue_list, Waiting::What::wait_queue, waiting);
+    // struct rt_mutex_waiter: nodes of two trees, task, lock
+    for (const size_t i : places)
+      if (i + 1 < words && waiting.what == Waiting::What::unknown && is_rt_mutex(VirtAddr(word(i + 1))))
+        take(VirtAddr(word(i + 1)), 0, Waiting::What::rt_mutex, waiting);
   }
 
   static void take(VirtAddr head, uint64_t list_at, Waiting::What what, Waiting& waiting) {
@@ -177,6 +197,18 @@ class WaitFinder {
     }
     return std::nullopt;
   }
+  /// Its first waiter is on a stack and waits for it, and its owner is a task or (for a moment) nobody.
+  bool is_rt_mutex(VirtAddr address) const {
+    if (!layout_.rt_mutex_first || !layout_.rt_waiter_lock || address.value % 8 != 0 ||
+        !memory_.is_kernel_address(address) || is_on_stack(address))
+      return false;
+    const auto first = memory_.pointer(address + *layout_.rt_mutex_first);
+    const auto owner = memory_.u64(address + layout_.rt_mutex_owner);
+    // The node in the tree is the first member of a waiter.
+    if (!first || !owner || !is_on_stack(*first) || memory_.pointer(*first + *layout_.rt_waiter_lock) != address)
+      return false;
+    return (*owner & ~kOwnerFlags) == 0 || index_.contains(*owner & ~kOwnerFlags);
+  }
   bool is_linked(VirtAddr node, uint64_t next, uint64_t previous) const {
     return next != node.value && next % 8 == 0 && previous % 8 == 0 && memory_.is_kernel_address(VirtAddr(next)) &&
            memory_.is_kernel_address(VirtAddr(previous)) && memory_.pointer(VirtAddr(next) + 8) == node &&
@@ -200,6 +232,7 @@ class WaitFinder {
     waiting.blocked_ns = time_.of(task);
     waiting.is_io = calls(waiting.stack, {"io_schedule"});
     if (waiting.what == Waiting::What::lock) complete_lock(waiting);
+    if (waiting.what == Waiting::What::rt_mutex) complete_rt_mutex(waiting);
     const bool is_lock = waiting.owner || !waiting.no_owner.empty();
     const bool is_percpu = waiting.what == Waiting::What::wait_queue && complete_percpu_rwsem(waiting);
     if (waiting.object == VirtAddr(0)) return;
@@ -242,6 +275,18 @@ class WaitFinder {
         return take_owner(waiting, memory_.u64(waiting.object + layout_.mutex_owner));
       default:
         return complete_unknown(waiting);
+    }
+  }
+
+  /// Of an rwsem that is read the one that waits to write has it.
+  void complete_rt_mutex(Waiting& waiting) const {
+    take_owner(waiting, memory_.u64(waiting.object + layout_.rt_mutex_owner));
+    for (const Frame& frame : waiting.stack.frames) {
+      const auto kind = frame.place ? kind_by_function(frame.place->symbol.name) : std::nullopt;
+      if (!kind) continue;
+      waiting.what = *kind;
+      if (*kind != Waiting::What::mutex) waiting.object = VirtAddr(waiting.object.value - layout_.rwsem_rt_mutex);
+      return;
     }
   }
 
@@ -357,8 +402,10 @@ std::optional<size_t> Waits::next(size_t waiting) const {
 Expected<Waits> find_waits(const Kernel& kernel) {
   const auto& tasks = kernel.tasks();
   if (!tasks) return std::unexpected(tasks.error());
-  return WaitFinder(kernel, tasks->list).find();
+  return find_waits(kernel, tasks->list);
 }
+
+Waits find_waits(const Kernel& kernel, const std::vector<Task>& tasks) { return WaitFinder(kernel, tasks).find(); }
 
 const char* to_string(Waiting::What what) {
   switch (what) {
@@ -370,6 +417,8 @@ const char* to_string(Waiting::What what) {
       return "rwsem (to write)";
     case Waiting::What::semaphore:
       return "semaphore";
+    case Waiting::What::rt_mutex:
+      return "rt_mutex";
     case Waiting::What::percpu_rwsem_to_read:
       return "percpu_rwsem (to read)";
     case Waiting::What::percpu_rwsem_to_write:
@@ -393,7 +442,9 @@ bool is_waiting_function(std::string_view name) {
                                 "io_schedule", "__switch_to", "context_switch", "preempt_schedule", "__cond_resched",
                                 "dynamic_cond_resched", "__wait_for_common", "wait_for_common", "do_wait_for_common",
                                 "wait_for_completion", "__wait_for_completion", "__raw_callee_save",
-                                "percpu_rwsem_wait", "percpu_down_", "__percpu_down_"});
+                                "percpu_rwsem_wait", "percpu_down_", "__percpu_down_"}) ||
+         starts_with_any(name, {"rt_mutex_", "__rt_mutex_", "rwbase_", "__rwbase_", "rtlock_slowlock",
+                                "schedule_rtlock", "rt_spin_lock", "rt_read_lock", "rt_write_lock"});
 }
 
 std::optional<Place> first_of_interest(const Stack& stack) {

@@ -23,6 +23,7 @@ struct Waiting {
     rwsem_to_read,
     rwsem_to_write,
     semaphore,
+    rt_mutex,  // what lends its owner the waiter's priority; in kernels for real time spinlocks are made of it, too
     percpu_rwsem_to_read,  // percpu_rw_semaphore: a file system's, while it is frozen, among others
     percpu_rwsem_to_write,
     lock,        // one of mutex, rwsem and semaphore: its functions have no names here
@@ -56,7 +57,8 @@ struct Waiting {
   std::optional<uint64_t> blocked_ns{};
 };
 
-/// Everything that waits for a lock, and every task in state D.
+/// Everything that waits for a lock, and every task in state D; but those that somebody has frozen (a control group's
+/// freezer, or who suspends the machine), which ps shows in state D, too.
 struct Waits {
   std::vector<Waiting> list{};  // in the order of the task list
   /// Circles: each waits for what the next one has, the last one for what the first one has. Indices into `list`.
@@ -69,6 +71,8 @@ struct Waits {
 
 /// Bounded on any memory. Error: there is no task list.
 Expected<Waits> find_waits(const Kernel& kernel);
+/// The same among these tasks, to which the indices lead.
+Waits find_waits(const Kernel& kernel, const std::vector<Task>& tasks);
 
 /// "mutex", "rwsem (to read)", "completion", ...
 const char* to_string(Waiting::What what);

@@ -33,13 +33,15 @@ bool is_spinning_function(std::string_view name) {
                                  "hv_qlock_wait",
                                  "queued_read_lock_slowpath",
                                  "queued_write_lock_slowpath",
-                                 "do_raw_spin_lock",
-                                 "pv_native_safe_halt",
-                                 "native_safe_halt"};
-  // The last two spin only where one of the others called them.
+                                 "do_raw_spin_lock"};
   return std::ranges::find(kNames, name) != kNames.end() || is_fast_path(name) || name.starts_with("queued_spin_lock");
 }
-bool is_halt(std::string_view name) { return name.ends_with("safe_halt"); }
+/// What gives the CPU to others until the lock is free: kvm_wait() halts, with interrupts off by native_halt(), and
+/// xen_qlock_wait() calls the hypervisor. It is spinning only where a function of the lock called it.
+bool is_halt(std::string_view name) {
+  return name == "native_halt" || name.ends_with("safe_halt") || name.starts_with("xen_poll_irq") ||
+         name.starts_with("xen_hypercall_");
+}
 
 std::string frame_text(const Frame& frame) {
   return frame.place ? frame.place->text() : fmt::format("{:#x}", frame.pc.value);
@@ -76,9 +78,11 @@ class SpinFinder {
     Spinner spinner{.vcpu = vcpu};
     bool spins = false;
     for (const Frame& frame : frames) {
-      if (!frame.place || frame.is_guess || !is_spinning_function(frame.place->symbol.name)) break;
+      if (!frame.place || frame.is_guess) break;
+      const bool is_of_lock = is_spinning_function(frame.place->symbol.name);
+      if (!is_of_lock && (spins || !is_halt(frame.place->symbol.name))) break;
       ++spinner.frames;
-      spins |= !is_halt(frame.place->symbol.name);
+      spins |= is_of_lock;
     }
     if (!spins) return std::nullopt;
     const auto& registers = scene_.kernel.dump().cpus()[vcpu].registers;
@@ -105,11 +109,12 @@ class SpinFinder {
     return found;
   }
 
-  /// struct qspinlock: a byte that is 1 while it is held, one for who is next, 16 bits for the rest of the queue.
+  /// struct qspinlock: a byte that is 1 while it is held, one for who is next, 16 bits for the rest of the queue. In a
+  /// paravirtualized guest it is 3 when its next holder has halted (_Q_SLOW_VAL).
   bool is_locked(VirtAddr lock) const {
     if (lock.value % 4 != 0 || !memory_.is_kernel_address(lock)) return false;
     const auto value = memory_.u32(lock);
-    if (!value || (*value & 0xff) != 1 || (*value >> 8 & 0xff) > 1) return false;
+    if (!value || ((*value & 0xff) != 1 && (*value & 0xff) != 3) || (*value >> 8 & 0xff) > 1) return false;
     const uint32_t last = *value >> 18;  // the last in the queue: its CPU's number and 1
     return last <= std::max<size_t>(scene_.stacks.size(), 1) + 4096;
   }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <map>
 #include <utility>
 
 #include "reader/guest/linux/why_parts.h"
@@ -30,11 +31,19 @@ bool is_death(std::string_view text) {
 
 bool begins_oops(std::string_view text) {
   if (contains(text, "soft lockup") || contains(text, "BUG: workqueue lockup")) return false;
+  if (text == "BUG: arch topology borken") return false;  // of CPUs as some virtual machines show them: harmless
   return text.starts_with("BUG: ") || text.starts_with("Oops: ") || text.starts_with("general protection fault") ||
          text.starts_with("kernel BUG at ") || text.starts_with("invalid opcode: ") ||
          text.starts_with("divide error: ") || text.starts_with("Unable to handle kernel ") ||
          text.starts_with("Internal error: ") || text.starts_with("stack segment: ") ||
          text.starts_with("traps: PANIC: double fault") || is_death(text);
+}
+
+/// "INFO: task mutex-one:114 blocked for more than 3 seconds.", of kernels 7.x also "... blocked in I/O wait for more
+/// than 3 seconds."
+bool is_of_hung_task(std::string_view text) {
+  return text.starts_with("INFO: task ") &&
+         (contains(text, " blocked for more than ") || contains(text, " blocked in I/O wait for more than "));
 }
 
 /// "Out of memory: Killed process 99 (dd)", "Memory cgroup out of memory: Killed ...", and of a task that itself asks
@@ -45,11 +54,15 @@ bool is_killing(std::string_view text) {
   return mark != text.npos && (why.starts_with("Out of memory") || why.starts_with("Memory cgroup out of memory"));
 }
 
-/// "RIP: 0010:trouble_writes_to_null+0x15/0x30 [trouble]", "pc : trouble_writes_to_null+0x14/0x28 [trouble]"
+/// "RIP: 0010:trouble_writes_to_null+0x15/0x30 [trouble]", of a paravirtualized kernel of Xen "RIP: e030:...",
+/// "pc : trouble_writes_to_null+0x14/0x28 [trouble]"; of user mode, "pc : 0000aaaac3a21f80", it is no function.
 std::optional<std::string_view> function_at_fault(std::string_view text) {
   if (const auto rip = after(text, "RIP: 0010:")) return rip;
-  if (text.starts_with("pc : ")) return text.substr(5);
-  return std::nullopt;
+  if (const auto rip = after(text, "RIP: e030:")) return rip;
+  if (!text.starts_with("pc : ")) return std::nullopt;
+  text.remove_prefix(5);
+  const bool is_address = text.size() == 16 && text.find_first_not_of("0123456789abcdef") == text.npos;
+  return is_address ? std::nullopt : std::optional(text);
 }
 std::string_view function_name(std::string_view place) {
   return plain_function(place.substr(0, place.find_first_of("+ ")));
@@ -63,10 +76,11 @@ class MessageReader {
   void read() {
     for (size_t i = 0; i < messages_.size() && findings_.size() < kMaxFindings; ++i) {
       const std::string_view text = messages_[i].text;
+      if (messages_[i].facility != 0) continue;  // a program's, by /dev/kmsg
       if (const auto said = after(text, "Kernel panic - not syncing: "); said && !text.starts_with("---[")) {
         panic(i, *said);
       } else if (begins_oops(text)) {
-        i = oops(i);
+        if (size_t& told = told_[messages_[i].caller]; i >= told) told = oops(i);
       } else if (contains(text, "soft lockup - CPU#")) {
         lockup(i, Finding::Kind::soft_lockup, *after(text, "soft lockup - CPU#"));
       } else if (const auto cpu = after(text, "hard LOCKUP on cpu ")) {
@@ -102,7 +116,8 @@ class MessageReader {
       const Message& message = messages_[i];
       if (message.caller != 0 && messages_[begin].caller != 0 && message.caller != messages_[begin].caller) continue;
       const std::string_view text = message.text;
-      if (i != begin && is_another(text)) break;
+      // What has a number of its own comes before the trace: "BUG: kernel NULL pointer ...", "Oops: 0002 [#1] SMP".
+      if (i != begin && (is_another(text) || (in_trace && begins_oops(text)))) break;
       report.end = i + 1;
       report.lines.push_back(message.text);
       after_interrupt |= text.starts_with(" </IRQ>");
@@ -115,7 +130,8 @@ class MessageReader {
         in_trace = true;
       } else if (in_trace && text.starts_with(" ") && contains(text, "+0x") && !text.starts_with(" ?")) {
         std::string_view call = text.substr(text.find_first_not_of(' '));
-        if (call.ends_with(" (P)")) call.remove_suffix(4);  // aarch64's mark of where something was interrupted
+        // aarch64's marks of how it came to a frame: " (P)", where something was interrupted, " (PK)"
+        if (call.ends_with(')')) call = call.substr(0, call.rfind(" ("));
         if (is_interrupt) report.interrupted = call;
         is_interrupt = is_interrupt_entry(function_name(call));
         add_call(function_name(call), calls, report);
@@ -126,10 +142,9 @@ class MessageReader {
   }
   static bool is_another(std::string_view text) {
     return contains(text, "Kernel panic - not syncing: ") || contains(text, "soft lockup - CPU#") ||
-           contains(text, "hard LOCKUP on cpu ") || contains(text, "invoked oom-killer: ") ||
-           contains(text, "blocked for more than ") || contains(text, "detected stalls on ") ||
-           contains(text, "self-detected stall on ") || contains(text, "detected expedited stalls on ") ||
-           contains(text, "workqueue lockup - pool ");
+           contains(text, "hard LOCKUP on cpu ") || contains(text, "invoked oom-killer: ") || is_of_hung_task(text) ||
+           contains(text, "detected stalls on ") || contains(text, "self-detected stall on ") ||
+           contains(text, "detected expedited stalls on ") || contains(text, "workqueue lockup - pool ");
   }
   /// Those of aarch64, which has no line between an interrupt and what that interrupted.
   static bool is_interrupt_entry(std::string_view name) {
@@ -147,7 +162,8 @@ class MessageReader {
     if (calls < kCalls && !is_reporting(name)) report.calls += fmt::format("{}{}", calls++ == 0 ? "" : "<", name);
   }
   static void take_comm(std::string_view text, std::string_view comm, Report& report) {
-    size_t end = comm.find(" Tainted: ");
+    size_t end = comm.find(" Kdump: loaded ");  // where a kernel waits for a crash
+    if (end == std::string_view::npos) end = comm.find(" Tainted: ");
     if (end == std::string_view::npos) end = comm.find(" Not tainted");
     if (end == std::string_view::npos) end = comm.find(' ');
     report.comm = comm.substr(0, end);
@@ -221,6 +237,7 @@ class MessageReader {
     }
   }
 
+  /// The record that it ends at.
   size_t oops(size_t i) {
     Report report = report_from(i);
     Finding finding{.kind = Finding::Kind::oops, .time_ns = messages_[i].time_ns};
@@ -232,7 +249,7 @@ class MessageReader {
     finding.key =
         fmt::format("oops|{}|{}|{}", without_numbers(messages_[i].text), function_name(report.function), report.calls);
     findings_.push_back(std::move(finding));
-    return report.end - 1;
+    return report.end;
   }
 
   /// "1 stuck for 8s! [soft-lockup:257]"
@@ -422,9 +439,12 @@ class MessageReader {
     report.pid.reset();
   }
 
-  /// Where another CPU has seen the stall, the stalled one reports of itself (by an NMI), or its task is printed.
+  /// Where another CPU has seen the stall, the stalled one reports of itself (by an NMI), or its task is printed. Other
+  /// tasks may be, too, such as RCU's kthread that starves.
   void add_report_of_cpu(uint32_t cpu, Report& report) const {
     const std::string by_nmi = fmt::format("NMI backtrace for cpu {}", cpu);
+    const std::string by_task = fmt::format("Task dump for CPU {}:", cpu);
+    bool is_of_cpu = false;  // what the last of these lines announced
     for (size_t i = report.begin; i < messages_.size() && i < report.begin + kReport; ++i) {
       const std::string_view text = messages_[i].text;
       if (i != report.begin && is_another(text)) return;
@@ -437,10 +457,10 @@ class MessageReader {
         report.lines.insert(report.lines.end(), own.lines.begin(), own.lines.end());
         return;
       }
-      // "task:soft-lockup     state:R  running task     stack:0     pid:243   ppid:2      flags:0x0000000a"
-      if (const auto task = after(text, "task:"), pid = after(text, " pid:"); text.starts_with("task:") && pid) {
-        report.comm = task->substr(0, task->find_first_of(" \n"));
-        report.pid = leading_number<int32_t>(pid->substr(std::min(pid->find_first_not_of(' '), pid->size())));
+      if (text.starts_with("Task dump for CPU ")) is_of_cpu = text == by_task;
+      if (const auto task = is_of_cpu ? shown_task(text) : std::nullopt) {
+        report.comm = task->name;
+        report.pid = task->pid;
         return;
       }
     }
@@ -505,7 +525,8 @@ class MessageReader {
   /// From the killer's last word back to its first.
   void out_of_memory(size_t last) {
     size_t first = last;
-    for (size_t i = last; i-- > 0 && last - i < kReport;) {
+    // Between them stands a line for each process, and there may be thousands.
+    for (size_t i = last; i-- > 0 && !is_killing(messages_[i].text);) {
       if (!contains(messages_[i].text, "invoked oom-killer: ")) continue;
       first = i;
       break;
@@ -561,6 +582,12 @@ class MessageReader {
           useless = leading_number<uint64_t>(*value).value_or(0);
           known -= std::min(known, useless);
         }
+      } else if (const auto count = after(text, " hugepages_total="), size = after(text, " hugepages_size=");
+                 count && size) {
+        // Set aside at boot or by an administrator: of kilobytes, "Node 0 hugepages_total=64 ...
+        // hugepages_size=2048kB".
+        known += leading_number<uint64_t>(*count).value_or(0) * leading_number<uint64_t>(*size).value_or(0) /
+                 std::max<uint64_t>(1, scene_.kernel.guest().page_size.value_or(4096) >> 10);
       } else if (text.ends_with(" pages RAM")) {
         total = leading_number<uint64_t>(text).value_or(0);
       } else if (text.ends_with(" pages reserved") && total != 0) {
@@ -578,6 +605,7 @@ class MessageReader {
   const Scene& scene_;
   std::span<const Message> messages_;
   std::vector<Finding>& findings_;
+  std::map<uint32_t, size_t> told_;  // of each caller the record that its last oops ended at
 };
 
 }  // namespace
@@ -587,9 +615,8 @@ void find_in_messages(const Scene& scene, std::vector<Finding>& findings) { Mess
 std::vector<HungTask> hung_tasks(const Scene& scene) {
   std::vector<HungTask> hung;
   for (const Message& message : scene.messages) {
-    // "INFO: task mutex-one:114 blocked for more than 3 seconds."
-    const size_t mark = message.text.find(" blocked for more than ");
-    if (mark == std::string::npos || !message.text.starts_with("INFO: task ")) continue;
+    const size_t mark = message.text.rfind(" blocked ");
+    if (!is_of_hung_task(message.text) || message.facility != 0) continue;
     const std::string_view task = std::string_view(message.text).substr(11, mark - 11);
     const size_t colon = task.rfind(':');
     if (colon == std::string_view::npos) continue;

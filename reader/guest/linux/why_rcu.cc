@@ -33,22 +33,6 @@ bool is_in_it(const Scene& scene, const Task& task, const Flavor& flavor) {
          std::ranges::any_of(bytes, [](std::byte byte) { return byte != std::byte(0); });
 }
 
-/// A task that a report shows:
-/// "task:rcu-sleeper     state:D stack:0     pid:258   ppid:2      flags:0x00004000"
-struct ShownTask {
-  int32_t pid = 0;
-  std::string name{};
-};
-std::optional<ShownTask> shown_task(std::string_view line) {
-  if (!line.starts_with("task:")) return std::nullopt;
-  const auto number = after(line, " pid:");
-  const auto pid =
-      number ? leading_number<int32_t>(number->substr(std::min(number->find_first_not_of(' '), number->size())))
-             : std::nullopt;
-  if (!pid) return std::nullopt;
-  const std::string_view name = line.substr(5, line.find(" state:") - 5);
-  return ShownTask{*pid, std::string(name.substr(0, name.find_last_not_of(' ') + 1))};
-}
 /// The name that a report has for a task, if it shows it.
 std::string name_in(std::span<const std::string> report, int32_t pid) {
   for (const std::string& line : report)
@@ -74,6 +58,17 @@ std::vector<RcuReader> readers_of_tasks(const Scene& scene, std::span<const std:
 }
 
 }  // namespace
+
+std::optional<ShownTask> shown_task(std::string_view line) {
+  if (!line.starts_with("task:")) return std::nullopt;
+  const auto number = after(line, " pid:");
+  const auto pid =
+      number ? leading_number<int32_t>(number->substr(std::min(number->find_first_not_of(' '), number->size())))
+             : std::nullopt;
+  if (!pid) return std::nullopt;
+  const std::string_view name = line.substr(5, line.find(" state:") - 5);
+  return ShownTask{*pid, std::string(name.substr(0, name.find_last_not_of(' ') + 1))};
+}
 
 /// "rcu: \tTasks blocked on level-0 rcu_node (CPUs 0-1): P123/1:b..l P124", and of an expedited grace period
 /// "rcu: INFO: rcu_preempt detected expedited stalls on CPUs/tasks: { 1-...D P123 } 2100 jiffies".

@@ -21,6 +21,14 @@ struct RcuReader {
   const char* how = "";        // ", taken off the CPU within an RCU read-side critical section,"
 };
 
+/// A task that a report shows:
+/// "task:rcu-sleeper     state:D stack:0     pid:258   ppid:2      flags:0x00004000"
+struct ShownTask {
+  int32_t pid = 0;
+  std::string name{};
+};
+std::optional<ShownTask> shown_task(std::string_view line);
+
 /// Both take the lines of a report, of a grace period of either kind.
 std::vector<RcuReader> stalling_readers(const Scene& scene, std::span<const std::string> report);
 std::vector<uint32_t> stalled_cpus(std::span<const std::string> report);

@@ -7,6 +7,7 @@
  *   mutex       two threads that want each other's mutex, and a third that waits for one of the two
  *   rwsem       a writer that waits for a reader that sleeps, and a reader that waits behind the writer
  *   rwsem-held  a reader that waits for a writer that sleeps
+ *   rt-mutex    a thread that waits for an rt_mutex which another one has
  *   semaphore   a thread that waits for a semaphore which another one has taken
  *   completion  a thread that waits for what never comes
  *   busy        threads that pass a mutex, an rwsem and a completion around without end: nothing is wrong
@@ -35,6 +36,7 @@
 #include <linux/oom.h>
 #include <linux/proc_fs.h>
 #include <linux/rcupdate.h>
+#include <linux/rtmutex.h>
 #include <linux/rwsem.h>
 #include <linux/sched.h>
 #include <linux/semaphore.h>
@@ -193,6 +195,37 @@ static void make_rwsem_held(void)
 	wait_for_completion(&rwsem_is_written);
 	task = start(trouble_reads_held, "held-reader");
 	wait_until_asleep(task, &held_reader_arrived);
+}
+
+/* rt-mutex */
+static DEFINE_RT_MUTEX(trouble_rt_mutex);
+static DECLARE_COMPLETION(rt_mutex_is_held);
+static bool rt_mutex_arrived;
+
+static noinline int trouble_holds_rt_mutex(void *unused)
+{
+	rt_mutex_lock(&trouble_rt_mutex);
+	complete(&rt_mutex_is_held);
+	trouble_sleep();
+	return 0;
+}
+
+static noinline int trouble_wants_rt_mutex(void *unused)
+{
+	smp_store_release(&rt_mutex_arrived, true);
+	rt_mutex_lock(&trouble_rt_mutex);
+	trouble_sleep();
+	return 0;
+}
+
+static void make_rt_mutex(void)
+{
+	struct task_struct *task;
+
+	start(trouble_holds_rt_mutex, "rt-holder");
+	wait_for_completion(&rt_mutex_is_held);
+	task = start(trouble_wants_rt_mutex, "rt-waiter");
+	wait_until_asleep(task, &rt_mutex_arrived);
 }
 
 /* semaphore */
@@ -489,6 +522,8 @@ static void make(const char *scenario)
 		make_rwsem();
 	else if (!strcmp(scenario, "rwsem-held"))
 		make_rwsem_held();
+	else if (!strcmp(scenario, "rt-mutex"))
+		make_rt_mutex();
 	else if (!strcmp(scenario, "semaphore"))
 		make_semaphore();
 	else if (!strcmp(scenario, "completion"))
