@@ -17,9 +17,11 @@
 namespace gcore::tests {
 namespace {
 
+using testing::AllOf;
 using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::Not;
+using testing::StartsWith;
 
 class LinuxGuestDump : public testing::TestWithParam<Guest> {
  protected:
@@ -58,6 +60,13 @@ TEST_P(LinuxGuestDump, OfOneTaskEverythingIsShown) {
     EXPECT_THAT(one, HasSubstr(part));
   EXPECT_EQ(inspect({"--tasks", "4000000"}, {1, 0}).err,
             "gcore-inspect: show PID 4000000: the guest has no such task\n");
+}
+
+TEST_P(LinuxGuestDump, Pid0IsTheIdleTasks) {
+  const std::string idle = inspect({"--tasks", "0"}).out;
+  EXPECT_THAT(idle, StartsWith("swapper/0 (PID 0)\n"));
+  EXPECT_THAT(idle, HasSubstr("\nswapper/1 (PID 0)\n"));
+  EXPECT_THAT(inspect({"--backtrace", "--task", "0"}).out, AllOf(HasSubstr("swapper/0"), HasSubstr("  #0 ")));
 }
 
 TEST_P(LinuxGuestDump, EqualStacksArePrintedOnce) {

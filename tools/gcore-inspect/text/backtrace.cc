@@ -55,6 +55,8 @@ int print_of_tasks(const Job& job, const std::string& which) {
   if (!tasks) return job.program.fail("show the stacks of tasks", printable(tasks.error().text));
   const auto pid = parse_number(which);
   std::vector<const Task*> wanted;
+  if (pid == 0)  // which is no task's in the list: the CPUs' idle ones
+    for (const Task& task : tasks->idle) wanted.push_back(&task);
   for (const Task& task : tasks->list)
     if (which == "all" || (which == "blocked" && task.state == 'D') ||
         (pid && (static_cast<uint64_t>(task.tgid) == *pid || static_cast<uint64_t>(task.pid) == *pid)))

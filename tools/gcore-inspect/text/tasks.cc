@@ -155,12 +155,14 @@ int print_tasks(const Job& job, std::optional<uint64_t> pid) {
     print_list(job, *tasks);
   } else {
     bool found = false;
-    for (const Task& task : tasks->list) {
-      if (static_cast<uint64_t>(task.tgid) != *pid && static_cast<uint64_t>(task.pid) != *pid) continue;
+    const auto show = [&](const Task& task) {
+      if (static_cast<uint64_t>(task.tgid) != *pid && static_cast<uint64_t>(task.pid) != *pid) return;
       if (found) std::puts("");
       print_all_of(job, *kernel, task);
       found = true;
-    }
+    };
+    std::ranges::for_each(tasks->idle, show);
+    std::ranges::for_each(tasks->list, show);
     if (!found) return job.program.fail(fmt::format("show PID {}", *pid), "the guest has no such task");
   }
   for (const std::string& problem : tasks->problems) job.program.note(printable(problem));
