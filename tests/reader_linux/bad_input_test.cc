@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <string>
+#include <vector>
 
 #include "reader/guest/guest.h"
 #include "reader/guest/linux/kernel.h"
@@ -24,6 +26,7 @@ using reader::VirtAddr;
 using testing::AllOf;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 using testing::StartsWith;
 
 struct LinuxBadInput : testing::Test {
@@ -112,7 +115,7 @@ TEST_F(LinuxBadInput, WithoutTheKernelsNamesThatIsSaid) {
   for (const char* mode : {"--tasks", "--dmesg", "--modules"}) {
     const Completed done = run({program("gcore-inspect"), dump, mode}, 120s);
     if (done.status == ExitStatus{0, 0}) {
-      EXPECT_THAT(done.out, testing::Not(IsEmpty())) << mode;
+      EXPECT_THAT(done.out, Not(IsEmpty())) << mode;
     } else {
       EXPECT_EQ(done.status, (ExitStatus{1, 0})) << mode;
       expect_one_line(done.err);
@@ -120,6 +123,26 @@ TEST_F(LinuxBadInput, WithoutTheKernelsNamesThatIsSaid) {
   }
   EXPECT_THAT(inspect(dump, {}).out, HasSubstr("vCPU"));
   EXPECT_THAT(inspect(dump, {"--registers"}).out, HasSubstr("rip"));
+}
+
+TEST_F(LinuxBadInput, OfACutOffFileWhySaysThatItIsOne) {
+  const std::string dump = folder.path("cut");
+  fs::copy_file(guest.dump(), dump);
+  fs::permissions(dump, fs::perms::owner_write, fs::perm_options::add);
+  // The kernel is still there, or only what the notes say of it.
+  for (const uintmax_t size : {fs::file_size(dump) - (1 << 20), fs::file_size(dump) / 8}) {
+    fs::resize_file(dump, size);
+    const std::string why = inspect(dump, {"--why"}).out;
+    EXPECT_THAT(
+        why, HasSubstr("\nnot looked at: a part of memory: the file is truncated at " + std::to_string(size) + "\n"));
+    EXPECT_THAT(why, Not(HasSubstr("nothing found: ")));
+    std::istringstream lines(why);
+    std::vector<std::string> problems;
+    for (std::string line; std::getline(lines, line);)
+      if (line.starts_with("not looked at: ")) problems.push_back(line);
+    std::ranges::sort(problems);
+    EXPECT_EQ(std::ranges::adjacent_find(problems), problems.end()) << why;
+  }
 }
 
 TEST_F(LinuxBadInput, WithFirmwareAloneThereIsNoLinux) {

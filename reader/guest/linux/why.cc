@@ -22,6 +22,10 @@ uint64_t hash(std::string_view text) {
 
 Scene make_scene(const Kernel& kernel, Diagnosis& diagnosis) {
   Scene scene{.kernel = kernel};
+  // The reason of most problems that follow, and of what was not found.
+  if (kernel.dump().truncated())
+    diagnosis.problems.push_back(
+        fmt::format("a part of memory: the file is truncated at {}", kernel.dump().file_end()));
   if (const auto& tasks = kernel.tasks()) {
     scene.tasks = tasks->list;
     diagnosis.problems.insert(diagnosis.problems.end(), tasks->problems.begin(), tasks->problems.end());
@@ -33,7 +37,9 @@ Scene make_scene(const Kernel& kernel, Diagnosis& diagnosis) {
   } else {
     diagnosis.problems.push_back(messages.error().text);
   }
-  if (!kernel.names()) diagnosis.problems.push_back(kernel.names().error().text);
+  // Tasks need names, and have then said the same.
+  if (!kernel.names() && std::ranges::find(diagnosis.problems, kernel.names().error().text) == diagnosis.problems.end())
+    diagnosis.problems.push_back(kernel.names().error().text);
   const size_t cpus = kernel.dump().cpus().size();
   scene.current.resize(cpus);
   const auto note = [&](const Task& task) {
