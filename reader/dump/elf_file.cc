@@ -339,6 +339,14 @@ std::string describe_foreign_file(std::span<const std::byte> start) {
       {"#!"sv, "a script"},
   };
   const std::string_view text(reinterpret_cast<const char*>(start.data()), start.size());
+  // Linux' Documentation/arch/x86/boot.rst and arch/arm64/booting.rst. UEFI starts them too, so both begin as a
+  // Windows program.
+  constexpr size_t kSetupMagic = 0x202, kArm64Magic = 0x38;
+  const auto has = [&](size_t at, std::string_view magic) {
+    return text.size() > at && text.substr(at).starts_with(magic);
+  };
+  if (has(kSetupMagic, "HdrS") || has(kArm64Magic, "ARM\x64"))
+    return "it is a Linux kernel as boot loaders take it (vmlinuz, bzImage, Image), not a dump";
   for (const Known& known : kKnown)
     if (text.starts_with(known.magic))
       return fmt::format("it is {}, not an ELF file{}{}", known.what, *known.advice != '\0' ? "; " : "", known.advice);
@@ -349,7 +357,7 @@ std::string describe_foreign_file(std::span<const std::byte> start) {
 }
 
 Expected<ElfFile> read_elf_file(const Source& source, std::vector<std::string>& warnings) {
-  std::array<std::byte, 512> start{};
+  std::array<std::byte, 1024> start{};
   const Source::Result got = source.read(FileOffset(0), start);
   if (got.error != 0) return fail(Error::Kind::io, "it cannot be read: {}", words_of(got.error));
   const auto bytes = std::span(start).first(got.bytes);

@@ -129,6 +129,11 @@ TEST(Foreign, FilesAreNamedWithWhatHelps) {
   EXPECT_THAT(with(std::string("\x89LZO\0\r\n\x1a\n", 9)),
               HasSubstr("an lzop file, not an ELF file; unpack it: lzop -d"));
   EXPECT_THAT(with("LibvirtQemudSave"), HasSubstr("libvirt's file is of version "));
+  for (const auto& [at, magic] : {std::pair{0x202, "HdrS"}, {0x38, "ARM\x64"}}) {
+    Bytes kernel;
+    kernel.text("MZ").pad_to(at).text(magic).pad_to(1024);
+    EXPECT_THAT(error_of_bytes(kernel.str()), HasSubstr("it is a Linux kernel as boot loaders take it"));
+  }
   Bytes tar;
   tar.text("./vm.gcore").pad_to(257).text("ustar").pad_to(1024);
   EXPECT_THAT(error_of_bytes(tar.str()), HasSubstr("it is a tar archive, not an ELF file; unpack it: tar -x"));
