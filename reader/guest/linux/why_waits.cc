@@ -2,8 +2,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <set>
+#include <string_view>
+#include <utility>
 
 #include "reader/guest/linux/blocked_time.h"
 #include "reader/guest/linux/disks.h"
@@ -40,13 +43,23 @@ class WaitReport {
       auto& group = groups[group_of(end)];
       group.insert(group.end(), members.begin(), members.end());
     }
+    // Groups are in the order of addresses, which another boot has in another one. The first finding makes the
+    // signature, so they are told in an order that is the same everywhere; tasks that wait for disks come last.
+    std::vector<Finding> blocked;
     for (auto& [object, members] : groups) {
       std::ranges::sort(members);
-      if (std::ranges::any_of(members, [&](size_t i) { return is_long(i); })) report_blocked(members);
+      if (std::ranges::any_of(members, [&](size_t i) { return is_long(i); }))
+        blocked.push_back(blocked_finding(members));
     }
+    std::ranges::stable_sort(blocked, {}, [](const Finding& finding) {
+      return std::pair(finding.key == kIoKey, std::string_view(finding.key));
+    });
+    std::ranges::move(blocked, std::back_inserter(findings_));
   }
 
  private:
+  static constexpr std::string_view kIoKey = "blocked|input or output";
+
   const Task& task_of(size_t i) const { return scene_.tasks[waits_.list[i].task]; }
 
   std::string group_of(size_t i) const {
@@ -200,7 +213,7 @@ class WaitReport {
   }
 
   /// All of `members` wait for one thing, or behind those that do.
-  void report_blocked(const std::vector<size_t>& members) {
+  Finding blocked_finding(const std::vector<size_t>& members) {
     Finding finding{.kind = Finding::Kind::blocked};
     const size_t head = head_of(members);
     const Waiting& waiting = waits_.list[head];
@@ -220,8 +233,8 @@ class WaitReport {
       add_task(finding, owner, waiting.owner_is_last_reader ? "holds (a guess)" : "holds");
       finding.evidence.push_back(stack_evidence("stack of " + task_text(owner), scene_.kernel.stack_of(owner)));
     }
-    finding.key = "blocked|" + (waiting.is_io ? "input or output" : key(head));
-    findings_.push_back(std::move(finding));
+    finding.key = waiting.is_io ? std::string(kIoKey) : "blocked|" + key(head);
+    return finding;
   }
 
   const Scene& scene_;
