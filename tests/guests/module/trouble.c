@@ -547,8 +547,8 @@ static void make(const char *scenario)
 		}
 	} else if (!strcmp(scenario, "rcu-starved")) {
 		atomic_add(2, &to_release);
-		start_on(trouble_starves_rcu, "rcu-starver", 1);
 		start_on(trouble_wants_grace_periods, "rcu-waiter", 0);
+		start_on(trouble_starves_rcu, "rcu-starver", 1); /* the last one: nothing else comes to that CPU then */
 	} else if (!strcmp(scenario, "spin")) {
 		start_on(trouble_spins, "spin-waiter", 0);
 		start_on(trouble_holds_spinlock, "spin-holder", 1);
