@@ -64,8 +64,8 @@ TEST_P(LinuxGuestDump, OfOneTaskEverythingIsShown) {
 
 TEST_P(LinuxGuestDump, Pid0IsTheIdleTasks) {
   const std::string idle = inspect({"--tasks", "0"}).out;
-  EXPECT_THAT(idle, StartsWith("swapper/0 (PID 0)\n"));
-  EXPECT_THAT(idle, HasSubstr("\nswapper/1 (PID 0)\n"));
+  EXPECT_THAT(idle, StartsWith("swapper/0 (idle)\n"));
+  EXPECT_THAT(idle, HasSubstr("\nswapper/1 (idle)\n"));
   EXPECT_THAT(inspect({"--backtrace", "--task", "0"}).out, AllOf(HasSubstr("swapper/0"), HasSubstr("  #0 ")));
 }
 
