@@ -166,7 +166,7 @@ void cook(const std::string& machine, const std::string& kernel, const std::stri
   Cook again(machine, kernel, folder);
   again.make("leak", kKilled);
   again.dump("leak-again");
-  const std::string for_long = ":[0-9]+ blocked for more than [1-9][0-9]+ seconds";
+  const std::string for_long = ":[0-9]+ blocked (in I/O wait )?for more than [1-9][0-9]+ seconds";
   again.make("storage", {"INFO: task touch" + for_long, "INFO: task dd" + for_long});
   again.dump("storage");
   again.make("rcu", kStalled);
