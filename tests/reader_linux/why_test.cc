@@ -397,6 +397,37 @@ TEST_P(Why, SaysOfSeveralStalledCpusWhichIsStuck) {
                                       HasSubstr("run by soft-lockup (PID ")));
 }
 
+/// Another CPU prints in the middle of a line, which then is in several records.
+TEST_P(Why, JoinsLinesThatAnotherCpuCutOff) {
+  const Opened opened(guest().dump("mutex"));
+  const auto& tasks = opened.kernel->tasks();
+  ASSERT_TRUE(tasks) << tasks.error().text;
+  const auto reader = std::ranges::find(tasks->list, std::string_view("mutex-one"), &Task::name);
+  ASSERT_NE(reader, tasks->list.end());
+  const std::string pid = std::to_string(reader->pid);
+  constexpr uint32_t kCpu0 = 0x80000000, kCpu1 = 0x80000001;
+  std::vector<Message> messages;
+  const auto say = [&](uint32_t caller, std::string text, bool is_continuation = false) {
+    messages.push_back(
+        {.time_ns = 1'000'000'000, .is_continuation = is_continuation, .caller = caller, .text = std::move(text)});
+  };
+  say(kCpu0, "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:");
+  say(kCpu0, "rcu: \tTasks blocked on level-0 rcu_node (CPUs 0-1):");
+  say(kCpu1, "usb 1-1: new device");
+  say(kCpu0, " P" + pid + "/1:b..l", true);
+  say(kCpu1, "usb 1-1: no driver");
+  say(kCpu0, "", true);
+  say(kCpu0, "rcu: \t(detected by 0, t=752 jiffies, g=-295, q=11 ncpus=2)");
+  Scene scene{.kernel = *opened.kernel, .tasks = tasks->list, .messages = messages, .current = {nullptr, nullptr}};
+  scene.stacks.resize(2);
+  std::vector<Finding> findings;
+  find_in_messages(scene, findings);
+  ASSERT_THAT(findings, SizeIs(1));
+  EXPECT_EQ(findings[0].text, "RCU stall: mutex-one (PID " + pid +
+                                  "), taken off the CPU within an RCU read-side critical section, did not let a grace "
+                                  "period end");
+}
+
 /// Words of kernel/workqueue.c; Debian's kernels do not watch their workqueues, those of others do.
 TEST_P(Why, UnderstandsWhoseWorkDoesNotGetDone) {
   const Opened opened(guest().dump("soft"));

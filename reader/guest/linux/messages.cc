@@ -13,8 +13,8 @@
 namespace gcore::reader::linux_guest {
 namespace {
 
-// include/linux/printk.h, kernel/printk/internal.h: LOG_NEWLINE
-constexpr uint8_t kEndsWithNewline = 2;
+// include/linux/printk.h, kernel/printk/internal.h: LOG_NEWLINE, LOG_CONT
+constexpr uint8_t kEndsWithNewline = 2, kContinuation = 8;
 
 }  // namespace
 
@@ -55,7 +55,9 @@ std::optional<VirtAddr> PrintkLayout::symbol(std::string_view name) const {
 void set_flags_and_level(Message& message, uint8_t bits, format::ByteOrder order) {
   const bool little = order == format::ByteOrder::little;
   message.level = static_cast<uint8_t>(little ? bits >> 5 : bits & 7);
-  message.continues = ((little ? bits & 31 : bits >> 3) & kEndsWithNewline) == 0;
+  const unsigned flags = little ? bits & 31 : bits >> 3;
+  message.continues = (flags & kEndsWithNewline) == 0;
+  message.is_continuation = (flags & kContinuation) != 0;
 }
 
 Expected<Messages> read_messages(const Kernel& kernel) {

@@ -12,11 +12,12 @@ struct Message {
   uint64_t sequence = 0;
   uint64_t time_ns = 0;  // since boot, on the kernel's clock
   uint8_t facility = 0;
-  uint8_t level = 0;       // 0 emerg, 1 alert, 2 crit, 3 err, 4 warning, 5 notice, 6 info, 7 debug
-  bool continues = false;  // not ended by a newline: the next record of the caller goes on
-  bool finished = true;    // false: more may have been about to come; the guest's own dmesg does not show it yet
-  uint32_t caller = 0;     // a task's pid, or 0x80000000 + CPU; 0 when it is not known
-  std::string text;        // as the guest has it, may hold newlines
+  uint8_t level = 0;             // 0 emerg, 1 alert, 2 crit, 3 err, 4 warning, 5 notice, 6 info, 7 debug
+  bool continues = false;        // not ended by a newline: the next record of the caller goes on
+  bool is_continuation = false;  // of the caller's record before, which the message of somebody else cut off
+  bool finished = true;          // false: more may have been about to come; the guest's own dmesg does not show it yet
+  uint32_t caller = 0;           // a task's pid, or 0x80000000 + CPU; 0 when it is not known
+  std::string text;              // as the guest has it, may hold newlines
 };
 
 struct Messages {

@@ -17,6 +17,7 @@ namespace {
 constexpr size_t kReport = 400;  // records that belong to one report at most
 constexpr size_t kExcerpt = 60;  // lines of one that are shown
 constexpr size_t kMaxFindings = 100;
+constexpr size_t kMaxMessage = 64 << 10;
 constexpr size_t kCalls = 4;  // functions of a call trace that make a key
 
 /// Any other that ends in die(), "segment not present: 0000 [#1] PREEMPT SMP PTI": its count comes after a number.
@@ -68,10 +69,26 @@ std::string_view function_name(std::string_view place) {
   return plain_function(place.substr(0, place.find_first_of("+ ")));
 }
 
+/// Messages as they were meant: the rest of one that somebody else's cut off is with its beginning.
+std::vector<Message> joined(std::span<const Message> messages) {
+  std::vector<Message> all;
+  std::map<uint32_t, size_t> latest;  // of each caller
+  for (const Message& message : messages) {
+    const auto before = message.is_continuation && message.caller != 0 ? latest.find(message.caller) : latest.end();
+    if (before != latest.end() && all[before->second].text.size() < kMaxMessage) {
+      all[before->second].text += message.text;
+    } else {
+      latest[message.caller] = all.size();
+      all.push_back(message);
+    }
+  }
+  return all;
+}
+
 class MessageReader {
  public:
   MessageReader(const Scene& scene, std::vector<Finding>& findings)
-      : scene_(scene), messages_(scene.messages), findings_(findings) {}
+      : scene_(scene), messages_(joined(scene.messages)), findings_(findings) {}
 
   void read() {
     for (size_t i = 0; i < messages_.size() && findings_.size() < kMaxFindings; ++i) {
@@ -603,7 +620,7 @@ class MessageReader {
   }
 
   const Scene& scene_;
-  std::span<const Message> messages_;
+  std::vector<Message> messages_;
   std::vector<Finding>& findings_;
   std::map<uint32_t, size_t> told_;  // of each caller the record that its last oops ended at
 };
