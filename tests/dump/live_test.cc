@@ -372,9 +372,10 @@ TEST(Live, ToldToEndWhenItPausesTheGuestInsteadItEnds) {
 int children_of(pid_t parent) {
   int count = 0;
   for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    if (std::atoi(entry.path().filename().c_str()) == 0) continue;
     std::ifstream stat(entry.path() / "stat");  // "PID (NAME) STATE PARENT ..."
     std::string text;
-    if (!std::getline(stat, text)) continue;  // no process, or one that is gone
+    if (!std::getline(stat, text)) continue;  // it is gone
     const size_t end = text.rfind(')');
     if (end != std::string::npos && std::atoi(text.c_str() + end + 3) == parent) ++count;
   }
