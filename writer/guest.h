@@ -26,7 +26,9 @@ struct MemoryRange {
   /// Where it is mapped in this process; nullptr: nowhere. Without `fd`, a page of private anonymous memory that was
   /// never touched counts as zeros. (Not so in a process that has a userfaultfd, which may yet fill that page.)
   const void* host = nullptr;
-  int fd = -1;             // the file that it maps, open until resume(); its file offset may move; -1: none
+  /// The file that it maps, open until resume(), and for a live dump until dump_ended(); its file offset may move. -1:
+  /// none.
+  int fd = -1;
   uint64_t fd_offset = 0;  // of `address` in that file
   /// A copy, which stays as it is when the guest goes on: `fd` and `host` are then needed until dump_ended(), not only
   /// until resume(). The guest is resumed as soon as every range that is none has been read; in a file ranges come by
@@ -38,7 +40,7 @@ struct MemoryRange {
 enum class Consistency : uint8_t {
   paused,    // of one moment: every vCPU was paused while it was read
   snapshot,  // of one moment: the guest went on, and what it was about to change was saved first
-  torn,      // of no one moment: somebody else let the guest go on while it was read
+  torn,      // of no one moment: somebody else let the guest go on while it was read, or a page was not saved in time
 };
 
 /// The guest as the writer sees it. The VMM implements this.

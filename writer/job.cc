@@ -13,6 +13,7 @@
 #include "writer/notes.h"
 #include "writer/sink.h"
 #include "writer/snapshot.h"
+#include "writer/unique_fd.h"
 
 namespace gcore::writer {
 namespace {
@@ -88,7 +89,7 @@ class Job : public std::enable_shared_from_this<Job> {
   Status capture_guest();
   Status lay_out_guest();
   Status find_in_place(uint64_t& memory_at);
-  void choose_aside(const IoThread& io);
+  Status choose_aside(IoThread& io);
   Status copy_memory();
   Status copy_rest();
   Status copy_all();
@@ -99,6 +100,8 @@ class Job : public std::enable_shared_from_this<Job> {
   void count(const Piece& piece, uint64_t address);
   void note_missing(uint64_t address, uint64_t size);
   void add_notice(const std::string& text) { result_.notice += (result_.notice.empty() ? "" : "; ") + text; }
+  // What is to be kept half-way may as well be begun on a disk that is too small for all of it.
+  bool partial_will_do() const { return options_.keep_partial && sink_->can_patch(); }
   bool keep_partial();
   std::string info(bool complete) const;
   const std::string& trouble() const {
@@ -117,11 +120,14 @@ class Job : public std::enable_shared_from_this<Job> {
   MemorySource source_;
   std::string vm_;
   std::unique_ptr<Sink> sink_;
-  std::unique_ptr<Snapshot> snapshot_;  // of a live dump
+  UniqueFd page_store_;  // of a live dump, with how it went
+  Status page_store_status_;
+  std::shared_ptr<Snapshot> snapshot_;  // likewise
   std::unique_ptr<Aside> aside_;        // of a paused one
   GuestState state_{};
   Layout layout_{};
   bool in_place_ = false;    // the guest has written its memory into the dump
+  bool has_room_ = false;    // that is known
   size_t first_copies_ = 0;  // from here on all of state_.memory is copies
   size_t next_range_ = 0;    // of state_.memory, to be written
   Consistency consistency_ = Consistency::paused;
@@ -195,7 +201,7 @@ Status Job::take(IoThread& io) {
   if (status) status = capture_guest();
   if (status && snapshot_) pause.resume();  // the rest concerns nobody
   if (status) status = lay_out_guest();
-  if (status) choose_aside(io);
+  if (status) status = choose_aside(io);
   if (status && aside_) {
     begin_on_io(io, &Job::copy_all);
     aside_->copy();
@@ -217,7 +223,9 @@ Status Job::take(IoThread& io) {
   if (snapshot_) {
     snapshot_->end();
     if (consistency_ == Consistency::paused) consistency_ = Consistency::snapshot;
-    if (status) status = snapshot_->status();
+    Status taken = snapshot_->status();
+    if (!taken) consistency_ = Consistency::torn;  // as what is kept of it says
+    if (status) status = std::move(taken);
     result_.live = true;
   }
   pause.end();
@@ -269,6 +277,8 @@ Status Job::open_sink() {
     sink_ = open_file_sink(options_.target, std::move(name), options_.sync, control_, status);
   }
   if (status && options_.compression != Compression::none) sink_ = compress(options_.compression, std::move(sink_));
+  if (status && options_.live && !options_.page_store.empty())
+    page_store_status_ = Snapshot::open_store(options_.page_store, page_store_);
   return status;
 }
 
@@ -290,10 +300,13 @@ std::string Job::file_name() const {
 Status Job::protect_memory() {
   control_.phase = Progress::Phase::protecting;
   std::vector<MemoryRange> memory = guest_.memory();
-  Status status = check_memory(memory);
-  if (status) snapshot_ = Snapshot::protect(memory, options_, control_, status);
+  Status status = page_store_status_;
+  if (status) status = check_memory(memory);
+  if (status) snapshot_ = Snapshot::protect(memory, options_, std::move(page_store_), control_, status);
   if (!snapshot_) go_paused(status);
-  return control_.check();
+  Status stop = control_.check();
+  if (!stop) snapshot_.reset();
+  return stop;
 }
 
 void Job::go_paused(const Status& why) {
@@ -341,12 +354,15 @@ Status Job::lay_out_guest() {
   return {};
 }
 
-void Job::choose_aside(const IoThread& io) {
-  if (options_.aside_memory == 0 || first_copies_ == 0 || snapshot_ || !io.has_thread()) return;
+Status Job::choose_aside(IoThread& io) {
+  if (options_.aside_memory == 0 || first_copies_ == 0 || snapshot_ || !io.has_thread()) return {};
+  // Whether there is room may have to be read in the guest's memory, which goes on when all of it was read once.
+  if (Status status = on_io(io, &Job::check_room); !status) return status;
   const uint64_t available = base::available_memory(), wanted = options_.aside_memory;
   const uint64_t most = wanted == UINT64_MAX ? available / 4 : std::min(wanted, available / 8 * 7);
   aside_ = Aside::make(guest_, control_, state_.memory, most);
   source_.share_with(aside_.get());
+  return {};
 }
 
 // Whether memory stands in the dump already, from `memory_at` on.
@@ -366,13 +382,10 @@ Status Job::find_in_place(uint64_t& memory_at) {
 
 // What the guest has to stand still for; it has gone on already when that is nothing.
 Status Job::copy_memory() {
-  // What is to be kept half-way may as well be begun on a disk that is too small for all of it.
-  const bool partial_will_do = options_.keep_partial && sink_->can_patch();
-  if (!partial_will_do)
-    if (Status status = check_room(); !status) return status;
+  if (Status status = check_room(); !status) return status;
   if (Status status = sink_->write(layout_.head); !status) return status;
   if (Status status = sink_->skip(layout_.segments.front().offset - layout_.head.size()); !status) return status;
-  if (partial_will_do)
+  if (partial_will_do())
     if (Status status = sink_->reserve(layout_.info_offset, kRoomForInfo); !status) return status;
   if (Status status = write_memory(first_copies_); !status) return status;
   return sink_->return_lent();
@@ -393,6 +406,7 @@ Status Job::copy_rest() {
 
 // A disk that is too small is found out now, not when it is full and the guest has stood still for nothing.
 Status Job::check_room() {
+  if (partial_will_do() || std::exchange(has_room_, true)) return {};
   const uint64_t room = sink_->room();
   if (room == UINT64_MAX || in_place_) return {};
   if (layout_.info_offset + kInfoSize <= room) return {};

@@ -12,8 +12,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "writer/base/sparse_file.h"
 #include "writer/memory.h"
@@ -29,6 +31,9 @@ constexpr uint64_t kTogether = 4 * kPageSize;  // copied aside for one fault: wh
 constexpr size_t kFewEnough = 32;              // blocks to be protected in the pause
 constexpr int kMostRounds = 16;
 constexpr uint64_t kLeastRoom = 64 << 20, kMostRoom = 1 << 30;  // for pages that are copied aside
+constexpr std::chrono::milliseconds kGrace{40};                 // for a handler that is told to stop
+constexpr int kMostLeftBehind = 4;
+std::atomic<int> g_left_behind{0};  // handlers, in page stores that do not answer
 
 constexpr unsigned kPagesAWord = 32;
 constexpr char kForCopies[] = "memory for pages that are copied aside";
@@ -40,11 +45,14 @@ uint64_t room_for(uint64_t guest) { return std::clamp(guest / 16, kLeastRoom, kM
 
 }  // namespace
 
-std::unique_ptr<Snapshot> Snapshot::protect(const std::vector<MemoryRange>& memory, const Options& options,
-                                            Control& control, Status& status) {
-  std::unique_ptr<Snapshot> snapshot(new Snapshot);
+std::shared_ptr<Snapshot> Snapshot::protect(const std::vector<MemoryRange>& memory, const Options& options,
+                                            UniqueFd store, Control& control, Status& status) {
+  // The handler owns it as well: it may be left behind.
+  const std::shared_ptr<Snapshot> own(new Snapshot);
+  const std::shared_ptr<Snapshot> snapshot(own.get(), [own](Snapshot* last) { last->end(); });
+  snapshot->store_ = std::move(store);
   status = snapshot->set_up(memory, options);
-  if (status) snapshot->start_handler(status);
+  if (status) start_handler(own, status);
   if (status) status = snapshot->protect_all(control);
   // Each round is as long as what the one before left, and what is written while it lasts is left to the next.
   size_t before = SIZE_MAX;
@@ -91,23 +99,22 @@ Status Snapshot::set_up(const std::vector<MemoryRange>& memory, const Options& o
   if (!states_ || !buffer_) return system_error(ENOMEM, "memory for the state of the guest's pages");
   const uint64_t least = std::max(largest_block_, kTogether) / kPageSize;
   const uint64_t wanted = options.live_memory != 0 ? options.live_memory : room_for(pages_ * kPageSize);
-  const uint64_t slots = std::min<uint64_t>(std::max(wanted / kPageSize, least), UINT32_MAX);
+  const uint64_t slots = std::min<uint64_t>(std::max(std::min(wanted / kPageSize, pages_), least), UINT32_MAX);
   if (Status status = slots_.make(slots * kPageSize, kForCopies); !status) return status;
   if (Status status = slot_of_.make((pages_ + 1) * sizeof(uint32_t), kForCopies); !status) return status;
   free_slots_.reserve(slots);
   for (uint64_t slot = slots; slot > 0; --slot) free_slots_.push_back(static_cast<uint32_t>(slot - 1));
   wake_ = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake_) return system_error(errno, "creation of an eventfd");
-  return options.page_store.empty() ? Status() : set_up_store(options.page_store);
+  return {};
 }
 
-// As large as the guest, and empty: a page that is stored has its place by its number.
-Status Snapshot::set_up_store(const std::string& directory) {
-  store_ = base::unnamed_file(directory);
-  if (!store_) return system_error(errno, "an unnamed file in the page store '" + directory + "'");
-  if (ftruncate(store_.get(), static_cast<off_t>(pages_ * kPageSize)) != 0)
-    return system_error(errno, "the size of the file in the page store '" + directory + "'");
-  return {};
+Status Snapshot::open_store(const std::string& directory, UniqueFd& store) {
+  if (g_left_behind >= kMostLeftBehind)
+    return Error{EBUSY, "the page store '" + directory + "' does not answer: " + std::to_string(kMostLeftBehind) +
+                            " dumps before are stuck in it"};
+  store = base::unnamed_file(directory);
+  return store ? Status() : system_error(errno, "an unnamed file in the page store '" + directory + "'");
 }
 
 Status Snapshot::protect_all(Control& control) {
@@ -166,22 +173,25 @@ bool Snapshot::is_of(const std::vector<MemoryRange>& memory) const {
   return next == ranges_.size();
 }
 
-void Snapshot::start_handler(Status& status) {
-  const auto body = [](void* self) -> void* {
-    static_cast<Snapshot*>(self)->serve();
+void Snapshot::start_handler(const std::shared_ptr<Snapshot>& snapshot, Status& status) {
+  const auto body = [](void* argument) -> void* {
+    const std::unique_ptr<std::shared_ptr<Snapshot>> self(static_cast<std::shared_ptr<Snapshot>*>(argument));
+    (*self)->serve();
     return nullptr;
   };
+  auto self = std::make_unique<std::shared_ptr<Snapshot>>(snapshot);
   sigset_t all, before;  // the VMM's handlers run elsewhere
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  const int code = pthread_create(&handler_, nullptr, body, this);
+  const int code = pthread_create(&snapshot->handler_, nullptr, body, self.get());
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (code != 0) {
     status = system_error(code, "creation of the thread that copies pages aside");
     return;
   }
-  has_handler_ = true;
-  pthread_setname_np(handler_, "gcore-live");
+  self.release();  // NOLINT: the thread has it
+  snapshot->has_handler_ = true;
+  pthread_setname_np(snapshot->handler_, "gcore-live");
 }
 
 // ---- the handler ----
@@ -200,6 +210,10 @@ void Snapshot::serve() {
     const size_t count = protection_.waiting(addresses);
     for (size_t i = 0; i < count; ++i) serve_one(addresses[i]);
   }
+  const std::lock_guard lock(mutex_);
+  has_stopped_ = true;
+  if (is_left_behind_) --g_left_behind;
+  stopped_.notify_all();
 }
 
 void Snapshot::serve_one(uint64_t address) {
@@ -219,12 +233,16 @@ void Snapshot::serve_one(uint64_t address) {
   if (phase_ == Phase::frozen && range->block < kTogether && has_room_for_neighbours()) {
     first = down(position, kTogether);
     size = std::min(kTogether, range->size - first);
-    if (save(*range, first, size) == Outcome::no_room) {
+    if (save(*range, first, size) != Outcome::done) {
       first = position;
       size = range->block;
     }
   }
-  if (phase_ == Phase::frozen && save(*range, first, size) == Outcome::no_room) {
+  const Outcome outcome = phase_ == Phase::frozen ? save(*range, first, size) : Outcome::done;
+  if (outcome == Outcome::unreadable)
+    fail(system_error(errno,
+                      "a page of guest memory could not be copied aside before the guest changed it: reading it"));
+  if (outcome == Outcome::no_room) {
     waiting_.push_back(address);
     is_waiting_ = true;
     // Room that was given back before that is not announced any more.
@@ -232,7 +250,8 @@ void Snapshot::serve_one(uint64_t address) {
     if (!free_slots_.empty() || phase_ == Phase::ended) eventfd_write(wake_.get(), 1);
     return;
   }
-  protection_.release(range->host + first, size);
+  // What is protected after the end is for the next dump.
+  if (!stop_) protection_.release(range->host + first, size);
 }
 
 // The last quarter is kept for pages that somebody waits for.
@@ -248,17 +267,13 @@ void Snapshot::serve_waiting() {
   for (const uint64_t address : addresses) serve_one(address);
 }
 
-// Copies aside what of that is in nobody's hands yet.
+// Copies aside what of that is in nobody's hands yet. Where it cannot be read errno says why.
 Snapshot::Outcome Snapshot::save(const Range& range, uint64_t position, uint64_t size) {
   const uint64_t first = range.first_page + position / kPageSize, count = size / kPageSize;
   bool is_needed = false;
   for (uint64_t i = 0; i < count && !is_needed; ++i) is_needed = state(first + i) == State::untouched;
   if (!is_needed) return Outcome::done;
-  if (!read_memory(range, position, size)) {
-    fail(Status("a page of guest memory could not be copied aside before the guest changed it: " +
-                system_error(errno, "reading it").text()));
-    return Outcome::done;
-  }
+  if (!read_memory(range, position, size)) return Outcome::unreadable;
   for (uint64_t i = 0; i < count; ++i) {
     if (state(first + i) != State::untouched) continue;
     if (save_page(range, position + i * kPageSize, buffer_.get() + i * kPageSize) == Outcome::no_room)
@@ -308,7 +323,9 @@ bool Snapshot::read_memory(const Range& range, uint64_t position, uint64_t size)
   }
   const iovec local = {to, size};
   const iovec remote = {reinterpret_cast<void*>(range.host + position), size};
-  return process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == static_cast<ssize_t>(size);
+  const ssize_t got = process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
+  if (got >= 0 && static_cast<uint64_t>(got) < size) errno = EFAULT;  // up to a page that cannot be
+  return got == static_cast<ssize_t>(size);
 }
 
 bool Snapshot::store(uint64_t page, const std::byte* bytes) {
@@ -406,10 +423,24 @@ void Snapshot::end() {
   for (const Range& range : ranges_) protection_.remove(range.host, range.size);
   stop_ = true;
   if (wake_) eventfd_write(wake_.get(), 1);
-  if (has_handler_) pthread_join(handler_, nullptr);
+  if (has_handler_) stop_handler();
   // The descriptor stays: the thread that copies may be about to use it.
 }
 
-Snapshot::~Snapshot() { end(); }
+void Snapshot::stop_handler() {
+  {
+    std::unique_lock lock(mutex_);
+    if (!stopped_.wait_for(lock, kGrace, [this] { return has_stopped_; })) {
+      is_left_behind_ = true;
+      ++g_left_behind;
+    }
+  }
+  if (!is_left_behind_) {
+    pthread_join(handler_, nullptr);
+    return;
+  }
+  pthread_detach(handler_);
+  madvise(slots_.at, slots_.size, MADV_DONTNEED);  // it may be long until it goes
+}
 
 }  // namespace gcore::writer

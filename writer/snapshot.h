@@ -15,6 +15,7 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -35,10 +36,12 @@ namespace gcore::writer {
 class Snapshot {
  public:
   /// Protects `memory` (checked, by address) while the guest runs, as often as that makes what is left less. Where it
-  /// cannot be, nothing is protected, and `status` says why.
-  static std::unique_ptr<Snapshot> protect(const std::vector<MemoryRange>& memory, const Options& options,
-                                           Control& control, Status& status);
-  ~Snapshot();
+  /// cannot be, nothing is protected, and `status` says why. `store` is what open_store() made, or none. The last one
+  /// who lets go of what this returns ends it.
+  static std::shared_ptr<Snapshot> protect(const std::vector<MemoryRange>& memory, const Options& options,
+                                           UniqueFd store, Control& control, Status& status);
+  /// A file for pages, in Options::page_store. Waits for the file system.
+  static Status open_store(const std::string& directory, UniqueFd& store);
   Snapshot(const Snapshot&) = delete;
   Snapshot& operator=(const Snapshot&) = delete;
 
@@ -53,7 +56,7 @@ class Snapshot {
   void take(uint64_t address, uint64_t position, uint64_t size, std::byte* bytes);
 
   /// Lets go of everything; whoever waits goes on. What take() gives afterwards is not of that moment any more. From
-  /// any thread.
+  /// any thread. Should the handler be stuck in a page store that does not answer, it is left behind.
   void end();
   bool has_ended() const { return phase_ == Phase::ended; }
   int userfaultfd() const { return protection_.fd(); }
@@ -71,15 +74,15 @@ class Snapshot {
     uint64_t block;         // bytes: of its pages in hardware
     uint64_t released = 0;  // from its beginning
   };
-  enum class Outcome : uint8_t { done, no_room };
+  enum class Outcome : uint8_t { done, no_room, unreadable };
 
   Snapshot() = default;
   Status set_up(const std::vector<MemoryRange>& memory, const Options& options);
-  Status set_up_store(const std::string& directory);
   Status protect_all(Control& control);
   Status protect_written();
-  void start_handler(Status& status);
+  static void start_handler(const std::shared_ptr<Snapshot>& snapshot, Status& status);
   void serve();
+  void stop_handler();
   void serve_one(uint64_t address);
   bool has_room_for_neighbours() const;
   void serve_waiting();
@@ -122,6 +125,8 @@ class Snapshot {
   pthread_t handler_{};
   bool has_handler_ = false;
   std::atomic<bool> stop_{false};
+  bool has_stopped_ = false, is_left_behind_ = false;  // the handler; under mutex_
+  std::condition_variable stopped_;
   std::mutex end_mutex_;
 };
 

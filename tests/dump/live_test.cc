@@ -1,12 +1,22 @@
 // gcore-dump --live: QEMU's background-snapshot, of machines that run no operating system.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <span>
+#include <stdexcept>
+#include <thread>
 
 #include "tests/dump/gcore_dump.h"
 #include "tests/support/regex.h"
@@ -233,14 +243,165 @@ TEST(Live, QemuThatDiesAtAnyMomentIsSaid) {
   }
 }
 
-// Memory is written once: there is no room for it twice.
-TEST(Live, MemoryNeedsRoomOnce) {
-  const TempDir source;
+/// 24 MiB of which no page is like another.
+std::string dense_bytes() {
   std::string bytes(24 << 20, '\0');
   for (size_t at = 0; at < bytes.size(); at += 8) {
     const uint64_t number = at * 0x9e3779b97f4a7c15 + 1;
     std::memcpy(&bytes[at], &number, sizeof number);
   }
+  return bytes;
+}
+
+/// A guest whose snapshot takes its time.
+class DenseMachine {
+ public:
+  DenseMachine() {
+    machine.start();
+    machine.qmp().wait_event("RESUME");
+  }
+  void wait_for_pause_of_qemu() { machine.qmp().wait_event("RESUME"); }
+
+  TempDir source;
+  BareMachine machine{
+      kX86,
+      kCounting,
+      {"-m", "64M", "-device", "loader,addr=0x200000,force-raw=on,file=" + source.write("dense", dense_bytes())}};
+};
+
+TEST(Live, SomebodyElseWhoPausesTheGuestMeanwhileFindsItPaused) {
+  DenseMachine dense;
+  const TempDir out;
+  Process dumper({program("gcore-dump"), "--qmp", dense.machine.socket(), "--live", "--no-sync", out.path()});
+  dense.wait_for_pause_of_qemu();
+  dense.machine.qmp().execute("stop");
+  EXPECT_EQ(dumper.wait(), kDone) << dumper.err();
+  EXPECT_FALSE(dense.machine.runs());
+  expect_one_moment(line(dumper.out()));
+}
+
+TEST(Live, KilledWithFewDescriptorsItsSnapshotIsReadToItsEnd) {
+  DenseMachine dense;
+  const TempDir out;
+  Process dumper({"/bin/sh", "-c", R"(ulimit -n 64; exec "$@")", "sh", program("gcore-dump"), "--qmp",
+                  dense.machine.socket(), "--live", "--no-sync", out.path()});
+  dense.wait_for_pause_of_qemu();
+  dumper.signal(SIGKILL);
+  std::string status;
+  do {
+    status = dense.machine.qmp().execute("query-migrate");
+    ASSERT_FALSE(dense.machine.process().wait(0ms));
+  } while (regex_search(status, Regex("\"(active|setup|cancelling|device)\"")));
+  EXPECT_THAT(status, HasSubstr(R"("completed")"));
+}
+
+/// A connection to QMP on which `stop` does not arrive.
+class RelayWithoutStop {
+ public:
+  explicit RelayWithoutStop(const std::string& to) : listener_(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    const sockaddr_un own = address(path()), other = address(to);
+    if (bind(listener_, reinterpret_cast<const sockaddr*>(&own), sizeof own) != 0 || listen(listener_, 1) != 0)
+      throw std::runtime_error(std::strerror(errno));
+    qemu_ = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (connect(qemu_, reinterpret_cast<const sockaddr*>(&other), sizeof other) != 0)
+      throw std::runtime_error(std::strerror(errno));
+    thread_ = std::thread([this] { serve(); });
+  }
+  ~RelayWithoutStop() {
+    shutdown(listener_, SHUT_RDWR);
+    thread_.join();
+    close(listener_);
+    close(qemu_);
+  }
+  std::string path() const { return folder_.path("relay"); }
+  bool has_seen_stop() const { return has_seen_stop_; }
+
+ private:
+  static sockaddr_un address(const std::string& path) {
+    sockaddr_un made{};
+    made.sun_family = AF_UNIX;
+    std::strcpy(made.sun_path, path.c_str());
+    return made;
+  }
+  void serve() {
+    const int client = accept(listener_, nullptr, nullptr);
+    char bytes[1 << 16];
+    for (std::string text;;) {
+      pollfd both[2] = {{client, POLLIN, 0}, {qemu_, POLLIN, 0}};
+      if (poll(both, 2, -1) < 0) continue;
+      if (both[1].revents != 0) {
+        const ssize_t got = read(qemu_, bytes, sizeof bytes);
+        if (got <= 0) break;
+        send(client, bytes, static_cast<size_t>(got), MSG_NOSIGNAL);
+      }
+      if (both[0].revents == 0) continue;
+      const ssize_t got = read(client, bytes, sizeof bytes);
+      if (got <= 0) break;
+      text.append(bytes, static_cast<size_t>(got));
+      for (size_t end; (end = text.find('\n')) != std::string::npos; text.erase(0, end + 1)) {
+        const std::string one = text.substr(0, end + 1);
+        if (one.find(R"("stop")") != std::string::npos)
+          has_seen_stop_ = true;
+        else
+          send(qemu_, one.data(), one.size(), MSG_NOSIGNAL);
+      }
+    }
+    close(client);
+  }
+
+  TempDir folder_;
+  int listener_, qemu_ = -1;
+  std::atomic<bool> has_seen_stop_{false};
+  std::thread thread_;
+};
+
+// QEMU refuses a snapshot of memory in a file, and then hangs.
+TEST(Live, ToldToEndWhenItPausesTheGuestInsteadItEnds) {
+  BareMachine machine(kX86, kLoop, kShared);
+  machine.start();
+  RelayWithoutStop relay(machine.socket());
+  const TempDir out;
+  Process dumper({program("gcore-dump"), "--qmp", relay.path(), "--live=try", out.path()});
+  while (!relay.has_seen_stop()) ASSERT_FALSE(dumper.wait(0ms)) << dumper.err();
+  dumper.signal(SIGTERM);
+  EXPECT_EQ(dumper.wait(20s), kFailed) << dumper.err();
+  EXPECT_THAT(dumper.err(), HasSubstr("the dump was cancelled"));
+  EXPECT_TRUE(machine.runs());
+}
+
+int children_of(pid_t parent) {
+  int count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    if (std::atoi(entry.path().filename().c_str()) == 0) continue;
+    std::ifstream stat(entry.path() / "stat");  // "PID (NAME) STATE PARENT ..."
+    std::string text;
+    if (!std::getline(stat, text)) continue;  // it is gone
+    const size_t end = text.rfind(')');
+    if (end != std::string::npos && std::atoi(text.c_str() + end + 3) == parent) ++count;
+  }
+  return count;
+}
+
+// QEMU refuses to migrate a guest with such a device.
+TEST(Live, RefusedAgainAndAgainTheWatcherGathersNoProcesses) {
+  BareMachine machine(kX86, kLoop,
+                      with(kPrivate, {"-object", "memory-backend-memfd,id=shared,size=1M,share=on", "-device",
+                                      "ivshmem-plain,memdev=shared,master=off"}));
+  machine.start();
+  const TempDir out;
+  Process watcher = watch(machine.socket(), {"--live=try", "--no-sync", out.path()});
+  for (int dump = 0; dump < 4; ++dump) {
+    watcher.signal(SIGUSR2);
+    ASSERT_TRUE(watcher.wait_for_line(Process::Stream::err, "paused meanwhile: .* migrate: ")) << watcher.err();
+    ASSERT_TRUE(watcher.wait_for_line(Process::Stream::err, "dumped for SIGUSR2")) << watcher.err();
+  }
+  EXPECT_LE(children_of(watcher.pid()), 1);
+}
+
+// Memory is written once: there is no room for it twice.
+TEST(Live, MemoryNeedsRoomOnce) {
+  const TempDir source;
+  const std::string bytes = dense_bytes();
   source.write("dense", bytes);
   BareMachine machine(
       kX86, kCounting,

@@ -409,7 +409,50 @@ TEST(LiveFailure, UntouchedMemoryStaysUntouched) {
   EXPECT_LT(info.st_blocks * 512, 1 << 20);
 }
 
-/// A guest that is written while it is said to be paused, which is its VMM's error, and one whose memory changes.
+/// Writes to one page as soon as it goes on.
+class WritingGuest : public FakeGuest {
+ public:
+  WritingGuest(uint64_t pages, Backing backing, uint64_t page) : FakeGuest(pages, backing), page_(page) {
+    any_time = true;
+    fill(0, 'x', pages);
+  }
+  void resume() override {
+    FakeGuest::resume();
+    *static_cast<volatile char*>(host + page_ * kPage) = 'y';
+  }
+
+ private:
+  uint64_t page_;
+};
+
+TEST(LiveFailure, APageBesideOneThatCannotBeReadIsCopiedAside) {
+  TempDir directory;
+  WritingGuest guest(8, FakeGuest::Backing::memfd, 4);
+  ASSERT_EQ(ftruncate(guest.fd, 5 * kPage), 0);
+  guest.ranges = {guest.range(0, 0, 8 * kPage)};
+  const Result result = writer::dump(guest, live_to(directory.path()));
+  ASSERT_TRUE(result.status.ok()) << result.status.text();
+  EXPECT_TRUE(result.live) << result.notice;
+  EXPECT_EQ(result.pages.written, 5U);
+  EXPECT_EQ(result.pages.missing, 3U);
+  const DumpBytes file(read_file(result.path));
+  EXPECT_EQ(file.u8(file.p_offset(1) + 4 * kPage), 'x');
+}
+
+// A page that can be written and not be read.
+TEST(LiveFailure, WhatIsKeptOfADumpOfNoOneMomentSaysSo) {
+  TempDir directory;
+  WritingGuest guest(8, FakeGuest::Backing::host, 4);
+  ASSERT_EQ(mprotect(guest.host + 4 * kPage, kPage, PROT_WRITE), 0);
+  Options options = live_to(directory.path());
+  options.keep_partial = true;
+  const Result result = writer::dump(guest, options);
+  EXPECT_EQ(result.status.text(),
+            "a page of guest memory could not be copied aside before the guest changed it: reading it: Bad address");
+  ASSERT_TRUE(result.path.ends_with(".partial")) << result.path << result.notice;
+  EXPECT_THAT(DumpBytes(read_file(result.path)).info(), HasSubstr(R"("consistency": "torn")"));
+}
+
 TEST(LiveFallback, WithoutWhatItTakesTheGuestIsPausedAndTheReasonSaid) {
   TempDir directory;
   Options options = live_to(directory.path());

@@ -77,6 +77,23 @@ TEST_P(Scarce, HeapOf32MiBIsEnough) {
   EXPECT_EQ(directory.entries().size(), 1U);
 }
 
+// More than all of the guest is never needed.
+TEST(ScarceHeap, IsNotTakenForMorePagesAsideThanTheGuestHas) {
+  TempDir directory;
+  FakeGuest guest(64);
+  guest.any_time = true;
+  EXPECT_EQ(in_a_process([&] {
+              lower(RLIMIT_AS, address_space() + (rlim_t{64} << 20));
+              Options options = to(directory.path());
+              options.live = true;
+              options.live_memory = UINT64_MAX;
+              const Result result = writer::dump(guest, options);
+              if (!result.live) std::fprintf(stderr, "%s\n", result.notice.c_str());
+              return result.live ? verdict(result) : 2;
+            }),
+            0);
+}
+
 INSTANTIATE_TEST_SUITE_P(Each, Scarce, testing::Values(Compression::none, Compression::gzip, Compression::zstd));
 
 TEST(ScarceStack, Of32KiBIsEnough) {

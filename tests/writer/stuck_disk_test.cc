@@ -76,8 +76,8 @@ using writer::Dumper;
 using writer::Options;
 using writer::Result;
 
-/// How many of this process's threads write dumps.
-int io_threads() {
+/// How many of this process's threads have that name.
+int threads_called(const std::string& wanted) {
   int count = 0;
   for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
     std::error_code gone;
@@ -87,11 +87,14 @@ int io_threads() {
       const int fd = open(name.c_str(), O_RDONLY | O_CLOEXEC);
       const ssize_t size = fd >= 0 ? read(fd, text.data(), text.size()) : 0;
       if (fd >= 0) close(fd);
-      if (size > 0 && text.starts_with("gcore-io\n")) ++count;
+      if (size > 0 && text.starts_with(wanted + "\n")) ++count;
     }
   }
   return count;
 }
+
+/// How many write dumps.
+int io_threads() { return threads_called("gcore-io"); }
 
 class StuckDisk : public testing::TestWithParam<Disk::Call> {
  protected:
@@ -206,6 +209,60 @@ TEST(StuckDiskDeadline, ResumesTheGuestAndFails) {
   g_disk.answer();
   while (io_threads() > 0) std::this_thread::yield();
   EXPECT_THAT(directory.entries(), IsEmpty());
+}
+
+/// Writes to all of its memory when it goes on.
+class BusyGuest : public FakeGuest {
+ public:
+  explicit BusyGuest(uint64_t pages) : FakeGuest(pages) { any_time = true; }
+  ~BusyGuest() override { wait(); }
+  void resume() override {
+    FakeGuest::resume();
+    wait();
+    vcpu_ = std::thread([this] {
+      for (uint64_t page = size / kPage; page-- > 0;) *static_cast<volatile char*>(host + page * kPage) = 'y';
+    });
+  }
+  void wait() {
+    if (vcpu_.joinable()) vcpu_.join();
+  }
+
+ private:
+  std::thread vcpu_;
+};
+
+// What the guest is about to change goes to a file of its own.
+TEST(StuckPageStore, CancelAnswersAndTheGuestGoesOn) {
+  constexpr int kMost = 4;
+  TempDir store;
+  BusyGuest guest(2048);
+  guest.fill(0, 'x', 2048);
+  Options options;
+  options.target = "|sleep 1000";
+  options.live = true;
+  options.live_memory = 1;
+  options.page_store = store.path();
+  writer::Status status;
+  auto dumper = Dumper::create(guest, options, {}, status);
+  ASSERT_TRUE(dumper) << status.text();
+  g_disk.hang(Disk::Call::write);
+  for (int stuck = 1; stuck <= kMost; ++stuck) {
+    dumper->request();
+    g_disk.wait_until_hanging(stuck);
+    dumper->cancel();
+    EXPECT_TRUE(dumper->wait().cancelled);  // while the disk still hangs
+    guest.wait();
+  }
+  dumper.reset();
+  options.target = "|cat >/dev/null";
+  const Result paused = writer::dump(guest, options);
+  EXPECT_TRUE(paused.status.ok()) << paused.status.text();
+  EXPECT_FALSE(paused.live);
+  EXPECT_THAT(paused.notice, HasSubstr("does not answer: 4 dumps before are stuck in it"));
+  g_disk.answer();
+  while (threads_called("gcore-live") > 0) std::this_thread::yield();
+  const Result live = writer::dump(guest, options);
+  EXPECT_TRUE(live.status.ok() && live.live) << live.status.text() << live.notice;
 }
 
 // read_memory() is the VMM's: no dump is given up inside it, since the VMM may go away afterwards.

@@ -274,6 +274,7 @@ class Pipe {
 class Drainer {
  public:
   explicit Drainer(int stream) {
+    std::erase_if(left_behind(), [](pid_t child) { return waitpid(child, nullptr, WNOHANG) != 0; });
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0) return;
     const base::UniqueFd theirs(ends[0]);
@@ -284,7 +285,7 @@ class Drainer {
   bool is_there() const { return child_ > 0; }
   ~Drainer() {
     take_over();
-    if (child_ > 0) waitpid(child_, nullptr, WNOHANG);
+    if (child_ > 0) left_behind().push_back(child_);
   }
   Drainer(const Drainer&) = delete;
   Drainer& operator=(const Drainer&) = delete;
@@ -297,16 +298,24 @@ class Drainer {
   void take_over() { lifeline_.reset(); }
 
  private:
+  /// Who may have something to read yet: the next one looks after them. One thread at a time.
+  static std::vector<pid_t>& left_behind() {
+    static std::vector<pid_t> children;
+    return children;
+  }
   /// In the child of a process with threads: system calls only.
   [[noreturn]] static void drain(int stream, int lifeline) {
-    constexpr int kHigh = 1000;
     setsid();
     sigset_t all;
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, nullptr);
-    stream = fcntl(stream, F_DUPFD, kHigh);
-    lifeline = fcntl(lifeline, F_DUPFD, kHigh);
-    close_range(0, kHigh - 1, 0);  // the other end of the lifeline, too
+    // The two lowest numbers: there may be few of them.
+    if (lifeline == 0) lifeline = dup(lifeline);
+    dup2(stream, 0);
+    dup2(lifeline, 1);
+    stream = 0;
+    lifeline = 1;
+    close_range(2, ~0U, 0);  // the other end of the lifeline, too
     char bytes[1 << 16];
     while (read(lifeline, bytes, sizeof bytes) < 0 && errno == EINTR) {
     }
@@ -340,18 +349,42 @@ QmpResult<MigrationEnd> wait_for_end(Qmp& qmp) {
   return std::unexpected(QmpError{Kind::deadline, "QEMU does not end its background-snapshot"});
 }
 
-/// QEMU 7.2 leaves the guest stopped when it fails between its own stop and start.
-void let_run(Qmp& qmp) {
-  const auto answer = qmp.execute("query-status");
-  const json::Object* facts = answer ? answer->getAsObject() : nullptr;
-  if (facts && facts->getString("status").value_or("") == "paused") (void)qmp.execute("cont");
-}
+/// QEMU's own pause, by its events.
+class PauseOfQemu {
+ public:
+  /// Before it begins.
+  explicit PauseOfQemu(const Qmp& qmp) : stops_(qmp.events_waiting("STOP")), resumes_(qmp.events_waiting("RESUME")) {}
 
-std::chrono::nanoseconds pause_of(const Qmp& qmp) {
-  const auto stopped = qmp.last_event("STOP"), resumed = qmp.last_event("RESUME");
-  return stopped && resumed && resumed->time > stopped->time ? resumed->time - stopped->time
-                                                             : std::chrono::nanoseconds(0);
-}
+  /// QEMU 7.2 leaves the guest stopped when it fails between its own stop and start. A guest that has gone on since was
+  /// stopped by somebody else.
+  void let_run(Qmp& qmp) const {
+    const auto answer = qmp.execute("query-status");
+    const json::Object* facts = answer ? answer->getAsObject() : nullptr;
+    if (qmp.events_waiting("RESUME") > resumes_) return;
+    if (facts && facts->getString("status").value_or("") == "paused") (void)qmp.execute("cont");
+  }
+  std::chrono::nanoseconds duration(const Qmp& qmp) const {
+    const auto stopped = qmp.event_after("STOP", stops_), resumed = qmp.event_after("RESUME", resumes_);
+    return stopped && resumed && resumed->time > stopped->time ? resumed->time - stopped->time
+                                                               : std::chrono::nanoseconds(0);
+  }
+
+ private:
+  size_t stops_, resumes_;
+};
+
+/// While it exists nothing interrupts QMP.
+class Uninterrupted {
+ public:
+  Uninterrupted(Qmp& qmp, int interrupt) : qmp_(qmp), interrupt_(interrupt) { qmp_.set_interrupt(-1); }
+  ~Uninterrupted() { qmp_.set_interrupt(interrupt_); }
+  Uninterrupted(const Uninterrupted&) = delete;
+  Uninterrupted& operator=(const Uninterrupted&) = delete;
+
+ private:
+  Qmp& qmp_;
+  int interrupt_;
+};
 
 QmpResult<void> start_migration(Qmp& qmp, int write_end) {
   if (auto given = qmp.execute("getfd", json::Object{{"fdname", kFdName}}, Qmp::kTimeout, write_end); !given)
@@ -370,11 +403,13 @@ QmpResult<Snapshot> take_snapshot(Qmp& qmp, const SnapshotPlace& place, int give
   if (pipe2(ends, O_CLOEXEC) != 0) return std::unexpected(QmpError{Kind::unavailable, std::strerror(errno)});
   base::UniqueFd read_end(ends[0]), write_end(ends[1]);
   fcntl(ends[1], F_SETPIPE_SZ, 1 << 20);
-  qmp.set_interrupt(-1);  // what is changed is put back, too; the stream's end is what is waited for long
+  // What is changed is put back, too; the stream's end is what is waited for long.
+  const Uninterrupted uninterrupted(qmp, give_up);
   MigrationSetup setup(qmp);
   if (auto begun = setup.begin(); !begun) return std::unexpected(begun.error());
   Drainer drainer(read_end.get());
   if (!drainer.is_there()) return std::unexpected(QmpError{Kind::unavailable, std::strerror(errno)});
+  const PauseOfQemu pause(qmp);
   if (auto started = start_migration(qmp, write_end.get()); !started) return std::unexpected(started.error());
   write_end.reset();
 
@@ -389,7 +424,7 @@ QmpResult<Snapshot> take_snapshot(Qmp& qmp, const SnapshotPlace& place, int give
   read_end.reset();
   const auto end = wait_for_end(qmp);
   if (end) drainer.finish();
-  let_run(qmp);
+  pause.let_run(qmp);
   (void)qmp.receive();
   if (!end) return std::unexpected(end.error());
   if (end->status != "completed" && saved) return refused("background-snapshot " + end->status + ": " + end->why);
@@ -397,7 +432,7 @@ QmpResult<Snapshot> take_snapshot(Qmp& qmp, const SnapshotPlace& place, int give
     const Kind kind = saved.error().kind == reader::Error::Kind::unsupported ? Kind::refused : Kind::unavailable;
     return std::unexpected(QmpError{kind, saved.error().text + (end->why.empty() ? "" : "; QEMU says: " + end->why)});
   }
-  Snapshot snapshot{std::move(memory.scratch), {}, std::move(guest), pause_of(qmp)};
+  Snapshot snapshot{std::move(memory.scratch), {}, std::move(guest), pause.duration(qmp)};
   uint64_t at = place.start;
   for (const RamRegion& region : place.regions) {
     snapshot.ranges.push_back({.address = region.address,

@@ -33,7 +33,8 @@ struct Snapshot {
 
 /// Takes one. The guest must run. Never an ordinary migration, which would stop it: QEMU is asked whether it has taken
 /// the capability. Capabilities and parameters of the migration are then as before, whatever happens, but for a
-/// connection that breaks. Gives up when `give_up` is readable. QmpError::Kind::refused: QEMU cannot, and why.
+/// connection that breaks. Gives up when `give_up` is readable, which also interrupts `qmp` from then on.
+/// QmpError::Kind::refused: QEMU cannot, and why.
 QmpResult<Snapshot> take_snapshot(Qmp& qmp, const SnapshotPlace& place, int give_up);
 
 }  // namespace gcore::tools::qemu

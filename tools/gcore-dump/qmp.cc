@@ -256,10 +256,10 @@ size_t Qmp::events_waiting(std::string_view name) const {
   return static_cast<size_t>(std::ranges::count(events_, name, &QmpEvent::name));
 }
 
-std::optional<QmpEvent> Qmp::last_event(std::string_view name) const {
-  const auto found =
-      std::find_if(events_.rbegin(), events_.rend(), [&](const auto& event) { return event.name == name; });
-  return found != events_.rend() ? std::optional(*found) : std::nullopt;
+std::optional<QmpEvent> Qmp::event_after(std::string_view name, size_t earlier) const {
+  for (const QmpEvent& event : events_)
+    if (event.name == name && earlier-- == 0) return event;
+  return std::nullopt;
 }
 
 std::optional<QmpEvent> Qmp::next_event() {

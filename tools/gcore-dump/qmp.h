@@ -71,8 +71,8 @@ class Qmp {
   QmpResult<void> receive();
   /// The oldest event not taken yet.
   std::optional<QmpEvent> next_event();
-  /// The last one of this name that has arrived and is not taken yet.
-  std::optional<QmpEvent> last_event(std::string_view name) const;
+  /// Of those of this name that have arrived and are not taken yet the one before which there are `earlier`.
+  std::optional<QmpEvent> event_after(std::string_view name, size_t earlier) const;
   /// How many events of this name have arrived and are not taken yet.
   size_t events_waiting(std::string_view name) const;
 
