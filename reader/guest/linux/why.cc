@@ -73,6 +73,13 @@ const Task* Scene::task_of_pid(int32_t pid) const {
   return task == tasks.end() ? nullptr : &*task;
 }
 
+Involved involved(const Scene& scene, int32_t pid, std::string_view name, std::string role) {
+  const Task* task = scene.task_of_pid(pid);
+  const bool same = task && task->name == name;
+  return {
+      .pid = pid, .name = std::string(name), .address = same ? task->address : VirtAddr(0), .role = std::move(role)};
+}
+
 std::string task_text(const Task& task) { return fmt::format("{} (PID {})", task.name, task.pid); }
 
 Evidence stack_evidence(std::string text, const Stack& stack) {

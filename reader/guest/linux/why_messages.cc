@@ -1,6 +1,6 @@
 // What the kernel itself has said went wrong. The words are those of kernel/panic.c, arch/x86/kernel/dumpstack.c,
 // arch/x86/mm/fault.c, arch/arm64/kernel/traps.c, arch/arm64/mm/fault.c, kernel/watchdog.c, kernel/hung_task.c,
-// kernel/rcu/tree_stall.h, kernel/workqueue.c and mm/oom_kill.c.
+// kernel/rcu/tree_stall.h and kernel/workqueue.c.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -8,6 +8,7 @@
 #include <map>
 #include <utility>
 
+#include "reader/guest/linux/why_memory.h"
 #include "reader/guest/linux/why_parts.h"
 #include "reader/guest/linux/why_rcu.h"
 
@@ -45,14 +46,6 @@ bool begins_oops(std::string_view text) {
 bool is_of_hung_task(std::string_view text) {
   return text.starts_with("INFO: task ") &&
          (contains(text, " blocked for more than ") || contains(text, " blocked in I/O wait for more than "));
-}
-
-/// "Out of memory: Killed process 99 (dd)", "Memory cgroup out of memory: Killed ...", and of a task that itself asks
-/// for too much "Out of memory (oom_kill_allocating_task): Killed ...".
-bool is_killing(std::string_view text) {
-  const size_t mark = text.find(": Killed process ");
-  const std::string_view why = text.substr(0, std::min(mark, text.size()));
-  return mark != text.npos && (why.starts_with("Out of memory") || why.starts_with("Memory cgroup out of memory"));
 }
 
 /// "RIP: 0010:trouble_writes_to_null+0x15/0x30 [trouble]", of a paravirtualized kernel of Xen "RIP: e030:...",
@@ -107,8 +100,8 @@ class MessageReader {
         rcu_stall(i);
       } else if (const auto pool = after(text, "BUG: workqueue lockup - pool ")) {
         workqueue_lockup(i, *pool);
-      } else if (is_killing(text) || text.starts_with("Out of memory and no killable processes")) {
-        out_of_memory(i);
+      } else if (is_of_killer(text)) {
+        tell_out_of_memory(scene_, messages_, i, findings_);
       }
     }
   }
@@ -201,13 +194,7 @@ class MessageReader {
     }
   }
   void add_task(Finding& finding, std::optional<int32_t> pid, std::string_view name, std::string role) const {
-    if (!pid) return;
-    const Task* task = scene_.task_of_pid(*pid);
-    const bool same = task && task->name == name;
-    finding.tasks.push_back({.pid = *pid,
-                             .name = std::string(name),
-                             .address = same ? task->address : VirtAddr(0),
-                             .role = std::move(role)});
+    if (pid) finding.tasks.push_back(involved(scene_, *pid, name, std::move(role)));
   }
   static std::string who(const Report& report) {
     return report.pid ? fmt::format(", run by {} (PID {})", report.comm, *report.pid) : "";
@@ -537,86 +524,6 @@ class MessageReader {
       if (pid && work) return std::pair(*pid, std::string(work->substr(0, work->find_first_of(" ,"))));
     }
     return std::nullopt;
-  }
-
-  /// From the killer's last word back to its first.
-  void out_of_memory(size_t last) {
-    size_t first = last;
-    // Between them stands a line for each process, and there may be thousands.
-    for (size_t i = last; i-- > 0 && !is_killing(messages_[i].text);) {
-      if (!contains(messages_[i].text, "invoked oom-killer: ")) continue;
-      first = i;
-      break;
-    }
-    const std::string_view said = messages_[last].text;
-    Finding finding{.kind = Finding::Kind::out_of_memory, .time_ns = messages_[first].time_ns};
-    finding.is_past = true;  // until nobody was left: then a panic follows, which is told first
-    std::string killed = "nobody could be killed";
-    if (const auto process = after(said, "Killed process ")) {
-      const auto pid = leading_number<int32_t>(*process);
-      const size_t open = process->find('('),
-                   close = process->find("), ") != std::string_view::npos ? process->find("), ") : process->find(") ");
-      const std::string_view name =
-          open < close && close != std::string_view::npos ? process->substr(open + 1, close - open - 1) : "";
-      killed = fmt::format("{} (PID {}) was killed", name, pid.value_or(0));
-      add_task(finding, pid, name, "was killed");
-    }
-    const std::string_view invoker = messages_[first].text;
-    const size_t end = invoker.find(" invoked oom-killer");
-    finding.text = fmt::format(
-        "out of memory{}: {}{}", said.starts_with("Memory cgroup") ? " in a control group" : "", killed,
-        end == std::string_view::npos ? "" : fmt::format("; {} had asked for memory", invoker.substr(0, end)));
-    for (size_t i = first; i <= last; ++i) {
-      const std::string_view text = messages_[i].text;
-      if (i == first || i == last || text.starts_with("active_anon:") || text.starts_with("oom-kill:") ||
-          contains(text, " pages RAM"))
-        finding.evidence.push_back(message_evidence(messages_[i]));
-    }
-    add_unaccounted(first, last, finding);
-    finding.key = said.starts_with("Memory cgroup") ? "out-of-memory|cgroup" : "out-of-memory";
-    for (Finding& before : findings_) {
-      if (before.kind != finding.kind || before.key != finding.key) continue;
-      before.tasks.insert(before.tasks.end(), finding.tasks.begin(), finding.tasks.end());
-      if (before.evidence.size() < 20) before.evidence.push_back(message_evidence(messages_[last]));
-      return;
-    }
-    findings_.push_back(std::move(finding));
-  }
-
-  /// Memory that neither processes nor caches nor slabs have is the kernel's own: where that is most of it, something
-  /// takes pages and does not give them back.
-  void add_unaccounted(size_t first, size_t last, Finding& finding) const {
-    uint64_t known = 0, total = 0, useless = 0;
-    for (size_t i = first; i <= last; ++i) {
-      const std::string_view text = messages_[i].text;
-      if (text.starts_with("active_anon:")) {
-        for (const char* name :
-             {"active_anon:", " inactive_anon:", "isolated_anon:", "active_file:", " inactive_file:", "unevictable:",
-              "slab_reclaimable:", "slab_unreclaimable:", " pagetables:", " free:", "free_pcp:"})
-          if (const auto value = after(text, name)) known += leading_number<uint64_t>(*value).value_or(0);
-        // What is free for movable pages alone (CMA) was of no use to whom asked.
-        if (const auto value = after(text, "free_cma:")) {
-          useless = leading_number<uint64_t>(*value).value_or(0);
-          known -= std::min(known, useless);
-        }
-      } else if (const auto count = after(text, " hugepages_total="), size = after(text, " hugepages_size=");
-                 count && size) {
-        // Set aside at boot or by an administrator: of kilobytes, "Node 0 hugepages_total=64 ...
-        // hugepages_size=2048kB".
-        known += leading_number<uint64_t>(*count).value_or(0) * leading_number<uint64_t>(*size).value_or(0) /
-                 std::max<uint64_t>(1, scene_.kernel.guest().page_size.value_or(4096) >> 10);
-      } else if (text.ends_with(" pages RAM")) {
-        total = leading_number<uint64_t>(text).value_or(0);
-      } else if (text.ends_with(" pages reserved") && total != 0) {
-        total -= std::min(total, leading_number<uint64_t>(text).value_or(0));
-      }
-    }
-    total -= std::min(total, useless);
-    if (total == 0 || known >= total || total - known < total / 2) return;
-    finding.text +=
-        "; most memory is neither of processes nor of caches: a driver or module that does not give pages back is a "
-        "guess";
-    finding.evidence.push_back({.text = fmt::format("of {} pages, {} are free or accounted for", total, known)});
   }
 
   const Scene& scene_;
