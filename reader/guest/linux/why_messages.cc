@@ -507,7 +507,7 @@ class MessageReader {
       add_latest(before, std::move(finding.evidence[0]));
       return;
     }
-    if (runs) add_stack_of_cpu(finding, *cpu);
+    if (runs) add_stack_of_cpu(finding, cpu.value_or(0));  // it has one
     add_excerpt(finding, std::move(report), "the kernel's report");
     findings_.push_back(std::move(finding));
   }
