@@ -481,9 +481,9 @@ class MessageReader {
     const Task* works = worker ? scene_.task_of_pid(worker->first) : nullptr;
     if (works && !works->is_kernel_thread) works = nullptr;  // the number is another's by now
     // Of workers that no single CPU has, the CPU says nothing.
-    const auto cpu =
-        whose.find_first_not_of("0123456789") == whose.npos ? leading_number<uint32_t>(whose) : std::nullopt;
-    const Task* runs = cpu ? running_since(messages_[i].time_ns, *cpu) : nullptr;
+    const bool is_of_one = whose.find_first_not_of("0123456789") == whose.npos;
+    const uint32_t cpu = leading_number<uint32_t>(whose).value_or(UINT32_MAX);
+    const Task* runs = is_of_one ? running_since(messages_[i].time_ns, cpu) : nullptr;
     finding.is_past = !runs && !(works && works->running_on);
     finding.text = fmt::format("workqueue lockup: no work of the pool of CPU {} {} done{}", whose,
                                finding.is_past ? "got" : "gets",
@@ -507,7 +507,7 @@ class MessageReader {
       add_latest(before, std::move(finding.evidence[0]));
       return;
     }
-    if (runs) add_stack_of_cpu(finding, cpu.value_or(0));  // it has one
+    if (runs) add_stack_of_cpu(finding, cpu);
     add_excerpt(finding, std::move(report), "the kernel's report");
     findings_.push_back(std::move(finding));
   }
