@@ -298,6 +298,26 @@ std::vector<Message> said(std::vector<std::string> texts, uint64_t time_ns, uint
   return messages;
 }
 
+/// What is looked at of such messages in a guest that runs these tasks.
+Scene scene_of(const Opened& opened, std::vector<const Task*> current) {
+  Scene scene{.kernel = *opened.kernel, .current = std::move(current)};
+  if (opened.kernel->tasks()) scene.tasks = opened.kernel->tasks()->list;
+  for (size_t vcpu = 0; vcpu < scene.current.size(); ++vcpu) scene.stacks.push_back(opened.kernel->stack_of_cpu(vcpu));
+  return scene;
+}
+std::vector<Finding> found_in(Scene scene, const std::vector<Message>& messages) {
+  scene.messages = messages;
+  std::vector<Finding> findings;
+  find_in_messages(scene, findings);
+  return findings;
+}
+/// The one that there is.
+Finding told_in(const Scene& scene, const std::vector<Message>& messages) {
+  const std::vector<Finding> findings = found_in(scene, messages);
+  EXPECT_THAT(findings, SizeIs(1));
+  return findings.empty() ? Finding{} : findings[0];
+}
+
 /// Words of kernel/watchdog_hld.c (6.1) and kernel/watchdog.c (6.5 and later).
 TEST_P(Why, UnderstandsWhoseCpuIsLockedUpHard) {
   const Opened opened(guest().dump("soft"));
@@ -306,15 +326,8 @@ TEST_P(Why, UnderstandsWhoseCpuIsLockedUpHard) {
   const auto stuck = std::ranges::find(tasks->list, std::string_view("soft-lockup"), &Task::name);
   ASSERT_NE(stuck, tasks->list.end());
   ASSERT_EQ(opened.kernel->cpu_number(1), 1u);
-  Scene scene{.kernel = *opened.kernel, .tasks = tasks->list, .current = {nullptr, &*stuck}};
-  for (size_t vcpu = 0; vcpu < 2; ++vcpu) scene.stacks.push_back(opened.kernel->stack_of_cpu(vcpu));
-  const auto told = [&](const std::vector<Message>& messages) {
-    std::vector<Finding> findings;
-    scene.messages = messages;
-    find_in_messages(scene, findings);
-    EXPECT_THAT(findings, SizeIs(1));
-    return findings.empty() ? Finding{} : findings[0];
-  };
+  const Scene scene = scene_of(opened, {nullptr, &*stuck});
+  const auto told = [&](const std::vector<Message>& messages) { return told_in(scene, messages); };
   const uint64_t now = stuck->last_run_ns.value_or(0) + 1;
   const std::string pid = std::to_string(stuck->pid), who = "soft-lockup (PID " + pid + ")";
   const std::vector<std::string> registers{"CPU: 1 PID: " + pid + " Comm: soft-lockup Tainted: G           O 6.1.0",
@@ -380,21 +393,17 @@ TEST_P(Why, SaysOfSeveralStalledCpusWhichIsStuck) {
   ASSERT_TRUE(tasks) << tasks.error().text;
   const auto stuck = std::ranges::find(tasks->list, std::string_view("soft-lockup"), &Task::name);
   ASSERT_NE(stuck, tasks->list.end());
-  Scene scene{.kernel = *opened.kernel, .tasks = tasks->list, .current = {nullptr, &*stuck}};
-  for (size_t vcpu = 0; vcpu < 2; ++vcpu) scene.stacks.push_back(opened.kernel->stack_of_cpu(vcpu));
+  const Scene scene = scene_of(opened, {nullptr, &*stuck});
   const auto messages = said({"rcu: INFO: rcu_sched detected stalls on CPUs/tasks:",
                               "rcu: \t0-...!: (3 ticks this GP) idle=9b2/0/0x0 softirq=1089198/1089202 fqs=0",
                               "rcu: \t1-...!: (1 GPs behind) idle=cfe/1/0x4000000000000002 softirq=1055108/1055110",
                               "rcu: \t(detected by 0, t=5252 jiffies, g=161, q=499 ncpus=2)",
                               "rcu: rcu_sched kthread starved for 5250 jiffies! g161 f0x0 ->state=0x0 ->cpu=1"},
                              stuck->last_run_ns.value_or(0) + 1);
-  scene.messages = messages;
-  std::vector<Finding> findings;
-  find_in_messages(scene, findings);
-  ASSERT_THAT(findings, SizeIs(1));
-  EXPECT_FALSE(findings[0].is_past);
-  EXPECT_THAT(findings[0].text, AllOf(HasSubstr("RCU stall: CPU 1 does not let a grace period end, in "),
-                                      HasSubstr("run by soft-lockup (PID ")));
+  const Finding finding = told_in(scene, messages);
+  EXPECT_FALSE(finding.is_past);
+  EXPECT_THAT(finding.text, AllOf(HasSubstr("RCU stall: CPU 1 does not let a grace period end, in "),
+                                  HasSubstr("run by soft-lockup (PID ")));
 }
 
 /// Another CPU prints in the middle of a line, which then is in several records.
@@ -418,14 +427,10 @@ TEST_P(Why, JoinsLinesThatAnotherCpuCutOff) {
   say(kCpu1, "usb 1-1: no driver");
   say(kCpu0, "", true);
   say(kCpu0, "rcu: \t(detected by 0, t=752 jiffies, g=-295, q=11 ncpus=2)");
-  Scene scene{.kernel = *opened.kernel, .tasks = tasks->list, .messages = messages, .current = {nullptr, nullptr}};
-  scene.stacks.resize(2);
-  std::vector<Finding> findings;
-  find_in_messages(scene, findings);
-  ASSERT_THAT(findings, SizeIs(1));
-  EXPECT_EQ(findings[0].text, "RCU stall: mutex-one (PID " + pid +
-                                  "), taken off the CPU within an RCU read-side critical section, did not let a grace "
-                                  "period end");
+  EXPECT_EQ(told_in(scene_of(opened, {nullptr, nullptr}), messages).text,
+            "RCU stall: mutex-one (PID " + pid +
+                "), taken off the CPU within an RCU read-side critical section, did not let a grace "
+                "period end");
 }
 
 /// Words of kernel/workqueue.c; Debian's kernels do not watch their workqueues, those of others do.
@@ -438,8 +443,7 @@ TEST_P(Why, UnderstandsWhoseWorkDoesNotGetDone) {
   const auto worker =
       std::ranges::find_if(tasks->list, [](const Task& task) { return task.name.starts_with("kworker/1:"); });
   ASSERT_NE(worker, tasks->list.end());
-  Scene scene{.kernel = *opened.kernel, .tasks = tasks->list, .current = {nullptr, &*stuck}};
-  for (size_t vcpu = 0; vcpu < 2; ++vcpu) scene.stacks.push_back(opened.kernel->stack_of_cpu(vcpu));
+  const Scene scene = scene_of(opened, {nullptr, &*stuck});
   const auto report = [&](const std::string& cpu) {
     const std::string pool = "cpus=" + cpu + " node=0 flags=0x0 nice=0 ";
     return std::vector<std::string>{"BUG: workqueue lockup - pool " + pool + "stuck for 72s!",
@@ -456,12 +460,7 @@ TEST_P(Why, UnderstandsWhoseWorkDoesNotGetDone) {
                                     "    in-flight: " + std::to_string(worker->pid) + ":trouble_work [trouble]"};
   };
   const auto told = [&](const std::string& cpu) {
-    const auto messages = said(report(cpu), stuck->last_run_ns.value_or(0) + 1);
-    scene.messages = messages;
-    std::vector<Finding> findings;
-    find_in_messages(scene, findings);
-    EXPECT_THAT(findings, SizeIs(1));
-    return findings.empty() ? Finding{} : findings[0];
+    return told_in(scene, said(report(cpu), stuck->last_run_ns.value_or(0) + 1));
   };
   const std::string at = " (PID " + std::to_string(worker->pid) + ") was at trouble_work";
   const Finding now = told("1");
@@ -483,12 +482,7 @@ TEST_P(Why, UnderstandsRareDeathsAndKillings) {
   const Opened opened(guest().dump("busy"));
   Scene scene{.kernel = *opened.kernel, .current = {nullptr, nullptr}, .stacks = {{}, {}}};
   const auto told = [&](std::vector<std::string> texts) {
-    const std::vector<Message> messages = said(std::move(texts), 1'000'000'000);
-    scene.messages = messages;
-    std::vector<Finding> findings;
-    find_in_messages(scene, findings);
-    EXPECT_THAT(findings, SizeIs(1));
-    return findings.empty() ? Finding{} : findings[0];
+    return told_in(scene, said(std::move(texts), 1'000'000'000));
   };
   const Finding death = told({"segment not present: 0000 [#1] PREEMPT SMP PTI",
                               "CPU: 1 PID: 99 Comm: loader Not tainted 6.1.0", "RIP: 0010:loads_it+0x1c/0x40 [it]"});
@@ -498,16 +492,10 @@ TEST_P(Why, UnderstandsRareDeathsAndKillings) {
   const Finding killed = told({"Out of memory (oom_kill_allocating_task): Killed process 99 (loader) total-vm:2048kB"});
   EXPECT_EQ(killed.kind, Finding::Kind::out_of_memory);
   EXPECT_THAT(killed.text, HasSubstr("loader (PID 99) was killed"));
-  scene.messages = {};
   for (const char* harmless :
        {"usb 1-1: Product: 0000 [device]", "pci 0000:00:1f.2: [8086:2922] type 00 class 0x010601",
-        "Killed process accounting is on", "eth0: link up [#]"}) {
-    const std::vector<Message> messages = said({harmless}, 1'000'000'000);
-    scene.messages = messages;
-    std::vector<Finding> findings;
-    find_in_messages(scene, findings);
-    EXPECT_THAT(findings, IsEmpty()) << harmless;
-  }
+        "Killed process accounting is on", "eth0: link up [#]"})
+    EXPECT_THAT(found_in(scene, said({harmless}, 1'000'000'000)), IsEmpty()) << harmless;
 }
 
 /// A CPU that idles has no task to be told of, and others that the report shows were not on it.
@@ -524,12 +512,7 @@ TEST_P(Why, TakesForAStalledCpusTaskOnlyThatCpusOwn) {
           "rcu: RCU grace-period kthread stack dump:",
           "task:rcu_preempt     state:I stack:0     pid:15    ppid:2      flags:0x00004000"})
       texts.emplace_back(line);
-    const std::vector<Message> messages = said(std::move(texts), 1'000'000'000);
-    scene.messages = messages;
-    std::vector<Finding> findings;
-    find_in_messages(scene, findings);
-    EXPECT_THAT(findings, SizeIs(1));
-    return findings.empty() ? "" : findings[0].text;
+    return told_in(scene, said(std::move(texts), 1'000'000'000)).text;
   };
   EXPECT_EQ(told({"Sending NMI from CPU 0 to CPUs 1:",
                   "NMI backtrace for cpu 1 skipped: idling at native_safe_halt+0xb/0x10"}),
@@ -543,13 +526,7 @@ TEST_P(Why, TakesForAStalledCpusTaskOnlyThatCpusOwn) {
 TEST_P(Why, TellsReportsApartAndWhoRanThem) {
   const Opened opened(guest().dump("busy"));
   Scene scene{.kernel = *opened.kernel, .current = {nullptr, nullptr}, .stacks = {{}, {}}};
-  const auto found = [&](const std::vector<Message>& messages) {
-    scene.messages = messages;
-    std::vector<Finding> findings;
-    find_in_messages(scene, findings);
-    scene.messages = {};
-    return findings;
-  };
+  const auto found = [&](const std::vector<Message>& messages) { return found_in(scene, messages); };
   const std::vector<std::string> oops{
       "BUG: kernel NULL pointer dereference, address: 0000000000000008",
       "#PF: supervisor write access in kernel mode",
@@ -613,12 +590,7 @@ TEST_P(Why, SuspectsNoLeakWhereHugePagesAreSetAside) {
     for (size_t pid = 1000; pid < 2000; ++pid)  // of each process a line
       texts.push_back(std::to_string(pid) + "     0  " + std::to_string(pid) + "     5616      512   65536  0 sh");
     texts.emplace_back("Out of memory: Killed process 99 (busybox) total-vm:2048kB, anon-rss:4kB");
-    const std::vector<Message> messages = said(std::move(texts), 1);
-    scene.messages = messages;
-    std::vector<Finding> findings;
-    find_in_messages(scene, findings);
-    EXPECT_THAT(findings, SizeIs(1));
-    return findings.empty() ? "" : findings[0].text;
+    return told_in(scene, said(std::move(texts), 1)).text;
   };
   const std::string words = "out of memory: busybox (PID 99) was killed; dd had asked for memory";
   EXPECT_THAT(told({}), AllOf(testing::StartsWith(words), HasSubstr("is a guess")));

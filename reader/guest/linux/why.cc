@@ -80,6 +80,10 @@ Involved involved(const Scene& scene, int32_t pid, std::string_view name, std::s
       .pid = pid, .name = std::string(name), .address = same ? task->address : VirtAddr(0), .role = std::move(role)};
 }
 
+void add_task(Finding& finding, const Task& task, std::string role) {
+  finding.tasks.push_back({.pid = task.pid, .name = task.name, .address = task.address, .role = std::move(role)});
+}
+
 std::string task_text(const Task& task) { return fmt::format("{} (PID {})", task.name, task.pid); }
 
 Evidence stack_evidence(std::string text, const Stack& stack) {

@@ -170,10 +170,6 @@ class SpinFinder {
     return false;
   }
 
-  static void add_task(Finding& finding, const Task& task, std::string role) {
-    finding.tasks.push_back({.pid = task.pid, .name = task.name, .address = task.address, .role = std::move(role)});
-  }
-
   /// A spinlock does not say who has it. Whoever has it runs, or does not and should: what is on another vCPU that uses
   /// this very lock. True when that one takes no interrupts either, and does not go on.
   bool find_holder(const Spinner& spinner, const std::vector<Spinner>& all, Finding& finding) const {

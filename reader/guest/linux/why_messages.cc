@@ -193,7 +193,7 @@ class MessageReader {
       finding.evidence.insert(second, std::move(message));
     }
   }
-  void add_task(Finding& finding, std::optional<int32_t> pid, std::string_view name, std::string role) const {
+  void add_named(Finding& finding, std::optional<int32_t> pid, std::string_view name, std::string role) const {
     if (pid) finding.tasks.push_back(involved(scene_, *pid, name, std::move(role)));
   }
   static std::string who(const Report& report) {
@@ -213,7 +213,7 @@ class MessageReader {
     finding.text = fmt::format("the kernel panicked{}: {}", whose, said);
     finding.evidence.push_back(message_evidence(messages_[i]));
     add_excerpt(finding, std::move(report), "the kernel's report");
-    add_task(finding, report.pid, report.comm, "ran panic");
+    add_named(finding, report.pid, report.comm, "ran panic");
     finding.key = fmt::format("panic|{}|{}", without_numbers(said), report.calls);
     for (const size_t vcpu : panicking)
       finding.evidence.push_back(
@@ -249,7 +249,7 @@ class MessageReader {
         fmt::format("{}{}{}", messages_[i].text, report.function.empty() ? "" : ", in " + report.function, who(report));
     finding.evidence.push_back(message_evidence(messages_[i]));
     add_excerpt(finding, std::move(report), "the kernel's report, with registers");
-    add_task(finding, report.pid, report.comm, "ran it");
+    add_named(finding, report.pid, report.comm, "ran it");
     finding.key =
         fmt::format("oops|{}|{}|{}", without_numbers(messages_[i].text), function_name(report.function), report.calls);
     findings_.push_back(std::move(finding));
@@ -281,7 +281,7 @@ class MessageReader {
         "{} lockup: CPU {} {} in {}{}", soft ? "soft" : "hard", *cpu, finding.is_past ? "was stuck" : "is stuck",
         report.function.empty() ? "a function that the kernel did not name" : report.function, who(report));
     finding.evidence.push_back(message_evidence(messages_[i]));
-    add_task(finding, report.pid, report.comm, "runs");
+    add_named(finding, report.pid, report.comm, "runs");
     finding.key = fmt::format("{}|{}", to_string(kind), function_name(report.function));
     // Said again every few seconds: one finding a CPU and task, with the latest message.
     for (Finding& before : findings_) {
@@ -361,13 +361,13 @@ class MessageReader {
         cpu_goes_on && std::ranges::none_of(readers, [](const RcuReader& reader) { return reader.is_in_it; });
     // Of a CPU that idles nobody but that kthread notes that it does not read.
     const auto starved = starved_kthread(scene_, report.lines);
+    const bool starves = starved && is_still(*starved, messages_[i].time_ns);
     // A CPU that is stuck itself keeps that kthread from running, too.
     const bool is_starved = finding.is_past && starved &&
-                            (is_still(*starved, messages_[i].time_ns) ||
-                             (readers.empty() && std::ranges::find(cpus, starved->cpu) == cpus.end()));
+                            (starves || (readers.empty() && std::ranges::find(cpus, starved->cpu) == cpus.end()));
     if (is_starved) {
       cpus.clear();
-      tell_starved(*starved, messages_[i].time_ns, report, finding);
+      tell_starved(*starved, starves, report, finding);
     } else {
       complete(report, cpu, !cpu_goes_on);
       finding.text = "RCU stall: " + stall_text(stalled_text(cpus, readers), finding.is_past);
@@ -380,13 +380,12 @@ class MessageReader {
       if (before.evidence.size() < 3) before.evidence.push_back(finding.evidence[0]);
       return;
     }
-    if (!cpus.empty()) add_task(finding, report.pid, report.comm, "runs");
+    if (!cpus.empty()) add_named(finding, report.pid, report.comm, "runs");
     if (!cpu_goes_on)
       for (const uint32_t stalled : cpus) add_stack_of_cpu(finding, stalled);
     finding.key = fmt::format("rcu-stall|{}", is_starved ? "starved kthread" : function_name(report.function));
     add_readers(readers, cpus.empty(), finding);
-    if (starved && !is_starved && is_still(*starved, messages_[i].time_ns))
-      finding.evidence.push_back({.text = starved_text(*starved, finding.is_past)});
+    if (starves && !is_starved) finding.evidence.push_back({.text = starved_text(*starved, false)});
     add_excerpt(finding, std::move(report), "the kernel's report");
     findings_.push_back(std::move(finding));
   }
@@ -406,19 +405,19 @@ class MessageReader {
                        kthread.cpu ? fmt::format("CPU {}", *kthread.cpu) : "a CPU");
   }
   /// Nobody reads any more, and what would end the grace period does not come to its CPU: something else has that.
-  void tell_starved(const StarvedKthread& kthread, uint64_t since_ns, Report& report, Finding& finding) const {
+  void tell_starved(const StarvedKthread& kthread, bool still, Report& report, Finding& finding) const {
     const Task* task = kthread.task;
-    finding.is_past = !is_still(kthread, since_ns);
+    finding.is_past = !still;
     forget_who_reports(report);
     finding.text = "RCU stall: " + starved_text(kthread, finding.is_past);
-    if (task) add_task(finding, task->pid, task->name, "waits for a CPU");
+    if (task) add_task(finding, *task, "waits for a CPU");
     const auto vcpu = kthread.cpu ? vcpu_of(*kthread.cpu) : std::nullopt;
     const Task* runs = vcpu ? scene_.current[*vcpu] : nullptr;
     if (finding.is_past || !runs || runs->pid == 0) return;
     complete(report, *kthread.cpu, true);
     finding.text +=
         fmt::format(", which runs {}{}", task_text(*runs), report.function.empty() ? "" : " in " + report.function);
-    add_task(finding, runs->pid, runs->name, "runs");
+    add_task(finding, *runs, "runs");
     add_stack_of_cpu(finding, *kthread.cpu);
   }
 
@@ -426,7 +425,7 @@ class MessageReader {
     constexpr size_t kShown = 6;
     size_t shown = 0;
     for (const RcuReader& reader : readers) {
-      if (!reader.name.empty()) add_task(finding, reader.pid, reader.name, "reads");
+      if (!reader.name.empty()) add_named(finding, reader.pid, reader.name, "reads");
       if (!reader.task) continue;
       const Stack stack = scene_.kernel.stack_of(*reader.task);
       if (alone && shown == 0) finding.key += key_of(stack, 1);
@@ -491,11 +490,11 @@ class MessageReader {
     if (worker) {
       finding.text += fmt::format(", {} was at {}", works ? task_text(*works) : fmt::format("PID {}", worker->first),
                                   worker->second);
-      if (works) add_task(finding, works->pid, works->name, "works");
+      if (works) add_task(finding, *works, "works");
     }
     if (runs && runs != works) {
       finding.text += fmt::format(", the CPU runs {}", task_text(*runs));
-      add_task(finding, runs->pid, runs->name, "runs");
+      add_task(finding, *runs, "runs");
     }
     finding.key = fmt::format("workqueue-lockup|{}", worker ? plain_function(worker->second) : "");
     finding.evidence.push_back(message_evidence(messages_[i]));

@@ -66,6 +66,7 @@ std::optional<T> leading_number(std::string_view text) {
 
 /// The task of that number that a message names, if it still is one of that name.
 Involved involved(const Scene& scene, int32_t pid, std::string_view name, std::string role);
+void add_task(Finding& finding, const Task& task, std::string role);
 /// "mutex-one (PID 114)"
 std::string task_text(const Task& task);
 /// Its frames, as the kernel prints them; of a frame without a name its address.

@@ -114,9 +114,9 @@ class WaitReport {
                              task_text(owner));
   }
 
-  void add_task(Finding& finding, const Task& task, std::string role) const {
-    if (std::ranges::find(finding.tasks, task.address, &Involved::address) != finding.tasks.end()) return;
-    finding.tasks.push_back({.pid = task.pid, .name = task.name, .address = task.address, .role = std::move(role)});
+  static void add_once(Finding& finding, const Task& task, std::string role) {
+    if (std::ranges::find(finding.tasks, task.address, &Involved::address) == finding.tasks.end())
+      add_task(finding, task, std::move(role));
   }
   void add_messages(Finding& finding, size_t i) const {
     if (const HungTask* said = hung(i)) {
@@ -147,7 +147,7 @@ class WaitReport {
       const Waiting& waiting = waits_.list[i];
       finding.evidence.push_back(
           {.text = fmt::format("{} {}; {}", task_text(task_of(i)), waits_for(waiting), owner_text(waiting))});
-      add_task(finding, task_of(i), "waits and holds");
+      add_once(finding, task_of(i), "waits and holds");
     }
     std::vector<size_t> behind;
     for (size_t i = 0; i < waits_.list.size(); ++i)
@@ -171,7 +171,7 @@ class WaitReport {
       finding.evidence.push_back(
           {.text = fmt::format("{} waits behind them: {}; {}", task_text(task_of(behind[n])),
                                waits_for(waits_.list[behind[n]]), owner_text(waits_.list[behind[n]]))});
-      add_task(finding, task_of(behind[n]), "waits");
+      add_once(finding, task_of(behind[n]), "waits");
       add_messages(finding, behind[n]);
     }
     if (behind.size() > kTasksNamed)
@@ -224,13 +224,13 @@ class WaitReport {
     for (const size_t i : members) {
       if (finding.tasks.size() < kTasksNamed && i != head)
         finding.evidence.push_back({.text = fmt::format("{} {}", task_text(task_of(i)), waits_for(waits_.list[i]))});
-      add_task(finding, task_of(i), "waits");
+      add_once(finding, task_of(i), "waits");
       add_messages(finding, i);
     }
     add_stack(finding, head);
     if (waiting.owner) {
       const Task& owner = scene_.tasks[*waiting.owner];
-      add_task(finding, owner, waiting.owner_is_last_reader ? "holds (a guess)" : "holds");
+      add_once(finding, owner, waiting.owner_is_last_reader ? "holds (a guess)" : "holds");
       finding.evidence.push_back(stack_evidence("stack of " + task_text(owner), scene_.kernel.stack_of(owner)));
     }
     finding.key = waiting.is_io ? std::string(kIoKey) : "blocked|" + key(head);
