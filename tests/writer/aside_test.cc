@@ -1,13 +1,13 @@
 // Memory that is copied aside while the guest is paused (Options::aside_memory).
 #include <fcntl.h>
 #include <gmock/gmock.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include <cerrno>
 #include <random>
 #include <thread>
 
+#include "tests/support/small_disk.h"
 #include "tests/writer/fake_guest.h"
 
 namespace gcore::tests {
@@ -153,22 +153,18 @@ INSTANTIATE_TEST_SUITE_P(Of, Aside,
 
 // Then all of memory is read before it is known that there is room, and once more to write it.
 TEST_P(Aside, MuchOfItIsZerosAndTheDiskIsSmall) {
-  const TempDir directory;
-  ASSERT_EQ(mount("gcore-test", directory.path().c_str(), "tmpfs", 0, "size=8m"), 0) << "these tests run as root";
-  {
-    HastyGuest guest(4096, GetParam());
-    guest.fill(0, '\0', 4096);
-    for (uint64_t page = 0; page < 4096; page += 4) guest.fill(page, static_cast<char>('a' + page / 4 % 26));
-    guest.ranges = {guest.range(0, 0, 1500 * kPage), guest.range(FakeGuest::kHigh, 1500 * kPage, 2596 * kPage)};
-    Options options;
-    options.target = directory.path();
-    options.aside_memory = 64 * kMib;
-    const Result result = writer::dump(guest, options);
-    EXPECT_TRUE(result.status.ok()) << result.status.text();
-    EXPECT_EQ(result.pages.written, 1024U);
-    if (result.status.ok()) expect_memory(guest, DumpBytes(read_file(result.path)), guest.before);
-  }
-  umount2(directory.path().c_str(), MNT_DETACH);
+  const SmallDisk disk("8m");
+  HastyGuest guest(4096, GetParam());
+  guest.fill(0, '\0', 4096);
+  for (uint64_t page = 0; page < 4096; page += 4) guest.fill(page, static_cast<char>('a' + page / 4 % 26));
+  guest.ranges = {guest.range(0, 0, 1500 * kPage), guest.range(FakeGuest::kHigh, 1500 * kPage, 2596 * kPage)};
+  Options options;
+  options.target = disk.directory().path();
+  options.aside_memory = 64 * kMib;
+  const Result result = writer::dump(guest, options);
+  EXPECT_TRUE(result.status.ok()) << result.status.text();
+  EXPECT_EQ(result.pages.written, 1024U);
+  if (result.status.ok()) expect_memory(guest, DumpBytes(read_file(result.path)), guest.before);
 }
 
 TEST(AsideFailure, WhatCannotBeReadIsSaidAsEver) {

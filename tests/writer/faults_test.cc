@@ -2,7 +2,6 @@
 // guest goes on (FakeGuest counts pauses), and no file has a final name without being whole.
 #include <fcntl.h>
 #include <gmock/gmock.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -14,6 +13,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "tests/support/small_disk.h"
 #include "tests/writer/fake_guest.h"
 
 namespace gcore::tests {
@@ -42,11 +42,6 @@ void expect_whole(const std::string& path, uint64_t pages) {
 
 class FullDisk : public testing::TestWithParam<int> {
  protected:
-  FullDisk() {
-    EXPECT_EQ(mount("gcore-test", directory_.path().c_str(), "tmpfs", 0, "size=1m"), 0) << "these tests run as root";
-  }
-  ~FullDisk() override { umount2(directory_.path().c_str(), MNT_DETACH); }
-
   /// A dump of 512 KiB for which, when it has looked at the room, GetParam() tenths of its size are left.
   Result dump_while_it_fills(bool keep_partial) {
     FakeGuest guest(128, FakeGuest::Backing::callback);
@@ -64,7 +59,9 @@ class FullDisk : public testing::TestWithParam<int> {
     EXPECT_EQ(guest.resumes, 1);
     return result;
   }
-  TempDir directory_;
+
+  const SmallDisk disk_{"1m"};
+  const TempDir& directory_ = disk_.directory();
 };
 
 TEST_P(FullDisk, LeavesNothing) {

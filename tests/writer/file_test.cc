@@ -1,7 +1,6 @@
 // Dumps into directories: names, permissions, and that a failure leaves nothing.
 #include <fcntl.h>
 #include <gmock/gmock.h>
-#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -9,6 +8,7 @@
 #include <csignal>
 #include <filesystem>
 
+#include "tests/support/small_disk.h"
 #include "tests/writer/fake_guest.h"
 #include "writer/naming.h"
 #include "writer/sink.h"
@@ -28,23 +28,6 @@ Options to(const std::string& target) {
   options.target = target;
   return options;
 }
-
-/// A file system of its own, small enough to be full.
-class SmallFileSystem {
- public:
-  explicit SmallFileSystem(const std::string& size) {
-    mounted_ = mount("gcore-test", directory_.path().c_str(), "tmpfs", 0, ("size=" + size).c_str()) == 0;
-    EXPECT_TRUE(mounted_) << std::strerror(errno) << ": these tests run as root";
-  }
-  ~SmallFileSystem() {
-    if (mounted_) umount2(directory_.path().c_str(), MNT_DETACH);
-  }
-  const TempDir& directory() const { return directory_; }
-
- private:
-  TempDir directory_;
-  bool mounted_ = false;
-};
 
 TEST(File, HasItsNameAndIsPrivate) {
   TempDir directory;
@@ -221,8 +204,8 @@ TEST(File, FileInsteadOfDirectory) {
 }
 
 TEST(File, DirectoryThatCannotBeWrittenTo) {
-  const SmallFileSystem small("1m");
-  ASSERT_EQ(mount(nullptr, small.directory().path().c_str(), nullptr, MS_REMOUNT | MS_RDONLY, nullptr), 0);
+  SmallDisk small("1m");
+  small.make_read_only();
   FakeGuest guest;
   const Result result = writer::dump(guest, to(small.directory().path()));
   EXPECT_EQ(result.status.error().code, EROFS);
@@ -240,7 +223,7 @@ TEST(File, DirectoryMayBeALink) {
 }
 
 TEST(File, TooSmallADiskIsFoundOutBeforehand) {
-  const SmallFileSystem small("256k");
+  const SmallDisk small("256k");
   FakeGuest guest(128);
   guest.fill(0, 'x', 128);
   const Result result = writer::dump(guest, to(small.directory().path()));
@@ -253,7 +236,7 @@ TEST(File, TooSmallADiskIsFoundOutBeforehand) {
 
 /// On a disk of 1 MiB, a guest of which every `every`-th page is full of 'x' and the others are zeros.
 void expect_what_fits(uint64_t pages, uint64_t every) {
-  const SmallFileSystem small("1m");
+  const SmallDisk small("1m");
   FakeGuest guest(pages, FakeGuest::Backing::host);
   guest.ranges = {guest.range(0, 0, pages * kPage)};
   for (uint64_t page = 0; page < pages; page += every) guest.fill(page, 'x');
@@ -276,7 +259,7 @@ TEST(File, WhatFitsIsKeptWhenTheDiskIsTooSmallFromTheStart) { expect_what_fits(5
 TEST(File, WhatFitsOfASparseGuestIsKept) { expect_what_fits(65536, 128); }
 
 TEST(File, RegistersAreKeptWhereNoMemoryFits) {
-  const SmallFileSystem small("64k");
+  const SmallDisk small("64k");
   FakeGuest guest(128);
   guest.fill(0, 'x', 128);
   guest.cpus = 64;
@@ -290,7 +273,7 @@ TEST(File, RegistersAreKeptWhereNoMemoryFits) {
 }
 
 TEST(File, ZerosNeedNoRoom) {
-  const SmallFileSystem small("256k");
+  const SmallDisk small("256k");
   FakeGuest guest(1024, FakeGuest::Backing::host);
   guest.fill(0, 0, 1024);  // touched: only reading tells that these are zeros
   guest.fill(5, 'x');
@@ -300,7 +283,7 @@ TEST(File, ZerosNeedNoRoom) {
 }
 
 TEST(File, DiskThatGetsFullLeavesNothing) {
-  const SmallFileSystem small("1m");
+  const SmallDisk small("1m");
   FakeGuest guest(128, FakeGuest::Backing::callback);
   guest.fill(0, 'x', 128);
   // Somebody else takes the room after it was looked at.
